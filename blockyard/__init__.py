@@ -1,0 +1,29 @@
+"""blockyard: a workbench for the Transformer family.
+
+    import blockyard as by
+    model = by.build("llama", size="tiny")
+    out = model(tokens)                         # out.logits, out.hidden, out.state
+    result = by.compare(["llama", "gla"], params="200k", tokens="200k")
+
+Everything is loaded when first asked for, so that an import costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
+    "make": "blockyard.model.model", "Model": "blockyard.model.model", "Out": "blockyard.model.model",
+    "load_model": "blockyard.model.save", "count": "blockyard.model.count", "exact": "blockyard.kernels",
+    "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
+    "Spec": "blockyard.core.spec", "compare": "blockyard.compare.compare", "generate": "blockyard.decode.sample",
+}  # fmt: skip
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'blockyard' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

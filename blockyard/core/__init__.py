@@ -1,0 +1,32 @@
+"""The contracts: specs, axes, sites, calls, states, parts. Names are loaded when first asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Axis": "axis", "Cat": "axis", "Expr": "axis", "Prod": "axis",
+    "Batch": "batch", "Call": "call", "wide": "call", "gather": "call", "scatter": "call",
+    "UsageError": "errors", "Flow": "flow", "State": "state", "Cache": "state", "sub": "state",
+    "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Sublayer": "part",
+    "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
+    "distances": "visible", "remember": "visible", "sight": "visible", "Spec": "spec",
+}  # fmt: skip
+__all__ = list(_HOME)
+
+if TYPE_CHECKING:
+    from blockyard.core.axis import Axis, Cat, Expr, Prod
+    from blockyard.core.batch import Batch
+    from blockyard.core.call import Call, gather, scatter, wide
+    from blockyard.core.errors import UsageError
+    from blockyard.core.flow import Flow
+    from blockyard.core.part import Depth, Part, Position, Residual, Sublayer
+    from blockyard.core.site import Site, constant, normal, uniform_in
+    from blockyard.core.spec import Spec
+    from blockyard.core.state import Cache, State, sub
+    from blockyard.core.visible import distances, remember, sight
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(name)
+    return getattr(import_module(f"blockyard.core.{_HOME[name]}"), name)

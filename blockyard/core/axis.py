@@ -1,0 +1,107 @@
+"""Axes: what a dimension of a parameter *is*, as an object that everything tied together shares.
+
+An expression over axes describes one dimension of a tensor: `Prod(heads, head_dim)` is heads x head_dim channels,
+`Cat(q, k, v)` three runs of channels side by side (a fused projection). The same expression splits an activation:
+
+    rows = Cat(head, head, head)        q, k, v = rows.split(projection(x, call))       # (B,T,H,K) each
+
+Identity is the object: two axes of the same name are different spaces. A size is read as `axis.size` and never
+copied, so that a transform that narrows an axis narrows every reader of it.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Union
+
+import torch
+from torch import Tensor
+
+
+class Axis:
+    """A named space of some size; equality is identity."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name, self.size = name, size
+
+    def __repr__(self) -> str:
+        return f"{self.name}={self.size}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    def leaves(self) -> Iterator["Axis"]:
+        yield self
+
+    def find(self, axis: "Axis", index: Tensor) -> Tensor:
+        """The channels of this expression that stay when only `index` of `axis` stays, in order."""
+        return index if axis is self else torch.arange(self.size)
+
+
+class Prod:
+    """Every combination of its axes, the last one fastest."""
+
+    def __init__(self, *parts: "Expr") -> None:
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        return "*".join(map(repr, self.parts))
+
+    @property
+    def size(self) -> int:
+        return prod([part.size for part in self.parts])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple([n for part in self.parts for n in part.shape])
+
+    def leaves(self) -> Iterator[Axis]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def find(self, axis: Axis, index: Tensor) -> Tensor:
+        kept = torch.zeros(1, dtype=torch.long)
+        for part in self.parts:
+            kept = (kept[:, None] * part.size + part.find(axis, index)).flatten()
+        return kept
+
+    def split(self, x: Tensor) -> Tensor:
+        """(..., size) seen as (..., *shape)."""
+        return x.unflatten(-1, self.shape)
+
+
+class Cat:
+    """Its parts side by side."""
+
+    def __init__(self, *parts: "Expr") -> None:
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.parts))
+
+    @property
+    def size(self) -> int:
+        return sum([part.size for part in self.parts])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    def leaves(self) -> Iterator[Axis]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def find(self, axis: Axis, index: Tensor) -> Tensor:
+        kept, start = [], 0
+        for part in self.parts:
+            kept.append(part.find(axis, index) + start)
+            start += part.size
+        return torch.cat(kept)
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """(..., size) cut into one tensor per part, a product unfolded into its axes."""
+        pieces = x.split([part.size for part in self.parts], dim=-1)
+        return [p if isinstance(part, Axis) else p.unflatten(-1, part.shape) for p, part in zip(pieces, self.parts)]
+
+
+Expr = Union[Axis, Prod, Cat]

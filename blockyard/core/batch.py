@@ -1,0 +1,78 @@
+"""A batch: named fields of the tokens, their targets, and which of them count; and the call that it makes."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blockyard.core.call import Call, Past, resets
+from blockyard.core.errors import UsageError
+from blockyard.core.state import State
+
+
+@dataclass(frozen=True)
+class Batch:
+    """tokens, targets (B,T) integers; keys (B,T) bool: tokens that count; segment, order (B,T)."""
+
+    tokens: Tensor
+    targets: Tensor | None = None
+    keys: Tensor | None = None
+    segment: Tensor | None = None
+    order: Any = None
+
+    @staticmethod
+    def of(value: "Batch | Tensor") -> "Batch":
+        return value if isinstance(value, Batch) else Batch(value)
+
+    def rows(self, index: Any) -> "Batch":
+        """Some rows of the batch (a micro-batch)."""
+        picked = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v[index] for k, v in picked.items() if isinstance(v, Tensor)})
+
+    def unpacked(self) -> "Batch":
+        """One row a segment, padded on the right: what a batch must be to keep a state of every segment."""
+        if self.segment is None:
+            return self
+        rows, length = self.tokens.shape
+        valid = torch.ones_like(self.tokens, dtype=torch.bool) if self.keys is None else self.keys
+        lines = torch.arange(rows, device=self.tokens.device)[:, None].expand_as(self.segment)
+        names, owner = torch.stack([lines[valid], self.segment[valid]]).unique(dim=1, return_inverse=True)
+        flat = torch.arange(rows * length, device=self.tokens.device).reshape(rows, length)[valid]
+        lists = [flat[owner == i] for i in range(names.shape[1])]
+        index = torch.nn.utils.rnn.pad_sequence(lists, batch_first=True, padding_value=-1)
+
+        def take(x: Any) -> Any:
+            return x.flatten()[index.clamp(min=0)] if isinstance(x, Tensor) else x
+
+        return Batch(take(self.tokens), take(self.targets), index >= 0, None, take(self.order))
+
+    def place(self, state: State | None, *, causal: bool) -> tuple[Call, State | None]:
+        """The call of this batch after `state`, and the state with this batch's slots entered.
+
+        Positions count valid tokens, restart at every segment and go on from the past, row by row.
+        """
+        rows, length = self.tokens.shape[:2]
+        device = self.tokens.device
+        even = self.keys is None and self.segment is None and (state is None or state.even)
+        if state is not None and self.segment is not None:
+            raise UsageError("a packed batch keeps no state; use batch.unpacked(), one row a segment")
+        reset = None if self.segment is None else resets(self.segment)
+        positions = torch.arange(length, device=device).expand(rows, length)
+        if not even and (self.keys is not None or reset is not None):
+            valid = torch.ones_like(self.tokens) if self.keys is None else self.keys.long()
+            counted = valid.cumsum(1)
+            before = counted.new_zeros(()) if reset is None else torch.where(reset, counted - valid, 0).cummax(1).values
+            positions = (counted - 1 - before).clamp(min=0)
+        order = self.order if self.order is not None or causal else 0
+        if state is None:
+            return Call(positions, self.keys, self.segment, reset, order, even=even, once={}), None
+        positions = positions + state.length[:, None]
+        here = positions if self.keys is None else positions.masked_fill(~self.keys, -1)
+        slots = torch.cat([state.positions, here], 1)
+        orders = None
+        if isinstance(order, Tensor):
+            orders = torch.cat([state.positions if state.order is None else state.order, order], 1)
+        seen = length if self.keys is None else self.keys.sum(1)
+        state = replace(state, positions=slots, length=state.length + seen, even=even, order=orders)
+        return Call(positions, self.keys, None, None, order, Past(slots, orders), even=even, once={}), state

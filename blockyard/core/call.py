@@ -1,0 +1,112 @@
+"""What a part may know of this forward pass: where each token stands and who may see whom.
+
+A `Call` is frozen: it is replaced, never written into, except for `once`, the table of what all layers share
+(rotary tables, masks), which is filled before the first step, and `book`, which each step makes for its own notes.
+
+    positions (B,T)   valid tokens before this one in its segment, the past included
+    keys      (B,T)   which tokens count; None: all
+    segment   (B,T)   which packed document a token belongs to; None: one a row
+    reset     (B,T)   the first tokens of packed segments; None with `segment`
+    order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
+    past              the positions of all keys, cached ones first, while a state is kept
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from blockyard.core.random import uniform
+
+
+class Past(NamedTuple):
+    """The key side of a call with a state: (B,S) positions (-1: an empty slot) and orders, this piece included."""
+
+    positions: Tensor
+    order: Tensor | None
+
+
+class Call(NamedTuple):
+    positions: Tensor
+    keys: Tensor | None = None
+    segment: Tensor | None = None
+    reset: Tensor | None = None
+    order: Any = None
+    past: Past | None = None
+    even: bool = True  # every row has the same positions and no token is left out
+    dtype: torch.dtype = torch.float32  # of the stream
+    step: int = 0
+    loop: int = 0
+    seed: int = 0
+    tick: Any = 0  # the optimiser's step; a 0-dim tensor where the model is compiled
+    points: dict[tuple[str, str], Any] | None = None
+    once: dict[Hashable, Any] = {}
+    book: dict[tuple[int, int, str, str], Tensor] | None = None
+
+    @staticmethod
+    def plain(x: Tensor, *, causal: bool = True) -> "Call":
+        """The call of a part that is used alone: whole rows of valid tokens."""
+        rows, length = x.shape[:2]
+        positions = torch.arange(length, device=x.device).expand(rows, length)
+        return Call(positions, order=None if causal else 0, dtype=x.dtype, once={}, book={})
+
+    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `prepare` put on the shared table, or the same made here (never stored: steps stay pure)."""
+        found = self.once.get(key)
+        return make() if found is None else found
+
+    def blank(self, x: Tensor) -> Tensor:
+        """x (B,T,...) with zeros where a token does not count."""
+        if self.keys is None:
+            return x
+        return x.masked_fill(~self.keys.reshape(*self.keys.shape, *[1] * (x.dim() - 2)), 0)
+
+    def note(self, path: str, name: str, value: Tensor) -> None:
+        """Leave a value for the caller; the step returns its book, so recomputation does not note twice."""
+        if self.book is not None:
+            self.book[self.step, self.loop, path, name] = value
+
+    def uniform(self, path: str, shape: tuple[int, ...]) -> Tensor:
+        """Numbers in [0,1) that depend on (seed, tick, step, loop, path) only: recomputed, resumed, they repeat."""
+        return uniform((self.seed, self.tick, self.step, self.loop, path), shape, self.positions.device)
+
+    def regroup(self, index: Tensor) -> "Call":
+        """The call of the tokens `index` (R,K), flat positions b*T+t with -1 for an empty slot, as R new rows."""
+
+        def take(field: Tensor | None) -> Tensor | None:
+            return None if field is None else gather(field, index)
+
+        full = torch.ones_like(self.positions, dtype=torch.bool) if self.keys is None else self.keys
+        order = self.positions if self.order is None else self.order
+        order = take(order) if isinstance(order, Tensor) else order
+        segment = take(self.segment)
+        keys = gather(full, index) & (index >= 0)
+        reset = None if segment is None else resets(segment)
+        return self._replace(
+            positions=gather(self.positions, index), keys=keys, segment=segment, reset=reset, order=order,
+            past=None, even=False, once={},
+        )  # fmt: skip
+
+
+def resets(segment: Tensor) -> Tensor:
+    """(B,T) true at the first token of every segment but the row's first one."""
+    change = segment[:, 1:] != segment[:, :-1]
+    return torch.cat([torch.zeros_like(change[:, :1]), change], dim=1)
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """x (B,T,...) at the flat positions index (R,K) -> (R,K,...); what an empty slot (-1) holds means nothing."""
+    return x.flatten(0, 1)[index.clamp(min=0)]
+
+
+def scatter(y: Tensor, index: Tensor, into: Tensor) -> Tensor:
+    """`into` (B,T,...) with y (R,K,...) at the flat positions `index`; empty slots are not written."""
+    rows, length = into.shape[:2]
+    held = index >= 0
+    return into.flatten(0, 1).index_put((index[held],), y[held]).unflatten(0, (rows, length))
+
+
+def wide(x: Tensor) -> Tensor:
+    """x in at least single precision: what decays and sums are computed in."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -1,0 +1,221 @@
+"""What parts claim, and the checks that hold them to it: ours and everybody else's, by the same code.
+
+A check takes a maker of fresh parts and raises `AssertionError` where the claim does not hold. A part that cannot
+keep a promise yet says so in `known`, with the reason; its check is then reported, not run.
+
+    causal            what comes later changes nothing before it
+    streams           pieces, with the state carried, equal the whole; so do ragged rows and rewound ones
+    packs             a packed segment gets the numbers it would have alone; padding on either side changes nothing
+    row_independent   a row does not depend on its neighbours
+    per_token         permuting the tokens permutes the output
+    scale_invariant   a positive factor on the input changes nothing
+    identity_at_init  a fresh part returns its input
+    fixed             keys turned and turned back are the same
+    time_exponent     counted kernel operations grow no faster than this power of the length
+"""
+
+from collections.abc import Callable, Iterator
+from math import log2
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from blockyard.core.batch import Batch
+from blockyard.core.call import Call
+from blockyard.core.part import Part
+from blockyard.core.state import State
+
+Make = Callable[[], Any]
+
+
+class Verdict(NamedTuple):
+    """The outcome of one check: `ok`, or why not; a known failure carries the part's reason."""
+
+    claim: str
+    ok: bool
+    reason: str = ""
+
+
+def feed(part: Part, x: Tensor, state: State | None = None, **fields: Any) -> tuple[Tensor, State | None]:
+    """Run one part on x (B,T,D) as a model would: call placed, state entered."""
+    call, state = Batch(x[..., 0], **fields).place(state, causal=True)
+    call = call._replace(dtype=x.dtype)
+    part.prepare(call)
+    y = part(x, call) if _stateless(part) else part(x, call, None if state is None else state.get("part"))
+    if isinstance(y, tuple):
+        y, leaves = y
+        state = state if state is None or leaves is None else state.put("part", leaves)
+    return y, state
+
+
+def _stateless(part: Part) -> bool:
+    return part.spec.kind in ("norm", "activation", "linear")
+
+
+def _input(part: Part, rows: int = 2, length: int = 13, seed: int = 0) -> Tensor:
+    """Random tokens of the width the part was made for, in double precision."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, length, part.stream.size, generator=draw, dtype=torch.float64)
+
+
+def _same(a: Tensor, b: Tensor, what: str, tolerance: float = 1e-9) -> None:
+    gap = (a - b).abs().max().item() if a.numel() else 0.0
+    assert a.shape == b.shape and gap <= tolerance, f"{what}: differs by {gap:.2g}"
+
+
+@torch.no_grad()
+def causal(make: Make) -> None:
+    part = make()
+    x = _input(part)
+    y, _ = feed(part, x)
+    for cut in (1, 6, 12):
+        changed = torch.cat([x[:, :cut], _input(part, seed=1)[:, cut:]], 1)
+        _same(feed(part, changed)[0][:, :cut], y[:, :cut], f"outputs before token {cut}", 1e-12)
+
+
+@torch.no_grad()
+def streams(make: Make) -> None:
+    part = make()
+    x = _input(part)
+    whole, _ = feed(part, x)
+    for sizes in ([5, 1, 7], [1] * 13, [12, 1]):
+        state: State | None = State.empty(2)
+        pieces = []
+        for piece in x.split(sizes, 1):
+            y, state = feed(part, piece, state)
+            pieces.append(y)
+        _same(torch.cat(pieces, 1), whole, f"pieces of {sizes}")
+    _ragged(part, x, whole)
+    _rewound(part, x, whole)
+
+
+def _ragged(part: Part, x: Tensor, whole: Tensor) -> None:
+    """Rows that are fed different numbers of tokens, padded on the right mid-stream, then go on."""
+    keys = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    y, state = feed(part, x[:, :5], State.empty(2), keys=keys)
+    _same(y[0], whole[0, :5], "a full row of a ragged piece")
+    _same(y[1, :3], whole[1, :3], "a short row of a ragged piece")
+    rest = torch.stack([x[0, 5:9], x[1, 3:7]])
+    y, _ = feed(part, rest, state)
+    _same(y[0], whole[0, 5:9], "a full row after a ragged piece")
+    _same(y[1], whole[1, 3:7], "a short row after a ragged piece")
+
+
+def _rewound(part: Part, x: Tensor, whole: Tensor) -> None:
+    """A state taken back, row by row, and fed again what it lost."""
+    _, state = feed(part, x[:, :4], State.empty(2))
+    assert state is not None
+    _, state = feed(part, x[:, 4:9], state.mark())
+    assert state is not None
+    state = state.rewind(torch.tensor([6, 9]))
+    assert bool((state.length <= torch.tensor([6, 9])).all()), "rewind went too far"
+    for row in range(2):
+        one = state.select(torch.tensor([row]))
+        y, _ = feed(part, x[row : row + 1, int(one.length) :], one)
+        _same(y[0], whole[row, int(one.length) :], f"row {row} after a rewind")
+    lost = [x[row, int(state.length[row]) : 9] for row in range(2)]
+    width = max(len(piece) for piece in lost)
+    again = torch.stack([torch.cat([p, p.new_zeros(width - len(p), p.shape[1])]) for p in lost])
+    keys = torch.tensor([[i < len(p) for i in range(width)] for p in lost])
+    _, state = feed(part, again, state, keys=keys) if width else (None, state)
+    y, _ = feed(part, x[:, 9:], state)
+    _same(y, whole[:, 9:], "both rows after a rewind")
+
+
+@torch.no_grad()
+def packs(make: Make) -> None:
+    part = make()
+    x = _input(part, rows=1, length=15)
+    segment = torch.tensor([[0] * 6 + [1] * 1 + [2] * 8])
+    packed, _ = feed(part, x, segment=segment)
+    for first, last in ((0, 6), (6, 7), (7, 15)):
+        _same(packed[:, first:last], feed(part, x[:, first:last])[0], f"the segment {first}..{last}")
+    for name, valid in (("left", range(4, 15)), ("right", range(0, 11)), ("inner", [0, 1, 5, 6, 7, 11])):
+        keys = torch.zeros(1, 15, dtype=torch.bool)
+        keys[0, list(valid)] = True
+        padded, _ = feed(part, x, keys=keys)
+        assert bool(padded.isfinite().all()), f"{name} padding gives infinities"
+        _same(padded[keys], feed(part, x[keys][None])[0][0], f"{name} padding")
+
+
+@torch.no_grad()
+def row_independent(make: Make) -> None:
+    part = make()
+    x = _input(part, rows=3)
+    together, _ = feed(part, x)
+    for row in range(3):
+        _same(feed(part, x[row : row + 1])[0], together[row : row + 1], f"row {row} alone", 1e-12)
+
+
+@torch.no_grad()
+def per_token(make: Make) -> None:
+    part = make()
+    x = _input(part)
+    mix = torch.randperm(13, generator=torch.Generator().manual_seed(3))
+    _same(feed(part, x[:, mix])[0], feed(part, x)[0][:, mix], "permuted tokens", 1e-12)
+
+
+@torch.no_grad()
+def scale_invariant(make: Make) -> None:
+    part = make()
+    part.eps = 0.0
+    x = _input(part)
+    _same(feed(part, 7.5 * x)[0], feed(part, x)[0], "a scaled input")
+
+
+@torch.no_grad()
+def identity_at_init(make: Make) -> None:
+    part = make()
+    x = _input(part)
+    _same(feed(part, x)[0], x, "the output", 0.0)
+
+
+@torch.no_grad()
+def fixed(make: Make) -> None:
+    part = make()
+    q = _input(part, length=9)[:, :, None]
+    call = Call.plain(q)
+    _, turned = part.at_qk(q, q, call)
+    assert (turned - q).abs().max() > 1e-3, "nothing was turned"
+    _same(part.unturn(turned, call), q, "keys turned back")
+
+
+def time_exponent(make: Make, claimed: float = 1.0) -> None:
+    from blockyard.kernels import count_flops
+
+    counts: list[dict[str, int]] = []
+    with torch.device("meta"):
+        part = make()
+        for length in (1024, 2048):
+            with count_flops() as tally, torch.no_grad():
+                feed(part, torch.empty(1, length, part.stream.size, dtype=torch.float64))
+            counts.append(dict(tally))
+    for op, first in counts[0].items():
+        grown = log2(counts[1][op] / first)
+        assert grown <= claimed + 0.01, f"{op} grows with the power {grown:.2f} of the length"
+
+
+CHECKS: dict[str, Callable[..., None]] = {
+    check.__name__: check
+    for check in (
+        causal, streams, packs, row_independent, per_token, scale_invariant, identity_at_init, fixed, time_exponent,
+    )
+}  # fmt: skip
+
+
+def verify(make: Make) -> Iterator[Verdict]:
+    """Every claim of a part, checked on fresh copies of it."""
+    part = make()
+    for claim, value in part.claims.items():
+        if claim in part.known:
+            yield Verdict(claim, True, f"known failure: {part.known[claim]}")
+        elif claim not in CHECKS:
+            yield Verdict(claim, False, f"no check proves {claim!r}; known: {', '.join(sorted(CHECKS))}")
+        elif value is not False:
+            try:
+                CHECKS[claim](make, value) if claim == "time_exponent" else CHECKS[claim](make)
+            except AssertionError as error:
+                yield Verdict(claim, False, str(error))
+            else:
+                yield Verdict(claim, True)

@@ -1,0 +1,16 @@
+"""The one error for what a user can mend: the command line prints it in a line or two and exits with code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """A request that cannot be met as it stands; the message names the mistake and the mend."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name nobody has, with the nearest valid ones."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:12]) or 'none'}"
+    return UsageError(f"unknown {what} {name!r}; {hint}")

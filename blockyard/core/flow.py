@@ -1,0 +1,29 @@
+"""Everything that moves through a model, as one immutable object: an old flow can be run again, or another way."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from blockyard.core.call import Call
+from blockyard.core.state import State
+
+
+class Flow(NamedTuple):
+    carry: Any
+    rule: Any  # the residual rule that owns the carry; None before the first step
+    call: Call
+    state: State | None
+    notes: dict[tuple[int, int, str, str], Tensor]  # by (step, loop, path, name)
+
+    @property
+    def x(self) -> Tensor:
+        """The stream (B,T,D) as a head would read it now."""
+        return self.carry if self.rule is None else self.rule.flush(self.carry, self.call)
+
+    def under(self, rule: Any) -> "Flow":
+        """The flow under another rule: flushed and started anew where the kind of rule changes."""
+        if self.rule is None:
+            return self._replace(carry=rule.start(self.carry, self.call), rule=rule)
+        if self.rule.spec is rule.spec or self.rule.spec == rule.spec:
+            return self._replace(rule=rule)
+        return self._replace(carry=rule.start(self.x, self.call), rule=rule)

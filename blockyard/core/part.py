@@ -1,0 +1,108 @@
+"""The base of all parts, and the contract of each kind.
+
+A part is one idea in one file. It is built on a `Site` and keeps no integer that an axis knows. What it does to
+tensors depends on its kind:
+
+    stem, head         (batch | x, call, state) -> (x | {name: prediction}, call, state)
+    mixer, channel     (x, call, state) -> (y, state)
+    norm, activation   (x, call) -> y
+    linear             (x, call) -> y, built with what it reads and writes
+    position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
+    residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
+    depth              plan(), order(), forward(flow, run)
+
+`claims` is what the part promises and the shared suite proves; `known` a promise it cannot keep yet, with the
+reason; `points` the names under which inner values can be read or replaced.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from blockyard.core.call import Call
+
+
+class Part(nn.Module):
+    claims: ClassVar[Mapping[str, Any]] = {}
+    known: ClassVar[Mapping[str, str]] = {}
+    points: ClassVar[tuple[str, ...]] = ()
+    ports: ClassVar[tuple[str, ...]] = ("x",)
+    path = ""  # where it stands in its model
+    spec: Any = None  # what it was built from
+    stream: Any = None  # the axis it stands on
+
+    def prepare(self, call: Call) -> None:
+        """Put what all layers share on `call.once`, before the first step of a forward."""
+
+    def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
+        """`value`, noted or replaced where this forward asks for this point."""
+        if call is None or call.points is None:
+            return value
+        action = call.points.get((self.path, name))
+        if action is None:
+            return value
+        if action == "read":
+            call.note(self.path, name, value)
+            return value
+        return action(value)
+
+
+class Sublayer(Part):
+    """A mixer or a channel: `(x, call, state) -> (y, state)`; alone, the call and the state may be left out."""
+
+    def __call__(self, x: Tensor, call: Call | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        if call is None:
+            call = Call.plain(x)
+        return super().__call__(x, call, state)
+
+
+class Position(Part):
+    """Where order enters: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
+
+    def at_input(self, x: Tensor, call: Call) -> Tensor:
+        return x
+
+    def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        """q, k (B,T,H,K) turned by their own positions, before the keys are stored."""
+        return q, k
+
+    def by_distance(self, n: int) -> Tensor | None:
+        """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
+        return None
+
+
+class Residual(Part):
+    """How a step reads the stream and writes to it. The default carry is the stream itself."""
+
+    def start(self, x: Tensor, call: Call) -> Any:
+        return x
+
+    def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
+        return carry
+
+    def write(self, carry: Any, y: Tensor, call: Call) -> Any:
+        return carry + y
+
+    def flush(self, carry: Any, call: Call) -> Tensor:
+        return carry
+
+
+class Depth(Part):
+    """A program over blocks: which are built (`plan`), and what runs when (`forward`, given `run`)."""
+
+    blocks: tuple[tuple[int, ...], ...] = ()  # the steps of each planned block, given by the model
+
+    def plan(self) -> list[tuple[str, int]]:
+        """(block name, most loops) of every block to build, in order."""
+        raise TypeError(f"{type(self).__name__} is a depth part without a plan")
+
+    def order(self) -> list[tuple[int, int]]:
+        """Every (step, loop) that a forward may run, in order: the static upper bound."""
+        loops = [count for _, count in self.plan()]
+        return [(step, loop) for steps, n in zip(self.blocks, loops) for loop in range(n) for step in steps]
+
+    def forward(self, flow: Any, run: Any) -> Any:
+        for step, loop in self.order():
+            flow = run(flow, step, loop)
+        return flow

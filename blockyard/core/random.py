@@ -1,0 +1,37 @@
+"""Random numbers as a function of a key: no generator, so they recompute, resume, shard and compile.
+
+    z_i = mix(mix(key) + i)      with the finaliser of splitmix64 (Steele, Lea, Flood 2014) as `mix`
+"""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_GOLDEN, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685  # as signed 64-bit
+
+
+def fold(*parts: Any) -> int:
+    """A 63-bit integer that names these values, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def _mix(z: Tensor) -> Tensor:
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    return z ^ ((z >> 31) & ((1 << 33) - 1))
+
+
+def uniform(key: tuple[Any, ...], shape: tuple[int, ...], device: Any) -> Tensor:
+    """float32 numbers in [0,1). A tensor in the key (the optimiser's tick) is mixed in, not baked in."""
+    fixed = fold(*[part for part in key if not isinstance(part, Tensor)])
+    start = torch.full((), fixed, dtype=torch.int64, device=device)
+    for part in key:
+        if isinstance(part, Tensor):
+            start = _mix(start + part.to(torch.int64) * _GOLDEN)
+    count = 1
+    for n in shape:
+        count *= n
+    bits = _mix(start + torch.arange(1, count + 1, device=device) * _GOLDEN)
+    return (((bits >> 40) & 0xFFFFFF).to(torch.float32) / (1 << 24)).reshape(shape)

@@ -1,0 +1,146 @@
+"""Names of parts and recipes, read from the files' paths and headers. Needs no torch and imports no part.
+
+A file is its registration: `parts/mixer/linear/gla.py` is `mixer:gla`, `recipe/gla.py` the recipe `gla`. What can
+be known without running it comes from its syntax tree: the header, the settings of the one public class (the
+keyword-only arguments of its constructor), its claims and points. Other packages join by an entry point of the
+group `blockyard.<kind>`, `name = "package.module"`.
+"""
+
+import ast
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from blockyard.core.errors import UsageError, unknown
+
+ROOT = Path(__file__).parent.parent
+KINDS = (
+    "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "residual", "depth", "objective",
+)  # fmt: skip
+FIELDS = ("Shapes", "Source", "Slug", "Family", "Needs", "Differs", "Claim")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One named file: where it is, what its header says, what its public class or function accepts."""
+
+    kind: str
+    name: str
+    module: str
+    path: Path = field(repr=False)
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def doc(self) -> str:
+        return ast.get_docstring(self.tree) or ""
+
+    @property
+    def title(self) -> str:
+        return self.doc.partition("\n")[0]
+
+    @cached_property
+    def header(self) -> dict[str, str]:
+        """The fields of the header: Source, Slug, Family, Differs..."""
+        found = re.findall(rf"\b({'|'.join(FIELDS)})  +(.*?)(?=\s\s+(?:{'|'.join(FIELDS)})  |\n\S|\Z)", self.doc, re.S)
+        return {key: " ".join(text.split()) for key, text in found}
+
+    @cached_property
+    def node(self) -> ast.ClassDef | ast.FunctionDef:
+        """The one public class of a part, or the function `recipe`."""
+        wanted = ast.FunctionDef if self.kind == "recipe" else ast.ClassDef
+        public = [n for n in self.tree.body if isinstance(n, wanted) and not n.name.startswith("_")]
+        if self.kind == "recipe":
+            public = [n for n in public if n.name == "recipe"]
+        if len(public) != 1:
+            raise UsageError(f"{self.path.name}: expected one public {wanted.__name__}, found {len(public)}")
+        return public[0]
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The settings with their defaults (the source text where a default is not a literal)."""
+        init: Any = self.node
+        if isinstance(init, ast.ClassDef):
+            init = next((n for n in init.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        if init is None:
+            return {}
+        args, defaults = init.args.kwonlyargs, init.args.kw_defaults
+        if self.kind == "recipe":
+            args, defaults = init.args.args + args, [*init.args.defaults, *defaults]
+        return {arg.arg: _literal(default) for arg, default in zip(args, defaults)}
+
+    def constant(self, name: str, default: Any = None) -> Any:
+        """A literal assigned in the public class (claims, points, known) or at the top of a recipe (sizes, knobs)."""
+        body = self.tree.body if self.kind == "recipe" else self.node.body
+        for node in body:
+            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+                return _literal(node.value)
+        return default
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+    def load_class(self) -> Any:
+        return getattr(self.load(), self.node.name)
+
+
+def _literal(node: ast.AST | None) -> Any:
+    if node is None:
+        return None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        return {k.arg: _literal(k.value) for k in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values)}
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+@lru_cache
+def entries(kind: str) -> dict[str, Entry]:
+    """Every part of a kind (or every recipe), ours and those of other packages, by name."""
+    root = ROOT / "recipe" if kind == "recipe" else ROOT / "parts" / kind
+    found: dict[str, Entry] = {}
+    for path in sorted(root.rglob("*.py")):
+        if not path.name.startswith("_"):
+            module = ".".join(("blockyard", *path.relative_to(ROOT).with_suffix("").parts))
+            _add(found, Entry(kind, path.stem, module, path))
+    for point in entry_points(group=f"blockyard.{kind}"):
+        spec = importlib.util.find_spec(point.value)
+        if spec is None or spec.origin is None:
+            raise UsageError(f"entry point {point.name!r} names {point.value}, which cannot be found")
+        _add(found, Entry(kind, point.name, point.value, Path(spec.origin)))
+    return found
+
+
+def _add(found: dict[str, Entry], entry: Entry) -> None:
+    if entry.name in found:
+        raise UsageError(f"two parts are called {entry.kind}:{entry.name}: {found[entry.name].module}, {entry.module}")
+    found[entry.name] = entry
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of a name; `-` and `_` are the same. Unknown names raise with the nearest known ones."""
+    if kind != "recipe" and kind not in KINDS:
+        raise unknown("kind of part", kind, KINDS)
+    known = entries(kind)
+    entry = known.get(name.replace("-", "_"))
+    if entry is None:
+        raise unknown(kind, name, known)
+    return entry
+
+
+def check_settings(entry: Entry, settings: dict[str, Any]) -> None:
+    """Refuse a setting that the part does not have."""
+    for key in settings:
+        if key not in entry.schema:
+            raise unknown(f"setting of {entry.kind}:{entry.name}", key, entry.schema)

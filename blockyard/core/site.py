@@ -1,0 +1,164 @@
+"""The site of a part at build time: where it stands, and the factories that make what it owns.
+
+Every parameter and buffer comes from a factory, which takes the attribute's name first and records what each of
+its dimensions is and, for a projection, what it reads and writes. From these records follow initialisation, weight
+decay, counting, narrowing and every other transform; none of them looks at a parameter's name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blockyard.core import registry
+from blockyard.core.axis import Axis, Expr
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.random import fold
+from blockyard.core.spec import Spec, matching_edits
+
+Init = Callable[[Tensor, torch.Generator], Any]
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a tensor: where it is, what its dimensions are, what it reads and writes as a projection."""
+
+    path: str
+    axes: tuple[Expr, ...]
+    reads: Expr | None = None
+    writes: Expr | None = None
+    decay: bool = False
+    of: str = ""  # the path of the tensor itself, where this use only borrows it
+
+
+@dataclass
+class Ledger:
+    """What a build has recorded so far; one per model."""
+
+    seed: int
+    linear: Spec
+    edits: tuple[Spec, ...] = ()
+    uses: list[Use] = field(default_factory=list)
+    axes: dict[str, Axis] = field(default_factory=dict)
+    tensors: dict[str, nn.Parameter] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
+    met: set[Spec] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a part stands. `stream` is the axis it maps; `steps` counts the residual writes of a whole forward."""
+
+    path: str
+    stream: Axis | Expr
+    ledger: Ledger
+    step: int = 0
+    steps: int = 1
+    ordinal: int = 0  # how many steps before this one hold the same part
+    alike: int = 1  # how many steps of the model hold the same part
+    causal: bool = True
+    length: int = 1024
+    axis_sizes: tuple[tuple[str, int], ...] = ()
+
+    def child(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def on(self, axis: Expr) -> "Site":
+        """The site of a slot that stands on another axis."""
+        return replace(self, stream=axis)
+
+    def axis(self, name: str, size: int) -> Axis:
+        """A new axis of this part; an edit of `axes.<name>` wins over the size."""
+        size = dict(self.axis_sizes).get(name, size)
+        if size < 1:
+            raise UsageError(f"{self.path or 'part'}: axis {name} has size {size}; it must be at least 1")
+        made = self.ledger.axes[self.child(name)] = Axis(name, size)
+        return made
+
+    def divide(self, what: str, total: int, by: int) -> int:
+        """total / by, or an error that says what does not divide."""
+        if by < 1 or total % by:
+            raise UsageError(f"{self.path or 'part'}: {what}={by} does not divide {total}")
+        return total // by
+
+    def build(self, name: str, spec: Spec, *args: Any) -> Any:
+        """The part of a spec at this site, under the attribute `name`; edits of its path are applied."""
+        path = self.child(name)
+        edits = matching_edits(self.ledger.edits, path)
+        self.ledger.met.update(edits)
+        settings, sizes = dict(spec.settings), {}
+        for edit in edits:
+            for key, value in edit.settings:
+                if key.startswith("axes."):
+                    sizes[key.removeprefix("axes.")] = value
+                elif key == "spec":
+                    spec, settings = value, dict(value.settings)
+                else:
+                    settings[key] = value
+        entry = registry.find(spec.kind, spec.name)
+        registry.check_settings(entry, settings)
+        before = set(self.ledger.axes)
+        part = entry.load_class()(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
+        made = {key.rpartition(".")[2] for key in set(self.ledger.axes) - before if key.rpartition(".")[0] == path}
+        for key in sizes:
+            if key not in made:
+                raise unknown(f"axis of {path}", key, made)
+        part.path, part.spec, part.stream = path, Spec.of(spec.kind, spec.name, settings), self.stream
+        return part
+
+    def slot(self, name: str, spec: Spec | None, on: Expr | None = None) -> Any:
+        """An optional part in a slot, standing on `on`; None where the slot is empty."""
+        return None if spec is None else (self if on is None else self.on(on)).build(name, spec)
+
+    def linear(
+        self, name: str, reads: Expr, writes: Expr, *, bias: bool = False, gain: float = 1.0, kind: Spec | None = None
+    ) -> Any:
+        """A projection: of the model's kind of linear, of a `kind` that the part's equations name, or of an edit's."""
+        scale = gain * self.steps**-0.5 if writes is self.stream and self.steps > 1 else gain
+        return self.build(name, kind or self.ledger.linear, reads, writes, bias, scale)
+
+    def param(
+        self, name: str, axes: tuple[Expr, ...], init: Init, *, decay: bool = False,
+        reads: Expr | None = None, writes: Expr | None = None,
+    ) -> nn.Parameter:  # fmt: skip
+        """A parameter with its axes; the same numbers for the same (seed, path), whatever else is built."""
+        path = self.child(name)
+        value = torch.empty(tuple([axis.size for axis in axes]))
+        if value.device.type != "meta":
+            with torch.no_grad():
+                init(value, torch.Generator().manual_seed(fold(self.ledger.seed, path)))
+        self.ledger.uses.append(Use(path, axes, reads, writes, decay))
+        made = self.ledger.tensors[path] = nn.Parameter(value)
+        return made
+
+    def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:
+        """A parameter that several parts own together: the first asker makes it, all get the same one."""
+        if key not in self.ledger.shared:
+            made = make()
+            self.ledger.shared[key] = self.ledger.uses[-1].path
+            return made
+        first = next(use for use in self.ledger.uses if use.path == self.ledger.shared[key])
+        self.ledger.uses.append(replace(first, path=self.child(name), of=first.path))
+        return self.ledger.tensors[first.path]
+
+    def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> nn.Parameter:
+        """A second use of a tensor made elsewhere (a tied head)."""
+        if of not in self.ledger.tensors:
+            raise unknown("parameter to reuse", of, self.ledger.tensors)
+        made = next(use for use in self.ledger.uses if use.path == of)
+        self.ledger.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
+        return self.ledger.tensors[of]
+
+
+def normal(std: float) -> Init:
+    return lambda value, rng: value.normal_(0, std, generator=rng)
+
+
+def constant(number: float) -> Init:
+    return lambda value, rng: value.fill_(number)
+
+
+def uniform_in(low: float, high: float) -> Init:
+    return lambda value, rng: value.uniform_(low, high, generator=rng)

@@ -1,0 +1,192 @@
+"""Specs: a system as a frozen, printable, hashable tree of part names and settings. Needs no torch.
+
+A `Spec` is a kind, a name and settings; a setting is a plain value, a Spec or a tuple of these. Everything that
+can be built, a single norm as well as a model with its training program, is one Spec, so one printer, one hash,
+one JSON form and one override rule serve them all. An edit is a Spec too: it addresses one built module by path.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError, unknown
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A part's kind and name with the settings that differ from its defaults."""
+
+    kind: str
+    name: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @staticmethod
+    def of(kind: str, name: str, settings: dict[str, Any]) -> "Spec":
+        return Spec(kind, name, tuple(sorted((key, _freeze(value)) for key, value in settings.items())))
+
+    def __getitem__(self, key: str) -> Any:
+        return dict(self.settings)[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return dict(self.settings).get(key, default)
+
+    def but(self, **settings: Any) -> "Spec":
+        """The same spec with some settings replaced."""
+        return Spec.of(self.kind, self.name, dict(self.settings) | settings)
+
+    def __repr__(self) -> str:
+        inner = ", ".join([json.dumps(self.name), *(f"{k}={v!r}" for k, v in self.settings)])
+        return f"{self.kind}({inner})"
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name this spec; equal specs have equal hashes on every machine."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, **{"settings": {k: _thaw(v) for k, v in self.settings}}}
+
+    @staticmethod
+    def from_json(data: Any) -> "Spec":
+        if not isinstance(data, dict) or not {"kind", "name", "settings"} <= set(data):
+            raise UsageError("not a spec: expected an object with kind, name and settings")
+        return Spec.of(data["kind"], data["name"], {k: _parse(v) for k, v in data["settings"].items()})
+
+    def walk(self) -> Iterator["Spec"]:
+        """This spec and every spec inside it."""
+        yield self
+        for _, value in self.settings:
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Spec):
+                    yield from item.walk()
+
+    def map(self, change: Any) -> "Spec":
+        """The tree with `change` applied to every spec in it, leaves first."""
+
+        def inner(value: Any) -> Any:
+            if isinstance(value, Spec):
+                return value.map(change)
+            return tuple(inner(v) for v in value) if isinstance(value, tuple) else value
+
+        return change(Spec(self.kind, self.name, tuple((k, inner(v)) for k, v in self.settings)))
+
+    def at(self, path: str, **settings: Any) -> "Spec":
+        """An edit of one built module: `spec.at("steps.0.part", heads=2, **{"axes.kv": 1})`; `*` matches a word."""
+        if self.kind == "system":
+            return self.but(model=self["model"].at(path, **settings))
+        return self.but(edits=(*self.get("edits", ()), Spec.of("edit", path, settings)))
+
+    def override(self, target: str, value: Any) -> "Spec":
+        """Set `kind.setting` in every part of that kind that has the setting; `block.kind.setting` narrows."""
+        *where, kind, setting = target.split(".")
+        blocks = {spec.name for spec in self.walk() if spec.kind == "block"}
+        if len(where) > 1 or (where and where[0] not in blocks):
+            raise unknown("block", ".".join(where), blocks)
+        kinds = {spec.kind for spec in self.walk()}
+        if kind not in kinds:
+            raise unknown("kind of part in this recipe", kind, kinds & set(registry.KINDS))
+        met: list[str] = []
+
+        def change(spec: Spec) -> Spec:
+            if spec.kind == kind and (kind == "model" or setting in registry.find(kind, spec.name).schema):
+                met.append(spec.name)
+                return spec.but(**{setting: value})
+            return spec
+
+        def narrow(spec: Spec) -> Spec:
+            return spec.map(change) if spec.kind == "block" and spec.name == where[0] else spec
+
+        result = self.map(narrow) if where else self.map(change)
+        if not met:
+            known = {k for s in self.walk() if s.kind == kind for k in registry.find(kind, s.name).schema}
+            raise unknown(f"setting of {kind}", setting, known)
+        return result
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _thaw(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value.to_json()
+    return [_thaw(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _parse(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Spec.from_json(value)
+    return tuple(_parse(v) for v in value) if isinstance(value, list) else value
+
+
+def parse_value(text: str) -> Any:
+    """The value of a dotted override: a Python literal, `kind:name` for a part, otherwise the word itself."""
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    kind, colon, name = text.partition(":")
+    if colon and kind in registry.KINDS:
+        return Spec.of(kind, registry.find(kind, name).name, {})
+    try:
+        return _freeze(ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return text
+
+
+def matching_edits(edits: tuple[Spec, ...], path: str) -> list[Spec]:
+    """The edits whose path meets this module, in the order they were made; `*` stands for one word."""
+    words = path.split(".")
+    return [
+        edit
+        for edit in edits
+        if len(edit.name.split(".")) == len(words)
+        and all(fnmatchcase(word, want) for word, want in zip(words, edit.name.split(".")))
+    ]
+
+
+def _maker(kind: str) -> Any:
+    def make(name: str, /, **settings: Any) -> Spec:
+        return Spec.of(kind, name, settings)
+
+    make.__name__ = kind
+    make.__doc__ = f"A spec of kind {kind}."
+    return make
+
+
+stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _maker("channel")
+norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
+residual, depth, objective = _maker("residual"), _maker("depth"), _maker("objective")
+
+
+def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:
+    """A named list of sublayers; `residual` replaces the model's rule inside this block."""
+    return Spec.of("block", name, {"steps": steps, "residual": residual})
+
+
+def model(*, dim: int, stem: Spec, blocks: tuple[Spec, ...], depth: Spec, residual: Spec, head: Spec, **rest: Any) -> Spec:
+    """A model: a stem, blocks planned by a depth program behind a residual rule, and a head.
+
+    rest    linear (the default kind of projection), causal (True), length (the length it is expected to see)
+    """
+    known = {"linear", "causal", "length", "edits"}
+    for key in rest:
+        if key not in known:
+            raise unknown("setting of model", key, known)
+    given = dict(dim=dim, stem=stem, blocks=blocks, depth=depth, residual=residual, head=head, **rest)
+    return Spec.of("model", "model", given)
+
+
+def phase(objective: Spec, *, share: float = 1.0, train: str = "*") -> Spec:
+    """A stretch of training: its objective, its share of the budget, and which parameter paths train."""
+    return Spec.of("phase", objective.name, {"objective": objective, "share": share, "train": train})
+
+
+def system(model: Spec, *program: Spec) -> Spec:
+    """A model with its training program; next-token prediction when none is named."""
+    return Spec.of("system", "system", {"model": model, "program": program or (phase(objective("next_token")),)})

@@ -1,0 +1,159 @@
+"""What a model carries from one piece of its input to the next: caches, matrix memories, convolution tails.
+
+A `State` is immutable and addressed by place, (step, loop). A part gets its own leaves (`{}` at the first piece)
+and returns new ones. Rows are segments. Two kinds of leaf:
+
+    Cache    keys and values, one slot a token, aligned with the state's `positions` (-1: an empty slot)
+    Tensor   recurrent: the whole past in one value, never written in place, so a mark is a reference
+
+`rewind` cuts caches at any position; recurrent leaves go back to the nearest mark, and the caller feeds the rest.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Leaves = dict[str, Any]
+
+
+class Cache(NamedTuple):
+    """One slot a token: k, v (B,S,H,D)."""
+
+    k: Tensor
+    v: Tensor
+
+
+def sub(state: Leaves | None, name: str) -> Leaves | None:
+    """The leaves of a slot inside a part: None where nothing is kept, {} at the first piece."""
+    return None if state is None else state.get(name, {})
+
+
+def tree_map(fn: Callable[[Tensor], Any], tree: Any) -> Any:
+    """`fn` over every tensor of nested dicts and tuples."""
+    if isinstance(tree, Tensor):
+        return fn(tree)
+    if isinstance(tree, dict):
+        return {key: tree_map(fn, value) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        values = [tree_map(fn, value) for value in tree]
+        return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+    return tree
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """Every tensor of nested dicts and tuples."""
+    found: list[Tensor] = []
+    tree_map(found.append, tree)
+    return found
+
+
+def _split(tree: Any, cached: bool) -> Any:
+    """The caches of a tree, or everything else."""
+    if isinstance(tree, dict):
+        kept = {key: _split(value, cached) for key, value in tree.items()}
+        return {key: value for key, value in kept.items() if value is not None}
+    return tree if isinstance(tree, Cache) == cached else None
+
+
+def _merge(first: Any, second: Any) -> Any:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return {key: _merge(first.get(key), second.get(key)) for key in [*first, *(k for k in second if k not in first)]}
+    return second if first is None else first
+
+
+class Mark(NamedTuple):
+    """The recurrent leaves as they were at some length (B,)."""
+
+    length: Tensor
+    recurrent: dict[Hashable, Leaves]
+
+
+@dataclass(frozen=True)
+class State:
+    positions: Tensor  # (B,S) of the cached slots
+    length: Tensor  # (B,) valid tokens seen
+    even: bool = True  # every row has the same length and no slot is empty
+    order: Tensor | None = None  # (B,S), where the input gave one
+    leaves: dict[Hashable, Leaves] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+
+    @staticmethod
+    def empty(rows: int, device: Any = None) -> "State":
+        none = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        return State(none, torch.zeros(rows, dtype=torch.long, device=device))
+
+    def get(self, place: Hashable) -> Leaves:
+        return self.leaves.get(place, {})
+
+    def put(self, place: Hashable, leaves: Leaves) -> "State":
+        return replace(self, leaves={**self.leaves, place: leaves})
+
+    def _all(self, fn: Callable[[Tensor], Tensor]) -> "State":
+        marks = tuple(Mark(fn(mark.length), tree_map(fn, mark.recurrent)) for mark in self.marks)
+        order = None if self.order is None else fn(self.order)
+        return replace(
+            self, positions=fn(self.positions), length=fn(self.length), order=order,
+            leaves=tree_map(fn, self.leaves), marks=marks,
+        )  # fmt: skip
+
+    def select(self, rows: Tensor) -> "State":
+        """The state of these rows, in this order; a row may be taken twice (beams)."""
+        return self._all(lambda x: x[rows])
+
+    def fork(self) -> "State":
+        """A second future from here. Nothing is written in place, so this is the state itself."""
+        return self
+
+    def detach(self) -> "State":
+        return self._all(lambda x: x.detach())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all leaves (marks apart, which share them until the next piece)."""
+        return sum(x.numel() * x.element_size() for x in tensors(self.leaves))
+
+    def mark(self) -> "State":
+        """A point that `rewind` can reach with the recurrent leaves, at the cost of keeping them."""
+        return replace(self, marks=(*self.marks, Mark(self.length, _split(self.leaves, cached=False))))
+
+    def rewind(self, length: int | Tensor) -> "State":
+        """The state at `length` tokens, row by row, or at the last mark before it where a leaf is recurrent."""
+        goal = torch.as_tensor(length, device=self.length.device).expand_as(self.length).minimum(self.length)
+        recurrent = _split(self.leaves, cached=False)
+        reached, leaves = goal, recurrent
+        if tensors(recurrent):
+            known = [Mark(torch.zeros_like(goal), tree_map(torch.zeros_like, recurrent)), *self.marks]
+            known.append(Mark(self.length, recurrent))
+            reached, leaves = known[0]
+            for mark in known[1:]:
+                better = (mark.length <= goal) & (mark.length >= reached)
+                reached = torch.where(better, mark.length, reached)
+                leaves = _choose(better, mark.recurrent, leaves)
+        empty = self.positions >= reached[:, None]
+        marks = tuple(mark for mark in self.marks if bool((mark.length <= reached).all()))
+        back = replace(self, length=reached, leaves=_merge(_split(self.leaves, cached=True), leaves), marks=marks)
+        if self.even and bool((reached == reached[:1]).all()):
+            return back._cut(int(reached[0]) if len(reached) else 0)
+        return replace(back, positions=self.positions.masked_fill(empty, -1), even=False)
+
+    def _cut(self, slots: int) -> "State":
+        def cut(tree: Any) -> Any:
+            if isinstance(tree, Cache):
+                return Cache(tree.k[:, :slots], tree.v[:, :slots])
+            return {key: cut(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+        order = None if self.order is None else self.order[:, :slots]
+        return replace(self, positions=self.positions[:, :slots], order=order, leaves=cut(self.leaves))
+
+
+def _choose(rows: Tensor, new: Any, old: Any) -> Any:
+    """Row by row `new` or `old`; leaves that `new` did not have yet start from zero."""
+    if isinstance(old, dict):
+        return {key: _choose(rows, new.get(key, {}) if isinstance(new, dict) else new, old[key]) for key in old}
+    if not isinstance(old, Tensor):
+        return old
+    fresh = new if isinstance(new, Tensor) else torch.zeros_like(old)
+    return torch.where(rows.reshape(-1, *[1] * (old.dim() - 1)), fresh, old)

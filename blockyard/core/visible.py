@@ -1,0 +1,96 @@
+"""Who sees whom, and what is remembered: the one place where cache, mask and positions meet.
+
+A query sees a key of its own segment that counts, with key.order <= query.order, inside the window, where the first
+`sinks` positions are always inside. A query that sees no key sees itself only; its output means nothing.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from blockyard.core.call import Call
+from blockyard.core.state import Cache, Leaves
+
+
+class Sight(NamedTuple):
+    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or none and whether it is causal."""
+
+    mask: Tensor | None
+    causal: bool
+
+
+class Remembered(NamedTuple):
+    """Keys and values with the past before them; their own positions (B,S) where entries were dropped; the leaves."""
+
+    k: Tensor
+    v: Tensor
+    positions: Tensor | None
+    state: Leaves | None
+
+
+def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tensor | None = None) -> Sight:
+    """What this call's queries see. The same for every layer of a window, unless a cache brings `positions`."""
+    length = call.positions.shape[1]
+    slots = length if call.past is None else call.past.positions.shape[1]
+    keys = slots if positions is None else positions.shape[1]
+    if call.even and not isinstance(call.order, Tensor):
+        if keys == length and (window is None or length <= window):
+            return Sight(None, call.order is None)
+        # what a windowed cache holds is just what one more query sees
+        if length == 1 and (window is None or keys <= sinks + window):
+            return Sight(None, False)
+    rows = slice(0, 1) if call.even else slice(None)
+    q_pos = call.positions[rows]
+    q_order = call.order[rows] if isinstance(call.order, Tensor) else q_pos
+    if positions is not None:
+        k_pos = k_order = positions[rows]
+    elif call.past is not None:
+        k_pos = call.past.positions[rows]
+        k_order = k_pos if call.past.order is None else call.past.order[rows]
+    else:
+        k_pos = q_pos if call.keys is None else q_pos.masked_fill(~call.keys[rows], -1)
+        k_order = q_order
+    seen = (k_pos >= 0)[:, None, :]
+    if call.order is None or isinstance(call.order, Tensor):
+        seen = seen & (k_order[:, None, :] <= q_order[:, :, None])
+    if call.segment is not None:
+        seen = seen & (call.segment[rows][:, None, :] == call.segment[rows][:, :, None])
+    if window is not None:
+        seen = seen & ((q_pos[:, :, None] - k_pos[:, None, :] < window) | (k_pos < sinks)[:, None, :])
+    itself = pad(torch.eye(length, dtype=torch.bool, device=seen.device), (keys - length, 0))
+    return Sight(seen | (itself & ~seen.any(-1, keepdim=True)), False)
+
+
+def remember(
+    state: Leaves | None, k: Tensor, v: Tensor, call: Call, window: int | None = None, sinks: int = 0
+) -> Remembered:
+    """Enter this piece's keys and values (B,T,H,D). A window that is full drops what no later query sees."""
+    if state is None:
+        return Remembered(k, v, None, None)
+    assert call.past is not None
+    positions = None
+    if "recent" in state:
+        old, length = state["recent"], k.shape[1]
+        k, v = torch.cat([old["k"], k], 1), torch.cat([old["v"], v], 1)
+        positions = torch.cat([old["positions"], call.past.positions[:, -length:]], 1)
+    elif "cache" in state:
+        k, v = torch.cat([state["cache"].k, k], 1), torch.cat([state["cache"].v, v], 1)
+    at = call.past.positions if positions is None else positions
+    full = window is not None and k.shape[1] > sinks + window - 1 and call.even and call.past.order is None
+    if positions is None and not full:
+        return Remembered(k, v, None, {"cache": Cache(k, v)})
+    leaf = {"k": k, "v": v, "positions": at}
+    if full and window is not None:
+        leaf = {name: torch.cat([x[:, :sinks], x[:, x.shape[1] - window + 1 :]], 1) for name, x in leaf.items()}
+    return Remembered(k, v, positions, {"recent": leaf})
+
+
+def distances(call: Call, positions: Tensor | None = None) -> tuple[Tensor, int]:
+    """(B or 1,T,S) how far each key lies behind each query, and a bound that no distance reaches."""
+    rows = slice(0, 1) if call.even else slice(None)
+    k_pos = call.positions if call.past is None else call.past.positions
+    k_pos = (k_pos if positions is None else positions)[rows].clamp(min=0)
+    bound = call.positions.shape[1] if call.past is None else call.past.positions.shape[1]
+    return call.positions[rows][:, :, None] - k_pos[:, None, :], bound

@@ -1,0 +1,1 @@
+"""From a spec to a module: build, run, save, load, count."""

@@ -1,0 +1,91 @@
+"""What a model costs before anything is spent: parameters, operations, memory and state, counted on the meta device.
+
+A multiply-add is two operations; matrix products are counted as they run, the library's kernels by their closed
+forms, norms and activations not at all. Backward costs twice the forward.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from blockyard.core.spec import Spec
+from blockyard.core.state import State
+from blockyard.model.model import Model, build
+
+
+@dataclass(frozen=True)
+class Count:
+    """Parameters (and those outside tables), forward operations a token, bytes of training memory."""
+
+    params: int
+    body_params: int
+    flops_per_token: float
+    activation_bytes: int
+    training_bytes: int
+
+
+def on_meta(spec: Spec) -> Model:
+    with torch.device("meta"):
+        return build(spec)
+
+
+def count_params(spec: Spec) -> int:
+    """How many numbers the model learns; shared ones once."""
+    return sum(p.numel() for p in on_meta(spec).parameters())
+
+
+def count(spec: Spec, length: int, batch: int = 1) -> Count:
+    """All counts at one shape; float32 weights, gradients and two moments."""
+    model = on_meta(spec)
+    params = sum(p.numel() for p in model.parameters())
+    tables = {use.path for use in model.uses if any(axis is model.axes.get("stem.vocab") for axis in use.axes)}
+    body = params - sum(p.numel() for name, p in model.named_parameters() if name in tables)
+    saved = _saved_bytes(model, length, batch)
+    return Count(params, body, count_flops(model, length) / length, saved, saved + 16 * params)
+
+
+def count_flops(model: Model, length: int) -> int:
+    """Forward operations of one row of `length` tokens; `model` is on the meta device."""
+    from blockyard import kernels
+
+    tokens = torch.empty(1, length, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as products, kernels.count_flops() as tally, torch.no_grad(), _on_meta():
+        model(tokens)
+    return products.get_total_flops() + sum(tally.values())
+
+
+def state_bytes(spec: Spec, length: int) -> int:
+    """Bytes that one row's state holds after `length` tokens, in float32."""
+    from blockyard import kernels
+
+    model = on_meta(spec)
+    state: State | None = model.init_state(1)
+    with torch.no_grad(), _on_meta(), kernels.count_flops():
+        state = model(torch.empty(1, length, dtype=torch.long, device="meta"), state).state
+    assert state is not None
+    return state.nbytes
+
+
+def _on_meta() -> Any:
+    return torch.device("meta")
+
+
+def _saved_bytes(model: Model, length: int, batch: int) -> int:
+    """Bytes that autograd keeps between forward and backward, the logits' loss included."""
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, int] = {}
+    alive = []
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        store = x.untyped_storage()
+        if store._cdata not in own:
+            alive.append(store)  # an address may be used again once its storage is gone
+            kept[store._cdata] = store.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), _on_meta():
+        logits = model(torch.empty(batch, length, dtype=torch.long, device="meta")).logits
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), logits.new_zeros(batch * length, dtype=torch.long))
+    return sum(kept.values())

@@ -1,0 +1,228 @@
+"""The one body: a stem, steps behind residual rules, a depth program that runs them, a head.
+
+    flow = model.start(batch, state);  flow = model.run(flow);  out = model.finish(flow)
+
+`model(batch)` is these three. A flow is immutable, so it can be stopped, looked at, and run on another way.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from blockyard.core.axis import Axis
+from blockyard.core.batch import Batch
+from blockyard.core.call import Call, gather, scatter
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.flow import Flow
+from blockyard.core.part import Part
+from blockyard.core.registry import KINDS, find
+from blockyard.core.site import Ledger, Site, Use
+from blockyard.core.spec import Spec
+from blockyard.core.state import State, tree_map
+
+Points = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Out:
+    """What a forward gives: predictions by name, the stream the head read, the state, the notes."""
+
+    prediction: dict[str, Tensor]
+    hidden: Tensor
+    state: State | None
+    notes: dict[tuple[int, int, str, str], Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        return self.prediction["logits"]
+
+
+class Step(nn.Module):
+    """One sublayer behind one residual rule."""
+
+    def __init__(self, site: Site, part: Spec, rule: Spec) -> None:
+        super().__init__()
+        self.rule = site.build("rule", rule)
+        self.part = site.build("part", part)
+
+    def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
+        y, state = self.part(self.rule.read(carry, self.part.ports, call), call, state)
+        return self.rule.write(carry, y, call), state
+
+
+class Model(nn.Module):
+    """A model of a spec. `recompute` trades time for memory: a step's inner values are made again in backward."""
+
+    def __init__(self, spec: Spec, seed: int = 0) -> None:
+        super().__init__()
+        self.spec, self.recompute = spec, False
+        ledger = Ledger(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
+        self.stream = Axis("stream", spec["dim"])
+        ledger.axes["stream"] = self.stream
+        site = Site("", self.stream, ledger, causal=spec.get("causal", True), length=spec.get("length") or 1024)
+        self.causal = site.causal
+        blocks = {block.name: block for block in spec["blocks"]}
+        self.depth = site.build("depth", spec["depth"], tuple(blocks))
+        plan = self.depth.plan()
+        site = replace(site, steps=sum(len(blocks[name]["steps"]) * loops for name, loops in plan))
+        alike = Counter(part.name for name, _ in plan for part in blocks[name]["steps"])
+        self.stem = site.build("stem", spec["stem"])
+        self.steps, places = nn.ModuleList(), []
+        seen: Counter[str] = Counter()
+        for name, _ in plan:
+            rule = blocks[name].get("residual") or spec["residual"]
+            places.append(tuple(range(len(self.steps), len(self.steps) + len(blocks[name]["steps"]))))
+            for part in blocks[name]["steps"]:
+                index = len(self.steps)
+                here = replace(
+                    site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name]
+                )
+                seen[part.name] += 1
+                self.steps.append(Step(here, part, rule))
+        self.depth.blocks = tuple(places)
+        self.head = site.build("head", spec["head"])
+        self.axes, self.uses = ledger.axes, tuple(ledger.uses)
+        self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
+        _check(self, ledger, spec)
+
+    def init_state(self, rows: int = 1) -> State:
+        """The state before the first piece."""
+        return State.empty(rows, next(self.parameters()).device)
+
+    def start(
+        self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0,
+        tick: Any = 0,
+    ) -> Flow:  # fmt: skip
+        """The flow in front of the first step: positions placed, tokens embedded, shared tables made."""
+        batch = Batch.of(batch)
+        call, state = batch.place(state, causal=self.causal)
+        if points is not None or seed or isinstance(tick, Tensor) or tick:
+            call = call._replace(points=None if points is None else self.resolve(points), seed=seed, tick=tick)
+        x, call, state = self._ends(self.stem, batch, call, state, "stem")
+        call = call._replace(dtype=x.dtype)
+        for part in self._preparing:
+            part.prepare(call)
+        return Flow(x, None, call, state, {})
+
+    def run(self, flow: Flow, steps: Iterable[int] | None = None) -> Flow:
+        """All steps as the depth program wills, or just these."""
+        if steps is None:
+            return self.depth(flow, self._run)
+        for step in steps:
+            flow = self._run(flow, step)
+        return flow
+
+    def finish(self, flow: Flow) -> Out:
+        """Predictions from the stream as it stands."""
+        prediction, _, state = self._ends(self.head, flow.x, flow.call, flow.state, "head")
+        return Out(prediction, flow.x, state, flow.notes)
+
+    def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
+        return self.finish(self.run(self.start(batch, state, **request)))
+
+    def resolve(self, points: Points) -> dict[tuple[str, str], Any]:
+        """Requests such as {"steps.*.part:context": "read"} by exact path and name; a function replaces."""
+        declared = {(m.path, name) for m in self.modules() if isinstance(m, Part) for name in m.points}
+        found: dict[tuple[str, str], Any] = {}
+        for pattern, action in points.items():
+            met = {key: action for key in declared if fnmatchcase(":".join(key), pattern)}
+            if not met:
+                raise unknown("point", pattern, {":".join(key) for key in declared})
+            found |= met
+        return found
+
+    def _ends(self, part: Part, value: Any, call: Call, state: State | None, place: str) -> tuple[Any, Call, Any]:
+        leaves = None if state is None else state.get(place)
+        y, call, leaves = part(value, call, leaves)
+        return y, call, state.put(place, leaves) if state is not None and leaves else state
+
+    def _run(
+        self, flow: Flow, step: int, loop: int = 0, *, tokens: Tensor | None = None, active: Tensor | None = None,
+        grad: bool = True,
+    ) -> Flow:  # fmt: skip
+        """One step. `tokens` (R,K): run on these flat positions only; `active` (B,T): write only there."""
+        unit = self.steps[step]
+        flow = flow.under(unit.rule)
+        book: dict[tuple[int, int, str, str], Tensor] = {}
+        call = flow.call._replace(step=step, loop=loop, book=book)
+        state = flow.state
+        leaves = None if state is None else state.get((step, loop))
+        carry = flow.carry
+        if tokens is not None:
+            if state is not None:
+                raise UsageError("a step on some tokens keeps no state")
+            call, carry = call.regroup(tokens), tree_map(lambda x: gather(x, tokens), carry)
+        if self.recompute and torch.is_grad_enabled() and grad:
+            carry, leaves, book = checkpoint(_noted, unit, carry, call, leaves, use_reentrant=False)
+        else:
+            with torch.set_grad_enabled(grad and torch.is_grad_enabled()) if not grad else _NOTHING:
+                carry, leaves = unit(carry, call, leaves)
+        if tokens is not None:
+            carry = _zip_map(lambda y, old: scatter(y, tokens, old), carry, flow.carry)
+        if active is not None:
+            carry = _zip_map(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry)
+        state = state.put((step, loop), leaves) if state is not None and leaves else state
+        return flow._replace(carry=carry, state=state, notes={**flow.notes, **book} if book else flow.notes)
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+_NOTHING = _Nothing()
+
+
+def _noted(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, dict[Any, Tensor]]:
+    """A step that returns its notes, so that a recomputation throws its own away."""
+    book: dict[Any, Tensor] = {}
+    carry, leaves = unit(carry, call._replace(book=book), leaves)
+    return carry, leaves, book
+
+
+def _like(rows: Tensor, x: Tensor) -> Tensor:
+    return rows.reshape(*rows.shape, *[1] * (x.dim() - 2))
+
+
+def _zip_map(fn: Any, new: Any, old: Any) -> Any:
+    if isinstance(new, Tensor):
+        return fn(new, old)
+    if isinstance(new, dict):
+        return {key: _zip_map(fn, new[key], old[key]) for key in new}
+    values = [_zip_map(fn, a, b) for a, b in zip(new, old)]
+    return type(new)(*values) if hasattr(new, "_fields") else type(new)(values)
+
+
+def _check(model: Model, ledger: Ledger, spec: Spec) -> None:
+    """Every owned tensor has its record, every record its tensor, every edit its module."""
+    owned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    recorded = {use.path for use in ledger.uses}
+    if owned != recorded:
+        raise RuntimeError(f"parameters made without the site's factories, or never kept: {owned ^ recorded}")
+    for edit in set(spec.get("edits", ())) - ledger.met:
+        raise unknown("module in an edit", edit.name, {m.path for m in model.modules() if isinstance(m, Part)})
+
+
+def build(spec: Spec, seed: int = 0) -> Model:
+    """The model of a spec (of a system: its model), with float32 parameters that depend on (seed, path) only."""
+    return Model(spec["model"] if spec.kind == "system" else spec, seed)
+
+
+def make(name: str, *, dim: int, seed: int = 0, causal: bool = True, **settings: Any) -> Any:
+    """One part by itself: `make("mixer:gla", dim=64, heads=4)`."""
+    kind, _, part = name.partition(":")
+    if kind not in KINDS or not part:
+        raise unknown("kind of part", kind, KINDS)
+    site = Site("", Axis("stream", dim), Ledger(seed, Spec("linear", "dense")), causal=causal)
+    made = site.build("part", Spec.of(kind, find(kind, part).name, settings))
+    made.uses = tuple(site.ledger.uses)
+    return made
+
+
+__all__ = ["Model", "Out", "Step", "Use", "build", "make"]

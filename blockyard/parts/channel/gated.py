@@ -1,0 +1,34 @@
+"""Widen each token twice and let one copy, bent, gate the other (SwiGLU with SiLU, GEGLU with GELU).
+
+    y = W_3 (act(W_1 x) * W_2 x)
+
+Shapes   x, y (B,T,D)   hidden (B,T,F)
+Source   arXiv 2002.05202    Family  channel
+Differs  W_1 and W_2 are one fused projection
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Cat, Site, Spec, Sublayer
+
+
+class Gated(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True, time_exponent=1.0)
+    points = ("gate", "hidden")
+
+    def __init__(
+        self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "silu"), bias: bool = False
+    ) -> None:
+        super().__init__()
+        hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
+        self.rows = Cat(hidden, hidden)
+        self.up = site.linear("up", site.stream, self.rows, bias=bias)
+        self.activation = site.slot("activation", activation, on=hidden)
+        self.down = site.linear("down", hidden, site.stream, bias=bias)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        gate, value = self.rows.split(self.up(x, call))
+        gate = self.point("gate", self.activation(gate, call), call)
+        return self.down(self.point("hidden", gate * value, call), call), state

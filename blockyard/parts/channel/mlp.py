@@ -1,0 +1,32 @@
+"""Widen each token, bend it, narrow it again.
+
+    y = W_2 act(W_1 x + b_1) + b_2
+
+Shapes   x, y (B,T,D)   hidden (B,T,F)
+Source   arXiv 1706.03762    Family  channel
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Site, Spec, Sublayer
+
+
+class MLP(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True, time_exponent=1.0)
+    points = ("hidden",)
+
+    def __init__(
+        self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "gelu"), bias: bool = False
+    ) -> None:
+        super().__init__()
+        hidden = site.axis("inner", inner or 4 * site.stream.size)
+        self.up = site.linear("up", site.stream, hidden, bias=bias)
+        self.activation = site.slot("activation", activation, on=hidden)
+        self.down = site.linear("down", hidden, site.stream, bias=bias)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        hidden = self.point("hidden", self.activation(self.up(x, call), call), call)
+        return self.down(hidden, call), state

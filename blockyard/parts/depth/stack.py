@@ -1,0 +1,21 @@
+"""One block, so many times, each with its own parameters.
+
+    x -> block_1 -> block_2 -> ... -> block_layers
+
+Shapes   x (B,T,D)
+Source   none    Family  depth
+Differs  nothing known
+"""
+
+from blockyard.core import Depth, Site, UsageError
+
+
+class Stack(Depth):
+    def __init__(self, site: Site, names: tuple[str, ...], *, layers: int = 2) -> None:
+        super().__init__()
+        if len(names) != 1:
+            raise UsageError(f"depth:stack repeats one block, given {', '.join(names)}; depth:hybrid takes several")
+        self.name, self.layers = names[0], layers
+
+    def plan(self) -> list[tuple[str, int]]:
+        return [(self.name, 1)] * self.layers

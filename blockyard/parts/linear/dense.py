@@ -1,0 +1,34 @@
+"""A full matrix from what it reads to what it writes.
+
+    y = W x + b        W ~ N(0, gain^2 / fan_in),  b = 0 at first
+
+Shapes   x (..., reads)   y (..., writes)   W (writes, reads)   b (writes)
+Source   none    Family  linear
+Differs  nothing known
+"""
+
+from torch import Tensor
+from torch.nn.functional import linear
+
+from blockyard.core import Call, Expr, Part, Site, constant, normal
+
+
+class Dense(Part):
+    claims = dict(per_token=True, row_independent=True)
+    points = ("linear_in", "linear_out")
+
+    def __init__(self, site: Site, reads: Expr, writes: Expr, bias: bool, gain: float) -> None:
+        super().__init__()
+        start = normal(gain * reads.size**-0.5)
+        self.weight = site.param("weight", (writes, reads), start, decay=True, reads=reads, writes=writes)
+        self.bias = site.param("bias", (writes,), constant(0.0)) if bias else None
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        if call is not None and call.points is not None:
+            x = self.point("linear_in", x, call)
+            return self.point("linear_out", linear(x, self.weight, self.bias), call)
+        return linear(x, self.weight, self.bias)
+
+    def dense(self) -> Tensor:
+        """The weight as one full matrix, whatever its store."""
+        return self.weight

@@ -1,0 +1,34 @@
+"""A matrix as the product of two thin ones.
+
+    y = U (V x) + b        U ~ N(0, gain^2 / rank),  V ~ N(0, 1 / fan_in),  b = 0 at first
+
+Shapes   x (..., reads)   y (..., writes)   V (rank, reads)   U (writes, rank)   b (writes)
+Source   none    Family  linear
+Differs  nothing known
+"""
+
+from torch import Tensor
+from torch.nn.functional import linear
+
+from blockyard.core import Call, Expr, Part, Site, constant, normal
+
+
+class LowRank(Part):
+    claims = dict(per_token=True, row_independent=True)
+    points = ("hidden",)
+
+    def __init__(self, site: Site, reads: Expr, writes: Expr, bias: bool, gain: float, *, rank: int = 16) -> None:
+        super().__init__()
+        inner = site.axis("rank", rank)
+        self.down = site.param(
+            "down", (inner, reads), normal(reads.size**-0.5), decay=True, reads=reads, writes=inner
+        )
+        self.up = site.param("up", (writes, inner), normal(gain * rank**-0.5), decay=True, reads=inner, writes=writes)
+        self.bias = site.param("bias", (writes,), constant(0.0)) if bias else None
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        return linear(self.point("hidden", linear(x, self.down), call), self.up, self.bias)
+
+    def dense(self) -> Tensor:
+        """The weight as one full matrix, whatever its store."""
+        return self.up @ self.down

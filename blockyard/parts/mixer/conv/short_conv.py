@@ -1,0 +1,35 @@
+"""A few taps over the last tokens, channel by channel, then an activation.
+
+    y_t = act(sum_i w_i x_{t-W+1+i} + b)        i < W
+
+Shapes   x, y (B,T,D)   w (D,W)   b (D)
+Source   arXiv 2312.00752    Family  conv
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Axis, Call, Site, Spec, Sublayer, constant, uniform_in
+from blockyard.kernels import causal_conv
+
+
+class ShortConv(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+
+    def __init__(
+        self, site: Site, *, width: int = 4, bias: bool = False, activation: Spec | None = Spec("activation", "silu")
+    ) -> None:
+        super().__init__()
+        reach = width**-0.5
+        self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-reach, reach))
+        self.bias = site.param("bias", (site.stream,), constant(0.0)) if bias else None
+        self.activation = site.slot("activation", activation)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        tail = None if state is None else state.get("tail")
+        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, keys=call.keys, reset=call.reset)
+        if self.activation is not None:
+            y = self.activation(y, call)
+        return y, None if state is None else {"tail": tail}

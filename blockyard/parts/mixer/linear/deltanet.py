@@ -1,0 +1,55 @@
+"""The delta rule: before a key is written, what the memory already answers to it is erased.
+
+    u_t = b_t (v_t - S_{t-1}^T k_t)        S_t = S_{t-1} + k_t u_t^T        o_t = S_t^T q_t / sqrt(K)
+    b_t = reach sigmoid(w_b x_t)        q, k = unit length of silu(conv(W x))        v = silu(conv(W x))        y_t = W_o N(o_t)
+
+`reach` is the upper end of the step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
+
+Shapes   x (B,T,D)   q, k (B,T,H,K)   v, o (B,T,H,V)   b (B,T,H)   S (B,H,K,V)
+Source   arXiv 2406.06484    Slug  deltanet    Family  linear
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
+from blockyard.kernels import delta_scan
+
+
+class DeltaNet(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("q", "k", "v", "beta", "context")
+
+    def __init__(
+        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
+        reach: float = 1.0, conv: Spec | None = Spec("mixer", "short_conv"), norm: Spec = Spec("norm", "rms"),
+        unit: Spec = Spec("norm", "l2"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = site.divide("heads", site.stream.size, heads)
+        head = site.axis("heads", heads)
+        key = Prod(head, site.axis("key_dim", key_dim or width))
+        value = Prod(head, site.axis("value_dim", value_dim or width))
+        self.rows = Cat(key, key, value)
+        self.parts = Cat(self.rows, head)
+        self.proj = site.linear("proj", site.stream, self.parts)
+        self.conv = site.slot("conv", conv, on=self.rows)
+        self.unit = site.slot("unit", unit, on=key.parts[1])
+        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.out = site.linear("out", value, site.stream)
+        self.reach, self.scale = reach, key.parts[1].size ** -0.5
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        qkv, b = self.parts.split(self.proj(x, call))
+        tail = sub(state, "conv")
+        if self.conv is not None:
+            qkv, tail = self.conv(qkv, call, tail)
+        q, k, v = self.rows.split(qkv)
+        q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
+        v, beta = self.point("v", v, call), self.point("beta", self.reach * wide(b).sigmoid(), call)
+        start = None if state is None else state.get("memory")
+        o, memory = delta_scan(q * self.scale, k, v, call.blank(beta), initial_state=start, reset=call.reset)
+        y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
+        return y, None if state is None else {"memory": memory, "conv": tail or {}}

@@ -1,0 +1,64 @@
+"""The delta rule with a gate: the whole memory fades before one key of it is rewritten.
+
+    S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
+    log a_t = -exp(A) softplus(w_a x_t + c)        b_t = reach sigmoid(w_b x_t)        y_t = W_o (N(o_t) * silu(W_g x_t))
+    q, k = unit length of silu(conv(W x))        v = silu(conv(W x))
+
+`reach` is the upper end of the step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
+
+Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)   A, c (H)
+Source   arXiv 2412.06464    Slug  deltanet    Family  linear
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import silu, softplus
+
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
+from blockyard.kernels import delta_scan
+from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
+
+
+class GatedDeltaNet(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("q", "k", "v", "beta", "decay", "gate", "context")
+
+    def __init__(
+        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
+        reach: float = 1.0, conv: Spec | None = Spec("mixer", "short_conv"), norm: Spec = Spec("norm", "rms"),
+        unit: Spec = Spec("norm", "l2"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = key_dim or max(1, 3 * site.stream.size // (4 * heads))
+        head = site.axis("heads", heads)
+        key = Prod(head, site.axis("key_dim", width))
+        value = Prod(head, site.axis("value_dim", value_dim or 2 * width))
+        self.rows = Cat(key, key, value)
+        self.parts = Cat(self.rows, value, head, head)
+        self.proj = site.linear("proj", site.stream, self.parts)
+        self.conv = site.slot("conv", conv, on=self.rows)
+        self.unit = site.slot("unit", unit, on=key.parts[1])
+        self.log_rate = site.param("log_rate", (head,), log_uniform_in(1e-4, 16.0))
+        self.step = site.param("step", (head,), softplus_step)
+        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.out = site.linear("out", value, site.stream)
+        self.reach, self.scale = reach, key.parts[1].size ** -0.5
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        qkv, g, a, b = self.parts.split(self.proj(x, call))
+        tail = sub(state, "conv")
+        if self.conv is not None:
+            qkv, tail = self.conv(qkv, call, tail)
+        q, k, v = self.rows.split(qkv)
+        q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
+        v, beta = self.point("v", v, call), self.point("beta", self.reach * wide(b).sigmoid(), call)
+        decay = self.point("decay", -self.log_rate.exp() * softplus(wide(a) + self.step), call)
+        start = None if state is None else state.get("memory")
+        o, memory = delta_scan(
+            q * self.scale, k, v, call.blank(beta), call.blank(decay), initial_state=start, reset=call.reset
+        )
+        o = self.norm(o, call) * self.point("gate", silu(g), call)
+        y = self.out(self.point("context", o.flatten(2), call), call)
+        return y, None if state is None else {"memory": memory, "conv": tail or {}}

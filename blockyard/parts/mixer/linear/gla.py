@@ -1,0 +1,54 @@
+"""Gated linear attention: a matrix memory whose rows fade by a gate that each token sets.
+
+    a_t = sigmoid(U V x_t + b)^(1/tau)        S_t = diag(a_t) S_{t-1} + k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
+    y_t = W_o (N(o_t) * silu(W_r x_t))
+
+Shapes   x (B,T,D)   q, k, a (B,T,H,K), H K = D/2   v, o (B,T,H,V), H V = D   S (B,H,K,V)
+Source   arXiv 2312.06635    Slug  gla    Family  linear
+Differs  projections start like every other linear (paper: Xavier with gain 2^-2.5)
+"""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid, silu
+
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, wide
+from blockyard.kernels import decayed_scan
+
+
+class GatedLinear(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("q", "k", "v", "decay", "gate", "context")
+
+    def __init__(
+        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
+        rank: int = 16, tau: float = 16.0, norm: Spec = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = site.divide("heads", site.stream.size, heads)
+        head = site.axis("heads", heads)
+        key = Prod(head, site.axis("key_dim", key_dim or max(1, width // 2)))
+        value = Prod(head, site.axis("value_dim", value_dim or width))
+        self.rows = Cat(key, key, value, value)
+        self.proj = site.linear("proj", site.stream, self.rows)
+        self.decay = site.linear("decay", site.stream, key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank)))
+        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.out = site.linear("out", value, site.stream)
+        self.key, self.tau, self.scale = key, tau, key.parts[1].size ** -0.5
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        q, k, v, r = self.rows.split(self.proj(x, call))
+        log_a = call.blank(logsigmoid(wide(self.key.split(self.decay(x, call)))) / self.tau)
+        q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
+        start = None if state is None else state.get("memory")
+        log_a = self.point("decay", log_a, call)
+        o, memory = decayed_scan(q * self.scale, k, v, log_a, initial_state=start, reset=call.reset)
+        o = self.norm(o, call) * self.point("gate", silu(r), call)
+        y = self.out(self.point("context", o.flatten(2), call), call)
+        return y, None if state is None else {"memory": memory}
+
+
+def prop_a_huge_tau_never_forgets(make: Any, x: Tensor) -> None:
+    (_, a), (_, b) = make(tau=1e9)(x, None, {}), make(tau=1e12)(x, None, {})
+    assert (a["memory"] - b["memory"]).abs().max() < 1e-4

@@ -1,0 +1,57 @@
+"""A gated recurrence widened by outer products: what a token does not forget it cannot write.
+
+    f_t = g_l + (1 - g_l) sigmoid(W_f x_t)        S_t = diag(f_t) S_{t-1} + (1 - f_t) v_t^T        o_t = S_t^T silu(W_q x_t)
+    y_t = W_o N(o_t)        g_l = sum over layers before l of softmax over layers (B): grows with depth, 0 at the first
+
+Shapes   x (B,T,D)   q, f (B,T,H,K)   v, o (B,T,H,V)   S (B,H,K,V)   B (layers, H K), shared by all layers
+Source   arXiv 2404.07904    Slug  hybrid-linear-attention    Family  linear
+Differs  nothing known
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from blockyard.core import Axis, Call, Cat, Prod, Site, Spec, Sublayer, constant, wide
+from blockyard.kernels import decayed_scan
+
+
+class HGRN2(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("q", "v", "decay", "context")
+
+    def __init__(
+        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
+        norm: Spec = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = site.divide("heads", site.stream.size, heads)
+        head = site.axis("heads", heads)
+        key = Prod(head, site.axis("key_dim", key_dim or width))
+        value = Prod(head, site.axis("value_dim", value_dim or width))
+        self.rows = Cat(key, key, value)
+        self.proj = site.linear("proj", site.stream, self.rows)
+        self.bounds = site.shared(
+            "bounds", f"hgrn2 {key.size}", lambda: site.param("bounds", (Axis("layers", site.alike), key), constant(0.0))
+        )
+        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.out = site.linear("out", value, site.stream)
+        self.key, self.ordinal = key, site.ordinal
+
+    def lower_bound(self) -> Tensor:
+        """(H,K) what this layer keeps at least."""
+        return self.key.split(wide(self.bounds).softmax(0)[: self.ordinal].sum(0))
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        q, f, v = self.rows.split(self.proj(x, call))
+        low = self.lower_bound()
+        keep = low + (1 - low) * wide(f).sigmoid()
+        keep = self.point("decay", keep, call)
+        k = call.blank((1 - keep).to(x.dtype))
+        q, v = self.point("q", silu(q), call), self.point("v", v, call)
+        start = None if state is None else state.get("memory")
+        o, memory = decayed_scan(q, k, v, call.blank(keep.log()), initial_state=start, reset=call.reset)
+        y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
+        return y, None if state is None else {"memory": memory}

@@ -1,0 +1,52 @@
+"""Retention: a matrix memory that fades at a fixed rate, each head at its own; queries and keys are turned.
+
+    S_t = g_h S_{t-1} + k_t v_t^T        o_t = S_t^T q_t / sqrt(K)        g_h = 1 - 2^(-5-h),  h = 0..H-1
+    y_t = W_o (N(o_t) * silu(W_r x_t))
+
+Shapes   x (B,T,D)   q, k (B,T,H,K), H K = D   v, o (B,T,H,V), H V = 2 D   S (B,H,K,V)
+Source   arXiv 2307.08621    Family  linear
+Differs  RMS norm in each head (paper: group norm without gain); no normalisation of the scores; rope pairs halves
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer
+from blockyard.kernels import decayed_scan
+
+
+class Retention(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("q", "k", "v", "gate", "context")
+
+    def __init__(
+        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
+        position: Spec | None = Spec("position", "rope"), norm: Spec = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = site.divide("heads", site.stream.size, heads)
+        self.head = site.axis("heads", heads)
+        key = Prod(self.head, site.axis("key_dim", key_dim or width))
+        value = Prod(self.head, site.axis("value_dim", value_dim or 2 * width))
+        self.rows = Cat(key, key, value, value)
+        self.proj = site.linear("proj", site.stream, self.rows)
+        self.position: Position | None = site.slot("position", position, on=key)
+        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.out = site.linear("out", value, site.stream)
+        self.scale = key.parts[1].size ** -0.5
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        q, k, v, r = self.rows.split(self.proj(x, call))
+        if self.position is not None:
+            q, k = self.position.at_qk(q, k, call)
+        q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
+        fade = torch.log1p(-(2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device))))
+        fade = call.blank(fade[:, None].expand(*x.shape[:2], -1, 1))
+        start = None if state is None else state.get("memory")
+        o, memory = decayed_scan(q * self.scale, k, v, fade, initial_state=start, reset=call.reset)
+        o = self.norm(o, call) * self.point("gate", silu(r), call)
+        y = self.out(self.point("context", o.flatten(2), call), call)
+        return y, None if state is None else {"memory": memory}

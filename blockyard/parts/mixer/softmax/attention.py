@@ -1,0 +1,85 @@
+"""Every token reads all earlier ones, weighed by the softmax of how well its query meets their keys.
+
+    q, k, v = W x        y_t = W_o sum_s softmax_s(q_t . k_s * scale + bias) v_s        s visible to t
+
+Query heads come in `kv_heads` groups that share keys and values (grouped and, with 1, multi-query heads). `window`
+keeps the last so many tokens visible, `sinks` the first so many always. Slots: a position, a norm on queries and
+keys (on the head's width), and an activation of a gate on the output.
+
+Shapes   x (B,T,D)   q (B,T,H,K)   k, v (B,T,G,K)
+Source   arXiv 1706.03762    Family  softmax
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, distances, remember, sight
+from blockyard.kernels import attend
+
+
+class Attention(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=2.0)
+    points = ("q", "k", "v", "gate", "context")
+
+    def __init__(
+        self, site: Site, *, heads: int = 4, kv_heads: int | None = None, head_dim: int | None = None,
+        position: Spec | None = Spec("position", "rope"), norm: Spec | None = None, gate: Spec | None = None,
+        window: int | None = None, sinks: int = 0, bias: bool = False, scale: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = head_dim or site.divide("heads", site.stream.size, heads)
+        kv = site.axis("kv", kv_heads or heads)
+        group = site.axis("group", site.divide("kv_heads", heads, kv_heads or heads))
+        channel = site.axis("head_dim", width)
+        q, k = Prod(kv, group, channel), Prod(kv, channel)
+        self.rows = Cat(q, k, k)
+        self.qkv = site.linear("qkv", site.stream, self.rows, bias=bias)
+        self.out = site.linear("out", q, site.stream, bias=bias)
+        self.position: Position | None = site.slot("position", position, on=q)
+        self.q_norm = site.slot("q_norm", norm, on=channel)
+        self.k_norm = site.slot("k_norm", norm, on=channel)
+        self.gate = site.slot("gate", gate, on=q)
+        self.gate_in = None if gate is None else site.linear("gate_in", site.stream, q)
+        self.window, self.sinks, self.scale = window, sinks, scale or width**-0.5
+
+    def prepare(self, call: Call) -> None:
+        key = ("sight", self.window, self.sinks)
+        if key not in call.once:
+            call.once[key] = sight(call, self.window, self.sinks)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        q, k, v = self.rows.split(self.qkv(x, call))
+        q = q.flatten(2, 3)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q, call), self.k_norm(k, call)
+        if self.position is not None:
+            q, k = self.position.at_qk(q, k, call)
+        q, k, v = self.point("q", q, call), self.point("k", k, call), self.point("v", v, call)
+        k, v, positions, state = remember(state, k, v, call, self.window, self.sinks)
+        if positions is None:
+            seen = call.made(("sight", self.window, self.sinks), lambda: sight(call, self.window, self.sinks))
+        else:
+            seen = sight(call, self.window, self.sinks, positions)
+        mask, causal = self._biased(seen.mask, seen.causal, call, positions, q)
+        y = attend(q, k, v, causal=causal, mask=mask, scale=self.scale).flatten(2)
+        if self.gate is not None:
+            y = y * self.point("gate", self.gate(self.gate_in(x, call), call), call)
+        return self.out(self.point("context", y, call), call), state
+
+    def _biased(
+        self, mask: Tensor | None, causal: bool, call: Call, positions: Tensor | None, q: Tensor
+    ) -> tuple[Tensor | None, bool]:
+        """The mask with a head dimension, and with the position's bias by distance where it has one."""
+        mask = None if mask is None else mask[:, None]
+        if self.position is None:
+            return mask, causal
+        apart, bound = distances(call, positions)
+        table = self.position.by_distance(bound)
+        if table is None:
+            return mask, causal
+        bias = table.to(q.dtype)[:, apart + bound - 1].transpose(0, 1)
+        if causal:
+            mask = (apart >= 0)[:, None]
+        return bias if mask is None else bias.masked_fill(~mask, float("-inf")), False

@@ -1,0 +1,62 @@
+"""A diagonal state-space layer whose step and vectors each token sets, inside a gated convolution block.
+
+    dt_t = softplus(U V u_t + c)        h_t = exp(dt_t A) * h_{t-1} + (dt_t u_t) B_t^T        o_t = h_t C_t + s * u_t
+    u = silu(conv(W x))        B_t, C_t, V u_t = W_u u_t        A = -exp(L)        y_t = W_o (o_t * silu(z_t))
+
+Shapes   x (B,T,D)   u, z, dt, o (B,T,E), E = 2 D   B, C (B,T,N)   h (B,E,N)   L (E,N)   c, s (E)
+Source   arXiv 2312.00752    Slug  mamba    Family  ssm
+Differs  nothing known
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu, softplus
+
+from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, wide
+from blockyard.kernels import selective_scan
+from blockyard.parts.mixer._inits import softplus_step
+
+
+class Mamba(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("u", "dt", "b", "c", "gate", "context")
+
+    def __init__(
+        self, site: Site, *, inner: int | None = None, state: int = 16, rank: int | None = None,
+        conv: Spec = Spec("mixer", "short_conv", (("bias", True),)),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = site.axis("inner", inner or 2 * site.stream.size)
+        channel, thin = site.axis("state", state), site.axis("rank", rank or -(-site.stream.size // 16))
+        self.halves, self.rows = Cat(width, width), Cat(thin, channel, channel)
+        self.proj = site.linear("proj", site.stream, self.halves)
+        self.conv = site.slot("conv", conv, on=width)
+        self.select = site.linear("select", width, self.rows)
+        reach = thin.size**-0.5
+        axes = (width, thin)
+        self.widen = site.param("widen", axes, uniform_in(-reach, reach), decay=True, reads=thin, writes=width)
+        self.step = site.param("step", (width,), softplus_step)
+        self.log_rate = site.param("log_rate", (width, channel), _counting)
+        self.skip = site.param("skip", (width,), constant(1.0))
+        self.out = site.linear("out", width, site.stream)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        u, z = self.halves.split(self.proj(x, call))
+        u, tail = self.conv(u, call, sub(state, "conv"))
+        u = self.point("u", u, call)
+        thin, b, c = self.rows.split(self.select(u, call))
+        dt = softplus(wide(linear(thin, self.widen.to(thin.dtype))) + self.step)
+        dt = self.point("dt", call.blank(dt), call)  # a step of zero keeps the state as it is
+        b, c = self.point("b", b, call), self.point("c", c, call)
+        start = None if state is None else state.get("memory")
+        rate = -wide(self.log_rate).exp()
+        o, memory = selective_scan(u, dt, rate, b, c, initial_state=start, reset=call.reset)
+        o = (o + self.skip.to(u.dtype) * u) * self.point("gate", silu(z), call)
+        return self.out(self.point("context", o, call), call), None if state is None else {"memory": memory, "conv": tail}
+
+
+def _counting(value: Tensor, rng: torch.Generator) -> None:
+    """log(1), log(2), ... along the state: the spectrum of S4D-real."""
+    value.copy_(torch.arange(1, value.shape[1] + 1).log().expand_as(value))

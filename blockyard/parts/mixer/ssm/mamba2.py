@@ -1,0 +1,57 @@
+"""A state-space layer with one scalar fade per head: the dual of masked linear attention.
+
+    dt_t = softplus(W x_t + c)        h_t = exp(-exp(A) dt_t) h_{t-1} + B_t (dt_t u_t)^T        o_t = h_t^T C_t + s u_t
+    u, B, C = silu(conv(W x))        y_t = W_o N(o_t * silu(z_t))
+
+Shapes   x (B,T,D)   u, z, o (B,T,H,P), H P = inner   B, C (B,T,G,N)   dt (B,T,H)   h (B,H,N,P)   A, c, s (H)
+Source   arXiv 2405.21060    Slug  mamba    Family  ssm
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import silu, softplus
+
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, constant, sub, wide
+from blockyard.kernels import decayed_scan
+from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
+
+
+class Mamba2(Sublayer):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    points = ("q", "k", "v", "decay", "gate", "context")
+
+    def __init__(
+        self, site: Site, *, inner: int | None = None, head_dim: int = 64, state: int = 128, groups: int = 1,
+        conv: Spec = Spec("mixer", "short_conv", (("bias", True),)), norm: Spec = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        heads = site.divide("head_dim", inner or 2 * site.stream.size, head_dim)
+        group = site.axis("groups", groups)
+        head = Prod(group, site.axis("heads", site.divide("groups", heads, groups)))
+        self.value = Prod(head, site.axis("head_dim", head_dim))
+        key = Prod(group, site.axis("state", state))
+        self.rows = Cat(self.value, key, key)
+        self.parts = Cat(self.value, self.rows, head)
+        self.proj = site.linear("proj", site.stream, self.parts)
+        self.conv = site.slot("conv", conv, on=self.rows)
+        self.log_rate = site.param("log_rate", (head,), log_uniform_in(1.0, 16.0))
+        self.step = site.param("step", (head,), softplus_step)
+        self.skip = site.param("skip", (head,), constant(1.0))
+        self.norm = site.slot("norm", norm, on=self.value)
+        self.out = site.linear("out", self.value, site.stream)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        z, ubc, dt = self.parts.split(self.proj(x, call))
+        ubc, tail = self.conv(ubc, call, sub(state, "conv"))
+        u, k, q = self.rows.split(ubc)
+        u, dt = u.flatten(2, 3), softplus(wide(dt.flatten(2)) + self.step)
+        q, k = self.point("q", q, call), self.point("k", call.blank(k), call)
+        v = self.point("v", u * dt[..., None].to(u.dtype), call)
+        decay = self.point("decay", call.blank(-self.log_rate.exp() * dt)[..., None], call)
+        start = None if state is None else state.get("memory")
+        o, memory = decayed_scan(q, k, v, decay, initial_state=start, reset=call.reset)
+        o = (o + self.skip[:, None].to(u.dtype) * u).flatten(2) * self.point("gate", silu(z.flatten(2)), call)
+        y = self.out(self.point("context", self.norm(o, call), call), call)
+        return y, None if state is None else {"memory": memory, "conv": tail}

@@ -1,0 +1,23 @@
+"""Scale every token to unit length, without a gain.
+
+    y = x / sqrt(sum(x^2) + eps)
+
+Shapes   x, y (..., D)
+Source   arXiv 2406.06484    Family  norm
+Differs  nothing known
+"""
+
+from torch import Tensor
+
+from blockyard.core import Call, Part, Site
+
+
+class L2Norm(Part):
+    claims = dict(per_token=True, row_independent=True, scale_invariant=True)
+
+    def __init__(self, site: Site, *, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        return x * (x.square().sum(-1, keepdim=True) + self.eps).rsqrt()

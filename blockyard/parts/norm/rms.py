@@ -1,0 +1,25 @@
+"""Scale every token to unit root mean square, with a learned gain.
+
+    y = g * x / sqrt(mean(x^2) + eps)
+
+Shapes   x, y (..., D)   g (D)
+Source   arXiv 1910.07467    Family  norm
+Differs  nothing known
+"""
+
+from torch import Tensor
+from torch.nn.functional import rms_norm
+
+from blockyard.core import Call, Part, Site, constant
+
+
+class RMSNorm(Part):
+    claims = dict(per_token=True, row_independent=True, scale_invariant=True)
+
+    def __init__(self, site: Site, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gain = site.param("gain", (site.stream,), constant(1.0))
+        self.eps = eps
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        return rms_norm(x, self.gain.shape, self.gain.to(x.dtype), self.eps)

@@ -1,0 +1,44 @@
+"""Predict every token from the ones before it.
+
+    loss = sum over wanted tokens of -log softmax(logits_t)[target_t]  /  their number
+
+Shapes   logits (B,T,V)   targets (B,T), -1 where nothing is asked
+Source   none    Family  objective
+Differs  nothing known
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from blockyard.core import Batch, Part, Site
+
+
+class NextToken(Part):
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+
+    def targets(self, batch: Batch) -> Tensor:
+        """The next token of each token in its segment, -1 where there is none."""
+        targets = batch.targets
+        if targets is None:
+            targets = torch.cat([batch.tokens[:, 1:], torch.full_like(batch.tokens[:, :1], -1)], 1)
+            if batch.segment is not None:
+                ends = batch.segment[:, 1:] != batch.segment[:, :-1]
+                targets = torch.cat([targets[:, :-1].masked_fill(ends, -1), targets[:, -1:]], 1)
+            if batch.keys is not None:
+                after = torch.cat([batch.keys[:, 1:], torch.zeros_like(batch.keys[:, :1])], 1)
+                targets = targets.masked_fill(~after, -1)
+        return targets if batch.keys is None else targets.masked_fill(~batch.keys, -1)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """How many predictions this batch asks for: known before any forward."""
+        return {"next_token": (self.targets(batch) >= 0).sum()}
+
+    def forward(self, model: Any, batch: Batch) -> dict[str, tuple[Tensor, Tensor, float]]:
+        """{term: (sum, count, weight)}."""
+        logits, targets = model(batch).logits, self.targets(batch)
+        total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum")
+        return {"next_token": (total, (targets >= 0).sum(), 1.0)}

@@ -1,0 +1,25 @@
+"""Add a learned vector for each position to the stem's output.
+
+    x_t <- x_t + P[p_t]
+
+Shapes   x (B,T,D)   P (length, D)
+Source   arXiv 1706.03762    Family  position
+Differs  nothing known
+"""
+
+from torch import Tensor
+
+from blockyard.core import Call, Position, Site, UsageError, normal
+
+
+class Learned(Position):
+    def __init__(self, site: Site, *, length: int | None = None) -> None:
+        super().__init__()
+        self.length = site.axis("length", length or site.length)
+        self.table = site.param("table", (self.length, site.stream), normal(0.02))
+
+    def at_input(self, x: Tensor, call: Call) -> Tensor:
+        longest = x.shape[1] if call.past is None else call.past.positions.shape[1]
+        if longest > self.length.size and call.even:
+            raise UsageError(f"{self.path}: {longest} tokens, but positions are learned up to {self.length.size}")
+        return x + self.table[call.positions.clamp(max=self.length.size - 1)].to(x.dtype)

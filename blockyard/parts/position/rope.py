@@ -1,0 +1,52 @@
+"""Turn queries and keys by angles that grow with their position, so that their product knows the distance.
+
+    (x_i, x_{i+K/2}) <- rotation by p * base^(-2i/K)        i < K/2
+
+Shapes   q (B,T,H,K)   k (B,T,G,K)   tables cos, sin (B or 1,T,1,K/2), made once a forward
+Source   arXiv 2104.09864    Family  position
+Differs  halves are paired (x_i with x_{i+K/2}), as in Llama, not neighbours
+"""
+
+import torch
+from torch import Tensor
+
+from blockyard.core import Call, Position, Site, UsageError
+
+
+class Rope(Position):
+    claims = dict(fixed=True)
+
+    def __init__(self, site: Site, *, base: float = 10000.0) -> None:
+        super().__init__()
+        self.width = list(site.stream.leaves())[-1]
+        if self.width.size % 2:
+            raise UsageError(f"{site.path}: rope turns pairs of channels; head_dim={self.width.size} is odd")
+        self.base = base
+
+    def tables(self, call: Call) -> tuple[Tensor, Tensor]:
+        positions = call.positions[:1] if call.even else call.positions
+        half = self.width.size // 2
+        power = torch.arange(half, device=positions.device, dtype=torch.float64) / half
+        angle = positions[..., None, None] * self.base**-power
+        return angle.cos().to(call.dtype), angle.sin().to(call.dtype)
+
+    def prepare(self, call: Call) -> None:
+        key = ("rope", self.width.size, self.base)
+        if key not in call.once:
+            call.once[key] = self.tables(call)
+
+    def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        cos, sin = call.made(("rope", self.width.size, self.base), lambda: self.tables(call))
+        return turn(q, cos, sin), turn(k, cos, sin)
+
+    def unturn(self, k: Tensor, call: Call) -> Tensor:
+        """The keys as they were before `at_qk`."""
+        cos, sin = self.tables(call)
+        return turn(k, cos, -sin)
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the pairs (x_i, x_{i+K/2})."""
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

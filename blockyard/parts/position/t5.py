@@ -1,0 +1,43 @@
+"""Add to a score a learned number per head and bucket of distance; buckets widen with the distance.
+
+    bias_h(d) = table[h, bucket(d)]     bucket(d) = d for d < B/2, then logarithmic up to `far`, B-1 beyond
+    (bidirectional: half of the buckets for each sign)
+
+Shapes   table (buckets, H), one for all layers with the same shape
+Source   arXiv 1910.10683    Family  position
+Differs  nothing known
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from blockyard.core import Position, Prod, Site, normal
+
+
+class T5Bias(Position):
+    def __init__(self, site: Site, *, buckets: int = 32, far: int = 128) -> None:
+        super().__init__()
+        heads = Prod(*list(site.stream.leaves())[:-1])
+        key = f"t5 {buckets} {far} {heads.size}"
+        self.table = site.shared(
+            "table", key, lambda: site.param("table", (site.axis("buckets", buckets), heads), normal(0.02))
+        )
+        self.far, self.causal = far, site.causal
+
+    def by_distance(self, n: int) -> Tensor:
+        behind = torch.arange(2 * n - 1, device=self.table.device) - (n - 1)
+        return self.table[self.bucket(behind)].T
+
+    def bucket(self, behind: Tensor) -> Tensor:
+        """The bucket of a key that lies so far behind its query."""
+        count, first = self.table.shape[0], torch.zeros_like(behind)
+        if not self.causal:
+            count //= 2
+            first = (behind < 0).long() * count
+            behind = behind.abs()
+        behind, exact = behind.clamp(min=0), count // 2
+        ratio = (behind.clamp(min=1).double() / exact).log() / math.log(self.far / exact)
+        wide = exact + (ratio * (count - exact)).long()
+        return first + torch.where(behind < exact, behind, wide.clamp(max=count - 1))

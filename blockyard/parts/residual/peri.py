@@ -1,0 +1,29 @@
+"""Normalise what a sublayer reads and what it writes, so that no sublayer writes with unbounded size.
+
+    x <- x + N_out(F(N_in(x)))
+
+Shapes   x (B,T,D)
+Source   arXiv 2502.02732    Slug  peri-ln    Family  residual
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Residual, Site, Spec
+
+
+class PeriNorm(Residual):
+    claims = dict(per_token=True)
+
+    def __init__(self, site: Site, *, norm: Spec = Spec("norm", "rms")) -> None:
+        super().__init__()
+        self.norm_in = site.build("norm_in", norm)
+        self.norm_out = site.build("norm_out", norm)
+
+    def read(self, carry: Tensor, ports: tuple[str, ...], call: Call) -> Any:
+        return self.norm_in(carry, call)
+
+    def write(self, carry: Tensor, y: Tensor, call: Call) -> Tensor:
+        return carry + self.norm_out(y, call)

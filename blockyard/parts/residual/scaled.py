@@ -1,0 +1,29 @@
+"""Normalise what a sublayer reads and scale what it writes, channel by channel, by a learned gain that starts small.
+
+    x <- x + g * F(N(x))
+
+Shapes   x (B,T,D)   g (D)
+Source   arXiv 2103.17239    Family  residual
+Differs  nothing known
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Residual, Site, Spec, constant
+
+
+class Scaled(Residual):
+    claims = dict(per_token=True)
+
+    def __init__(self, site: Site, *, norm: Spec = Spec("norm", "rms"), start: float = 0.1) -> None:
+        super().__init__()
+        self.norm = site.build("norm", norm)
+        self.gain = site.param("gain", (site.stream,), constant(start))
+
+    def read(self, carry: Tensor, ports: tuple[str, ...], call: Call) -> Any:
+        return self.norm(carry, call)
+
+    def write(self, carry: Tensor, y: Tensor, call: Call) -> Tensor:
+        return carry + self.gain.to(y.dtype) * y

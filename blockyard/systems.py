@@ -1,0 +1,61 @@
+"""Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
+
+from typing import Any
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.spec import Spec, parse_value
+
+
+def recipes() -> list[str]:
+    """The names of all recipes."""
+    return list(registry.entries("recipe"))
+
+
+def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
+    """The system of a recipe. A word is an argument of the recipe, `kind.setting` an override of its parts."""
+    entry = registry.find("recipe", name)
+    module = entry.load()
+    arguments: dict[str, Any] = {}
+    if size is not None:
+        if size not in module.sizes:
+            raise unknown(f"size of {entry.name}", size, module.sizes)
+        arguments |= module.sizes[size]
+    for key, value in overrides.items():
+        if "." not in key:
+            if key not in entry.schema:
+                raise unknown(f"argument of {entry.name}", key, entry.schema)
+            arguments[key] = value
+    system = module.recipe(**arguments)
+    for key, value in overrides.items():
+        if "." in key:
+            system = system.override(key, value)
+    return system
+
+
+def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:
+    """`label=name:key=value,key=value` -> (label, name, overrides); the label and the overrides may be left out."""
+    head, _, tail = text.partition(":")
+    label, equals, name = head.partition("=")
+    if not equals:
+        label, name = head, head
+    if not label or not name:
+        raise UsageError(f"target {text!r}: expected NAME, LABEL=NAME or LABEL=NAME:key=value,key=value")
+    overrides: dict[str, Any] = {}
+    for item in filter(None, tail.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"target {text!r}: {item!r} is not key=value")
+        overrides[key.strip()] = parse_value(value.strip())
+    return label, name, overrides
+
+
+def build(what: str | Spec, size: str | None = None, *, seed: int = 0, **overrides: Any) -> Any:
+    """The model of a recipe or a spec: `build("llama", size="tiny", **{"mixer.heads": 2})`."""
+    from blockyard.model.model import build as build_spec
+
+    if isinstance(what, Spec):
+        for key, value in overrides.items():
+            what = what.override(key, value)
+        return build_spec(what, seed)
+    return build_spec(spec(what, size, **overrides), seed)

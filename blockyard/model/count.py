@@ -85,7 +85,7 @@ def _saved_bytes(model: Model, length: int, batch: int) -> int:
             kept[store._cdata] = store.nbytes()
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), _on_meta():
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), _on_meta():
         logits = model(torch.empty(batch, length, dtype=torch.long, device="meta")).logits
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), logits.new_zeros(batch * length, dtype=torch.long))
     return sum(kept.values())

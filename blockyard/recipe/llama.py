@@ -30,4 +30,4 @@ sizes = {
     "7b": dict(dim=4096, layers=32, heads=32, ffn=11008, vocab=32000, tied=False, eps=1e-6),
 }
 expect = {"7b": dict(params=(6.738e9, 0.001))}
-knobs = {"dim": 32, "ffn": 1}
+knobs = {"layers": 1, "dim": 32, "ffn": 1}

@@ -19,14 +19,14 @@ class Gated(Sublayer):
     points = ("gate", "hidden")
 
     def __init__(
-        self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "silu"), bias: bool = False
+        self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "silu")
     ) -> None:
         super().__init__()
         hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
         self.rows = Cat(hidden, hidden)
-        self.up = site.linear("up", site.stream, self.rows, bias=bias)
+        self.up = site.linear("up", site.stream, self.rows)
         self.activation = site.slot("activation", activation, on=hidden)
-        self.down = site.linear("down", hidden, site.stream, bias=bias)
+        self.down = site.linear("down", hidden, site.stream)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         gate, value = self.rows.split(self.up(x, call))

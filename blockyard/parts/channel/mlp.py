@@ -1,6 +1,6 @@
 """Widen each token, bend it, narrow it again.
 
-    y = W_2 act(W_1 x + b_1) + b_2
+    y = W_2 act(W_1 x)
 
 Shapes   x, y (B,T,D)   hidden (B,T,F)
 Source   arXiv 1706.03762    Family  channel
@@ -19,13 +19,13 @@ class MLP(Sublayer):
     points = ("hidden",)
 
     def __init__(
-        self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "gelu"), bias: bool = False
+        self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "gelu")
     ) -> None:
         super().__init__()
         hidden = site.axis("inner", inner or 4 * site.stream.size)
-        self.up = site.linear("up", site.stream, hidden, bias=bias)
+        self.up = site.linear("up", site.stream, hidden)
         self.activation = site.slot("activation", activation, on=hidden)
-        self.down = site.linear("down", hidden, site.stream, bias=bias)
+        self.down = site.linear("down", hidden, site.stream)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         hidden = self.point("hidden", self.activation(self.up(x, call), call), call)

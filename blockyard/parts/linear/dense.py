@@ -2,6 +2,8 @@
 
     y = W x + b        W ~ N(0, gain^2 / fan_in),  b = 0 at first
 
+There is a b where the part asks for one; the setting `bias` decides for all.
+
 Shapes   x (..., reads)   y (..., writes)   W (writes, reads)   b (writes)
 Source   none    Family  linear
 Differs  nothing known
@@ -17,11 +19,11 @@ class Dense(Part):
     claims = dict(per_token=True, row_independent=True)
     points = ("linear_in", "linear_out")
 
-    def __init__(self, site: Site, reads: Expr, writes: Expr, bias: bool, gain: float) -> None:
+    def __init__(self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, bias: bool | None = None) -> None:
         super().__init__()
         start = normal(gain * reads.size**-0.5)
         self.weight = site.param("weight", (writes, reads), start, decay=True, reads=reads, writes=writes)
-        self.bias = site.param("bias", (writes,), constant(0.0)) if bias else None
+        self.bias = site.param("bias", (writes,), constant(0.0)) if (biased if bias is None else bias) else None
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         if call is not None and call.points is not None:

@@ -17,14 +17,14 @@ class LowRank(Part):
     claims = dict(per_token=True, row_independent=True)
     points = ("hidden",)
 
-    def __init__(self, site: Site, reads: Expr, writes: Expr, bias: bool, gain: float, *, rank: int = 16) -> None:
+    def __init__(self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, rank: int = 16) -> None:
         super().__init__()
         inner = site.axis("rank", rank)
         self.down = site.param(
             "down", (inner, reads), normal(reads.size**-0.5), decay=True, reads=reads, writes=inner
         )
         self.up = site.param("up", (writes, inner), normal(gain * rank**-0.5), decay=True, reads=inner, writes=writes)
-        self.bias = site.param("bias", (writes,), constant(0.0)) if bias else None
+        self.bias = site.param("bias", (writes,), constant(0.0)) if biased else None
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         return linear(self.point("hidden", linear(x, self.down), call), self.up, self.bias)

@@ -26,6 +26,7 @@ class DeltaNet(Sublayer):
         self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
         reach: float = 1.0, conv: Spec | None = Spec("mixer", "short_conv"), norm: Spec = Spec("norm", "rms"),
         unit: Spec = Spec("norm", "l2"),
+        scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         width = site.divide("heads", site.stream.size, heads)
@@ -39,7 +40,7 @@ class DeltaNet(Sublayer):
         self.unit = site.slot("unit", unit, on=key.parts[1])
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.reach, self.scale = reach, key.parts[1].size ** -0.5
+        self.reach, self.scale = reach, scale or (key_dim or width) ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         qkv, b = self.parts.split(self.proj(x, call))

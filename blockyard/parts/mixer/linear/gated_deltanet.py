@@ -29,6 +29,7 @@ class GatedDeltaNet(Sublayer):
         self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
         reach: float = 1.0, conv: Spec | None = Spec("mixer", "short_conv"), norm: Spec = Spec("norm", "rms"),
         unit: Spec = Spec("norm", "l2"),
+        scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         width = key_dim or max(1, 3 * site.stream.size // (4 * heads))
@@ -44,7 +45,7 @@ class GatedDeltaNet(Sublayer):
         self.step = site.param("step", (head,), softplus_step)
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.reach, self.scale = reach, key.parts[1].size ** -0.5
+        self.reach, self.scale = reach, scale or width**-0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         qkv, g, a, b = self.parts.split(self.proj(x, call))

@@ -24,6 +24,7 @@ class GatedLinear(Sublayer):
     def __init__(
         self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
         rank: int = 16, tau: float = 16.0, norm: Spec = Spec("norm", "rms"),
+        scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         width = site.divide("heads", site.stream.size, heads)
@@ -35,7 +36,7 @@ class GatedLinear(Sublayer):
         self.decay = site.linear("decay", site.stream, key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank)))
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.key, self.tau, self.scale = key, tau, key.parts[1].size ** -0.5
+        self.key, self.tau, self.scale = key, tau, scale or (key_dim or max(1, width // 2)) ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v, r = self.rows.split(self.proj(x, call))

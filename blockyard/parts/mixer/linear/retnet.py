@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, wide
 from blockyard.kernels import decayed_scan
 
 
@@ -25,6 +25,7 @@ class Retention(Sublayer):
     def __init__(
         self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
         position: Spec | None = Spec("position", "rope"), norm: Spec = Spec("norm", "rms"),
+        scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         width = site.divide("heads", site.stream.size, heads)
@@ -36,15 +37,15 @@ class Retention(Sublayer):
         self.position: Position | None = site.slot("position", position, on=key)
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.scale = key.parts[1].size ** -0.5
+        self.scale = scale or (key_dim or width) ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v, r = self.rows.split(self.proj(x, call))
         if self.position is not None:
             q, k = self.position.at_qk(q, k, call)
         q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
-        fade = torch.log1p(-(2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device))))
-        fade = call.blank(fade[:, None].expand(*x.shape[:2], -1, 1))
+        rate = 2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device, dtype=torch.float64))
+        fade = call.blank(torch.log1p(-rate).to(wide(x).dtype)[:, None].expand(*x.shape[:2], -1, 1))
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q * self.scale, k, v, fade, initial_state=start, reset=call.reset)
         o = self.norm(o, call) * self.point("gate", silu(r), call)

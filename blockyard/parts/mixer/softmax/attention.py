@@ -3,8 +3,8 @@
     q, k, v = W x        y_t = W_o sum_s softmax_s(q_t . k_s * scale + bias) v_s        s visible to t
 
 Query heads come in `kv_heads` groups that share keys and values (grouped and, with 1, multi-query heads). `window`
-keeps the last so many tokens visible, `sinks` the first so many always. Slots: a position, a norm on queries and
-keys (on the head's width), and an activation of a gate on the output.
+keeps the last so many tokens visible, `sinks` the first so many always. Slots: a position, a norm on the queries
+and keys of each head (`norm`) or of all heads at once (`norm_all`), and the activation of a gate on the output.
 
 Shapes   x (B,T,D)   q (B,T,H,K)   k, v (B,T,G,K)
 Source   arXiv 1706.03762    Family  softmax
@@ -25,8 +25,8 @@ class Attention(Sublayer):
 
     def __init__(
         self, site: Site, *, heads: int = 4, kv_heads: int | None = None, head_dim: int | None = None,
-        position: Spec | None = Spec("position", "rope"), norm: Spec | None = None, gate: Spec | None = None,
-        window: int | None = None, sinks: int = 0, bias: bool = False, scale: float | None = None,
+        position: Spec | None = Spec("position", "rope"), norm: Spec | None = None, norm_all: Spec | None = None,
+        gate: Spec | None = None, window: int | None = None, sinks: int = 0, scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         width = head_dim or site.divide("heads", site.stream.size, heads)
@@ -35,11 +35,11 @@ class Attention(Sublayer):
         channel = site.axis("head_dim", width)
         q, k = Prod(kv, group, channel), Prod(kv, channel)
         self.rows = Cat(q, k, k)
-        self.qkv = site.linear("qkv", site.stream, self.rows, bias=bias)
-        self.out = site.linear("out", q, site.stream, bias=bias)
+        self.qkv = site.linear("qkv", site.stream, self.rows)
+        self.out = site.linear("out", q, site.stream)
         self.position: Position | None = site.slot("position", position, on=q)
-        self.q_norm = site.slot("q_norm", norm, on=channel)
-        self.k_norm = site.slot("k_norm", norm, on=channel)
+        self.q_norm, self.k_norm = site.slot("q_norm", norm, on=channel), site.slot("k_norm", norm, on=channel)
+        self.q_all, self.k_all = site.slot("q_all", norm_all, on=q), site.slot("k_all", norm_all, on=k)
         self.gate = site.slot("gate", gate, on=q)
         self.gate_in = None if gate is None else site.linear("gate_in", site.stream, q)
         self.window, self.sinks, self.scale = window, sinks, scale or width**-0.5
@@ -52,6 +52,9 @@ class Attention(Sublayer):
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v = self.rows.split(self.qkv(x, call))
         q = q.flatten(2, 3)
+        if self.q_all is not None:
+            q = self.q_all(q.flatten(2), call).view_as(q)
+            k = self.k_all(k.flatten(2), call).view_as(k)
         if self.q_norm is not None:
             q, k = self.q_norm(q, call), self.k_norm(k, call)
         if self.position is not None:

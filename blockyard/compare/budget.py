@@ -1,0 +1,96 @@
+"""Budgets: what a user asks for, and the widths at which every arm meets it.
+
+A recipe names its scaling knobs in order (layers, a width, a fine one) with the granule of each. Layers follow from
+the budget alone, so that all arms are equally deep; the width is the one whose default model lies nearest; the fine
+knob, in which every count is affine, is then solved for.
+"""
+
+import math
+import re
+from typing import Any
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import Spec
+from blockyard.systems import spec as system_of
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15}
+LAYERS = ((3_000_000, 4), (30_000_000, 6), (300_000_000, 12), (3_000_000_000, 24), (math.inf, 32))
+TOLERANCE = 0.01
+
+
+def quantity(text: str | float, name: str) -> float:
+    """`200k`, `1.5M`, `2e6` as a number."""
+    if not isinstance(text, str):
+        return float(text)
+    found = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgbtp]?)", text.strip().lower())
+    try:
+        value = float(found[1]) * UNITS[found[2]] if found else 0.0
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise UsageError(f"{name} {text!r} is not a positive amount; for example 200k, 1M or 2.5e6")
+    return value
+
+
+def layers_for(params: float) -> int:
+    """How deep a model of that many parameters is, for every recipe alike."""
+    return next(layers for limit, layers in LAYERS if params < limit)
+
+
+def solve(name: str, params: float, overrides: dict[str, Any]) -> Spec:
+    """The system of a recipe at a parameter count; what the user has fixed stays as it is."""
+    from blockyard.model.count import count_params
+
+    entry = registry.find("recipe", name)
+    layers, width, fine = entry.constant("knobs")
+    granules = entry.constant("knobs")
+    fixed = dict(overrides)
+    if layers not in fixed:
+        fixed[layers] = -(-layers_for(params) // granules[layers]) * granules[layers]
+    if fine in fixed:
+        return _checked(entry.name, system_of(name, None, **_nearest(entry, params, fixed)), params)
+
+    def params_at(**knobs: Any) -> int:
+        return count_params(system_of(name, None, **fixed, **knobs))
+
+    chosen = {} if width in fixed else {width: _width(lambda w: params_at(**{width: w}), granules[width], params)}
+    low, high = granules[fine] * 8, granules[fine] * 16
+    at_low, at_high = params_at(**chosen, **{fine: low}), params_at(**chosen, **{fine: high})
+    slope = (at_high - at_low) / (high - low)
+    best = max(1, round((low + (params - at_low) / slope) / granules[fine])) * granules[fine]
+    return _checked(entry.name, system_of(name, None, **fixed, **chosen, **{fine: best}), params)
+
+
+def _width(params_at: Any, granule: int, params: float) -> int:
+    """The multiple of the granule at which the default model is nearest to the budget, in ratio."""
+    low, high = granule, granule
+    while params_at(high) < params:
+        low, high = high, high * 2
+    while high - low > granule:
+        middle = (low + high) // 2 // granule * granule
+        low, high = (middle, high) if params_at(middle) < params else (low, middle)
+    return min((low, high), key=lambda w: abs(math.log(params_at(w) / params)))
+
+
+def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any]) -> dict[str, Any]:
+    """With the fine knob fixed only the width is left to move."""
+    from blockyard.model.count import count_params
+
+    _, width, _ = entry.constant("knobs")
+    if width in fixed:
+        return fixed
+    granule = entry.constant("knobs")[width]
+    return fixed | {width: _width(lambda w: count_params(system_of(entry.name, None, **fixed, **{width: w})), granule, params)}
+
+
+def _checked(name: str, system: Spec, params: float) -> Spec:
+    from blockyard.model.count import count_params
+
+    got = count_params(system)
+    if abs(got / params - 1) > TOLERANCE:
+        raise UsageError(
+            f"{name} cannot have {params:,.0f} parameters with these settings: the nearest has {got:,}; "
+            "change --params or leave its width free"
+        )
+    return system

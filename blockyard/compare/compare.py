@@ -1,0 +1,148 @@
+"""The comparison from request to verdict: plan, bench, tune, train, analyse.
+
+Every arm gets the same tuning trials, then is trained again with fresh seeds; seeds go outermost, so that every arm
+has a finished run early. Nothing is decided by the clock: the same request gives the same figures.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from blockyard.compare import plan as planning
+from blockyard.compare.job import key_of, read_result
+from blockyard.compare.plan import Request, make_job, make_plan, seconds_of
+from blockyard.compare.pool import Pool
+from blockyard.compare.progress import Watch, clock
+from blockyard.compare.result import Result, assemble, describe_plan
+from blockyard.compare.store import Store
+from blockyard.compare.tuning import fit_rates
+from blockyard.core.spec import parse_value
+from blockyard.data.tokens import write_whole
+
+BENCH_ROUNDS = 5
+
+
+def compare(
+    targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
+) -> Result:  # fmt: skip
+    """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
+
+    targets   NAME, LABEL=NAME or LABEL=NAME:key=value,...        data    files or folders; none: CPython's own texts
+    out       the folder of runs, figures and report; one that holds part of the same comparison goes on
+    asked     params, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning, codec
+    """
+    watch = Watch(quiet)
+    paths = (data,) if isinstance(data, str) else tuple(data)
+    given = tuple(sorted((overrides or {}).items()))
+    request = Request(tuple(targets), paths, overrides=given, **asked)
+    plan = make_plan(request, watch.say)
+    plan["save_seconds"] = save_seconds
+    folder = Path(out or Path("blockyard-out") / "-".join([*(arm["label"] for arm in plan["arms"])][:6]))
+    if dry_run:
+        with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
+            _measure(plan, pool, watch)
+        watch.say(describe_plan(plan))
+        return Result({"plan": plan, "estimate_seconds": planning.estimate(plan)})
+    store = Store(folder, plan)
+    watch.say(describe_plan(store.plan))
+    try:
+        with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
+            if store.fresh:
+                _measure(store.plan, pool, watch)
+                store.write_plan()
+            return _execute(store, pool, watch)
+    finally:
+        watch.stop()
+
+
+def _measure(plan: dict[str, Any], pool: Pool, watch: Watch) -> None:
+    """Bench every arm in turns, on all workers at once as in the runs; minutes become tokens here, and only here."""
+    watch.say(f"measuring the speed of {len(plan['arms'])} architectures ...")
+    plan["steps"] = dict.fromkeys([arm["id"] for arm in plan["arms"]], 1)
+    jobs = [make_job(plan, arm, "tune", 0, 1e-4) for arm in plan["arms"]]
+    order = {"do": "bench", "jobs": jobs, "rounds": BENCH_ROUNDS}
+    found = [answer for _, answer in pool.run([order] * pool.count, lambda *_: None)]
+    plan["speed"] = {}
+    for i, arm in enumerate(plan["arms"]):
+        step = median(s for answer in found for s in answer[i]["step"])
+        token = median(s for answer in found for s in answer[i]["token"])
+        plan["speed"][arm["id"]] = {"step": step, "token": token}
+    plan["steps"] = planning.steps_of(plan, {key: value["step"] for key, value in plan["speed"].items()})
+    watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
+
+
+def _execute(store: Store, pool: Pool, watch: Watch) -> Result:
+    plan = store.plan
+    watch.start(planning.estimate(plan) * plan["same"]["workers"])
+    rates = {arm["id"]: (planning.RATES[1], False) for arm in plan["arms"]}
+    trials: dict[str, list[float]] = {}
+    if plan["tuning"] == "fit":
+        wanted = [("tune", arm, plan["tuning_seed"], rate) for rate in planning.RATES for arm in plan["arms"]]
+        results = _runs(store, pool, watch, wanted)
+        for (_, arm, _, _), result in zip(wanted, results):
+            trials.setdefault(arm["id"], []).append(result["score"] if result["status"] == "finished" else math.nan)
+        rates = fit_rates(planning.RATES, trials)
+    wanted = [("final", arm, seed, rates[arm["id"]][0]) for seed in plan["seeds"] for arm in plan["arms"]]
+    finals = _runs(store, pool, watch, wanted)
+    runs = {(arm["id"], seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
+    result = assemble(plan, runs, rates, trials)
+    result.write(store.folder, write_whole)
+    return result
+
+
+def _runs(
+    store: Store, pool: Pool, watch: Watch, wanted: list[tuple[str, dict[str, Any], int, float]]
+) -> list[dict[str, Any]]:
+    """The results of these runs in their order; finished ones are read, the others done."""
+    plan = store.plan
+    jobs = [make_job(plan, arm, role, seed, rate) for role, arm, seed, rate in wanted]
+    keys = [key_of(job) for job in jobs]
+    results = [read_result(store.run_folder(key)) for key in keys]
+    expected = [seconds_of(plan, arm, role) for role, arm, _, _ in wanted]
+
+    def enter(i: int) -> None:
+        role, arm, seed, rate = wanted[i]
+        result = results[i]
+        assert result is not None
+        facts = {"arm": arm["id"], "role": role, "seed": seed, "lr": jobs[i]["lr"]}
+        facts |= {name: result.get(name) for name in ("status", "score", "seconds")}
+        store.finished(keys[i], facts)
+        what = f"{result['score']:.4f} bits/byte" if result["status"] == "finished" else f"failed: {result['reason']}"
+        which = f"rate {rate:.3g}" if role == "tune" else f"seed {seed}"
+        watch.finished(i, expected[i], f"  {role:5} {arm['label']:18} {which:12} {what}")
+
+    def heard(at: int, message: dict[str, Any]) -> None:
+        i = open_runs[at]
+        watch.at(i, expected[i] * min(1.0, message["step"] / jobs[i]["steps"]), message)
+
+    open_runs = [i for i, result in enumerate(results) if result is None]
+    for i in sorted(set(range(len(wanted))) - set(open_runs)):
+        enter(i)
+    orders = [{"do": "run", "job": jobs[i], "folder": str(store.run_folder(keys[i]))} for i in open_runs]
+    for at, answer in pool.run(orders, heard):
+        results[open_runs[at]] = answer
+        enter(open_runs[at])
+    rows = [
+        {"key": key, "arm": arm["id"], "role": role, "seed": seed, "lr": job["lr"], **(result or {})}
+        for key, (role, arm, seed, _), job, result in zip(keys, wanted, jobs, results)
+    ]
+    store.index(rows)
+    return [result for result in results if result is not None]
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words of `--set`."""
+    from blockyard.core.errors import UsageError
+
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"--set {item!r} is not key=value; for example --set mixer.heads=4")
+        found[key] = parse_value(value)
+    return found
+
+

@@ -1,0 +1,7 @@
+"""The report as one page."""
+
+from typing import Any
+
+
+def render(data: dict[str, Any]) -> str:
+    return ""

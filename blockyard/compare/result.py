@@ -1,0 +1,258 @@
+"""The outcome of a comparison: one JSON document, a table for a terminal, and a page."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blockyard.compare.progress import clock
+from blockyard.compare.planning import seeds_for
+from blockyard.compare.statistics import Table, Verdicts, analyse
+
+METRIC = {"name": "loss", "unit": "bits/byte", "better": "lower"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished comparison. `data` is the JSON document; printing it gives the table."""
+
+    data: dict[str, Any]
+
+    def __str__(self) -> str:
+        return describe(self.data) if "arms" in self.data else describe_plan(self.data["plan"])
+
+    @property
+    def arms(self) -> list[dict[str, Any]]:
+        return self.data["arms"]
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        return self.data["pairs"]
+
+    @property
+    def best(self) -> list[str]:
+        """The labels that may be the best."""
+        return [arm["name"] for arm in self.arms if arm["candidate"]]
+
+    def write(self, folder: Path, save: Callable[[Path, bytes], None]) -> None:
+        """result.json, report.txt and report.html, each whole or not at all."""
+        from blockyard.compare.report import render
+
+        self.data["report"] = str(folder / "report.html")
+        save(folder / "result.json", json.dumps(self.data, indent=1).encode())
+        save(folder / "report.txt", (describe(self.data) + "\n").encode())
+        save(folder / "report.html", render(self.data).encode())
+
+
+Runs = dict[tuple[str, int], dict[str, Any]]
+
+
+def assemble(
+    plan: dict[str, Any], runs: Runs, rates: dict[str, tuple[float, bool]], trials: dict[str, list[float]]
+) -> Result:
+    """Verdicts and figures of all arms, from the plan and the results of the final runs."""
+    ids, seeds = [arm["id"] for arm in plan["arms"]], plan["seeds"]
+    finished = {key: result for key, result in runs.items() if result["status"] == "finished"}
+    losses = {key: np.array(result["groups"]) for key, result in finished.items()}
+    weights = np.array(next(iter(finished.values()))["weights"]) if finished else np.ones(1)
+    failed = {key for key in runs if key not in finished}
+    if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
+        losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
+    table = Table(ids, seeds, losses, weights, failed)
+    means = [float(weights @ y) for y in losses.values()]
+    margin = plan["margin"] * float(np.mean(means)) if means else None
+    verdicts = analyse(table, alpha=plan["alpha"], margin=margin)
+    label = {arm["id"]: arm["label"] for arm in plan["arms"]}
+    by_id = {arm["id"]: arm for arm in plan["arms"]}
+    pairs = [
+        {"a": label[p.a], "b": label[p.b], "difference": p.difference, "low": p.low, "high": p.high, "p": p.p,
+         "resolved": p.resolved, "verdict": p.verdict, "note": p.note}
+        for p in verdicts.pairs
+    ]  # fmt: skip
+    return Result({
+        "format": plan["format"], "plan": plan, "metric": METRIC, "alpha": plan["alpha"], "margin": verdicts.margin,
+        "looks": verdicts.looks,
+        "arms": [_arm(plan, by_id[a.name], a, runs, rates, trials) for a in verdicts.arms],
+        "pairs": pairs, "needed_difference": verdicts.needed_difference, "detectable": verdicts.detectable,
+        "seeds_for_margin": _seeds(verdicts), "noisiest": label.get(verdicts.noisiest or "", None),
+        "spread_ratio": verdicts.spread_ratio, "report": None,
+    })  # fmt: skip
+
+
+def _arm(
+    plan: dict[str, Any], arm: dict[str, Any], score: Any, runs: Runs, rates: dict[str, tuple[float, bool]],
+    trials: dict[str, list[float]],
+) -> dict[str, Any]:  # fmt: skip
+    same, speed = plan["same"], plan["speed"][arm["id"]]
+    mine = [runs[arm["id"], seed] for seed in plan["seeds"]]
+    tokens = plan["steps"][arm["id"]] * same["batch"] * same["length"]
+    rate, edge = rates[arm["id"]]
+    return {
+        "name": arm["label"], "recipe": arm["name"], "params": arm["params"], "body_params": arm["body_params"],
+        "flops_per_token": arm["flops_per_token"], "tokens": tokens, "flops": 3 * arm["flops_per_token"] * tokens,
+        "score": {"mean": score.mean, "low": score.low, "high": score.high, "per_seed": list(score.per_seed)},
+        "rank": list(score.rank) if score.rank else None, "letters": score.letters, "candidate": score.candidate,
+        "finished": score.finished, "failed": score.failed, "failure_interval": list(score.failure_interval),
+        "learning_rate": rate * math.sqrt(64 / arm["dim"]), "edge_of_grid": edge,
+        "trials": [None if not math.isfinite(x) else x for x in trials.get(arm["id"], [])],
+        "train_tokens_per_s": same["batch"] * same["length"] / speed["step"],
+        "decode_tokens_per_s": 1 / speed["token"], "seconds": [result["seconds"] for result in mine],
+        "peak_bytes": arm["peak_bytes"], "state_bytes": arm["state_bytes"],
+        "curves": [result["curve"] for result in mine], "by_length": mine[0].get("lengths"),
+        "status": "finished" if score.finished == len(mine) else "failed" if not score.finished else "partly failed",
+        "reasons": sorted({result["reason"] for result in mine if result["reason"]}),
+    }  # fmt: skip
+
+
+def _seeds(verdicts: Verdicts) -> dict[str, Any] | None:
+    if verdicts.noise is None or not verdicts.margin:
+        return None
+    needed = seeds_for(verdicts.margin, verdicts.noise)
+    return {"low": needed.low, "high": needed.high, "more_text": needed.more_text}
+
+
+def describe_plan(plan: dict[str, Any]) -> str:
+    """The plan as a person reads it before anything is spent."""
+    same = plan["same"]
+    axes = ", ".join(f"{name} {amount:,.0f}" for name, amount in plan["matched"].items())
+    lines = [
+        f"{len(plan['arms'])} architectures on {plan['data']['summary']}",
+        f"matched: {axes}; {len(plan['seeds'])} seeds, {len(same['rates']) if plan['tuning'] == 'fit' else 0} tuning trials each",
+        "same for all: " + ", ".join(f"{k} {v}" for k, v in same.items() if k not in ("rates", "rate_rule"))
+        + f", learning rates {same['rates']} x sqrt(64/dim), margin {plan['margin']:.1%}",
+        f"{'arm':20}{'params':>12}{'MFLOP/token':>13}{'train memory':>14}{'state at 8k':>13}{'tokens/s':>10}{'tokens':>12}",
+    ]  # fmt: skip
+    for arm in plan["arms"]:
+        speed = plan.get("speed", {}).get(arm["id"])
+        rate = f"{same['batch'] * same['length'] / speed['step']:,.0f}" if speed else "-"
+        steps = plan.get("steps", {}).get(arm["id"])
+        tokens = f"{steps * same['batch'] * same['length']:,}" if speed and steps else "-"
+        lines.append(
+            f"{arm['label']:20}{arm['params']:>12,}{arm['flops_per_token'] / 1e6:>13.2f}"
+            f"{size(arm['peak_bytes']):>14}{size(arm['state_bytes']['8192']):>13}{rate:>10}{tokens:>12}"
+        )
+    if "speed" in plan:
+        from blockyard.compare.plan import estimate
+
+        lines.append(f"estimated time: {clock(estimate(plan))}")
+    return "\n".join(lines)
+
+
+def size(count: float | None) -> str:
+    """Bytes as 12.3 MB."""
+    if count is None:
+        return "-"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def describe(data: dict[str, Any]) -> str:
+    """The ranking and what it means, as plain text."""
+    plan, arms = data["plan"], data["arms"]
+    best = next((arm for arm in arms if arm["score"]["mean"] is not None), None)
+    gaps = {(p["a"], p["b"]): p for p in data["pairs"]}
+    lines = [
+        f"{'rank':6}{'arm':20}{'bits/byte':>10}  {'behind the first':26}{'params':>10}{'MFLOP/tok':>10}"
+        f"{'tok/s':>9}{'lr':>10}  runs"
+    ]
+    for arm in arms:
+        mean = arm["score"]["mean"]
+        rank = "-".join(map(str, arm["rank"])) if arm["rank"] else "-"
+        lines.append(
+            f"{rank:6}{arm['name'] + ' ' + arm['letters']:20}{'-' if mean is None else f'{mean:.4f}':>10}  "
+            f"{_behind(gaps, best, arm):26}{arm['params']:>10,}{arm['flops_per_token'] / 1e6:>10.2f}"
+            f"{arm['train_tokens_per_s']:>9,.0f}{arm['learning_rate']:>10.2e}{'*' if arm['edge_of_grid'] else ' '} "
+            f"{arm['finished']} of {arm['finished'] + arm['failed']}"
+        )
+    return "\n".join([*lines, "", *sentences(data)]) + f"\nreport: {data.get('report') or '-'}" + (
+        "" if plan["data"]["paths"] else f"\ndata: {plan['data']['summary']}"
+    )
+
+
+def _behind(gaps: dict[tuple[str, str], Any], best: Any, arm: dict[str, Any]) -> str:
+    if best is None or arm is best:
+        return "-"
+    pair = gaps.get((arm["name"], best["name"]))
+    sign = 1
+    if pair is None:
+        pair, sign = gaps.get((best["name"], arm["name"])), -1
+    if pair is None:
+        return "-"
+    gap = f"{sign * pair['difference']:.4f}"
+    if pair["low"] is None:
+        return gap
+    low, high = sorted((sign * pair["low"], sign * pair["high"]))
+    return f"{gap} [{low:.4f}, {high:.4f}]"
+
+
+def sentences(data: dict[str, Any]) -> list[str]:
+    """What the figures say, and what they cannot say."""
+    arms, lines = data["arms"], []
+    best = [arm["name"] for arm in arms if arm["candidate"]]
+    scored = [arm for arm in arms if arm["score"]["mean"] is not None]
+    if len(data["plan"]["seeds"]) < 2:
+        lines.append("One seed gives no verdict: run at least 2, better 3 (--seeds).")
+    elif len(best) == 1:
+        lines.append(f"Best: {best[0]}.")
+    elif len(best) > 1:
+        lines.append(f"Best: {' or '.join(best)}; this comparison cannot say which.")
+    if len(scored) > 1:
+        lines.append("Arms that share a letter are not resolved.")
+    if any(arm["edge_of_grid"] for arm in arms):
+        lines.append("* the best rate lies at the edge of the tuning grid.")
+    loss = scored[0]["score"]["mean"] if scored else None
+    if data["needed_difference"] and loss:
+        lines.append(
+            f"This budget could show differences of about {data['needed_difference'] / loss:.1%} of the loss "
+            f"({data['detectable'] / loss:.1%} with 80% chance)."
+        )
+    lines += _resolution(data)
+    if len(scored) > 1 and len(data["plan"]["seeds"]) > 1:
+        lines.append(
+            f"These verdicts hold together at {1 - data['alpha']:.0%}: in at most about 1 of {1 / data['alpha']:.0f} such "
+            "comparisons does any of them err. They count seeds and test text, not other data, sizes or budgets."
+        )
+    lines += _unequal(arms)
+    for arm in arms:
+        if arm["failed"]:
+            low, high = arm["failure_interval"]
+            lines.append(
+                f"{arm['name']} failed in {arm['failed']} of {arm['failed'] + arm['finished']} runs (true rate {low:.0%} to "
+                f"{high:.0%}): its mean is of the finished runs, and it can be called worse, never better. "
+                + "; ".join(arm["reasons"])
+            )
+    if data["spread_ratio"] and data["spread_ratio"] > 2:
+        lines.append(f"{data['noisiest']} has {data['spread_ratio']:.1f} times the spread of the others.")
+    return lines
+
+
+def _resolution(data: dict[str, Any]) -> list[str]:
+    needed, margin = data["seeds_for_margin"], data["plan"]["margin"]
+    if not needed:
+        return []
+    if needed["low"] is None:
+        more = f": the test text is too short, about {needed['more_text']:.0f} times more is needed" if needed["more_text"] else ""
+        return [f"To resolve {margin:.1%} (your margin) more seeds will not help{more}."]
+    high = needed["high"] if needed["high"] is not None else "more than 100"
+    return [f"To resolve {margin:.1%} (your margin): {needed['low']} to {high} seeds."]
+
+
+def _unequal(arms: list[dict[str, Any]]) -> list[str]:
+    """What was not held equal, where it differs by more than a tenth."""
+    found = []
+    for name, of in (
+        ("minutes a run", lambda arm: arm["tokens"] / arm["train_tokens_per_s"] / 60),
+        ("training operations", lambda arm: arm["flops"]),
+        ("tokens", lambda arm: arm["tokens"]),
+    ):
+        low, high = min(arms, key=of), max(arms, key=of)
+        if of(high) > 1.1 * of(low):
+            found.append(f"{name} ({low['name']} {of(low):.3g}, {high['name']} {of(high):.3g})")
+    return [f"NOT EQUAL: {'; '.join(found)}."] if found else []

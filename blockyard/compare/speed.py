@@ -1,0 +1,58 @@
+"""How fast the arms of a comparison are, measured in turns so that the machine's drift meets all of them alike."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+
+from blockyard.compare.job import corpus
+from blockyard.core.random import fold
+from blockyard.core.spec import Spec
+from blockyard.data import TrainOrder
+from blockyard.model.model import Model, build
+from blockyard.train.loop import Run, Settings
+
+DECODE = 32  # tokens decoded a round
+
+
+def bench(jobs: list[dict[str, Any]], rounds: int, tell: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+    """Seconds a training step and a decoded token of every job, a list over rounds each; the order turns by one."""
+    runs = [_prepared(job) for job in jobs]
+    for run in runs:  # the first steps pay for what later ones reuse
+        run.advance()
+    steps: list[list[float]] = [[] for _ in runs]
+    tokens: list[list[float]] = [[] for _ in runs]
+    for turn in range(rounds):
+        for i in range(len(runs)):
+            which = (i + turn) % len(runs)
+            began = time.perf_counter()
+            runs[which].advance()
+            steps[which].append(time.perf_counter() - began)
+            tokens[which].append(decode_seconds(runs[which].model))
+            tell({"round": turn + 1, "of": rounds})
+    return [{"step": a, "token": b} for a, b in zip(steps, tokens)]
+
+
+def _prepared(job: dict[str, Any]) -> Run:
+    text = corpus(tuple(job["paths"]) if job["paths"] else None, job["codec"])
+    system = Spec.from_json(job["system"])
+    model = build(system, fold("bench")).to(job["device"])
+    settings = Settings(steps=10**6, lr=1e-4, precision=job["precision"], device=job["device"], micro=job["micro"])
+    run = Run(system, model, TrainOrder(text.train, job["length"], job["batch"], 0), settings)
+    return run
+
+
+@torch.no_grad()
+def decode_seconds(model: Model, prompt: int = 32) -> float:
+    """The median time of one token, greedy, one row, after a short prompt."""
+    device = next(model.parameters()).device
+    ids = torch.arange(prompt, device=device)[None] % 256
+    out = model(ids, model.init_state(1))
+    seconds = []
+    for _ in range(DECODE):
+        began = time.perf_counter()
+        out = model(out.logits[:, -1:].argmax(-1), out.state)
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)

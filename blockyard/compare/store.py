@@ -1,0 +1,104 @@
+"""The folder of a comparison: its plan, one folder a run, a log of what finished, and an index in SQLite.
+
+    plan.json    what was decided before the first run       events.jsonl    one line a finished run
+    runs/<key>/  log.jsonl, result.json, model/              index.sqlite    the same as a table
+
+A folder belongs to one plan and one process at a time. Runs are found by key, so a comparison that was stopped at any
+instant goes on where it stands.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from blockyard.core.errors import UsageError
+from blockyard.train.checkpoint import write_atomic
+
+FORMAT = 1
+
+
+class Store:
+    """An opened and locked comparison folder."""
+
+    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
+        self.folder = folder
+        _usable(folder)
+        self._lock = open(folder / ".lock", "a")  # noqa: SIM115  (held until the process ends)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"{folder} is in use by another comparison; wait for it or use another --out") from None
+        known = read_plan(folder)
+        if known is not None and _asked(known) != _asked(plan):
+            differ = sorted(k for k in _asked(plan) if _asked(known).get(k) != _asked(plan)[k])
+            raise UsageError(f"{folder} holds another plan (it differs in {', '.join(differ)}); use another --out")
+        self.fresh = known is None
+        self.plan = plan if known is None else known
+
+    def write_plan(self) -> None:
+        write_atomic(self.folder / "plan.json", json.dumps(self.plan, indent=1).encode())
+        self.fresh = False
+
+    def run_folder(self, key: str) -> Path:
+        return self.folder / "runs" / key
+
+    def finished(self, key: str, facts: dict[str, Any]) -> None:
+        """Enter a finished run once in the log, whatever was cut off before."""
+        path = self.folder / "events.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            write_atomic(path, whole)
+        if any(json.loads(line).get("finished") == key for line in whole.splitlines()):
+            return
+        with open(path, "ab") as log:
+            log.write(json.dumps({"finished": key, **facts}).encode() + b"\n")
+            log.flush()
+            os.fsync(log.fileno())
+
+    def index(self, rows: list[dict[str, Any]]) -> None:
+        """The finished runs as a table, made anew."""
+        aside = self.folder / f".index.{os.getpid()}"
+        aside.unlink(missing_ok=True)
+        columns = ("key", "arm", "role", "seed", "lr", "status", "score", "seconds")
+        table = sqlite3.connect(aside)
+        with table:
+            table.execute("create table run (key text primary key, arm, role, seed, lr real, status, score real, seconds real)")
+            values = [tuple(row.get(name) for name in columns) for row in rows]
+            table.executemany(f"insert into run values ({','.join('?' * len(columns))})", values)
+        table.close()
+        os.replace(aside, self.folder / "index.sqlite")
+
+
+def _usable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; use another --out") from None
+    strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
+    if strangers and not (folder / "plan.json").exists():
+        raise UsageError(f"{folder} is not empty and holds no comparison ({strangers[0]}); use another --out")
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """The plan of a comparison folder, if there is one."""
+    path = folder / "plan.json"
+    if not path.exists():
+        return None
+    try:
+        plan = json.loads(path.read_text())
+    except ValueError:
+        raise UsageError(f"{path} is damaged; use another --out") from None
+    if plan.get("format", 0) > FORMAT:
+        raise UsageError(f"{path} has format {plan['format']}; this blockyard reads up to {FORMAT}: upgrade it")
+    return plan
+
+
+def _asked(plan: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for: all of a plan but what the bench on this machine added, and how often to save."""
+    return {name: value for name, value in plan.items() if name not in ("speed", "steps", "save_seconds")}

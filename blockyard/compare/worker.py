@@ -1,0 +1,51 @@
+"""A process that does jobs: JSON lines in, JSON lines out, one library import for many runs.
+
+    in    {"do": "run", "job": {...}, "folder": "..."}          or {"do": "bench", "jobs": [...], "rounds": 5}
+    out   {"step", "loss"} while it runs, then {"done": {...}} or {"error": "...", "usage": true | false}
+
+It ends when its input closes, and in the middle of a run when its parent is gone.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blockyard.compare.job import run_job
+from blockyard.compare.speed import bench
+from blockyard.core.errors import UsageError
+
+
+def main() -> None:
+    """Serve until the input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    torch.set_num_threads(int(sys.argv[1]))
+    out, parent = os.fdopen(os.dup(1), "w"), os.getppid()
+    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+
+    def tell(message: dict[str, Any]) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            if order["do"] == "run":
+                tell({"done": run_job(order["job"], Path(order["folder"]), tell)})
+            else:
+                tell({"done": bench(order["jobs"], order["rounds"], tell)})
+        except UsageError as error:
+            tell({"error": str(error), "usage": True})
+        except Exception:
+            tell({"error": traceback.format_exc(), "usage": False})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Codecs: text to token ids and back, with the byte length of every token so that a loss becomes bits per byte.
+
+Two codecs, bytes and byte-level BPE. Both reach every byte (no unknown token), add no special token, normalise nothing,
+and are saved as a `tokenizer.json` that the `tokenizers` library reads.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blockyard.core.errors import UsageError, unknown
+
+PIECE = 1 << 16  # characters in a piece, and pieces encoded at once: the tokenizer keeps offsets and strings for all
+BATCH = 64
+
+
+class Codec(ABC):
+    """What turns text into ids. `vocab` ids exist; id i stands for `token_bytes[i]` bytes of UTF-8."""
+
+    name: str
+    vocab: int
+    token_bytes: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The narrowest unsigned type that holds every id."""
+        return np.dtype("u1" if self.vocab <= 1 << 8 else "<u2" if self.vocab <= 1 << 16 else "<u4")
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the saved form."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, in `dtype`."""
+        try:
+            return next(self.encode_each([text.encode("utf-8")]))
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the text is not valid Unicode at character {error.start}; give UTF-8 text") from None
+
+    @abstractmethod
+    def encode_each(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
+        """The ids of each text, in order; the texts are valid UTF-8."""
+
+    @abstractmethod
+    def decode_utf8(self, ids: Iterable[int]) -> bytes:
+        """The bytes that the ids stand for; they may end inside a character."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids; bytes that are no character become U+FFFD."""
+        return self.decode_utf8(ids).decode("utf-8", "replace")
+
+    @abstractmethod
+    def to_json(self) -> bytes:
+        """The content of the codec's `tokenizer.json`."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `tokenizer.json` whole or not at all."""
+        write_whole(Path(path), self.to_json())
+
+
+class Bytes(Codec):
+    """Ids are the 256 bytes of UTF-8 themselves."""
+
+    name = "bytes"
+    vocab = 256
+
+    def __init__(self) -> None:
+        self.token_bytes = np.ones(256, np.int64)
+
+    def encode_each(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
+        return (np.frombuffer(text, np.uint8) for text in texts)
+
+    def decode_utf8(self, ids: Iterable[int]) -> bytes:
+        return bytes(int(i) for i in ids)
+
+    def to_json(self) -> bytes:
+        level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        model = {"type": "BPE", "vocab": {char: byte for byte, char in enumerate(_chars())}, "merges": []}
+        whole = {"version": "1.0", "added_tokens": [], "pre_tokenizer": level, "decoder": level, "model": model}
+        return json.dumps(whole).encode()
+
+
+class Bpe(Codec):
+    """Byte-level byte-pair encoding, from the content of a `tokenizer.json`."""
+
+    def __init__(self, content: bytes, name: str | None = None) -> None:
+        self._content = content
+        self._tokenizer = _library().Tokenizer.from_str(content.decode("utf-8"))
+        ids = self._tokenizer.get_vocab()
+        back = {char: byte for byte, char in enumerate(_chars())}
+        table = {i: bytes(back[char] for char in token) for token, i in ids.items()}
+        self._table = [table[i] for i in range(len(table))]
+        self.vocab = len(table)
+        self.name = name or f"bpe:{self.vocab}"
+        self.token_bytes = np.array([len(token) for token in self._table], np.int64)
+
+    @classmethod
+    def train(cls, texts: Iterable[bytes], vocab: int) -> "Bpe":
+        """Learn merges from UTF-8 texts; a short text may yield fewer tokens than asked."""
+        lib = _library()
+        tokenizer = lib.Tokenizer(lib.models.BPE())
+        tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = lib.decoders.ByteLevel()
+        trainer = lib.trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=_chars(), show_progress=False)
+        tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text.decode("utf-8"))), trainer)
+        return cls(tokenizer.to_str().encode("utf-8"), f"bpe:{vocab}")
+
+    def encode_each(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
+        texts = iter(texts)
+        while some := list(islice(texts, BATCH)):
+            pieces = [list(_pieces(text.decode("utf-8"))) for text in some]
+            ids = self._encode_batch([piece for text in pieces for piece in text])
+            for text in pieces:
+                yield np.concatenate([np.empty(0, self.dtype), *islice(ids, len(text))])
+
+    def _encode_batch(self, pieces: list[str]) -> Iterator[np.ndarray]:
+        """The ids of many pieces, a few megabytes at once: the library spreads them over the cores."""
+        for start in range(0, len(pieces), BATCH):
+            for encoding in self._tokenizer.encode_batch(pieces[start : start + BATCH], add_special_tokens=False):
+                yield np.array(encoding.ids, self.dtype)
+
+    def decode_utf8(self, ids: Iterable[int]) -> bytes:
+        return b"".join(self._table[i] for i in ids)
+
+    def to_json(self) -> bytes:
+        return self._content
+
+
+def parse_codec(spec: str) -> int | None:
+    """The vocabulary size that `bpe:N` asks for, None for `bytes`; anything else is the user's error."""
+    kind, colon, size = spec.partition(":")
+    if spec == "bytes":
+        return None
+    if kind != "bpe":
+        raise unknown("codec", spec, ("bytes", "bpe:4096"))
+    if not (colon and size.isascii() and size.isdigit() and 256 < int(size) <= 1 << 20):
+        raise UsageError(f"codec {spec!r}: a BPE vocabulary has 257 to {1 << 20} tokens, as in bpe:4096")
+    return int(size)
+
+
+def load_codec(path: str | os.PathLike[str], name: str | None = None) -> Codec:
+    """The codec saved in a `tokenizer.json`; any other kind of tokenizer is refused."""
+    try:
+        content = Path(path).read_bytes()
+        return codec_from_json(content, name)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not a byte-level BPE tokenizer that blockyard wrote: {error}") from None
+
+
+def codec_from_json(content: bytes, name: str | None = None) -> Codec:
+    """The codec whose `to_json` gave this content; ValueError when it is none of ours."""
+    if content == (plain := Bytes()).to_json():
+        return plain
+    try:
+        if not _ours(json.loads(content)):
+            raise ValueError("it has another model, normaliser, added tokens or a prefix space")
+        return Bpe(content, name)
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise ValueError(f"{error}"[:200]) from None
+
+
+def _ours(tokenizer: dict[str, Any]) -> bool:
+    """Whether encoding loses nothing and adds nothing: the ids' bytes laid end to end are the text."""
+    before, vocab = tokenizer["pre_tokenizer"], tokenizer["model"]["vocab"]
+    return (
+        (tokenizer["model"]["type"], before["type"], before["add_prefix_space"]) == ("BPE", "ByteLevel", False)
+        and not (tokenizer.get("normalizer") or tokenizer.get("post_processor") or tokenizer.get("added_tokens"))
+        and all(char in vocab for char in _chars())
+    )
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that a reader, or a crash, meets the old content or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def learner(vocab: int | None) -> str:
+    """What would learn the merges: another version of it may learn others. Empty for bytes, which learn nothing."""
+    return "" if vocab is None else f"tokenizers {_library().__version__}"
+
+
+def _library() -> Any:
+    """The tokenizers library, loaded only where BPE is asked for."""
+    return importlib.import_module("tokenizers")
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces of at most PIECE characters, cut after a newline where there is one."""
+    start = 0
+    while len(text) - start > PIECE:
+        end = text.rfind("\n", start, start + PIECE) + 1 or start + PIECE
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+@cache
+def _chars() -> list[str]:
+    """Byte-level BPE's printable stand-in for each byte: itself where it prints, else the next code from 256 up."""
+    prints = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    spare = iter(range(256, 512))
+    return [chr(byte if byte in prints else next(spare)) for byte in range(256)]

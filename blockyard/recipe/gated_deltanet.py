@@ -1,0 +1,31 @@
+"""Gated DeltaNet: the delta rule with a gate on the whole memory, in a LLaMA-style body.
+
+Source   arXiv 2412.06464    Slug  deltanet    Family  recurrent
+Claim    ahead of Mamba-2 and DeltaNet on language modelling and recall at equal size
+Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
+"""
+
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, system
+
+
+def recipe(
+    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
+    reach: float = 1.0, tied: bool = True,
+) -> Spec:  # fmt: skip
+    delta = mixer("gated_deltanet", heads=heads or max(1, dim // 32), reach=reach)
+    return system(model(
+        dim=dim,
+        stem=stem("tokens", vocab=vocab),
+        blocks=(block("layer", delta, channel("gated", inner=ffn)),),
+        residual=residual("prenorm"),
+        depth=depth("stack", layers=layers),
+        head=head("lm", tied=tied),
+    ))  # fmt: skip
+
+
+sizes = {
+    "tiny": dict(dim=32, layers=2),
+    "1.3b": dict(dim=2048, layers=21, heads=6, ffn=5632, vocab=32000, tied=False),
+}
+expect = {"1.3b": dict(params=(1.37e9, 0.05))}
+knobs = {"layers": 1, "dim": 32, "ffn": 1}

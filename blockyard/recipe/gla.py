@@ -1,0 +1,31 @@
+"""GLA language model: gated linear attention in a LLaMA-style body.
+
+Source   arXiv 2312.06635    Slug  gla    Family  recurrent
+Claim    near Transformer quality at equal size and tokens
+Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
+"""
+
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, system
+
+
+def recipe(
+    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
+    tied: bool = True,
+) -> Spec:  # fmt: skip
+    return system(model(
+        dim=dim,
+        stem=stem("tokens", vocab=vocab),
+        blocks=(block("layer", mixer("gla", heads=heads or max(1, dim // 32)), channel("gated", inner=ffn)),),
+        residual=residual("prenorm"),
+        depth=depth("stack", layers=layers),
+        head=head("lm", tied=tied),
+    ))  # fmt: skip
+
+
+sizes = {
+    "tiny": dict(dim=32, layers=2),
+    "340m": dict(dim=1024, layers=24, heads=4, ffn=2816, vocab=32000),
+    "1.3b": dict(dim=2048, layers=24, heads=4, ffn=5632, vocab=32000, tied=False),
+}
+expect = {"340m": dict(params=(3.4e8, 0.05)), "1.3b": dict(params=(1.36e9, 0.05))}
+knobs = {"layers": 1, "dim": 32, "ffn": 1}

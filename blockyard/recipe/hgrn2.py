@@ -1,0 +1,30 @@
+"""HGRN-2: a gated recurrence with outer-product states and a floor under forgetting that rises with depth.
+
+Source   arXiv 2404.07904    Family  recurrent
+Claim    ahead of Mamba and on par with LLaMA-style Transformers at 1.3 to 3 B parameters
+Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
+"""
+
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, system
+
+
+def recipe(
+    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
+    tied: bool = True,
+) -> Spec:  # fmt: skip
+    return system(model(
+        dim=dim,
+        stem=stem("tokens", vocab=vocab),
+        blocks=(block("layer", mixer("hgrn2", heads=heads or max(1, dim // 32)), channel("gated", inner=ffn)),),
+        residual=residual("prenorm"),
+        depth=depth("stack", layers=layers),
+        head=head("lm", tied=tied),
+    ))  # fmt: skip
+
+
+sizes = {
+    "tiny": dict(dim=32, layers=2),
+    "1.3b": dict(dim=2048, layers=24, heads=16, ffn=5632, vocab=32000, tied=False),
+}
+expect = {"1.3b": dict(params=(1.36e9, 0.05))}
+knobs = {"layers": 1, "dim": 32, "ffn": 1}

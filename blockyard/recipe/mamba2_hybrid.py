@@ -1,0 +1,50 @@
+"""Mamba-2 with a few attention layers and half of the sublayers MLPs, one sublayer a block, no positions at all.
+
+Source   arXiv 2406.07887    Slug  mamba2-hybrid-study    Family  recurrent
+Claim    ahead of an 8 B Transformer on twelve standard tasks, where pure Mamba-2 lags on recall
+Differs  heads and states of 32 in place of 64 and 128, and bytes, unless a size says otherwise
+"""
+
+from blockyard.core.spec import Spec, activation, block, channel, depth, head, mixer, model, residual, stem, system
+
+
+def recipe(
+    dim: int = 256, layers: int = 4, heads: int | None = None, kv_heads: int | None = None, head_dim: int = 32,
+    state: int = 32, groups: int = 1, ffn: int | None = None, vocab: int = 256, tied: bool = True,
+) -> Spec:  # fmt: skip
+    mamba = mixer("mamba2", head_dim=head_dim, state=state, groups=groups)
+    attention = mixer("attention", heads=heads or max(1, dim // 32), kv_heads=kv_heads, position=None)
+    return system(model(
+        dim=dim,
+        stem=stem("tokens", vocab=vocab),
+        blocks=(
+            block("mamba", mamba),
+            block("attention", attention),
+            block("mlp", channel("mlp", inner=ffn, activation=activation("squared_relu"))),
+        ),
+        residual=residual("prenorm"),
+        depth=depth("hybrid", pattern=" + ".join(place(2 * layers))),
+        head=head("lm", tied=tied),
+    ))  # fmt: skip
+
+
+def place(count: int) -> list[str]:
+    """`count` sublayers: 1 in 14 (at least one) attention, half MLPs, spread evenly; a Mamba first."""
+    attention = max(1, round(count / 14))
+    at = {round((i + 0.5) * count / attention) for i in range(attention)}
+    names = ["attention" if i in at else "mamba" for i in range(count)]
+    rest = [i for i in range(1, count) if i not in at]
+    wide = count // 2
+    for i in range(wide):
+        names[rest[(2 * i + 1) * len(rest) // (2 * wide)]] = "mlp"
+    return names
+
+
+sizes = {
+    "tiny": dict(dim=32, layers=2),
+    "8b": dict(
+        dim=4096, layers=28, heads=32, kv_heads=8, head_dim=64, state=128, groups=8, vocab=256000, tied=False
+    ),
+}
+expect = {"8b": dict(params=(8.66e9, 0.05))}
+knobs = {"layers": 1, "dim": 32, "ffn": 1}

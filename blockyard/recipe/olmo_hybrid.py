@@ -1,0 +1,37 @@
+"""OLMo Hybrid: three Gated DeltaNet layers with eigenvalues down to -1, then one of full attention, repeated.
+
+Source   arXiv 2604.03444    Slug  olmo-hybrid    Family  recurrent
+Claim    attention and recurrence together express what neither does alone, and scale better
+Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
+"""
+
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, norm, residual, stem, system
+
+
+def recipe(
+    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
+    tied: bool = True, eps: float = 1e-6,
+) -> Spec:  # fmt: skip
+    heads, rms = heads or max(1, dim // 32), norm("rms", eps=eps)
+    delta = mixer("gated_deltanet", heads=heads, reach=2.0)
+    attention = mixer("attention", heads=heads, position=None, norm_all=rms)
+    wide = channel("gated", inner=ffn)
+    return system(model(
+        dim=dim,
+        stem=stem("tokens", vocab=vocab),
+        blocks=(
+            block("delta", delta, wide),
+            block("attention", attention, wide, residual=residual("outnorm", norm=rms)),
+        ),
+        residual=residual("prenorm", norm=rms),
+        depth=depth("hybrid", pattern="3*delta + attention", layers=layers),
+        head=head("lm", tied=tied, norm=rms),
+    ))  # fmt: skip
+
+
+sizes = {
+    "tiny": dict(dim=32, layers=4),
+    "7b": dict(dim=3840, layers=32, heads=30, ffn=11008, vocab=100352, tied=False),
+}
+expect = {"7b": dict(params=(7.43e9, 0.02))}
+knobs = {"layers": 4, "dim": 32, "ffn": 1}  # whole periods of the pattern

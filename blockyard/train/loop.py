@@ -1,0 +1,217 @@
+"""The one training loop: phases of objectives over one source of batches, on one clock.
+
+    plan = Settings(steps=1000, batch=16, lr=3e-3)
+    result = train(system, model, source, plan, folder)
+
+A step's loss is sum / count over all its micro-batches, with the counts taken before the first backward, so that
+splitting a batch changes nothing. A loss that is not finite ends the run as failed. Out of memory halves the
+micro-batch and keeps the batch. With a folder the run leaves checkpoints and goes on from the last one.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blockyard.core.axis import Axis
+from blockyard.core.batch import Batch
+from blockyard.core.site import Ledger, Site
+from blockyard.core.spec import Spec
+from blockyard.model.model import Model
+from blockyard.train import checkpoint
+from blockyard.train.optim import adamw, schedule, trained
+from blockyard.train.precision import arithmetic
+
+
+class Source(Protocol):
+    """Where batches come from: `next(step)` is a pure function of the step."""
+
+    def next(self, step: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how to train; everything here is printed in a report under "same for all"."""
+
+    steps: int
+    lr: float
+    schedule: str = "cosine"
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    micro: int | None = None  # rows a micro-batch; None: the whole batch
+    precision: str = "float32"
+    device: str = "cpu"
+    seed: int = 0
+    log_every: int = 10
+    save_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a run ended: `finished`, or `failed` with the reason; the mean losses since the last log, by step."""
+
+    status: str
+    reason: str
+    steps: int
+    seconds: float
+    curve: tuple[tuple[int, float], ...]
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+def build_objective(spec: Spec, model: Model) -> nn.Module:
+    """The objective of a phase, standing on the model's stream; what it owns trains but is never saved with it."""
+    stream = model.axes["stream"]
+    assert isinstance(stream, Axis)
+    return Site("", stream, Ledger(0, Spec("linear", "dense"))).build("objective", spec)
+
+
+def to_batch(rows: np.ndarray, device: str) -> Batch:
+    """(B, T+1) ids as inputs and targets."""
+    ids = torch.from_numpy(rows).to(device)
+    return Batch(ids[:, :-1], ids[:, 1:])
+
+
+class Run:
+    """A training run in progress: what one step needs, and what a checkpoint holds."""
+
+    def __init__(self, system: Spec, model: Model, source: Source, settings: Settings) -> None:
+        self.model, self.source, self.settings = model, source, settings
+        self.factor = schedule(settings.schedule)
+        self.micro = settings.micro
+        shares = [phase["share"] for phase in system["program"]]
+        ends = np.cumsum(shares) / sum(shares) * settings.steps
+        self.phases = list(zip(system["program"], [round(end) for end in ends]))
+        self.step, self.phase = 0, -1
+
+    def enter(self, index: int) -> None:
+        """Begin a phase: its objective, and an optimiser over what it trains."""
+        spec, _ = self.phases[index]
+        self.phase = index
+        self.objective = build_objective(spec["objective"], self.model).to(self.settings.device)
+        self.params = trained(self.model, self.objective, spec["train"])
+        for name, p in self.model.named_parameters():
+            p.requires_grad_(name in self.params)
+        self.optimiser = adamw(self.model, self.params, self.settings.lr, self.settings.weight_decay)
+
+    def advance(self) -> float:
+        """One optimiser step; the loss it started from."""
+        while self.phase < 0 or self.step >= self.phases[self.phase][1]:
+            self.enter(self.phase + 1)
+        rate = self.settings.lr * self.factor((self.step + 1) / self.settings.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = to_batch(self.source.next(self.step), self.settings.device)
+        loss = self._gradient(batch)
+        if not np.isfinite(loss):
+            raise Diverged(f"the loss was {loss} at step {self.step}")
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.params.values(), self.settings.clip, foreach=True)
+        self.optimiser.step()
+        self.step += 1
+        return loss
+
+    def _gradient(self, batch: Batch) -> float:
+        """Gradients of the whole batch, in micro-batches that shrink where memory does not suffice."""
+        rows = batch.tokens.shape[0]
+        while True:
+            self.optimiser.zero_grad(set_to_none=True)
+            try:
+                return self._accumulate(batch, self.micro or rows)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or (self.micro or rows) == 1:
+                    raise
+                self.micro = ((self.micro or rows) + 1) // 2
+                print(f"out of memory: the micro-batch is now {self.micro} of {rows} rows", flush=True)
+
+    def _accumulate(self, batch: Batch, micro: int) -> float:
+        rows = batch.tokens.shape[0]
+        with torch.no_grad():
+            counts = self.objective.counts(batch)
+        total = 0.0
+        for first in range(0, rows, micro):
+            piece = batch if micro >= rows else batch.rows(slice(first, first + micro))
+            with arithmetic(self.settings.precision, self.settings.device):
+                terms = self.objective(self.model, piece)
+                parts = [weight * amount / counts[name] for name, (amount, _, weight) in terms.items()]
+                loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and moments by path."""
+        found: dict[str, Tensor] = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        for name, p in self.params.items():
+            if name.startswith("objective."):
+                found[name] = p
+            for key, value in self.optimiser.state.get(p, {}).items():
+                found[f"moment.{name}/{key}"] = value
+        return found
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Take up a run where its checkpoint stands."""
+        self.step = facts["step"]
+        self.enter(facts["phase"])
+        for name, p in [*self.model.named_parameters(), *self.objective.named_parameters(prefix="objective")]:
+            key = name if name.startswith("objective.") else f"model.{name}"
+            p.data.copy_(tensors[key])
+        for name, p in self.params.items():
+            keys = [key for key in tensors if key.startswith(f"moment.{name}/")]
+            if keys:
+                self.optimiser.state[p] = {key.rpartition("/")[2]: tensors[key].to(p.device) for key in keys}
+                self.optimiser.state[p]["step"] = self.optimiser.state[p]["step"].cpu()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def train(
+    system: Spec, model: Model, source: Source, settings: Settings, folder: Path | None = None,
+    watch: Callable[[int, float], None] | None = None,
+) -> Trained:  # fmt: skip
+    """Train the model in place. `watch(step, loss)` is told of every logged step."""
+    run = Run(system, model, source, settings)
+    curve: list[tuple[int, float]] = []
+    spent, seen, since = 0.0, 0.0, 0
+    found = None if folder is None else checkpoint.latest(folder)
+    if found is not None:
+        run.restore(*found)
+        spent, seen, since = found[1]["seconds"], found[1]["seen"], found[1]["since"]
+        curve = [tuple(point) for point in found[1]["curve"]]
+    began = saved = time.perf_counter()
+    log = None if folder is None else open(folder / "log.jsonl", "a")  # noqa: SIM115  (closed below)
+    status, reason = "finished", ""
+    try:
+        while run.step < settings.steps:
+            seen, since = seen + run.advance(), since + 1
+            if run.step % settings.log_every and run.step != settings.steps:
+                continue
+            curve.append((run.step, seen / since))
+            seen, since = 0.0, 0
+            now = time.perf_counter()
+            if log is not None:
+                line = {"step": run.step, "loss": curve[-1][1], "seconds": round(spent + now - began, 3)}
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+            if watch is not None:
+                watch(*curve[-1])
+            if folder is not None and now - saved > settings.save_seconds and run.step < settings.steps:
+                facts = {"step": run.step, "phase": run.phase, "seconds": spent + now - began, "seen": seen}
+                checkpoint.write(folder, run.step, run.tensors(), facts | {"since": since, "curve": curve})
+                saved = time.perf_counter()
+    except Diverged as error:
+        status, reason = "failed", str(error)
+    finally:
+        if log is not None:
+            log.close()
+    return Trained(status, reason, run.step, spent + time.perf_counter() - began, tuple(curve))

@@ -1,0 +1,66 @@
+"""AdamW over a model's records, and the schedules of its rate.
+
+Weight decay falls on what the factories recorded as a projection, never on norms, biases, gates or tables.
+"""
+
+import math
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from blockyard.core.errors import unknown
+from blockyard.model.model import Model
+
+Schedule = Callable[[float], float]
+
+
+def cosine(warmup: float = 0.1, final: float = 0.1) -> Schedule:
+    """The factor of the rate at a fraction of the run: up in a line, then down a half cosine to `final`."""
+
+    def factor(done: float) -> float:
+        if done < warmup:
+            return done / warmup
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
+
+    return factor
+
+
+def warmup_stable_decay(warmup: float = 0.1, decay: float = 0.2, final: float = 0.0) -> Schedule:
+    """Up in a line, constant, then down in a line over the last part."""
+
+    def factor(done: float) -> float:
+        if done < warmup:
+            return done / warmup
+        return 1.0 if done < 1 - decay else final + (1 - final) * max(0.0, 1 - done) / decay
+
+    return factor
+
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {"cosine": cosine, "wsd": warmup_stable_decay}
+
+
+def schedule(name: str) -> Schedule:
+    if name not in SCHEDULES:
+        raise unknown("schedule", name, SCHEDULES)
+    return SCHEDULES[name]()
+
+
+def trained(model: Model, objective: nn.Module, pattern: str = "*") -> dict[str, nn.Parameter]:
+    """The parameters that a phase trains, by path: those of the model that match, and all of the objective's."""
+    own = {name: p for name, p in model.named_parameters() if fnmatchcase(name, pattern)}
+    if not own:
+        raise unknown("parameters to train", pattern, dict(model.named_parameters()))
+    return own | {f"objective.{name}": p for name, p in objective.named_parameters()}
+
+
+def adamw(model: Model, params: dict[str, nn.Parameter], lr: float, decay: float) -> torch.optim.AdamW:
+    """Fused AdamW with decay on projections only; groups and order follow the paths."""
+    decayed = {use.path for use in model.uses if use.decay and not use.of}
+    groups = [
+        {"params": [p for name, p in params.items() if (name in decayed) == flag], "weight_decay": decay if flag else 0.0}
+        for flag in (True, False)
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)

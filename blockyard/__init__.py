@@ -16,14 +16,16 @@ __version__ = "0.1.0"
 _HOME = {
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
     "make": "blockyard.model.model", "Model": "blockyard.model.model", "Out": "blockyard.model.model",
-    "load_model": "blockyard.model.save", "count": "blockyard.model.count", "exact": "blockyard.kernels",
+    "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
-    "Spec": "blockyard.core.spec", "compare": "blockyard.compare.compare", "generate": "blockyard.decode.sample",
+    "Spec": "blockyard.core.spec", "generate": "blockyard.decode.sample",
 }  # fmt: skip
 __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "compare":
+        return import_module("blockyard.compare")
     if name not in _HOME:
         raise AttributeError(f"module 'blockyard' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -1,14 +1,14 @@
 """Critical values of a family of comparisons, degrees of freedom of a sum of variances, and exact failure rates.
 
-    tail       P(t,v): the chance that the largest |t| of the family reaches t when no arm differs. The family is all
-               pairs of k arms, P(Q_{k,v} >= sqrt(2) t) with Q the studentized range, or k-1 arms against one
-               (Dunnett). With s^2 = chi^2_v / v and z a standard normal deviate
-                   all pairs     E_s E_z k [Phi(z)^(k-1) - (Phi(z) - Phi(z - sqrt(2) t s))^(k-1)]
-                   against one   E_s E_z 1 - [Phi(z + sqrt(2) t s) - Phi(z - sqrt(2) t s)]^(k-1)
-    critical   C(v): P(C,v) = alpha
-    combined   nu = (Vs + Vb)^2 / (Vs^2/nu_s + Vb^2/(G-1)) for seed part Vs and text part Vb (Satterthwaite)
-    half       max(C(nu) sqrt(Vs + Vb), C(nu_s) sqrt(Vs)): test text never makes a difference more certain
-    failures   Clopper and Pearson's interval
+tail       P(t,v): the chance that the largest |t| of the family reaches t when no arm differs. The family is all
+           pairs of k arms, P(Q_{k,v} >= sqrt(2) t) with Q the studentized range, or k-1 arms against one
+           (Dunnett). With s^2 = chi^2_v / v and z a standard normal deviate
+               all pairs     E_s E_z k [Phi(z)^(k-1) - (Phi(z) - Phi(z - sqrt(2) t s))^(k-1)]
+               against one   E_s E_z 1 - [Phi(z + sqrt(2) t s) - Phi(z - sqrt(2) t s)]^(k-1)
+critical   C(v): P(C,v) = alpha
+combined   nu = (Vs + Vb)^2 / (Vs^2/nu_s + Vb^2/(G-1)) for seed part Vs and text part Vb (Satterthwaite)
+half       max(C(nu) sqrt(Vs + Vb), C(nu_s) sqrt(Vs)): test text never makes a difference more certain
+failures   Clopper and Pearson's interval
 """
 
 import math
@@ -91,5 +91,5 @@ def failure_interval(failed: int, runs: int, alpha: float = 0.05) -> tuple[float
 
 
 def rounded(value: float, digits: int = 6) -> float:
-    """The value to that many significant digits."""
+    """The value to that many digits, leading zeros not counted."""
     return float(f"{value:.{digits - 1}e}")

@@ -1,7 +1,320 @@
-"""The report as one page."""
+"""The report as one page: HTML with its style, pictures and few lines of script inside, so that it needs no network."""
 
+import json
+import math
+import shlex
+from collections.abc import Callable
+from functools import lru_cache
+from html import escape
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from blockyard.compare import pictures
+from blockyard.compare.pictures import COLOURS, Axis, brief, indices, line, mark, scale
+from blockyard.compare.result import sentences, size
+
+WIDTH = 64  # the width that the plan's learning rates are given for
+ALPHA = 0.05  # what `compare` takes unless told otherwise
 
 
 def render(data: dict[str, Any]) -> str:
-    return ""
+    """The page of a comparison's JSON document; the same document gives the same bytes."""
+    return _template().render(**_page(data))
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return page.get_template("report.html")
+
+
+def _page(data: dict[str, Any]) -> dict[str, Any]:
+    """All that the template fills in. Pictures are markup already; everything else is escaped by the template."""
+    plan, digits = data["plan"], _digits(data)
+    said, lengths = _sorted(data), impossible(data)
+    ranked = [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
+    names = [(arm["name"], Markup(glyph(indices(data)[arm["name"]]))) for arm in data["arms"]]
+    return {
+        "data": data, "plan": plan, "said": said, "names": names, "colours": range(COLOURS),
+        "title": " · ".join(arm["name"] for arm in data["arms"]), "facts": facts(data),
+        "rows": [_row(data, arm, digits) for arm in data["arms"]],
+        "first": ranked[0]["name"] if ranked else None,
+        "margin": f"{data['margin']:.{digits}f}" if data["margin"] else None,
+        "forest": _forest(data), "matrix": _matrix(data, digits) if len(data["arms"]) > 1 else None,
+        "pair_notes": [f"{p['a']} and {p['b']}: {p['note']}." for p in data["pairs"] if p["note"]],
+        "pareto": [Markup(pictures.against(data, axis, i)) for i, axis in enumerate(_axes(data["arms"]))] if ranked else [],
+        "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(data, late))],
+        "lengths": Markup(pictures.lengths(data, lengths) or ""), "impossible": lengths,
+        "tuning": _tuning(data), "untuned": _untuned(plan),
+        "equal": held_equal(plan), "budgets": _budgets(data),
+        "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan["versions"].items()),
+        "json": json.dumps(plan, indent=1),
+    }  # fmt: skip
+
+
+def _sorted(data: dict[str, Any]) -> dict[str, list[str]]:
+    """The sentences of the result by the place where they help; one of an unknown kind goes under the ranking."""
+    places: dict[str, list[str]] = {"answer": [], "budget": [], "hold": [], "unequal": [], "notes": []}
+    starts = {"Best:": "answer", "One seed": "answer", "This budget": "budget", "To resolve": "budget",
+              "These verdicts": "hold", "NOT EQUAL": "unequal"}  # fmt: skip
+    for sentence in sentences(data):
+        places[next((place for start, place in starts.items() if sentence.startswith(start)), "notes")].append(sentence)
+    if not any(arm["finished"] for arm in data["arms"]):
+        places["answer"] = ["No architecture finished a run, so nothing can be said about which is best."]
+    elif len(data["arms"]) == 1:
+        places["answer"] = [f"One architecture, {data['arms'][0]['name']}: there is nothing to rank it against."]
+    elif not places["answer"]:
+        places["answer"] = ["No verdict: too few runs finished."]
+    return places
+
+
+def _digits(data: dict[str, Any]) -> int:
+    """Decimals of a loss: two digits of what the comparison can tell apart, at least three decimals."""
+    needed = data["needed_difference"]
+    return min(6, max(3, 1 - math.floor(math.log10(needed)))) if needed else 4
+
+
+def facts(data: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What was asked, in a few tiles: name, figure, small print."""
+    plan = data["plan"]
+    same, matched, params = plan["same"], plan["matched"], [arm["params"] for arm in data["arms"]]
+    budget = {"tokens": "training tokens each", "flops": "training operations each", "minutes": "minutes each"}
+    spent = [(brief(amount), budget.get(axis, axis)) for axis, amount in matched.items() if axis != "params"]
+    seeds = ", ".join(map(str, plan["seeds"]))
+    text = plan["data"]["bytes"]
+    return [
+        ("Data", plan["data"]["name"], f"trained on {size(text['train'])}, tested on {size(text['test'])}"),
+        ("Parameters", brief(matched["params"]) if "params" in matched else brief(max(params)),
+         f"from {brief(min(params), 4)} to {brief(max(params), 4)}"),
+        ("Budget", spent[0][0] if spent else "-", spent[0][1] if spent else ""),
+        ("Seeds", str(len(plan["seeds"])), f"for every arm: {seeds}" if len(seeds) < 30 else "for every arm"),
+        ("Runs", f"{sum(arm['finished'] for arm in data['arms'])} of {len(data['arms']) * len(plan['seeds'])}",
+         "final runs finished"),
+        ("Where", str(same["device"]), f"{same['precision']}, length {same['length']:,}, batch {same['batch']:,}"),
+    ]  # fmt: skip
+
+
+def glyph(index: int) -> str:
+    """The mark of an arm, to stand beside its name in a table."""
+    return (
+        f'<svg class="glyph c{index % COLOURS}" viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
+        f"{mark(index, 7, 7, 5)}</svg>"
+    )
+
+
+def strip(arm: dict[str, Any], index: int, ends: tuple[float, float]) -> str:
+    """A dot per seed and a tick at the mean, on the scale that all arms share."""
+    losses = [loss for loss in arm["score"]["per_seed"] if loss is not None]
+    if not losses:
+        return ""
+    x = scale(ends, 4, 92, log=False, pad=0.04)
+    said = ", ".join(f"{loss:.4f}" for loss in losses)
+    dots = "".join(mark(index, x(loss), 9, 3.4) for loss in losses)
+    tick = line([(x(arm["score"]["mean"]), 1), (x(arm["score"]["mean"]), 17)], "mean")
+    return (
+        f'<svg class="strip c{index % COLOURS}" viewBox="0 0 96 18" width="96" height="18" role="img">'
+        f"<title>{escape(arm['name'])}, per seed: {said}</title>{line([(2, 9), (94, 9)], 'grid')}{tick}{dots}</svg>"
+    )
+
+
+def gap(data: dict[str, Any], a: str, b: str) -> dict[str, Any] | None:
+    """The pair of two arms seen from a: difference and interval are of a - b, and `ahead` is a being the better one."""
+    for pair in data["pairs"]:
+        if (pair["a"], pair["b"]) == (a, b):
+            return {**pair, "ahead": True}
+        if (pair["a"], pair["b"]) == (b, a):
+            low, high = (None if pair[end] is None else 0.0 - pair[end] for end in ("high", "low"))
+            return {**pair, "difference": 0.0 - pair["difference"], "low": low, "high": high, "ahead": False}
+    return None
+
+
+def word(pair: dict[str, Any] | None) -> str:
+    """The verdict on a pair as it reads from its first arm."""
+    if pair is None or pair["p"] is None:
+        return "no verdict"
+    if not pair["resolved"]:
+        return pair["verdict"]
+    return pair["verdict"] if pair["ahead"] else pair["verdict"].replace("better", "worse")
+
+
+def interval(low: float | None, high: float | None, digits: int) -> str:
+    """An interval in brackets, or nothing."""
+    return "" if low is None or high is None else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def _row(data: dict[str, Any], arm: dict[str, Any], digits: int) -> dict[str, Any]:
+    """A row of the ranking."""
+    losses = [x for other in data["arms"] for x in other["score"]["per_seed"] if x is not None]
+    index, mean = indices(data)[arm["name"]], arm["score"]["mean"]
+    pair = gap(data, arm["name"], data["arms"][0]["name"])
+    state = arm["state_bytes"].get("8192")
+    return {
+        "index": index, "glyph": Markup(glyph(index)), "name": arm["name"], "recipe": arm["recipe"],
+        "letters": arm["letters"], "candidate": arm["candidate"], "status": arm["status"],
+        "rank": "–".join(map(str, dict.fromkeys(arm["rank"]))) if arm["rank"] else "–",
+        "mean": "–" if mean is None else f"{mean:.{digits}f}",
+        "strip": Markup(strip(arm, index, (min(losses), max(losses)))) if losses else "",
+        "behind": f"{pair['difference']:+.{digits}f}" if pair else "–",
+        "interval": interval(pair["low"], pair["high"], digits) if pair else "",
+        "params": brief(arm["params"]), "flops": brief(arm["flops_per_token"] / 1e6),
+        "train": _rounded(arm["train_tokens_per_s"]), "decode": _rounded(arm["decode_tokens_per_s"]),
+        "peak": size(arm["peak_bytes"]), "state": "not possible" if state is None else size(state),
+        "rate": f"{arm['learning_rate']:.2e}".replace("e-0", "e-"), "edge": "*" if arm["edge_of_grid"] else "",
+        "runs": f"{arm['finished']} of {arm['finished'] + arm['failed']}", "failed": bool(arm["failed"]),
+    }  # fmt: skip
+
+
+def _rounded(value: float) -> str:
+    """Three digits and separators: 10,800."""
+    return f"{float(f'{value:.3g}'):,.{0 if value >= 99.95 else 1}f}"
+
+
+def _forest(data: dict[str, Any]) -> Markup:
+    arms = data["arms"]
+    if len(arms) < 2 or arms[0]["score"]["mean"] is None:
+        return Markup("")
+    gaps: list[tuple[dict[str, Any] | None, str]] = [(None, "the first by its mean")]
+    for arm in arms[1:]:
+        pair = gap(data, arm["name"], arms[0]["name"])
+        gaps.append((pair, word(pair) if pair else "no finished run"))
+    return Markup(pictures.forest(data, gaps))
+
+
+def _matrix(data: dict[str, Any], digits: int) -> list[dict[str, Any]]:
+    """The verdict of every arm on every other one."""
+    rows, index = [], indices(data)
+    for arm in data["arms"]:
+        cells = []
+        for other in data["arms"]:
+            pair = gap(data, arm["name"], other["name"])
+            said = "" if other is arm else word(pair)
+            about = f"{arm['name']} against {other['name']}: {said}"
+            if pair and pair["low"] is not None:
+                about += f", {interval(pair['low'], pair['high'], digits)}, p {pair['p']:g}"
+            figure = f"{pair['difference']:+.{digits}f}" if pair else ""
+            kind = "self" if other is arm else said.partition(" ")[0].rstrip(",") + (" little" if "margin" in said else "")
+            cells.append({"word": said, "figure": figure, "kind": kind, "about": about})
+        rows.append({"name": arm["name"], "glyph": Markup(glyph(index[arm["name"]])), "index": index[arm["name"]], "cells": cells})
+    return rows
+
+
+def _axes(arms: list[dict[str, Any]]) -> list[Axis]:
+    """What quality is drawn against. Parameters that were matched would say nothing: operations a token then."""
+    params = [arm["params"] for arm in arms]
+    costs = Axis("operations", "operations a token", lambda arm: arm["flops_per_token"])
+    if max(params) > 1.05 * min(params):
+        costs = Axis("parameters", "parameters", lambda arm: arm["params"])
+    return [
+        Axis("training", "training tokens/s", lambda arm: arm["train_tokens_per_s"], more=True),
+        Axis("decoding", "decoding tokens/s", lambda arm: arm["decode_tokens_per_s"], more=True),
+        costs,
+        Axis("state", "state at 8,192 tokens", lambda arm: arm["state_bytes"].get("8192"), form=size,
+             missing="cannot read 8,192 tokens"),
+    ]  # fmt: skip
+
+
+def impossible(data: dict[str, Any]) -> list[str]:
+    """The lengths that an arm cannot be read at, in words."""
+    found = []
+    for arm in data["arms"]:
+        missing = [f"{int(n):,}" for n, loss in (arm["by_length"] or {}).items() if loss is None]
+        if arm["by_length"] is None:
+            found.append(f"{arm['name']}: not measured (its run of the first seed did not finish).")
+        elif not arm["by_length"]:
+            found.append(f"{arm['name']}: not measured (the test text is too short).")
+        elif missing:
+            found.append(f"{arm['name']}: not possible at {', '.join(missing)} tokens.")
+    return found
+
+
+def _tuning(data: dict[str, Any]) -> list[Markup]:
+    """A picture of the trials of every arm, all on one scale of losses."""
+    ends = [loss for arm in data["arms"] for loss in arm["trials"] if loss is not None]
+    if not any(arm["trials"] for arm in data["arms"]):
+        return []
+    dims = {arm["label"]: arm["dim"] for arm in data["plan"]["arms"]}
+    found = []
+    for arm in data["arms"]:
+        factor = math.sqrt(WIDTH / dims[arm["name"]])
+        rates = [rate * factor for rate in data["plan"]["same"]["rates"]]
+        found.append(Markup(pictures.tuning(data, arm, rates, ends or [0.0, 1.0])))
+    return found
+
+
+def _untuned(plan: dict[str, Any]) -> str:
+    if plan["tuning"] == "none":
+        return "Nothing was tuned: every arm was trained at the rate that the same rule of the width gives."
+    return "No trials are on record."
+
+
+def held_equal(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """What all arms shared, in the plan's words."""
+    same, matched = plan["same"], plan["matched"]
+    listed = {key: value for key, value in same.items() if key not in ("rates", "rate_rule")}
+    trials = f"{len(same['rates'])} rates, {', '.join(f'{rate:g}' for rate in same['rates'])}, as {same['rate_rule']}"
+    return [
+        *((f"matched {axis}", brief(amount)) for axis, amount in matched.items()),
+        ("data order", "by the seed alone"), ("test text", f"{size(plan['data']['bytes']['test'])}, never used for tuning"),
+        ("tuning", trials if plan["tuning"] == "fit" else "none"),
+        *((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)) for name, value in listed.items()),
+    ]  # fmt: skip
+
+
+def _budgets(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every arm got on every axis, each figure with its share of the largest."""
+    columns: list[tuple[Callable[[dict[str, Any]], float], Callable[[float], str]]] = [
+        (lambda arm: arm["params"], lambda v: f"{v:,.0f}"),
+        (lambda arm: arm["tokens"], lambda v: f"{v:,.0f}"),
+        (lambda arm: arm["flops"], brief),
+        (lambda arm: arm["tokens"] / arm["train_tokens_per_s"] / 60, brief),
+        (lambda arm: sum(arm["seconds"]) / len(arm["seconds"]) / 60 if arm["seconds"] else 0.0, brief),
+        (lambda arm: arm["peak_bytes"], size),
+    ]
+    most = [max(of(arm) for arm in data["arms"]) or 1.0 for of, _ in columns]
+    return [
+        {"name": arm["name"], "glyph": Markup(glyph(indices(data)[arm["name"]])),
+         "cells": [(form(of(arm)), f"{100 * of(arm) / top:.0f}") for (of, form), top in zip(columns, most)]}
+        for arm in data["arms"]
+    ]  # fmt: skip
+
+
+def amount(value: float) -> str:
+    """A budget as it is typed: 200k, or all its digits where no unit makes it shorter without loss."""
+    for unit, power in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        short = f"{value / power:g}"
+        if value >= power and float(short) * power == value:
+            return short + unit
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def target(arm: dict[str, Any]) -> str:
+    """An arm as it is typed: LABEL=NAME:key=value,key=value."""
+    name = arm["name"] if arm["label"] == arm["name"] else f"{arm['label']}={arm['name']}"
+    own = ",".join(f"{key}={value}" for key, value in (arm.get("overrides") or {}).items())
+    return f"{name}:{own}" if own else name
+
+
+def command(plan: dict[str, Any]) -> str:
+    """The command line that asks for this plan."""
+    same, words = plan["same"], ["blockyard", "compare", *map(target, plan["arms"])]
+    for path in plan["data"]["paths"]:
+        words += ["--data", path]
+    for axis, value in plan["matched"].items():
+        words += [f"--{axis}", amount(value)]
+    options = {"length": same["length"], "batch": same["batch"], "codec": plan["data"]["codec"], "device": same["device"],
+               "precision": same["precision"], "seeds": len(plan["seeds"]), "margin": plan["margin"],
+               "tuning": plan["tuning"]}  # fmt: skip
+    for name, value in options.items():
+        words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
+
+
+def _beyond(plan: dict[str, Any]) -> str:
+    """What the command line has no option for."""
+    said = [f"base={plan['seeds'][0] // 100}"] if plan["seeds"] and plan["seeds"][0] else []
+    said += [f"alpha={plan['alpha']:g}"] if plan["alpha"] != ALPHA else []
+    return ", ".join(said)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from blockyard.compare.progress import clock
-from blockyard.compare.planning import seeds_for
+from blockyard.compare.power import seeds_for
 from blockyard.compare.statistics import Table, Verdicts, analyse
 
 METRIC = {"name": "loss", "unit": "bits/byte", "better": "lower"}

@@ -1,11 +1,11 @@
 """Losses along training and over sizes: time to a target, arms that may change places, and scaling fits.
 
-    time to target   first crossing of the target, linear in (ln tokens, loss). Compare arms by ln(tokens), as a table
-                     of one group; a run that never gets there is only "more than" its last token count.
-    may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half
-    scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
-                     parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
-                     sizes, is fitted again. Nominal 95% intervals cover about 90%: say so where they are shown.
+time to target   first crossing of the target, linear in (ln tokens, loss). Compare arms by ln(tokens), as a table
+                 of one group; a run that never gets there is only "more than" its last token count.
+may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half
+scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
+                 parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
+                 sizes, is fitted again. Nominal 95% intervals cover about 90%: say so where they are shown.
 """
 
 import math

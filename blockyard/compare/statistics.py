@@ -30,7 +30,7 @@ from string import ascii_letters
 import numpy as np
 
 from blockyard.compare.critical import combined_freedom, failure_interval, half_width, rounded, tail
-from blockyard.compare.planning import POWER, Noise
+from blockyard.compare.power import POWER, Noise
 from blockyard.core.errors import UsageError, unknown
 
 BETTER = "better"
@@ -66,7 +66,9 @@ class Table:
             if (arm, seed) in self.failed:
                 continue
             if np.shape(losses) != weights.shape:
-                raise UsageError(f"arm {arm!r}, seed {seed}: {np.shape(losses)} losses for {len(weights)} groups")
+                raise UsageError(
+                    f"arm {arm!r}, seed {seed}: losses of shape {np.shape(losses)} for {len(weights)} groups"
+                )
             if not np.isfinite(losses).all():
                 raise UsageError(f"arm {arm!r}, seed {seed}: a loss is not finite; name the run in `failed`")
 
@@ -184,35 +186,15 @@ def analyse(
     order = sorted(means, key=lambda arm: (arm not in fit.means, rounded(means[arm], 9), arm))
     ranked = [arm for arm in order if arm in fit.means] or order
     if margin is None and means:
-        margin = rounded(0.01 * float(np.mean([means[arm] for arm in sorted(ranked)])))
+        margin = rounded(0.01 * abs(float(np.mean([means[arm] for arm in sorted(ranked)]))))
     judge = _Judge(runs, weights, fit, means, level, margin or 0.0, against is not None, table)
     pairs = [
         judge.pair(a, b) for i, a in enumerate(order) for b in order[i + 1 :] if against is None or against in (a, b)
     ]
-    ranks, letters = _ranks(ranked, pairs), _letters(ranked, pairs)
-    candidates = _candidates(ranks, {arm for arm in table.arms if table.failures(arm)})
-    ends = _arm_intervals(runs, losses, fit, weights, level)
-    scores = [
-        ArmScore(
-            name=arm,
-            mean=rounded(means[arm], 9) if arm in means else None,
-            low=ends.get(arm, (None, None))[0],
-            high=ends.get(arm, (None, None))[1],
-            per_seed=tuple(losses[arm].get(seed) for seed in sorted(table.seeds)),
-            rank=ranks.get(arm),
-            letters=letters.get(arm, ""),
-            candidate=arm in candidates,
-            finished=len(runs[arm]),
-            failed=table.failures(arm),
-            failure_interval=failure_interval(table.failures(arm), len(runs[arm]) + table.failures(arm)),
-        )
-        for arm in (*order, *(arm for arm in runs if arm not in means))
-    ]
+    scores = _scores(table, losses, means, order, ranked, pairs, _arm_intervals(runs, losses, fit, weights, level))
     needed, detectable, noise = _resolution(pairs, runs, fit, len(weights), level, against is not None)
     noisiest, ratio = _noisiest({arm: losses[arm] for arm in fit.means}, fit.scale)
-    return Verdicts(
-        tuple(scores), tuple(pairs), alpha, margin, looks, against, needed, detectable, noisiest, ratio, noise
-    )
+    return Verdicts(scores, tuple(pairs), alpha, margin, looks, against, needed, detectable, noisiest, ratio, noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,19 +264,23 @@ class _Judge:
         difference, _ = self.fit.contrast(a, b)
         if difference > 0:
             a, b, difference = b, a, -difference
-        vs, vb, spread = self._variances(a, b, shared)
+        vs, vb = self._variances(a, b, shared)
         # Sums of equal losses differ in the last bits, so "no spread" is told from spread at this size.
         tiny = 1e-12 * self.fit.scale
         difference = difference if difference < -tiny else 0.0
-        if vs <= tiny**2 or (len(shared) >= 2 and spread <= tiny and difference):
+        if vs <= tiny**2 or (self._constant(a) and self._constant(b)):
             return self._without(a, b, "seeds do not reach the run")
         return self._judged(a, b, difference, vs, vb)
 
-    def _variances(self, a: str, b: str, shared: list[int]) -> tuple[float, float, float]:
+    def _constant(self, arm: str) -> bool:
+        first, *others = self.runs[arm].values()
+        return all(np.array_equal(first, other) for other in others)
+
+    def _variances(self, a: str, b: str, shared: list[int]) -> tuple[float, float]:
         gaps = np.array([self.runs[a][seed] - self.runs[b][seed] for seed in shared])
         spread = float(np.std((gaps * self.weights).sum(1), ddof=1)) if len(shared) >= 2 else 0.0
         vs = max(self.fit.ms * self.fit.contrast(a, b)[1], spread**2 / len(shared))
-        return vs, _text_variance(gaps.mean(0), self.weights), spread
+        return rounded(vs, 9), rounded(_text_variance(gaps.mean(0), self.weights), 9)
 
     def _judged(self, a: str, b: str, difference: float, vs: float, vb: float) -> Pair:
         k, nu_s = len(self.fit.means), self.fit.nu
@@ -317,7 +303,7 @@ class _Judge:
         if a not in self.fit.means or b not in self.fit.means:
             return Pair(a, b, 0.0, note="identical runs")
         shared = sorted(set(self.runs[a]) & set(self.runs[b]))
-        vs, vb, _ = self._variances(a, b, shared)
+        vs, vb = self._variances(a, b, shared)
         if not self.fit.nu or vs <= (1e-12 * self.fit.scale) ** 2:
             return Pair(a, b, 0.0, p=1.0, note="identical runs")
         half = rounded(half_width(vs, vb, self.fit.nu, self.fit.nu, len(self.fit.means), self.level, self.against))
@@ -338,6 +324,37 @@ def _text_variance(e: np.ndarray, weights: np.ndarray) -> float:
     if groups < 2:
         return 0.0
     return groups / (groups - 1) * float((weights**2 * (e - _mean(e, weights)) ** 2).sum())
+
+
+def _scores(
+    table: Table,
+    losses: dict[str, dict[int, float]],
+    means: dict[str, float],
+    order: list[str],
+    ranked: list[str],
+    pairs: list[Pair],
+    ends: dict[str, tuple[float, float]],
+) -> tuple[ArmScore, ...]:
+    """All arms in order; those without a finished run come last."""
+    failed = {arm: table.failures(arm) for arm in losses}
+    ranks, letters = _ranks(ranked, pairs), _letters(ranked, pairs)
+    candidates = _candidates(ranks, {arm for arm in failed if failed[arm]})
+    return tuple(
+        ArmScore(
+            name=arm,
+            mean=rounded(means[arm], 9) if arm in means else None,
+            low=ends[arm][0] if arm in ends else None,
+            high=ends[arm][1] if arm in ends else None,
+            per_seed=tuple(losses[arm].get(seed) for seed in sorted(table.seeds)),
+            rank=ranks.get(arm),
+            letters=letters.get(arm, ""),
+            candidate=arm in candidates,
+            finished=len(losses[arm]),
+            failed=failed[arm],
+            failure_interval=failure_interval(failed[arm], len(losses[arm]) + failed[arm]),
+        )
+        for arm in (*order, *(arm for arm in losses if arm not in means))
+    )
 
 
 def _ranks(ranked: list[str], pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
@@ -390,7 +407,7 @@ def _noisiest(losses: dict[str, dict[int, float]], scale: float) -> tuple[str | 
     freedom = {arm: len(by) - 1 for arm, by in losses.items()}
     if len(losses) < 2:
         return None, None
-    noisiest = max(losses, key=lambda arm: squares[arm] / freedom[arm])
+    noisiest = max(losses, key=lambda arm: rounded(squares[arm] / freedom[arm], 9))
     others = [arm for arm in losses if arm != noisiest]
     pooled = sum(squares[arm] for arm in others) / sum(freedom[arm] for arm in others)
     if pooled <= (1e-12 * scale) ** 2:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Axis": "axis", "Cat": "axis", "Expr": "axis", "Prod": "axis",
-    "Batch": "batch", "Call": "call", "wide": "call", "gather": "call", "scatter": "call",
+    "Batch": "batch", "Call": "call", "wide": "call", "finest": "call", "gather": "call", "scatter": "call",
     "UsageError": "errors", "Flow": "flow", "State": "state", "Cache": "state", "sub": "state",
     "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
@@ -16,7 +16,7 @@ __all__ = list(_HOME)
 if TYPE_CHECKING:
     from blockyard.core.axis import Axis, Cat, Expr, Prod
     from blockyard.core.batch import Batch
-    from blockyard.core.call import Call, gather, scatter, wide
+    from blockyard.core.call import Call, finest, gather, scatter, wide
     from blockyard.core.errors import UsageError
     from blockyard.core.flow import Flow
     from blockyard.core.part import Depth, Part, Position, Residual, Sublayer

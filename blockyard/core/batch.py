@@ -60,7 +60,7 @@ class Batch:
         reset = None if self.segment is None else resets(self.segment)
         positions = torch.arange(length, device=device).expand(rows, length)
         if not even and (self.keys is not None or reset is not None):
-            valid = torch.ones_like(self.tokens) if self.keys is None else self.keys.long()
+            valid = torch.ones_like(positions) if self.keys is None else self.keys.long()
             counted = valid.cumsum(1)
             before = counted.new_zeros(()) if reset is None else torch.where(reset, counted - valid, 0).cummax(1).values
             positions = (counted - 1 - before).clamp(min=0)

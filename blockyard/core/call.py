@@ -107,6 +107,11 @@ def scatter(y: Tensor, index: Tensor, into: Tensor) -> Tensor:
     return into.flatten(0, 1).index_put((index[held],), y[held]).unflatten(0, (rows, length))
 
 
+def finest(device: torch.device) -> torch.dtype:
+    """The widest float a device has: tables of angles are made in it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def wide(x: Tensor) -> Tensor:
     """x in at least single precision: what decays and sums are computed in."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

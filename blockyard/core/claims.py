@@ -219,3 +219,17 @@ def verify(make: Make) -> Iterator[Verdict]:
                 yield Verdict(claim, False, str(error))
             else:
                 yield Verdict(claim, True)
+
+
+def verify_part(name: str, dim: int = 32) -> Iterator[Verdict]:
+    """The claims of a registered part, by `kind:name`, at a small width."""
+    from blockyard.core.errors import UsageError
+    from blockyard.model.model import make
+
+    def fresh() -> Any:
+        part = make(name, dim=dim)
+        return part.double() if next(part.parameters(), torch.empty(0)).device.type != "meta" else part
+
+    if name.partition(":")[0] in ("stem", "head", "depth", "residual", "objective", "linear"):
+        raise UsageError(f"{name} is checked inside a model, not alone; check a mixer, channel, norm or position")
+    yield from verify(fresh)

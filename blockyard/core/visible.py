@@ -22,7 +22,7 @@ class Sight(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """Keys and values with the past before them; their own positions (B,S) where entries were dropped; the leaves."""
+    """Keys and values with the past before them; their own positions (B,S) where slots are dropped; the leaves."""
 
     k: Tensor
     v: Tensor
@@ -36,10 +36,10 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
     slots = length if call.past is None else call.past.positions.shape[1]
     keys = slots if positions is None else positions.shape[1]
     if call.even and not isinstance(call.order, Tensor):
-        if keys == length and (window is None or length <= window):
+        if slots == length and (window is None or length <= window) and keys == length:
             return Sight(None, call.order is None)
-        # what a windowed cache holds is just what one more query sees
-        if length == 1 and (window is None or keys <= sinks + window):
+        # once it is full, a windowed cache holds just what one more query sees
+        if length == 1 and (window is None or (positions is not None and slots >= sinks + window)):
             return Sight(None, False)
     rows = slice(0, 1) if call.even else slice(None)
     q_pos = call.positions[rows]
@@ -66,25 +66,39 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
 def remember(
     state: Leaves | None, k: Tensor, v: Tensor, call: Call, window: int | None = None, sinks: int = 0
 ) -> Remembered:
-    """Enter this piece's keys and values (B,T,H,D). A window that is full drops what no later query sees."""
+    """Enter this piece's keys and values (B,T,H,D); under a window, keep only what a later query may see."""
     if state is None:
         return Remembered(k, v, None, None)
     assert call.past is not None
-    positions = None
-    if "recent" in state:
-        old, length = state["recent"], k.shape[1]
-        k, v = torch.cat([old["k"], k], 1), torch.cat([old["v"], v], 1)
-        positions = torch.cat([old["positions"], call.past.positions[:, -length:]], 1)
-    elif "cache" in state:
-        k, v = torch.cat([state["cache"].k, k], 1), torch.cat([state["cache"].v, v], 1)
-    at = call.past.positions if positions is None else positions
-    full = window is not None and k.shape[1] > sinks + window - 1 and call.even and call.past.order is None
-    if positions is None and not full:
+    if window is None or call.past.order is not None:
+        if "cache" in state:
+            k, v = torch.cat([state["cache"].k, k], 1), torch.cat([state["cache"].v, v], 1)
         return Remembered(k, v, None, {"cache": Cache(k, v)})
-    leaf = {"k": k, "v": v, "positions": at}
-    if full and window is not None:
-        leaf = {name: torch.cat([x[:, :sinks], x[:, x.shape[1] - window + 1 :]], 1) for name, x in leaf.items()}
-    return Remembered(k, v, positions, {"recent": leaf})
+    # places are positions + 1, so that a leaf of zeros is an empty one
+    found = {"k": k, "v": v, "places": call.past.positions[:, -k.shape[1] :] + 1}
+    if "recent" in state:
+        found = {name: torch.cat([state["recent"][name], x], 1) for name, x in found.items()}
+    seen = Remembered(found["k"], found["v"], found["places"] - 1, None)
+    full = call.even and call.past.positions.shape[1] - k.shape[1] >= sinks + window - 1
+    return seen._replace(state={"recent": _slice(found, window, sinks) if full else _latest(found, window, sinks)})
+
+
+def _slice(found: Leaves, window: int, sinks: int) -> Leaves:
+    """The sinks and the last slots of rows that stand alike."""
+    return {name: torch.cat([x[:, :sinks], x[:, x.shape[1] - window + 1 :]], 1) for name, x in found.items()}
+
+
+def _latest(found: Leaves, window: int, sinks: int) -> Leaves:
+    """The same for rows with empty slots: sorted by place, empty ones first, always sinks + window - 1 slots."""
+    places, count = found["places"], sinks + window - 1
+    places = pad(places, (max(0, count - places.shape[1]), 0))
+    last = places.max(1, keepdim=True).values
+    places = torch.where((places <= sinks) | (places > last - window + 1), places, 0)
+    index = places.argsort(dim=1, stable=True)[:, places.shape[1] - count :]
+    rows = torch.arange(len(places), device=places.device)[:, None]
+    short = places.shape[1] - found["k"].shape[1]
+    kept = {name: pad(found[name], (0, 0, 0, 0, short, 0))[rows, index] for name in ("k", "v")}
+    return kept | {"places": places[rows, index]}
 
 
 def distances(call: Call, positions: Tensor | None = None) -> tuple[Tensor, int]:

@@ -158,25 +158,19 @@ class Model(nn.Module):
             if state is not None:
                 raise UsageError("a step on some tokens keeps no state")
             call, carry = call.regroup(tokens), tree_map(lambda x: gather(x, tokens), carry)
-        if self.recompute and torch.is_grad_enabled() and grad:
+        if not grad:
+            with torch.no_grad():
+                carry, leaves = unit(carry, call, leaves)
+        elif self.recompute and torch.is_grad_enabled():
             carry, leaves, book = checkpoint(_noted, unit, carry, call, leaves, use_reentrant=False)
         else:
-            with torch.set_grad_enabled(grad and torch.is_grad_enabled()) if not grad else _NOTHING:
-                carry, leaves = unit(carry, call, leaves)
+            carry, leaves = unit(carry, call, leaves)
         if tokens is not None:
             carry = _zip_map(lambda y, old: scatter(y, tokens, old), carry, flow.carry)
         if active is not None:
             carry = _zip_map(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
         return flow._replace(carry=carry, state=state, notes={**flow.notes, **book} if book else flow.notes)
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
-_NOTHING = _Nothing()
 
 
 def _noted(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, dict[Any, Tensor]]:

@@ -10,7 +10,7 @@ Differs  halves are paired (x_i with x_{i+K/2}), as in Llama, not neighbours
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Position, Site, UsageError
+from blockyard.core import Call, Position, Site, UsageError, finest
 
 
 class Rope(Position):
@@ -26,7 +26,7 @@ class Rope(Position):
     def tables(self, call: Call) -> tuple[Tensor, Tensor]:
         positions = call.positions[:1] if call.even else call.positions
         half = self.width.size // 2
-        power = torch.arange(half, device=positions.device, dtype=torch.float64) / half
+        power = torch.arange(half, device=positions.device, dtype=finest(positions.device)) / half
         angle = positions[..., None, None] * self.base**-power
         return angle.cos().to(call.dtype), angle.sin().to(call.dtype)
 

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from blockyard.core import Position, Prod, Site, normal
+from blockyard.core import Position, Prod, Site, finest, normal
 
 
 class T5Bias(Position):
@@ -38,6 +38,6 @@ class T5Bias(Position):
             first = (behind < 0).long() * count
             behind = behind.abs()
         behind, exact = behind.clamp(min=0), count // 2
-        ratio = (behind.clamp(min=1).double() / exact).log() / math.log(self.far / exact)
+        ratio = (behind.clamp(min=1).to(finest(behind.device)) / exact).log() / math.log(self.far / exact)
         wide = exact + (ratio * (count - exact)).long()
         return first + torch.where(behind < exact, behind, wide.clamp(max=count - 1))

@@ -55,7 +55,7 @@ class GatedDeltaNet(Sublayer):
         q, k, v = self.rows.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
         v, beta = self.point("v", v, call), self.point("beta", self.reach * wide(b).sigmoid(), call)
-        decay = self.point("decay", -self.log_rate.exp() * softplus(wide(a) + self.step), call)
+        decay = self.point("decay", -wide(self.log_rate).exp() * softplus(wide(a) + self.step), call)
         start = None if state is None else state.get("memory")
         o, memory = delta_scan(
             q * self.scale, k, v, call.blank(beta), call.blank(decay), initial_state=start, reset=call.reset

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, wide
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, finest, wide
 from blockyard.kernels import decayed_scan
 
 
@@ -44,7 +44,7 @@ class Retention(Sublayer):
         if self.position is not None:
             q, k = self.position.at_qk(q, k, call)
         q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
-        rate = 2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device, dtype=torch.float64))
+        rate = 2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device, dtype=finest(x.device)))
         fade = call.blank(torch.log1p(-rate).to(wide(x).dtype)[:, None].expand(*x.shape[:2], -1, 1))
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q * self.scale, k, v, fade, initial_state=start, reset=call.reset)

@@ -1,7 +1,7 @@
 """A state-space layer with one scalar fade per head: the dual of masked linear attention.
 
     dt_t = softplus(W x_t + c)        h_t = exp(-exp(A) dt_t) h_{t-1} + B_t (dt_t u_t)^T        o_t = h_t^T C_t + s u_t
-    u, B, C = silu(conv(W x))        y_t = W_o N(o_t * silu(z_t))
+    u, B, C = silu(conv(W x))        y_t = W_o N(o_t * silu(z_t)), N in each group
 
 Shapes   x (B,T,D)   u, z, o (B,T,H,P), H P = inner   B, C (B,T,G,N)   dt (B,T,H)   h (B,H,N,P)   A, c, s (H)
 Source   arXiv 2405.21060    Slug  mamba    Family  ssm
@@ -24,7 +24,7 @@ class Mamba2(Sublayer):
 
     def __init__(
         self, site: Site, *, inner: int | None = None, head_dim: int = 64, state: int = 128, groups: int = 1,
-        conv: Spec = Spec("mixer", "short_conv", (("bias", True),)), norm: Spec = Spec("norm", "rms"),
+        conv: Spec = Spec("mixer", "short_conv", (("bias", True),)), norm: Spec = Spec("norm", "group_rms"),
     ) -> None:  # fmt: skip
         super().__init__()
         heads = site.divide("head_dim", inner or 2 * site.stream.size, head_dim)
@@ -49,7 +49,7 @@ class Mamba2(Sublayer):
         u, dt = u.flatten(2, 3), softplus(wide(dt.flatten(2)) + self.step)
         q, k = self.point("q", q, call), self.point("k", call.blank(k), call)
         v = self.point("v", u * dt[..., None].to(u.dtype), call)
-        decay = self.point("decay", call.blank(-self.log_rate.exp() * dt)[..., None], call)
+        decay = self.point("decay", call.blank(-wide(self.log_rate).exp() * dt)[..., None], call)
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q, k, v, decay, initial_state=start, reset=call.reset)
         o = (o + self.skip[:, None].to(u.dtype) * u).flatten(2) * self.point("gate", silu(z.flatten(2)), call)

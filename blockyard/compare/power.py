@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from blockyard.compare.critical import combined_freedom, half_width, rounded
 
 POWER = 0.8
-MOST_SEEDS = 100
+FEWEST_SEEDS, MOST_SEEDS = 3, 100
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def default_seeds(arms: int) -> int:
 
 
 def seeds_for(difference: float, noise: Noise) -> SeedsNeeded:
-    """Seeds per arm that resolve a true difference with 80% power."""
+    """Seeds per arm, 3 or more, that resolve a true difference with 80% power."""
     from scipy.special import chdtri
 
     seen = noise.seed_variance
@@ -61,8 +61,10 @@ def seeds_for(difference: float, noise: Noise) -> SeedsNeeded:
 
 
 def _enough(difference: float, noise: Noise, variance: float) -> int | None:
-    reach = (n for n in range(2, MOST_SEEDS + 1) if _reach(noise, variance / n, noise.text_variance, n) <= difference)
-    return next(reach, None)
+    for n in range(FEWEST_SEEDS, MOST_SEEDS + 1):
+        if _reach(noise, variance / n, noise.text_variance, n) <= difference:
+            return n
+    return None
 
 
 def _reach(noise: Noise, vs: float, vb: float, n: int) -> float:

@@ -1,0 +1,228 @@
+"""The command line: `blockyard VERB TARGET...`. Verbs import what they need when they run.
+
+Exit code 0: done; 1: the work failed; 2: the request is wrong, in a line or two; 130: stopped by Ctrl-C.
+Logs and progress go to standard error, answers to standard output; `--json` makes the answer one JSON document.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+EXAMPLES = {
+    "compare": "blockyard compare llama gla --data my.txt --params 1M --tokens 2M",
+    "train": "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-model",
+    "eval": "blockyard eval my-model --data other.txt",
+    "generate": 'blockyard generate my-model --prompt "Once upon a time"',
+    "list": "blockyard list mixer",
+    "show": "blockyard show mixer:gla",
+    "check": "blockyard check mixer:gla",
+    "catalogue": "blockyard catalogue --json",
+}
+VERBS = {
+    "compare": "which of these architectures suits this data and budget, and how sure is that",
+    "train": "train one architecture and keep the model",
+    "eval": "score a trained model on a text, in bits per byte",
+    "generate": "continue a prompt with a trained model",
+    "list": "the names of recipes, or of parts of a kind",
+    "show": "what a recipe or a part is: equations, settings, claims",
+    "check": "hold a part to what it claims",
+    "catalogue": "all systems and how far each one is",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar; its options are few and frozen by a test."""
+    top = argparse.ArgumentParser("blockyard", description="A workbench for the Transformer family.")
+    top.add_argument("--version", action="store_true", help="print the version")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    made = {}
+    for verb, text in VERBS.items():
+        made[verb] = verbs.add_parser(
+            verb, help=text, description=text.capitalize() + ".", epilog=f"example: {EXAMPLES[verb]}"
+        )
+        made[verb].add_argument("--json", action="store_true", help="one JSON document on standard output")
+    for verb in ("compare", "train"):
+        _training(made[verb], many=verb == "compare")
+    for verb in ("eval", "generate"):
+        made[verb].add_argument("model", help="the folder of a trained model")
+    made["eval"].add_argument("--data", action="append", default=[], help="a text file or folder; - for standard input")
+    made["eval"].add_argument("--length", type=int, default=None, help="tokens a window (default: as trained)")
+    made["generate"].add_argument("--prompt", default="\n", help="what to continue; - for standard input")
+    made["generate"].add_argument("--tokens", type=int, default=200, help="how many tokens (default 200)")
+    made["generate"].add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest (default 0.8)")
+    made["generate"].add_argument("--top-k", type=int, default=None, help="only the k likeliest tokens")
+    made["generate"].add_argument("--top-p", type=float, default=1.0, help="only the likeliest tokens of this mass")
+    made["generate"].add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
+    made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), mixer, norm, ...")
+    for verb in ("show", "check"):
+        made[verb].add_argument("name", help="a recipe, or kind:name of a part")
+    return top
+
+
+def _training(verb: argparse.ArgumentParser, many: bool) -> None:
+    what = "NAME, LABEL=NAME or LABEL=NAME:key=value,key=value"
+    verb.add_argument("target", nargs="+" if many else None, help=what)
+    add = verb.add_argument
+    add("--data", action="append", default=[], help="a text file, a folder or a .jsonl; - for standard input; "
+        "may be given several times (default: the texts of CPython itself)")  # fmt: skip
+    add("--params", default="200k", help="parameters of every arm (default 200k)")
+    add("--tokens", default=None, help="training tokens of every arm (default 200k)")
+    add("--flops", default=None, help="training operations of every arm, instead of tokens")
+    add("--minutes", type=float, default=None, help="training minutes of every arm, instead of tokens")
+    add("--length", type=int, default=128, help="tokens a row (default 128)")
+    add("--batch", type=int, default=16, help="rows a step (default 16)")
+    add("--codec", default="bytes", help="bytes (default), or bpe:4096: trained on your text")
+    add("--device", default=None, help="cpu, cuda, mps (default: cuda if there is one)")
+    add("--precision", default=None, help="float32 or bfloat16 (default: a rule, printed)")
+    if many:
+        add("--seeds", type=int, default=None, help="runs of every arm (default by the number of arms)")
+        add("--margin", type=float, default=0.01, help="the difference that matters, as a share of the loss (default 0.01)")
+        add("--tuning", default="fit", help="fit (default): 4 rates for every arm; none")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all arms, as mixer.heads=4")
+    add("--out", default=None, help="the folder of runs, figures and report; the same folder goes on where it stopped")
+    add("--dry-run", action="store_true", help="print what would be done and how long it would take")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = parser().parse_args(arguments)
+    if options.version:
+        import blockyard
+
+        print(blockyard.__version__)
+        return 0
+    if options.verb is None:
+        parser().print_help()
+        return 2
+    from blockyard.core.errors import UsageError
+
+    try:
+        answer = globals()[f"_{options.verb}"](options)
+    except UsageError as error:
+        print(f"blockyard: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = shlex.join(["blockyard", *arguments])
+        print(f"\nstopped; finished runs are kept. To go on: {again}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except RuntimeError as error:
+        if type(error).__name__ != "WorkFailed":
+            raise
+        print(f"blockyard: the work failed: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(answer[0]))
+    elif answer[1]:
+        print(answer[1])
+    return 0
+
+
+Answer = tuple[Any, str]  # the JSON document, and the same for a person
+
+
+def _request(options: argparse.Namespace) -> dict[str, Any]:
+    from blockyard.compare.compare import parse_overrides
+
+    names = ("params", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "codec")
+    return {name: getattr(options, name) for name in names} | {"overrides": parse_overrides(options.set)}
+
+
+def _compare(options: argparse.Namespace) -> Answer:
+    from blockyard.compare.compare import compare
+
+    result = compare(
+        options.target, data=options.data, out=options.out, dry_run=options.dry_run, seeds=options.seeds,
+        margin=options.margin, tuning=options.tuning, **_request(options),
+    )  # fmt: skip
+    return result.data, "" if options.dry_run else str(result)
+
+
+def _train(options: argparse.Namespace) -> Answer:
+    from blockyard.compare.train import train_one
+
+    report = train_one(options.target, data=options.data, out=options.out, dry_run=options.dry_run, **_request(options))
+    if "model" not in report:
+        return report, ""
+    return report, f"{report['bits_per_byte']:.4f} bits/byte on the test text; the model is in {report['model']}"
+
+
+def _eval(options: argparse.Namespace) -> Answer:
+    from blockyard.compare.train import evaluate
+
+    report = evaluate(options.model, options.data, options.length)
+    return report, f"{report['bits_per_byte']:.4f} bits/byte over {report['bytes']:,} bytes of {report['data']}"
+
+
+def _generate(options: argparse.Namespace) -> Answer:
+    from blockyard.compare.train import continue_text
+
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    pieces = []
+    for piece in continue_text(
+        options.model, prompt, options.tokens, temperature=options.temperature, top_k=options.top_k,
+        top_p=options.top_p, seed=options.seed,
+    ):  # fmt: skip
+        pieces.append(piece)
+        if not options.json:
+            print(piece, end="", flush=True)
+    if not options.json:
+        print()
+    return {"prompt": prompt, "text": "".join(pieces)}, ""
+
+
+def _list(options: argparse.Namespace) -> Answer:
+    from blockyard.core import registry
+    from blockyard.core.errors import unknown
+
+    kind = options.kind
+    if kind not in (*registry.KINDS, "recipe"):
+        raise unknown("kind", kind, (*registry.KINDS, "recipe"))
+    rows = [{"name": e.name, "title": e.title, "family": e.header.get("Family")} for e in registry.entries(kind).values()]
+    return rows, "\n".join(f"{row['name']:16} {row['title']}" for row in rows)
+
+
+def _show(options: argparse.Namespace) -> Answer:
+    from blockyard.core import registry
+
+    kind, colon, name = options.name.partition(":")
+    entry = registry.find(kind, name) if colon else registry.find("recipe", options.name)
+    facts = {
+        "kind": entry.kind, "name": entry.name, "doc": entry.doc, "settings": entry.schema,
+        "claims": entry.constant("claims"), "points": entry.constant("points"), "known": entry.constant("known"),
+        "sizes": entry.constant("sizes"),
+    }  # fmt: skip
+    lines = [f"{entry.kind}:{entry.name}", "", entry.doc.rstrip()]
+    for key in ("settings", "claims", "points", "known", "sizes"):
+        if facts[key]:
+            lines += ["", key, *(f"  {k} = {v}" for k, v in facts[key].items())] if isinstance(facts[key], dict) else [
+                "", f"{key}  {', '.join(facts[key])}"]  # fmt: skip
+    return facts, "\n".join(lines)
+
+
+def _check(options: argparse.Namespace) -> Answer:
+    from blockyard.core.claims import verify_part
+
+    verdicts = [v._asdict() for v in verify_part(options.name)]
+    lines = [f"{'ok  ' if v['ok'] else 'FAIL'} {v['claim']:18} {v['reason']}" for v in verdicts]
+    if not all(v["ok"] for v in verdicts):
+        from blockyard.compare.pool import WorkFailed
+
+        raise WorkFailed("a claim does not hold\n" + "\n".join(lines))
+    return verdicts, "\n".join(lines)
+
+
+def _catalogue(options: argparse.Namespace) -> Answer:
+    from blockyard.catalogue import catalogue
+
+    rows = catalogue()
+    return rows, "\n".join(f"{row['slug']:34} {row['status']:8} {row['title']}" for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,432 @@
+"""The pictures of a report, as inline SVG that stands alone.
+
+A picture is drawn at about the size it is read at, so that text in it needs no scaling. Arms keep their colour and
+their mark in all pictures; colours are names (`c0` to `c7`) that the page's style sheet gives for light and dark.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import pairwise
+from textwrap import wrap
+from typing import Any
+
+COLOURS = 8
+STAR = [(math.sin(i * math.pi / 5) * (1.25, 0.55)[i % 2], -math.cos(i * math.pi / 5) * (1.25, 0.55)[i % 2]) for i in range(10)]
+SHAPES: tuple[list[tuple[float, float]], ...] = (
+    [],  # a circle
+    [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
+    [(0, -1.15), (1.05, 0.75), (-1.05, 0.75)],
+    [(0, -1.25), (1.05, 0), (0, 1.25), (-1.05, 0)],
+    [(0, 1.15), (1.05, -0.75), (-1.05, -0.75)],
+    STAR,
+    [(-1.1, -0.4), (-0.4, -0.4), (-0.4, -1.1), (0.4, -1.1), (0.4, -0.4), (1.1, -0.4),
+     (1.1, 0.4), (0.4, 0.4), (0.4, 1.1), (-0.4, 1.1), (-0.4, 0.4), (-1.1, 0.4)],
+    [(-0.5, -1.0), (0.5, -1.0), (1.1, 0), (0.5, 1.0), (-0.5, 1.0), (-1.1, 0)],
+)  # fmt: skip
+CHARACTER = 6.5  # width in pixels of an average character of 12 pixel text
+Box = tuple[float, float, float, float]
+
+
+def brief(value: float, digits: int = 3) -> str:
+    """1234567 as 1.23M: a number of at most `digits` digits and a unit."""
+    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit * (1 - 0.5 * 10**-digits):
+            return f"{float(f'{value / limit:.{digits}g}'):g}{unit}"
+    return f"{float(f'{value:.{digits}g}'):g}"
+
+
+def shorten(label: str, most: int = 20) -> str:
+    """A label that fits into a picture."""
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def number(value: float) -> str:
+    """A coordinate: a tenth of a pixel is enough."""
+    return f"{round(value, 1) + 0.0:g}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From values to pixels, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        at, low, high = (math.log(x) if self.log else x for x in (value, self.low, self.high))
+        return self.start + (at - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Round values within the scale, at most about `most` of them."""
+        if self.log:
+            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            for digits, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3), ((1,), 5)):
+                found = [d * 10.0**p for p in range(first, last + 1, every) for d in digits]
+                found = [value for value in found if self.low <= value <= self.high]
+                if 3 <= len(found) <= most:
+                    return found
+        rough = (self.high - self.low) / most
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+        return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
+
+
+def scale(values: Sequence[float], start: float, end: float, log: bool | None = None, pad: float = 0.07) -> Scale:
+    """A scale that holds all values with some room; logarithmic, unless told, where they range over a factor of 4."""
+    low, high = min(values), max(values)
+    if log is None:
+        log = low > 0 and high / low >= 4
+    if log:
+        room = max((high / low) ** pad, 1.1)
+        return Scale(low / room, high * room, start, end, True)
+    room = (high - low) * pad or abs(high) * 0.02 or 1.0
+    return Scale(low - room, high + room, start, end)
+
+
+def mark(index: int, x: float, y: float, size: float = 5.0, hollow: bool = False, title: str = "") -> str:
+    """The mark of an arm; the eight shapes go with the eight colours, and turn by one after that."""
+    shape = SHAPES[(index + index // COLOURS) % len(SHAPES)]
+    if shape:
+        path = "M" + "L".join(f"{number(x + px * size)} {number(y + py * size)}" for px, py in shape) + "Z"
+    else:
+        arc = f"A{number(size)} {number(size)} 0 1 1"
+        path = f"M{number(x + size)} {number(y)}{arc} {number(x - size)} {number(y)}{arc} {number(x + size)} {number(y)}Z"
+    inner = f"<title>{escape(title)}</title>" if title else ""
+    return f'<path class="mark{" hollow" if hollow else ""}" d="{path}">{inner}</path>'
+
+
+def line(points: Iterable[tuple[float, float]], kind: str) -> str:
+    """A broken line through pixels."""
+    return f'<path class="{kind}" d="M{"L".join(f"{number(x)} {number(y)}" for x, y in points)}"/>'
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """The positions moved apart to at least `gap`, as little as a sweep down and one back up can."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    moved = [0.0] * len(positions)
+    last = low - gap
+    for i in order:
+        moved[i] = last = max(positions[i], last + gap)
+    last = high + gap
+    for i in reversed(order):
+        moved[i] = last = min(moved[i], last - gap)
+    return moved
+
+
+@dataclass
+class Canvas:
+    """A picture in the making: a frame `(left, top, right, bottom)` for the values, and notes under it."""
+
+    name: str
+    title: str
+    about: str
+    width: float
+    height: float
+    frame: Box
+    parts: list[str] = field(default_factory=list)
+
+    def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
+        """Words at a pixel; anchor is start, middle or end."""
+        kind = f' class="{kind}"' if kind else ""
+        anchor = "" if anchor == "start" else f' text-anchor="{anchor}"'
+        self.parts.append(f'<text x="{number(x)}" y="{number(y)}"{kind}{anchor}>{escape(words)}</text>')
+
+    def rule(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
+        """A straight line."""
+        self.parts.append(line([(x1, y1), (x2, y2)], kind))
+
+    def arm(self, index: int, *parts: str) -> None:
+        """Parts that belong to one arm and carry its colour."""
+        self.parts.append(f'<g class="arm c{index % COLOURS}" data-arm="{index}">{"".join(parts)}</g>')
+
+    def axis_x(self, x: Scale, name: str, ticks: Sequence[float] | None = None, form: Any = brief) -> None:
+        """The lower axis with its name under it."""
+        left, top, right, bottom = self.frame
+        for value in x.ticks() if ticks is None else ticks:
+            self.rule(x(value), top, x(value), bottom, "grid")
+            self.text(x(value), bottom + 17, form(value), "tick", "middle")
+        self.rule(left, bottom, right, bottom, "axis")
+        self.text((left + right) / 2, bottom + 36, name, "name", "middle")
+
+    def axis_y(self, y: Scale, name: str) -> None:
+        """The left axis, its name lying above it, where it can be read without turning the head."""
+        left, top, right, _ = self.frame
+        ticks = y.ticks(5)
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+        for value in ticks:
+            self.rule(left, y(value), right, y(value), "grid")
+            self.text(left - 7, y(value) + 4, f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}", "tick", "end")
+        self.text(left - 7, top - 12, name, "name")
+
+    def labels(self, ends: Sequence[tuple[int, str, float, float]]) -> None:
+        """Names of arms (index, name, x, y of the line's end) in the right margin, beside the ends of their lines."""
+        _, top, right, bottom = self.frame
+        heights = spread([y for *_, y in ends], 16, top + 4, bottom - 4)
+        for (index, name, x, y), height in zip(ends, heights):
+            leader = line([(x + 7, y), (right + 8, height), (right + 12, height)], "leader")
+            words = f'<text x="{number(right + 24)}" y="{number(height + 4)}">{escape(shorten(name, 15))}</text>'
+            self.arm(index, leader, mark(index, right + 16, height, 4), words)
+
+    def notes(self, lines: Iterable[str]) -> None:
+        """Sentences under the picture, which grows by them."""
+        for note in lines:
+            for words in wrap(note, int((self.width - 16) / CHARACTER)):
+                self.height += 17
+                self.text(8, self.height - 10, words, "note")
+
+    def svg(self) -> str:
+        """The finished picture."""
+        ids = f"{self.name}-title {self.name}-about"
+        return (
+            f'<svg viewBox="0 0 {number(self.width)} {number(self.height)}" width="{number(self.width)}" '
+            f'role="img" aria-labelledby="{ids}"><title id="{self.name}-title">{escape(self.title)}</title>'
+            f'<desc id="{self.name}-about">{escape(self.about)}</desc>{"".join(self.parts)}</svg>'
+        )
+
+
+def indices(data: dict[str, Any]) -> dict[str, int]:
+    """Colour and mark of every arm: the plan's order, which does not change with the outcome."""
+    names = dict.fromkeys([*(arm["label"] for arm in data["plan"]["arms"]), *(arm["name"] for arm in data["arms"])])
+    return {name: i for i, name in enumerate(names)}
+
+
+def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str]]) -> str:
+    """Differences to the first arm with their intervals; `gaps` holds for every arm its pair with it, and a word."""
+    arms, index, best = data["arms"], indices(data), data["arms"][0]["name"]
+    margin = data["margin"] or 0.0
+    ends = [0.0, margin, -margin] + [g[k] for g, _ in gaps if g for k in ("difference", "low", "high") if g[k] is not None]
+    left, right, top, row = 170, 560, 34, 36
+    bottom = top + row * len(arms)
+    canvas = Canvas("forest", f"Differences to {best}", "Each row: mean difference in bits per byte and its interval. "
+                    "A filled mark is resolved, a hollow one is not.", 760, bottom + 46, (left, top, right, bottom))  # fmt: skip
+    x = scale(ends, left, right, log=False, pad=0.04)
+    if margin:
+        low, high = x(-margin), x(margin)
+        canvas.parts.append(f'<rect class="band" x="{number(low)}" y="{top}" width="{number(high - low)}" height="{bottom - top}"/>')
+        canvas.text((low + high) / 2, top - 10, "margin", "note", "middle")
+    canvas.axis_x(x, f"bits/byte more than {shorten(best)} (right is worse)", form=lambda v: f"{v:+g}" if v else "0")
+    canvas.rule(x(0), top, x(0), bottom, "zero")
+    for i, (arm, (found, said)) in enumerate(zip(arms, gaps)):
+        _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + 0.5), said)
+    return canvas.svg()
+
+
+def _forest_row(
+    canvas: Canvas, x: Scale, index: int, arm: dict[str, Any], found: dict[str, Any] | None, y: float, said: str
+) -> None:
+    left, _, right, _ = canvas.frame
+    parts = [f'<text x="{left - 16}" y="{number(y + 4)}" text-anchor="end">{escape(shorten(arm["name"]))}</text>']
+    if found is None and arm["score"]["mean"] is not None:
+        parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f} bits/byte"))
+    elif found is not None:
+        solid = found["resolved"]
+        title = f"{arm['name']}: {found['difference']:+.4f}"
+        if found["low"] is not None:
+            title += f", between {found['low']:+.4f} and {found['high']:+.4f}"
+            parts.append(line([(x(found["low"]), y), (x(found["high"]), y)], "whisker" if solid else "whisker open"))
+            parts += [line([(x(found[end]), y - 5), (x(found[end]), y + 5)], "cap") for end in ("low", "high")]
+        parts.append(mark(index, x(found["difference"]), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
+    parts.append(f'<text class="said" x="{right + 16}" y="{number(y + 4)}">{escape(said)}</text>')
+    canvas.arm(index, *parts)
+
+
+def place(points: Sequence[tuple[float, float]], widths: Sequence[float], frame: Box) -> list[tuple[float, float, str]]:
+    """Where the names of points may stand without covering a mark or each other: x, y and the anchor."""
+    left, top, right, bottom = frame
+    taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in points]
+    found = []
+    for i, ((x, y), width) in enumerate(zip(points, widths)):
+        spots = [(x + 11, y + 4, "start"), (x - 11, y + 4, "end"), (x, y - 12, "middle"), (x, y + 20, "middle")]
+        spots += [(x + sign * 9, y + dy, anchor) for dy in (-9, 17, -22, 30) for sign, anchor in ((1, "start"), (-1, "end"))]
+
+        def box(spot: tuple[float, float, str], width: float = width) -> Box:
+            start = spot[0] - {"start": 0.0, "end": width, "middle": width / 2}[spot[2]]
+            return start, spot[1] - 11, start + width, spot[1] + 3
+
+        def cost(spot: tuple[float, float, str], i: int = i) -> float:
+            a = box(spot)
+            others = [b for j, b in enumerate(taken) if j != i]
+            over = sum(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in others)
+            return over + 3 * (a[0] < left or a[2] > right or a[1] < top - 8 or a[3] > bottom)
+
+        chosen = min(spots, key=cost)
+        taken.append(box(chosen))
+        found.append(chosen)
+    return found
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other one beats: least of both, in the order of the first."""
+    order = sorted(range(len(points)), key=lambda i: points[i])
+    found: list[int] = []
+    for i in order:
+        if not found or points[i][1] < points[found[-1]][1]:
+            found.append(i)
+    return found
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A figure of an arm that quality is drawn against. `missing` says why an arm may have none."""
+
+    name: str
+    title: str
+    of: Callable[[dict[str, Any]], float | None]
+    more: bool = False
+    form: Callable[[float], str] = brief
+    missing: str = "not known"
+
+
+def against(data: dict[str, Any], axis: Axis, number_of: int) -> str:
+    """Quality against one figure of the arms, with those marked that no other arm beats on both."""
+    index = indices(data)
+    shown = [arm for arm in data["arms"] if arm["score"]["mean"] is not None and axis.of(arm) is not None]
+    canvas = Canvas(f"pareto{number_of}", f"Quality against {axis.title}", f"Bits per byte of every arm against its {axis.title}. "
+                    "Filled marks are not beaten on both; a line joins them.", 500, 330, (52, 36, 480, 280))  # fmt: skip
+    if shown:
+        left, top, right, bottom = canvas.frame
+        values = [(axis.of(arm) or 0.0, arm["score"]["mean"]) for arm in shown]
+        x = scale([v for v, _ in values], left, right, pad=0.14)
+        y = scale([v for _, v in values], bottom, top, log=False, pad=0.14)
+        canvas.axis_y(y, "bits/byte (lower is better)")
+        better = f"{'more' if axis.more else 'less'} is better"
+        canvas.axis_x(x, f"{axis.title}, {'log scale, ' if x.log else ''}{better}", x.ticks(5), axis.form)
+        points = [(x(a), y(b)) for a, b in values]
+        front = frontier([(-a if axis.more else a, b) for a, b in values])
+        path = [points[front[0]]]
+        for one, two in pairwise(front):
+            path += [(points[two][0], points[one][1]), points[two]]
+        canvas.parts.append(line(path, "frontier"))
+        spots = place(points, [len(shorten(arm["name"])) * CHARACTER for arm in shown], canvas.frame)
+        for i, arm in enumerate(shown):
+            k, (tx, ty, anchor) = index[arm["name"]], spots[i]
+            said = f"{arm['name']}: {values[i][1]:.4f} bits/byte, {axis.form(values[i][0])} ({axis.title})"
+            words = f'<text x="{number(tx)}" y="{number(ty)}" text-anchor="{anchor}">{escape(shorten(arm["name"]))}</text>'
+            canvas.arm(k, mark(k, *points[i], 6, i not in front, said), words)
+    failed = [arm["name"] for arm in data["arms"] if arm["score"]["mean"] is None]
+    without = [arm["name"] for arm in data["arms"] if arm["score"]["mean"] is not None and axis.of(arm) is None]
+    canvas.notes(f"Not drawn: {', '.join(names)} ({why})." for names, why in ((failed, "no finished run"), (without, axis.missing)) if names)
+    return canvas.svg()
+
+
+def _runs(arm: dict[str, Any]) -> list[tuple[list[tuple[float, float]], bool]]:
+    """The loss curve of every seed without what is not finite, and whether the run was finished."""
+    return [
+        ([(t, loss) for t, loss in curve if loss is not None and math.isfinite(loss)], score is not None)
+        for curve, score in zip(arm["curves"], arm["score"]["per_seed"])
+    ]
+
+
+def _mean_curve(runs: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """The mean over runs at the token counts that all of them have."""
+    shared = sorted(set.intersection(*(set(t for t, _ in run) for run in runs))) if runs else []
+    found = [dict(run) for run in runs]
+    return [(t, sum(run[t] for run in found) / len(found)) for t in shared]
+
+
+def curves(data: dict[str, Any], late: bool) -> str | None:
+    """Training loss against tokens: the whole run on a log axis, or (late) its second half, where arms differ least."""
+    index, runs = indices(data), {arm["name"]: _runs(arm) for arm in data["arms"]}
+    done = [run for of_arm in runs.values() for run, finished in of_arm if finished and run]
+    drawn = done or [run for of_arm in runs.values() for run, _ in of_arm if run]
+    if not drawn:
+        return None
+    since = min(run[-1][0] for run in drawn) / 2 if late else 0.0
+    top_loss = 1.05 * max(loss for run in drawn for t, loss in run if t >= since)
+    values = [point for run in drawn for point in run if point[0] >= since]
+    name, title = ("curves-late", "Second half") if late else ("curves", "Whole run")
+    canvas = Canvas(name, f"Training loss, {title.lower()}", "Thin lines: one per seed. Thick line: their mean. "
+                    "A thin line that ends in a cross is a failed run.", 520, 372, (44, 40, 392, 322))  # fmt: skip
+    left, top, right, bottom = canvas.frame
+    x = scale([t for t, _ in values], left, right, None if not late else False, pad=0.01)
+    y = scale([loss for _, loss in values], bottom, top, log=False, pad=0.04)
+    canvas.axis_y(y, "nats per token")
+    canvas.axis_x(x, f"training tokens{' (log scale)' if x.log else ''}")
+    ends, missing = [], []
+    for arm in data["arms"]:
+        k, of_arm = index[arm["name"]], runs[arm["name"]]
+
+        def pixels(run: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+            inside = [(t, min(loss, top_loss)) for t, loss in run if x.low <= t <= x.high]
+            return [(x(t), y(loss)) for t, loss in inside]
+
+        thin = [pixels(run) for run, _ in of_arm]
+        mean = pixels(_mean_curve([run for run, finished in of_arm if finished and run]))
+        parts = [line(run, "thin") for run in thin if len(run) > 1]
+        parts += [cross(*run[-1]) for run, (_, finished) in zip(thin, of_arm) if run and not finished]
+        if mean:
+            parts.append(line(mean, "thick"))
+        last = mean or next((run for run in thin if run), None)
+        if last:
+            ends.append((k, arm["name"], *last[-1]))
+        else:
+            missing.append(arm["name"])
+        canvas.arm(k, *parts)
+    canvas.labels(ends)
+    canvas.notes([f"Not drawn: {', '.join(missing)} (no training loss in this part)."] if missing else [])
+    return canvas.svg()
+
+
+def cross(x: float, y: float) -> str:
+    """Where a run failed."""
+    a, b, c, d = (number(v) for v in (x - 4, x + 4, y - 4, y + 4))
+    return f'<path class="cross" d="M{a} {c}L{b} {d}M{a} {d}L{b} {c}"/>'
+
+
+def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
+    """Loss against the length of the test windows, with the training length marked; notes say what is not drawn."""
+    index, trained = indices(data), data["plan"]["same"]["length"]
+    measured = {arm["name"]: arm["by_length"] or {} for arm in data["arms"]}
+    points = {name: sorted((int(n), loss) for n, loss in of.items() if loss is not None) for name, of in measured.items()}
+    flat = [point for of_arm in points.values() for point in of_arm]
+    if not flat:
+        return None
+    canvas = Canvas("lengths", "Loss against length", "Bits per byte on the head of the test text, read in windows of "
+                    "each length, by the run of the first seed.", 640, 372, (56, 44, 496, 322))  # fmt: skip
+    left, top, right, bottom = canvas.frame
+    at = sorted({int(n) for of_arm in measured.values() for n in of_arm} | {trained})
+    x = scale(at, left, right, log=True, pad=0.04)
+    y = scale([loss for _, loss in flat], bottom, top, log=False, pad=0.1)
+    canvas.axis_y(y, "bits/byte")
+    canvas.axis_x(x, "tokens a window (log scale)", at, form=lambda n: f"{n:,.0f}")
+    canvas.rule(x(trained), top, x(trained), bottom, "zero")
+    canvas.text(x(trained), top - 8, "training length", "note", "middle")
+    ends = []
+    for name, of_arm in points.items():
+        spots = [(x(n), y(loss)) for n, loss in of_arm]
+        if spots:
+            ends.append((index[name], name, *spots[-1]))
+            marks = [mark(index[name], *spot, 4.5, title=f"{name} at {n:,}: {loss:.4f}") for spot, (n, loss) in zip(spots, of_arm)]
+            canvas.arm(index[name], line(spots, "thick"), *marks)
+    canvas.labels(ends)
+    canvas.notes(notes)
+    return canvas.svg()
+
+
+def tuning(data: dict[str, Any], arm: dict[str, Any], rates: Sequence[float], ends: Sequence[float]) -> str:
+    """The trials of one arm against the learning rate, with the rate its runs were trained at."""
+    k = indices(data)[arm["name"]]
+    canvas = Canvas(f"tuning{k}", f"Tuning of {arm['name']}", "Bits per byte on the tuning text at every rate tried. "
+                    "The dashed line is the rate chosen.", 330, 222, (46, 58, 316, 178))  # fmt: skip
+    left, top, right, bottom = canvas.frame
+    x = scale([*rates, arm["learning_rate"]], left, right, log=True, pad=0.06)
+    y = scale(ends, bottom, top, log=False, pad=0.1)
+    canvas.arm(k, mark(k, 14, 15, 5), f'<text class="head" x="28" y="19">{escape(shorten(arm["name"], 28))}</text>')
+    canvas.axis_y(y, "bits/byte")
+    canvas.axis_x(x, "learning rate (log scale)", rates, form=lambda v: f"{v:.2g}")
+    spots = [(x(rate), None if loss is None else y(loss)) for rate, loss in zip(rates, arm["trials"])]
+    parts = [line([spot for spot in spots if spot[1] is not None], "thin")] if any(s[1] is not None for s in spots) else []
+    for (at, height), rate, loss in zip(spots, rates, arm["trials"]):
+        parts.append(cross(at, top + 6) if height is None else mark(k, at, height, 4.5, True, f"{rate:.3g}: {loss:.4f} bits/byte"))
+    chosen = x(arm["learning_rate"])
+    canvas.arm(k, *parts, line([(chosen, top), (chosen, bottom)], "chosen"))
+    words = f"{arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}"
+    canvas.text(min(max(chosen, left + 30), right - 20), top - 6, words, "said", "middle")
+    if None in arm["trials"]:
+        canvas.notes(["A cross is a trial that failed."])
+    return canvas.svg()

@@ -1,0 +1,72 @@
+"""One architecture by itself, with the machinery of the comparison: train it, score it, let it write."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blockyard.compare.compare import compare
+from blockyard.compare.job import losses
+from blockyard.core.errors import UsageError
+from blockyard.data import eval_windows, load_text
+from blockyard.data.tokens import Codec, load_codec
+from blockyard.decode.sample import generate
+from blockyard.model.model import Model
+from blockyard.model.save import load_model
+
+
+def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **asked: Any) -> dict[str, Any]:
+    """Train a recipe at its default rate, once; the folder of the model and its score."""
+    result = compare([target], out=out, dry_run=dry_run, seeds=1, tuning="none", **asked)
+    if dry_run:
+        return result.data
+    arm = result.arms[0]
+    if arm["status"] != "finished":
+        from blockyard.compare.pool import WorkFailed
+
+        raise WorkFailed("; ".join(arm["reasons"]))
+    folder = Path(result.data["report"]).parent
+    model = next((folder / "runs").glob("*/model"))
+    return {"model": str(model), "bits_per_byte": arm["score"]["mean"], "params": arm["params"], "tokens": arm["tokens"]}
+
+
+def open_model(folder: str) -> tuple[Model, Codec]:
+    """A trained model with its codec; the folder of a `train` or `compare` run with one model serves as well."""
+    path = Path(folder)
+    inside = sorted(path.glob("runs/*/model"))
+    if not (path / "config.json").exists() and len(inside) == 1:
+        path = inside[0]
+    if not (path / "tokenizer.json").exists() and (path / "config.json").exists():
+        raise UsageError(f"{path} has no tokenizer.json: it was not trained on text by blockyard")
+    return load_model(path).eval(), load_codec(path / "tokenizer.json")
+
+
+def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dict[str, Any]:
+    """Bits per byte of a whole text under a trained model."""
+    model, codec = open_model(folder)
+    text = load_text(list(data) or None, codec=codec)
+    job = {"batch": 16, "length": length or 128, "device": "cpu", "precision": "float32"}
+    nats, size = 0.0, 0
+    for split in (text.train, text.tune, text.test) if data else (text.test,):
+        windows = eval_windows(split, job["length"], 1)
+        nats += float(losses(model, windows, job).sum())
+        size += int(windows.bytes.sum())
+    value = nats / (math.log(2) * size)
+    return {"bits_per_byte": value, "bytes": size, "data": text.name, "length": job["length"]}
+
+
+def continue_text(folder: str, prompt: str, tokens: int, **how: Any) -> Iterator[str]:
+    """Pieces of text that continue the prompt, as they come."""
+    model, codec = open_model(folder)
+    ids = torch.from_numpy(codec.encode(prompt).astype("int64"))[None]
+    held: list[int] = []
+    for chosen in generate(model, ids, tokens, **how):
+        held.append(int(chosen[0]))
+        piece = codec.decode(held)
+        if not piece.endswith("\ufffd") or len(held) > 8:  # a character may need several tokens
+            yield piece
+            held = []
+    if held:
+        yield codec.decode(held)

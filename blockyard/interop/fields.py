@@ -1,0 +1,107 @@
+"""The settings of somebody else's config.json, read one by one: what nobody read and may matter is refused.
+
+A setting that a map neither reads nor declares neutral could change what the model computes, so it stops the import
+unless its value is empty (null, false, {}, []) or the caller says that it changes nothing.
+"""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import Spec, activation
+
+NEUTRAL = (
+    "model_type", "architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache",
+    "initializer_range", "*_token_id", "return_dict", "output_attentions", "output_hidden_states",
+    "_attn_implementation*", "attn_implementation", "tokenizer_class", "id2label", "label2id",
+    "chunk_size_feed_forward", "problem_type", "gradient_checkpointing", "prefix", "torchscript",
+)  # fmt: skip
+ACTIVATIONS = {
+    "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu", "relu": "relu",
+    "relu2": "squared_relu",
+}  # fmt: skip
+_REQUIRED: Any = object()
+
+
+class Fields:
+    """A config.json, and which of its settings have been looked at."""
+
+    def __init__(self, config: dict[str, Any], where: str, ignore: tuple[str, ...] = ()) -> None:
+        self.config, self.where = config, where
+        self.seen, self.free = set[str](), [*NEUTRAL, *ignore]
+
+    def refuse(self, name: str, why: str) -> UsageError:
+        return UsageError(f"{self.where}: {name}={self.config.get(name)!r} cannot be imported: {why}")
+
+    def get(self, name: str, default: Any = _REQUIRED) -> Any:
+        """The value of a setting; the default where it is absent or null."""
+        self.seen.add(name)
+        value = self.config.get(name)
+        if value is None:
+            if default is _REQUIRED:
+                raise UsageError(f"{self.where}: {name} is missing")
+            return default
+        # transformers writes numbers that JSON does not have as {"__float__": "Infinity"}
+        return [float(v["__float__"]) if _special(v) else v for v in value] if isinstance(value, list) else value
+
+    def whole(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A size: a whole number above zero (or the default)."""
+        value = self.get(name, default)
+        if value is not default and (type(value) is not int or value < 1):
+            raise self.refuse(name, "expected a whole number above zero")
+        return value
+
+    def real(self, name: str, default: Any = _REQUIRED) -> float:
+        value = self.get(name, default)
+        if type(value) not in (int, float):
+            raise self.refuse(name, "expected a number")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.get(name, default)
+        if not isinstance(value, bool):
+            raise self.refuse(name, "expected true or false")
+        return value
+
+    def activation(self, name: str, default: str) -> Spec:
+        value = self.get(name, default)
+        if str(value) not in ACTIVATIONS:
+            raise self.refuse(name, f"known are {', '.join(ACTIVATIONS)}")
+        return activation(ACTIVATIONS[value])
+
+    def only(self, name: str, value: Any) -> None:
+        """A setting that must have this value, where it is there at all."""
+        if self.get(name, value) != value:
+            raise self.refuse(name, f"only {value!r} is known here")
+
+    def neutral(self, *names: str) -> None:
+        """Settings (patterns) that do not change what the model computes in inference."""
+        self.free += names
+
+    def rope_base(self) -> float | None:
+        """The base of plain rotary positions, from the present or the older form; None where it is null."""
+        self.seen.add("rope_theta")
+        old = self.config.get("rope_theta", 10000.0)
+        rope = self.get("rope_parameters", None) or self.get("rope_scaling", None) or {}
+        name = "rope_parameters" if self.config.get("rope_parameters") else "rope_scaling"
+        if not isinstance(rope, dict):
+            raise self.refuse(name, "expected an object")
+        base = rope.get("rope_theta", old)
+        plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
+        for key, value in rope.items():
+            if key != "rope_theta" and (key not in plain or value not in (plain[key], None)):
+                raise self.refuse(name, f"only plain rotary positions are known, not {key}={value!r}")
+        if base is not None and type(base) not in (int, float):
+            raise self.refuse(name, "rope_theta is not a number")
+        return None if base is None else float(base)
+
+    def finish(self) -> None:
+        """Refuse what nobody read."""
+        for name, value in self.config.items():
+            if name in self.seen or not value or any(fnmatchcase(name, pattern) for pattern in self.free):
+                continue
+            raise self.refuse(name, f"it is not known; where it changes nothing, pass ignore=({name!r},)")
+
+
+def _special(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"__float__"}

@@ -1,0 +1,100 @@
+"""From our parameter paths to the names in somebody else's checkpoint, as data.
+
+A source is the text of one or several names:
+
+    "attn.out.weight"            the tensor as it is
+    "attn.c_proj.weight.T"       transposed
+    "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
+
+A depthwise filter (C,1,W) loses its middle dimension.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from blockyard.core.errors import UsageError
+from blockyard.model.model import Model
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one model type.
+
+    base     what all names of the body start with; a checkpoint of the body alone leaves it out
+    layer    what the names of a layer start with, after the base
+    ends     paths outside the steps -> source, in full
+    blocks   for each block of the recipe, for each of its steps: path inside the step -> source inside the layer
+    renamed  other spellings of pieces of names
+    ignored  patterns of buffers that hold nothing learned
+    """
+
+    base: str
+    layer: str
+    ends: Mapping[str, str]
+    blocks: Mapping[str, tuple[Mapping[str, str], ...]]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def sources(self, model: Model) -> dict[str, str]:
+        """Our path -> source, for every parameter of a model."""
+        table = dict(self.ends)
+        for number, ((name, _), places) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
+            prefix = self.base + self.layer.format(number)
+            for step, names in zip(places, self.blocks[name]):
+                for path, source in names.items():
+                    table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
+        return {path: table[path] for path, _ in model.named_parameters()}
+
+    def canonical(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors that hold something learned, under the names that `sources` uses."""
+        whole = any(name.startswith(self.base) for name in tensors)
+        result = {}
+        for old, tensor in tensors.items():
+            name = old if whole or old in self.ends.values() else self.base + old
+            for spelling, meant in self.renamed.items():
+                name = name.replace(spelling, meant)
+            if not any(fnmatchcase(name, pattern) for pattern in self.ignored):
+                result[name] = tensor
+        return result
+
+    def convert(self, model: Model, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+        """Our parameters from their tensors; every one is filled and every tensor is used."""
+        found, sources = self.canonical(tensors), self.sources(model)
+        found = self._untie(found, sources, where)
+        wanted = {name.removesuffix(".T") for source in sources.values() for name in source.split(" | ")}
+        if missing := sorted(wanted - found.keys()):
+            raise UsageError(f"{where}: {_some(missing)} missing from the checkpoint")
+        if extra := sorted(found.keys() - wanted):
+            raise UsageError(f"{where}: the checkpoint has {_some(extra)}, which config.json does not explain")
+        return {path: _assemble(source, found, where) for path, source in sources.items()}
+
+    def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
+        """Without the copy of the table that a tied checkpoint may hold for its head."""
+        table, head = self.ends["stem.table"], self.ends["head.table"]
+        if "head.table" in sources or head not in found or table not in found:
+            return found
+        if not torch.equal(found[head], found[table]):
+            raise UsageError(f"{where}: tie_word_embeddings is true, but {head} is not {table}")
+        return {name: tensor for name, tensor in found.items() if name != head}
+
+
+def _assemble(source: str, tensors: Mapping[str, Tensor], where: str) -> Tensor:
+    pieces = []
+    for name in source.split(" | "):
+        tensor = tensors[name.removesuffix(".T")]
+        if not tensor.is_floating_point():
+            raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")
+        if tensor.dim() == 3 and tensor.shape[1] == 1:
+            tensor = tensor[:, 0]
+        pieces.append(tensor.T.contiguous() if name.endswith(".T") else tensor)
+    if len({piece.shape[1:] for piece in pieces}) > 1:
+        raise UsageError(f"{where}: {source} do not fit together: {', '.join(str(tuple(p.shape)) for p in pieces)}")
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,19 @@
+"""Tensor functions: the literal reference first, its fast twins after. Needs torch only."""
+
+from .conv import causal_conv
+from .decayed import decayed_scan
+from .delta import delta_scan
+from .dispatch import count_flops, exact, force
+from .selective import selective_scan
+from .softmax import attend
+
+__all__ = [
+    "attend",
+    "causal_conv",
+    "count_flops",
+    "decayed_scan",
+    "delta_scan",
+    "exact",
+    "force",
+    "selective_scan",
+]

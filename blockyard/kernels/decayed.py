@@ -1,0 +1,172 @@
+"""A matrix memory that fades and is written by outer products.
+
+    S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T          y_t = S_t^T q_t
+
+Shapes   q, k (B,T,H,K)   v (B,T,H,V)   log_decay (B,T,H,K) or (B,T,H,1)   S (B,H,K,V)
+         reset (B,T) bool: nothing is remembered from before such a token
+Source   arXiv 2312.06635 (vector decay), 2405.21060 (scalar decay), 2307.08621 (constant scalar decay)
+
+Log-decays are finite and at most 0. With one decay per head, q and k may have fewer heads than v: neighbouring heads
+share them. The state is float32, float64 for float64 inputs; y has the dtype of v. A token with k = 0 and
+log_decay = 0 leaves no trace.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._chunks import LOG2E, future, merge, segments, split, start_of, wide
+from .dispatch import Op
+
+
+def decayed_scan_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The token loop."""
+    dtype = wide(v)
+    B, T, H, V = v.shape
+    K = q.shape[-1]
+    q, k = _every_head(q, v), _every_head(k, v)
+    keys, values, decay = k.to(dtype), v.to(dtype), log_decay.to(dtype).exp()
+    state = v.new_zeros(B, H, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+    out = []
+    for t in range(T):
+        if reset is not None:
+            state = torch.where(reset[:, t, None, None, None], 0.0, state)
+        state = state * decay[:, t, :, :, None] + keys[:, t, :, :, None] * values[:, t, :, None, :]
+        out.append((q[:, t, :, None, :].to(dtype) @ state).squeeze(-2))
+    return torch.stack(out, 1).to(v.dtype), state
+
+
+def decayed_scan_chunked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Matrix products inside pieces, a short loop over pieces.
+
+    With b the sum of log-decays since the piece began and S0 the state before it:
+        y = (q e^b) S0 + A v          A_ts = sum_d q_td k_sd e^(b_td - b_sd), s <= t
+        S = e^(b_C) S0 + (k e^(b_C - b))^T v
+    No exponent is ever positive, so no decay overflows.
+    """
+    if v.shape[1] == 1:
+        return _step(q, k, v, log_decay, initial_state, reset)
+    scalar = log_decay.shape[-1] == 1
+    size = _even(v.shape[1]) if scalar else _power(v.shape[1])
+    pieces = -(-v.shape[1] // size)
+    if not scalar:
+        q, k = _every_head(q, v), _every_head(k, v)
+    queries, keys, values = split(q, pieces, size), split(k, pieces, size), split(v, pieces, size)
+    fade = split(log_decay, pieces, size).mul(LOG2E).cumsum(-2)
+    end = fade[..., -1:, :]
+    into, out, through = fade.exp2(), (end - fade).exp2(), end.transpose(-1, -2).exp2()
+    if scalar:
+        pair = (fade - fade.transpose(-1, -2) + future(size, fade)).exp2()
+        weights = _per_head(_flat(queries) @ _flat(keys).transpose(1, 2), queries, pair)
+    else:
+        weights = _faded_scores(_flat(queries), _flat(keys), _flat(fade)).view(*fade.shape[:-1], size)
+    if reset is not None:
+        same, sees, stays, passes = segments(reset, pieces, size)
+        weights, into, out, through = weights * same, into * sees, out * stays, through * passes
+    writes = torch.bmm(_flat(_per_head(keys, keys, out)).transpose(1, 2), _flat(values))
+    writes = writes.view(*values.shape[:3], *writes.shape[1:])
+    state, before = start_of(initial_state, writes[0]), []
+    for write, kept in zip(writes.unbind(0), through.unbind(0)):
+        before.append(state)
+        state = torch.addcmul(write, kept, state)
+    y = torch.bmm(_flat(_per_head(queries, queries, into)), _flat(torch.stack(before)))
+    y = torch.baddbmm(y, _flat(weights), _flat(values))
+    return merge(y.view_as(values), v), state
+
+
+def _step(q, k, v, log_decay, initial_state, reset):
+    dtype = wide(v)
+    key, value = _every_head(k, v)[:, 0, :, :, None].to(dtype), v[:, 0, :, None, :].to(dtype)
+    if initial_state is None:
+        state = key * value
+    else:
+        kept = log_decay[:, 0, :, :, None].to(dtype).exp()
+        if reset is not None:
+            kept = kept * ~reset[:, 0, None, None, None]
+        state = torch.addcmul(key * value, kept, initial_state.to(dtype))
+    return (_every_head(q, v)[:, 0, :, None, :].to(dtype) @ state).transpose(1, 2).to(v.dtype), state
+
+
+def _even(T: int) -> int:
+    """Pieces of equal size: 32 tokens while the loop over pieces is short, then 64 (measured on one thread)."""
+    size = 32 if T <= 256 else 64
+    return -(-T // -(-T // size))
+
+
+def _power(T: int) -> int:
+    """Halving needs a power of two; smaller pieces cost less where rows are short (measured on one thread)."""
+    size = 1
+    while size < min(T, 16 if T <= 256 else 32):
+        size *= 2
+    return size
+
+
+def _every_head(x: Tensor, v: Tensor) -> Tensor:
+    repeat = v.shape[2] // x.shape[2]
+    return x if repeat == 1 else x.repeat_interleave(repeat, 2)
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def _per_head(x: Tensor, grouped: Tensor, factor: Tensor) -> Tensor:
+    """x, one per group of heads, times a factor of every head (N,B,H,...)."""
+    N, B, G = grouped.shape[:3]
+    x = x.view(N, B, G, 1, *x.shape[-2:]) * factor.reshape(N, B, G, -1, *factor.shape[-2:])
+    return x.flatten(2, 3)
+
+
+def _faded_scores(q: Tensor, k: Tensor, fade: Tensor) -> Tensor:
+    """A_ts = sum_d q_td k_sd 2^(fade_td - fade_sd), s <= t, of (M,C,K) inputs, by halves.
+
+    Of a block, the later half reads the earlier half through its last token r: (q 2^(fade_t - r)) (k 2^(r - fade_s))^T,
+    with both exponents <= 0 and one exponential per token and level; then halves of halves, from single tokens up.
+    """
+    C, K = q.shape[1:]
+    scores = (q * k).sum(-1).view(-1, 1, 1)
+    size = 1
+    while size < C:
+        (_, late_q), (early_k, _), (early, late) = (t.view(-1, 2, size, K).unbind(1) for t in (q, k, fade))
+        border = early[:, -1:]
+        late_q, early_k = late_q * (late - border).exp2(), early_k * (border - early).exp2()
+        if size < 4:
+            across = (late_q.unsqueeze(2) * early_k.unsqueeze(1)).sum(-1)  # quicker than many tiny matmuls
+        else:
+            across = torch.bmm(late_q, early_k.transpose(1, 2))
+        first, second = scores.view(-1, 2, size, size).unbind(1)
+        scores = torch.cat([F.pad(first, (0, size)), torch.cat([across, second], -1)], 1)
+        size *= 2
+    return scores
+
+
+def _flops(q, k, v, log_decay, *, initial_state=None, reset=None) -> int:
+    B, T, H, V = v.shape
+    return B * T * H * (5 * q.shape[-1] * V + log_decay.shape[-1])
+
+
+def _fake(q, k, v, log_decay, *, initial_state=None, reset=None):
+    dtype = wide(v)
+    B, _, H, V = v.shape
+    return v.new_empty(v.shape), v.new_empty(B, H, q.shape[-1], V, dtype=dtype)
+
+
+decayed_scan = Op(
+    "decayed_scan", reference=decayed_scan_reference, chunked=decayed_scan_chunked, flops=_flops, fake=_fake
+)

@@ -1,0 +1,154 @@
+"""A matrix memory that erases what a key retrieves before it writes.
+
+    S_t = a_t (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T          a_t = exp(log_decay_t)          y_t = S_t^T q_t
+
+Shapes   q, k (B,T,H,K)   v (B,T,H,V)   beta, log_decay (B,T,H)   S (B,H,K,V)
+         reset (B,T) bool: nothing is remembered from before such a token
+Source   arXiv 2406.06484 (delta rule over chunks), 2412.06464 (with a fading gate)
+
+With unit keys and beta in [0, 2] no transition expands. Log-decays are finite and at most 0. The state is float32,
+float64 for float64 inputs; y has the dtype of v. A token with beta = 0 and log_decay = 0 leaves no trace.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._chunks import LOG2E, future, merge, segments, split, start_of, wide
+from .dispatch import Op
+
+
+def delta_scan_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None = None,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The token loop."""
+    dtype = wide(v)
+    B, T, H, V = v.shape
+    K = q.shape[-1]
+    keys, values, rate = k.to(dtype), v.to(dtype), beta.to(dtype)
+    decay = None if log_decay is None else log_decay.to(dtype).exp()
+    state = v.new_zeros(B, H, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+    out = []
+    for t in range(T):
+        if reset is not None:
+            state = torch.where(reset[:, t, None, None, None], 0.0, state)
+        if decay is not None:
+            state = state * decay[:, t, :, None, None]
+        key = keys[:, t, :, None, :]
+        write = rate[:, t, :, None, None] * (values[:, t, :, None, :] - key @ state)
+        state = state + key.transpose(-1, -2) * write
+        out.append((q[:, t, :, None, :].to(dtype) @ state).squeeze(-2))
+    return torch.stack(out, 1).to(v.dtype), state
+
+
+def delta_scan_chunked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None = None,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The UT transform: inside a piece, what tokens erase of one another is one triangular system.
+
+    With b the sum of log-decays since the piece began, D_ts = e^(b_t - b_s) for s <= t, S0 the state before the piece:
+        U, W = (I + tril(diag(beta) k k^T * D, -1))^-1 diag(beta) [v, k e^b]
+        y = (q e^b) S0 + (q k^T * D) (U - W S0)
+        S = (e^(b_C) I - (k e^(b_C - b))^T W) S0 + (k e^(b_C - b))^T U
+    so that the loop over pieces is one product each. The system is solved in the state's precision.
+    """
+    if v.shape[1] == 1:
+        return _step(q, k, v, beta, log_decay, initial_state, reset)
+    V, K = v.shape[-1], k.shape[-1]
+    limit = 32 if v.shape[1] <= 512 else 64  # measured on one thread; longer rows want fewer turns of the loop
+    pieces = -(-v.shape[1] // limit)
+    size = -(-v.shape[1] // pieces)
+    queries, keys, values = split(q, pieces, size), split(k, pieces, size), split(v, pieces, size)
+    rate = split(beta.unsqueeze(-1), pieces, size)
+    fades = _fades(values, log_decay, reset, pieces, size)
+    flat_keys, scaled = _flat(keys).transpose(1, 2), keys * rate
+    erase = torch.bmm(_flat(scaled), flat_keys) * fades.pair
+    one = torch.eye(size, dtype=values.dtype, device=values.device)
+    # an explicit inverse, then a product, is faster than solving for V+K columns; the upper triangle is never read
+    inverse = torch.linalg.solve_triangular(erase, one.expand_as(erase), upper=False, unitriangular=True)
+    known = torch.bmm(inverse, _flat(torch.cat([values * rate, scaled * fades.into], -1)))
+    scores = torch.bmm(_flat(queries), flat_keys) * fades.pair
+    effect = torch.bmm(_flat(keys * fades.out).transpose(1, 2), known).view(pieces, -1, K, V + K)
+    writes, erased = effect.split([V, K], -1)
+    carry = torch.eye(K, dtype=values.dtype, device=values.device) * fades.through - erased
+    state, before = start_of(initial_state, values.new_empty(*values.shape[1:3], K, V)).flatten(0, 1), []
+    for write, kept in zip(writes.unbind(0), carry.unbind(0)):
+        before.append(state)
+        state = torch.baddbmm(write, kept, state)
+    start = _flat(torch.stack(before))
+    written = torch.baddbmm(known[..., :V], known[..., V:], start, alpha=-1)
+    y = torch.baddbmm(torch.bmm(_flat(queries * fades.into), start), scores, written)
+    return merge(y.view_as(values), v), state.view(*values.shape[1:3], K, V)
+
+
+class _Fades(NamedTuple):
+    pair: Tensor  # (M,C,C) from token s to token t, zero where s > t
+    into: Tensor | float  # (N,B,H,C,1) from before the piece to token t
+    out: Tensor | float  # (N,B,H,C,1) from token s to the end of the piece
+    through: Tensor  # (N,B*H,1,1) over the whole piece
+
+
+def _fades(values: Tensor, log_decay: Tensor | None, reset: Tensor | None, pieces: int, size: int) -> _Fades:
+    shape = (*values.shape[:3], size, size)
+    if log_decay is None:
+        pair, into, out, through = values.new_ones(size, size).tril(), 1.0, 1.0, values.new_ones(1, 1, 1, 1, 1)
+    else:
+        fade = split(log_decay.unsqueeze(-1), pieces, size).mul(LOG2E).cumsum(-2)
+        end = fade[..., -1:, :]
+        pair = (fade - fade.transpose(-1, -2) + future(size, fade)).exp2()
+        into, out, through = fade.exp2(), (end - fade).exp2(), end.exp2()
+    if reset is not None:
+        same, sees, stays, passes = segments(reset, pieces, size)
+        pair, into, out = pair * same, into * sees, out * stays
+        through = through * passes
+    through = through.expand(*shape[:3], 1, 1).flatten(1, 2)
+    return _Fades(pair if pair.dim() == 2 else _flat(pair.expand(shape)), into, out, through)
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def _step(q, k, v, beta, log_decay, initial_state, reset):
+    dtype = wide(v)
+    key, value, rate = k[:, 0, :, None, :].to(dtype), v[:, 0, :, None, :].to(dtype), beta[:, 0, :, None, None].to(dtype)
+    if initial_state is None:
+        state = key.transpose(-1, -2) * (rate * value)
+    else:
+        state = initial_state.to(dtype)
+        if log_decay is not None:
+            state = state * log_decay[:, 0, :, None, None].to(dtype).exp()
+        if reset is not None:
+            state = state * ~reset[:, 0, None, None, None]
+        state = torch.addcmul(state, key.transpose(-1, -2), rate * (value - key @ state))
+    return (q[:, 0, :, None, :].to(dtype) @ state).transpose(1, 2).to(v.dtype), state
+
+
+def _flops(q, k, v, beta, log_decay=None, *, initial_state=None, reset=None) -> int:
+    B, T, H, V = v.shape
+    K = q.shape[-1]
+    return B * T * H * (6 * K * V + 2 * V + (0 if log_decay is None else K * V + 1))
+
+
+def _fake(q, k, v, beta, log_decay=None, *, initial_state=None, reset=None):
+    dtype = wide(v)
+    B, _, H, V = v.shape
+    return v.new_empty(v.shape), v.new_empty(B, H, q.shape[-1], V, dtype=dtype)
+
+
+delta_scan = Op("delta_scan", reference=delta_scan_reference, chunked=delta_scan_chunked, flops=_flops, fake=_fake)

@@ -1,0 +1,29 @@
+"""Scale each group of a token's channels to unit root mean square, with a learned gain for every channel.
+
+    y_g = w_g * x_g / sqrt(mean(x_g^2) + eps)        g: the first axis of the product it stands on
+
+Shapes   x, y (..., G E)   w (G E)
+Source   arXiv 2405.21060    Family  norm
+Differs  nothing known
+"""
+
+from torch import Tensor
+from torch.nn.functional import rms_norm
+
+from blockyard.core import Call, Part, Site, constant
+
+
+class GroupRMSNorm(Part):
+    claims = dict(per_token=True, row_independent=True, scale_invariant=True)
+
+    def __init__(self, site: Site, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        leaves = list(site.stream.leaves())
+        self.group = leaves[0] if len(leaves) > 1 else None
+        self.gain = site.param("gain", (site.stream,), constant(1.0))
+        self.eps = eps
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        groups = 1 if self.group is None else self.group.size
+        y = x.unflatten(-1, (groups, -1))
+        return rms_norm(y, y.shape[-1:], None, self.eps).flatten(-2) * self.gain.to(x.dtype)

@@ -1,0 +1,67 @@
+"""Random models of transformers, saved as it saves them."""
+
+import contextlib
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class Double(TorchFunctionMode):
+    """Casts to float32 give float64: classes that force single precision inside become exact enough to compare."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.float:
+            return args[0].double()
+        if kwargs.get("dtype") is torch.float32:
+            kwargs["dtype"] = torch.float64
+        return func(*[torch.float64 if a is torch.float32 else a for a in args], **kwargs)
+
+
+@contextlib.contextmanager
+def precision(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with Double() if dtype is torch.float64 else contextlib.nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def shake(model):
+    """Every parameter away from its start: no gain of one, no bias of zero, weights large enough to bend things."""
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            noise = torch.randn(p.shape, generator=rng, dtype=torch.float64).to(p.dtype)
+            if p.dim() == 1 or name.endswith("A_log"):
+                p.add_(0.3 * noise)
+            else:
+                p.copy_(noise * p[0].numel() ** -0.5)
+
+
+@pytest.fixture
+def oracle(tmp_path):
+    """A maker of (folder, model, function that runs the model) of a class of transformers and its settings."""
+    transformers = pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+    def make(kind, dtype=torch.float32, shard="1GB", **settings):
+        plain = dict(vocab_size=37, pad_token_id=0, bos_token_id=0, eos_token_id=0)
+        config = getattr(transformers, f"{kind}Config")(**plain | settings)
+        name = f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"
+        with precision(dtype):
+            model = getattr(transformers, name)(config).to(dtype).eval()
+        shake(model)
+        model.save_pretrained(tmp_path / "theirs", max_shard_size=shard)
+
+        def run(tokens):
+            with precision(dtype):
+                return model(tokens, use_cache=False).logits
+
+        return tmp_path / "theirs", model, run
+
+    return make

@@ -1,0 +1,66 @@
+"""Softmax attention: the fused twin against the dense formula."""
+
+import itertools
+
+import pytest
+import torch
+from kernel_cases import error
+
+from blockyard.kernels import attend
+
+
+def case(T, S, heads=4, groups=2, D=8, V=8, dtype=torch.float64):
+    torch.manual_seed(0)
+    return [torch.randn(2, n, h, d, dtype=dtype) for n, h, d in ((T, heads, D), (S, groups, D), (S, groups, V))]
+
+
+def run(twin, args, **how):
+    leaves = [t.clone().requires_grad_() for t in args]
+    y = twin(*leaves, **how)
+    torch.manual_seed(1)
+    loss = (y * torch.randn(y.shape, dtype=torch.float64).to(y.dtype)).sum()
+    return y, *torch.autograd.grad(loss, leaves)
+
+
+def masks(T, S):
+    see = torch.rand(2, 1, T, S) < 0.6
+    bias = torch.randn(1, 4, T, S, dtype=torch.float64)
+    return None, see, torch.rand(1, 4, T, S) < 0.6, bias, bias.masked_fill(~see, float("-inf"))
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (1, 9), (4, 9), (33, 33)])
+@pytest.mark.parametrize(("groups", "width"), [(4, 8), (2, 5), (1, 12)])
+def test_twins(shape, groups, width):
+    args = case(*shape, groups=groups, V=width)
+    for causal, mask in itertools.product((True, False), masks(*shape)):
+        how = {"causal": causal, "mask": mask, "scale": 0.3 if causal else None}
+        for a, b in zip(run(attend.chunked, args, **how), run(attend.reference, args, **how)):
+            assert error(a, b) < 1e-10
+
+
+def test_dense_formula_by_hand():
+    q, k, v = case(6, 6, groups=4)
+    scores = torch.einsum("bthd,bshd->bhts", q, k) / 8**0.5
+    weights = scores.masked_fill(~torch.ones(6, 6).tril().bool(), float("-inf")).softmax(-1)
+    assert error(attend(q, k, v), torch.einsum("bhts,bshd->bthd", weights, v)) < 1e-12
+
+
+def test_queries_after_a_past_see_it():
+    q, k, v = case(9, 9)
+    assert error(attend(q[:, 5:], k, v), attend(q, k, v)[:, 5:]) < 1e-12
+
+
+def test_a_query_that_sees_nothing_gives_zero():
+    args = case(5, 5)
+    see = torch.ones(1, 1, 5, 5, dtype=torch.bool)
+    see[:, :, 3] = False
+    for twin in (attend.chunked, attend.reference):
+        y, *grads = run(twin, args, mask=see)
+        assert not y[:, 3].any() and y[:, 2].any()
+        assert all(torch.isfinite(g).all() for g in grads)
+
+
+def test_bfloat16():
+    args = case(33, 33)
+    y = attend(*(t.bfloat16() for t in args))
+    assert y.dtype == torch.bfloat16 and error(y, attend(*args)) < 2e-2

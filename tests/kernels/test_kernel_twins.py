@@ -1,0 +1,133 @@
+"""The chunked scans against the token loops: outputs, states, gradients, pieces, segments, precisions."""
+
+import itertools
+
+import pytest
+import torch
+from kernel_cases import KINDS, error, inputs, with_grads
+
+LENGTHS = (1, 5, 64, 100, 130)
+
+
+def agree(kind, T, **how):
+    op, args, start, reset = inputs(kind, T, **how)
+    fast, slow = (with_grads(twin, args, start, reset) for twin in (op.chunked, op.reference))
+    assert error(fast[0], slow[0]) < 1e-10 and error(fast[1], slow[1]) < 1e-10
+    for ours, theirs in zip(fast[2], slow[2]):
+        assert error(ours, theirs) < 1e-8
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain(kind, T):
+    agree(kind, T)
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_state_and_segments(kind, T):
+    agree(kind, T, state=True, segments=True)
+
+
+@pytest.mark.parametrize("how", [("state",), ("segments",), ("extreme", "state", "segments")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_or_segments_or_extreme_fades(kind, how):
+    agree(kind, 100, **dict.fromkeys(how, True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_rows_use_larger_pieces(kind):
+    op, args, start, _ = inputs(kind, 600, state=True)
+    with torch.no_grad():
+        fast, slow = (twin(*args, initial_state=start) for twin in (op.chunked, op.reference))
+    assert error(fast[0], slow[0]) < 1e-10 and error(fast[1], slow[1]) < 1e-10
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32(kind, extreme):
+    op, args, start, reset = inputs(kind, 130, extreme=extreme, state=True, segments=True)
+    exact = with_grads(op.reference, args, start, reset)
+    ours = with_grads(op.chunked, [t.float() for t in args], start.float(), reset)
+    assert ours[0].dtype == ours[1].dtype == torch.float32
+    assert error(ours[0], exact[0]) < 2e-5 and error(ours[1], exact[1]) < 2e-5
+    for mine, theirs in zip(ours[2], exact[2]):
+        assert error(mine, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("T", [1, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_keeps_a_wide_state(kind, T):
+    op, args, start, reset = inputs(kind, T, state=True, segments=True)
+    args, start = [t.bfloat16() for t in args], start.float()
+    fast, slow = (with_grads(twin, args, start, reset) for twin in (op.chunked, op.reference))
+    assert fast[0].dtype == torch.bfloat16 and fast[1].dtype == torch.float32
+    assert error(fast[0], slow[0]) < 2e-2 and error(fast[1], slow[1]) < 1e-5
+    for mine, theirs in zip(fast[2], slow[2]):
+        assert mine.dtype == theirs.dtype and error(mine, theirs) < 2e-2
+
+
+@pytest.mark.parametrize("segments", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cut_anywhere_equals_whole(kind, segments):
+    op, args, start, reset = inputs(kind, 70, state=True, segments=segments)
+    y, final = op(*args, initial_state=start, reset=reset)
+    pieces, state = [], start
+    for a, b in ((0, 1), (1, 2), (2, 40), (40, 57), (57, 70)):
+        part = [t if kind == "selective" and i == 2 else t[:, a:b] for i, t in enumerate(args)]
+        out, state = op(*part, initial_state=state, reset=None if reset is None else reset[:, a:b])
+        pieces.append(out)
+    assert error(torch.cat(pieces, 1), y) < 1e-12 and error(state, final) < 1e-12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_equals_alone(kind):
+    op, args, start, _ = inputs(kind, 90, state=True, extreme=True)
+    borders = [0, 7, 8, 40, 90]
+    reset = torch.zeros(2, 90, dtype=torch.bool)
+    reset[:, borders[1:-1]] = True
+    y, final = op(*args, initial_state=start, reset=reset)
+    for a, b in itertools.pairwise(borders):
+        part = [t if kind == "selective" and i == 2 else t[:, a:b] for i, t in enumerate(args)]
+        alone, state = op(*part, initial_state=start if a == 0 else None)
+        assert error(y[:, a:b], alone) < 1e-12
+    assert error(final, state) < 1e-12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_past_does_not_see_the_future(kind):
+    op, args, _, _ = inputs(kind, 50)
+    y, _ = op(*args)
+    half = lambda t: torch.cat([t[:, :30], t[:, 30:] * 0.5], 1)  # noqa: E731
+    later = [t if kind == "selective" and i == 2 else half(t) for i, t in enumerate(args)]
+    assert torch.equal(op(*later)[0][:, :30], y[:, :30])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_fade_extreme_stays_finite(kind):
+    op, args, start, reset = inputs(kind, 512 if kind != "selective" else 64, state=True, segments=True)
+    if kind == "selective":
+        args[2] = torch.full_like(args[2], -1e4)
+    elif kind != "delta":
+        args[-1] = torch.where(torch.rand_like(args[-1]) < 0.5, -1e4, args[-1])
+    args = [t.float() for t in args]
+    y, final, grads = with_grads(op.chunked, args, start.float(), reset)
+    for t in (y, final, *grads):
+        assert torch.isfinite(t).all()
+
+
+def test_a_strong_gate_matches_the_loop():
+    op, args, _, _ = inputs("vector", 512)
+    args[-1] = torch.nn.functional.logsigmoid(torch.full_like(args[-1], -30.0))
+    args = [t.float() for t in args]
+    assert error(op.chunked(*args)[0], op.reference(*args)[0]) < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_leaves_scans_alone(kind):
+    op, args, _, _ = inputs(kind, 40)
+    args = [t.float() for t in args]
+    plain = op(*args)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = op(*args)
+    assert torch.equal(plain[0], cast[0]) and torch.equal(plain[1], cast[1])

@@ -1,0 +1,177 @@
+"""The body: streaming, padding, packing, partial runs, notes and recomputation, for every recipe."""
+
+import copy
+
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core.errors import UsageError
+
+RECIPES = by.recipes()
+
+
+def tiny(name, **overrides):
+    model = by.build(name, "tiny", **overrides).double()
+    draw = torch.Generator().manual_seed(5)
+    for p in model.parameters():
+        p.data += 0.02 * torch.randn(p.shape, generator=draw, dtype=p.dtype)
+    return model
+
+
+def ids(rows=2, length=20, seed=0):
+    return torch.randint(0, 256, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RECIPES)
+def test_pieces_equal_the_whole(name):
+    model, x = tiny(name), ids()
+    whole = model(x).logits
+    for sizes in ([7, 1, 12], [1] * 20):
+        state, parts = model.init_state(2), []
+        for piece in x.split(sizes, 1):
+            out = model(piece, state)
+            state = out.state
+            parts.append(out.logits)
+        assert (torch.cat(parts, 1) - whole).abs().max() < 1e-9
+        assert state.length.tolist() == [20, 20]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RECIPES)
+def test_padding_and_packing_change_nothing(name):
+    model, x = tiny(name), ids(1, 20)
+    segment = torch.tensor([[0] * 7 + [1] * 13])
+    packed = model(by.Batch(x, segment=segment)).logits
+    for cut in (slice(0, 7), slice(7, 20)):
+        assert (packed[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
+    for cut in (slice(5, 20), slice(0, 15)):
+        keys = torch.zeros(1, 20, dtype=torch.bool)
+        keys[:, cut] = True
+        padded = model(by.Batch(x, keys=keys)).logits
+        assert (padded[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RECIPES)
+def test_rewinding_equals_never_having_gone(name):
+    model, x = tiny(name), ids()
+    state = model(x[:, :6], model.init_state(2)).state.mark()
+    ahead = model(x[:, 6:], state).state
+    back = ahead.rewind(11)
+    assert bool((back.length <= 11).all()) and bool((back.length >= 6).all())
+    again = model(x[:, int(back.length[0]) :], back)
+    assert (again.logits[:, -1] - model(x).logits[:, -1]).abs().max() < 1e-9
+    chosen = back.select(torch.tensor([1, 1, 0]))
+    assert chosen.length.shape == (3,)
+
+
+@torch.no_grad()
+def test_a_packed_batch_is_unpacked_for_a_state():
+    model, x = tiny("olmo_hybrid"), ids(1, 12)
+    batch = by.Batch(x, segment=torch.tensor([[0] * 5 + [1] * 7]))
+    with pytest.raises(UsageError, match="unpacked"):
+        model(batch, model.init_state(1))
+    rows = batch.unpacked()
+    out = model(rows, model.init_state(2))
+    assert out.state.length.tolist() == [5, 7]
+    assert (out.logits[0, :5] - model(x[:, :5]).logits).abs().max() < 1e-9
+    more = model(ids(2, 3, 1), out.state).logits
+    alone = model(torch.cat([x[:, :5], ids(2, 3, 1)[:1]], 1)).logits[:, -3:]
+    assert (more[:1] - alone).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recomputation_gives_the_same_gradients_and_notes(name):
+    x = ids(2, 12)
+    found = []
+    for recompute in (False, True):
+        model = tiny(name)
+        model.recompute = recompute
+        out = model(x, points={"steps.*.part:*": "read"})
+        out.logits.square().mean().backward()
+        found.append(([p.grad for p in model.parameters()], out.notes))
+    (grads, notes), (again, same) = found
+    assert notes.keys() == same.keys() and notes
+    assert all(torch.equal(notes[k], same[k]) for k in notes)
+    assert all(torch.equal(a, b) for a, b in zip(grads, again))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_whole_model_compiles(name):
+    torch._dynamo.reset()
+    model, x = by.build(name, "tiny"), ids(2, 16)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert (compiled(x).logits - model(x).logits).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_a_flow_can_be_run_in_parts_and_again():
+    model, x = tiny("mamba2_hybrid"), ids()
+    whole = model(x)
+    flow = model.start(x)
+    half = model.run(flow, range(2))
+    for _ in range(2):  # nothing of the first pass is left behind
+        out = model.finish(model.run(half, range(2, len(model.steps))))
+        assert torch.equal(out.logits, whole.logits)
+    assert (half.x - flow.x).abs().max() > 0
+
+
+@torch.no_grad()
+def test_active_gates_what_is_written_and_tokens_what_runs():
+    model, x = tiny("llama"), ids()
+    flow = model.start(x)
+    full = model.run(flow, [0]).x
+    active = torch.rand(2, 20) < 0.5
+    some = model._run(flow, 0, active=active).x
+    assert torch.equal(some, torch.where(active[..., None], full, flow.x))
+    index = torch.tensor([[0, 1, 2, 3, -1], [20, 21, 22, 23, 24]])
+    part = model._run(flow, 0, tokens=index).x
+    assert (part[0, :4] - full[0, :4]).abs().max() < 1e-9
+    assert torch.equal(part[0, 4:], flow.x[0, 4:])
+    assert (part[1, :5] - full[1, :5]).abs().max() < 1e-9
+
+
+@torch.no_grad()
+def test_order_says_who_sees_whom():
+    model, x = tiny("llama"), ids(1, 8)
+    causal = model(x).logits
+    stored = torch.arange(8)[None]
+    assert (model(by.Batch(x, order=stored)).logits - causal).abs().max() < 1e-9
+    prefix = torch.tensor([[3, 3, 3, 3, 4, 5, 6, 7]])
+    changed = x.clone()
+    changed[0, 3] = (changed[0, 3] + 1) % 256
+    a, b = (model(by.Batch(t, order=prefix)).logits for t in (x, changed))
+    assert (a[:, 0] - b[:, 0]).abs().max() > 1e-6, "the prefix sees itself whole"
+    everybody = model(by.Batch(x, order=0)).logits
+    assert (everybody - model(by.Batch(x, order=torch.zeros(1, 8, dtype=torch.long))).logits).abs().max() < 1e-9
+    assert (everybody[:, 0] - causal[:, 0]).abs().max() > 1e-6
+
+
+def test_points_read_replace_and_name_what_is_unknown():
+    model, x = tiny("gla"), ids()
+    out = model(x, points={"steps.0.part:gate": "read"})
+    ((key, gate),) = out.notes.items()
+    assert key == (0, 0, "steps.0.part", "gate")
+    closed = model(x, points={"steps.*.part:gate": torch.zeros_like}).logits
+    assert (closed - out.logits).abs().max() > 1e-6
+    with pytest.raises(UsageError, match="steps"):
+        model(x, points={"steps.0.part:gates": "read"})
+
+
+def test_a_copy_is_independent_and_keeps_its_axes_and_ties():
+    model = tiny("llama")
+    twin = copy.deepcopy(model)
+    assert twin.head.table is twin.stem.table and twin.head.table is not model.head.table
+    axes = {id(a) for use in twin.uses for expr in use.axes for a in expr.leaves()}
+    assert id(twin.axes["stream"]) in axes and id(model.axes["stream"]) not in axes
+
+
+def test_sequences_are_drawn_by_key():
+    call = by.build("llama", "tiny").start(ids()).call
+    a = call.uniform("x", (1000,))
+    assert torch.equal(a, call.uniform("x", (1000,)))
+    assert not torch.equal(a, call.uniform("y", (1000,)))
+    assert not torch.equal(a, call._replace(tick=torch.tensor(1)).uniform("x", (1000,)))
+    assert 0 <= a.min() and a.max() < 1 and abs(a.mean() - 0.5) < 0.05

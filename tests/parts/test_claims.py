@@ -1,0 +1,169 @@
+"""Every part is held to what it claims, by the public suite; and every check catches a part that lies."""
+
+import inspect
+
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core import registry
+from blockyard.core.claims import CHECKS, verify
+from blockyard.core.part import Part, Sublayer
+from blockyard.core.spec import Spec
+from blockyard.model.model import make
+
+KINDS = ("mixer", "channel", "norm", "activation", "position")
+NAMES = [f"{kind}:{name}" for kind in KINDS for name in registry.entries(kind)]
+SMALL = {"mixer:mamba2": dict(head_dim=8, state=8)}
+VARIANTS = [
+    ("mixer:attention", dict(kv_heads=1)),
+    ("mixer:attention", dict(kv_heads=2, window=4)),
+    ("mixer:attention", dict(window=3, sinks=2, position=Spec("position", "alibi"))),
+    ("mixer:attention", dict(position=Spec("position", "t5"), norm=Spec("norm", "rms"))),
+    ("mixer:attention", dict(gate=Spec("activation", "silu"), norm_all=Spec("norm", "rms"))),
+    ("mixer:mamba2", dict(head_dim=8, state=8, groups=2)),
+    ("mixer:gated_deltanet", dict(reach=2.0)),
+    ("mixer:deltanet", dict(reach=2.0, conv=None)),
+    ("mixer:short_conv", dict(width=2, bias=True)),
+]
+
+
+def maker(name, **settings):
+    def fresh():
+        part = make(name, dim=24, **(SMALL.get(name, {}) | settings)).double()
+        draw = torch.Generator().manual_seed(5)
+        for p in part.parameters():  # a norm whose gain is one, a bias of zero, prove little
+            p.data += 0.1 * torch.randn(p.shape, generator=draw, dtype=p.dtype)
+        return part
+
+    fresh.settings = settings
+    return fresh
+
+
+@pytest.mark.parametrize("name,settings", [(n, {}) for n in NAMES] + VARIANTS, ids=str)
+def test_every_claim_holds(name, settings):
+    make_part = maker(name, **settings)
+    if name.startswith("norm:none"):
+        make_part = lambda: make(name, dim=24)  # noqa: E731
+    bad = [v for v in verify(make_part) if not v.ok]
+    assert not bad
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("mixer", "channel"))])
+def test_gradients_are_right(name):
+    part = maker(name)()
+    x = torch.randn(1, 5, 24, dtype=torch.float64, requires_grad=True)
+    params = [p for p in part.parameters()]
+
+    def outputs(x, *_):
+        y, state = part(x, None, None)
+        return y
+
+    assert torch.autograd.gradcheck(outputs, (x, *params), fast_mode=True, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("mixer", "channel"))])
+def test_bfloat16_stays_near(name):
+    part = maker(name)().float()
+    x = torch.randn(2, 40, 24)
+    exact = part(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = part(x)[0]
+    assert rough.isfinite().all()
+    assert (rough.float() - exact).abs().max() < 0.06 * exact.abs().max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_numbers_other_seed_others(name):
+    a, b, c = (make(name, dim=24, seed=s, **SMALL.get(name, {})) for s in (1, 1, 2))
+    random = [n for n, p in a.named_parameters() if p.std() > 1e-6 and "log_rate" not in n]
+    for (n, p), q, r in zip(a.named_parameters(), b.parameters(), c.parameters()):
+        assert torch.equal(p, q)
+        if n in random and p.numel() > 8:
+            assert not torch.equal(p, r)
+
+
+def properties():
+    for kind in KINDS:
+        for name, entry in registry.entries(kind).items():
+            for key, fn in inspect.getmembers(entry.load(), inspect.isfunction):
+                if key.startswith("prop_"):
+                    yield pytest.param(f"{kind}:{name}", fn, id=f"{name}-{key}")
+
+
+@pytest.mark.parametrize("name,prop", list(properties()))
+def test_properties_beside_parts(name, prop):
+    prop(lambda **settings: make(name, dim=24, **settings).double(), torch.randn(2, 9, 24, dtype=torch.float64))
+
+
+class Liar(Sublayer):
+    """A part that is wrong in one named way."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.spec = how, Spec("mixer", "liar")
+        self.stream = by.make("norm:none", dim=24).stream
+
+    def forward(self, x, call, state=None):
+        if self.how == "future":
+            return x.flip(1), state
+        if self.how == "neighbours":
+            return x - x.mean(0, keepdim=True), state
+        if self.how == "forgets":
+            return x.cumsum(1), state
+        if self.how == "padding":
+            return x.cumsum(1), state
+        return x * torch.arange(1, x.shape[1] + 1)[:, None], state
+
+
+class WrongNorm(Part):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.spec = how, Spec("norm", "liar")
+        self.stream = by.make("norm:none", dim=24).stream
+
+    def forward(self, x, call=None):
+        return x + 1
+
+
+class NoTurn(by.make("position:rope", dim=24).__class__):
+    def __init__(self):
+        Part.__init__(self)
+
+    def at_qk(self, q, k, call):
+        return q, k * 2
+
+    def unturn(self, k, call):
+        return k
+
+    @property
+    def stream(self):
+        return by.make("norm:none", dim=24).stream
+
+
+def quadratic():
+    return make("mixer:attention", dim=24)
+
+
+@pytest.mark.parametrize(
+    "claim,double",
+    [
+        ("causal", lambda: Liar("future")),
+        ("streams", lambda: Liar("forgets")),
+        ("packs", lambda: Liar("padding")),
+        ("row_independent", lambda: Liar("neighbours")),
+        ("per_token", lambda: Liar("place")),
+        ("scale_invariant", lambda: WrongNorm("plus")),
+        ("identity_at_init", lambda: WrongNorm("plus")),
+        ("fixed", NoTurn),
+        ("time_exponent", quadratic),
+    ],
+)
+def test_every_check_catches_its_broken_double(claim, double):
+    with pytest.raises(AssertionError):
+        CHECKS[claim](double, 1.0) if claim == "time_exponent" else CHECKS[claim](double)
+
+
+def test_every_check_has_a_broken_double():
+    marks = test_every_check_catches_its_broken_double.pytestmark[0]
+    assert {claim for claim, _ in marks.args[1]} == set(CHECKS)

@@ -1,0 +1,79 @@
+"""Every recipe: its spec survives JSON, its sizes have the published counts, its knobs meet every budget."""
+
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.compare.budget import quantity, solve
+from blockyard.core import registry
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import Spec
+from blockyard.model.count import count_params
+from blockyard.train.loop import build_objective
+
+RECIPES = registry.entries("recipe")
+SIZES = [(name, size) for name, entry in RECIPES.items() for size in entry.constant("sizes")]
+
+
+@pytest.mark.parametrize("name,size", SIZES)
+def test_a_spec_is_its_json(name, size):
+    spec = by.spec(name, size)
+    again = Spec.from_json(spec.to_json())
+    assert again == spec and again.hash == spec.hash and hash(again) == hash(spec)
+
+
+@pytest.mark.parametrize("name,size", [(n, s) for n, s in SIZES if s in (RECIPES[n].load().expect)])
+def test_published_parameter_counts(name, size):
+    wanted, tolerance = RECIPES[name].load().expect[size]["params"]
+    assert abs(count_params(by.spec(name, size)) / wanted - 1) <= tolerance
+
+
+@pytest.mark.parametrize("budget", ["150k", "200k", "1M", "11M"])
+def test_all_recipes_meet_a_budget_within_two_percent(budget):
+    counts = [count_params(solve(name, quantity(budget, "--params"), {})) for name in RECIPES]
+    assert max(counts) / min(counts) <= 1.02
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_one_step_lowers_the_loss(name):
+    spec = by.spec(name, "tiny")
+    model = by.build(spec)
+    objective = build_objective(spec["program"][0]["objective"], model)
+    batch = by.Batch.of(torch.randint(0, 256, (4, 32)))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(2):
+        total, count, weight = objective(model, batch)["next_token"]
+        assert count == objective.counts(batch)["next_token"] == 4 * 31 and weight == 1.0
+        losses.append((total / count).item())
+        (total / count).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimiser.step()
+        optimiser.zero_grad()
+    assert losses[1] < losses[0]
+
+
+def test_overrides_reach_parts_and_unknown_ones_are_named():
+    assert by.spec("llama", **{"mixer.window": 8})["model"]["blocks"][0]["steps"][0]["window"] == 8
+    narrowed = by.spec("olmo_hybrid", **{"delta.mixer.reach": 1.0})
+    assert narrowed["model"]["blocks"][0]["steps"][0]["reach"] == 1.0
+    for bad, says in (
+        (dict(dims=3), "dim"), ({"mixer.head": 2}, "heads"), ({"mixr.heads": 2}, "mixer"),
+        ({"dlta.mixer.reach": 1}, "delta"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            by.spec("olmo_hybrid", **bad)
+    with pytest.raises(UsageError, match="llama"):
+        by.spec("lama")
+    with pytest.raises(UsageError, match="divide"):
+        by.build("llama", dim=30, heads=4)
+
+
+def test_edits_address_one_module_and_must_meet_one():
+    spec = by.spec("llama", "tiny").at("steps.1.part", **{"axes.inner": 7})
+    model = by.build(spec)
+    assert model.axes["steps.1.part.inner"].size == 7 and model.axes["steps.3.part.inner"].size != 7
+    with pytest.raises(UsageError, match=r"steps\.9\.part"):
+        by.build(by.spec("llama", "tiny").at("steps.9.part", inner=3))
+    with pytest.raises(UsageError, match="inner"):
+        by.build(by.spec("llama", "tiny").at("steps.1.part", **{"axes.iner": 3}))

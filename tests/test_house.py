@@ -1,0 +1,139 @@
+"""The rules of the house: who imports whom, what a header says, how large things grow, which options there are."""
+
+import ast
+import io
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from blockyard import cli
+from blockyard.core import registry
+
+ROOT = Path(registry.ROOT)
+FILES = sorted(ROOT.rglob("*.py"))
+LADDER = {  # a room imports only the rooms named here, and itself
+    "core": set(),
+    "kernels": {"core"},
+    "data": {"core"},
+    "parts": {"core", "kernels"},
+    "model": {"core", "kernels"},
+    "transform": {"core", "model", "data"},
+    "decode": {"core", "model"},
+    "train": {"core", "data", "model", "transform", "decode"},
+    "recipe": {"core"},
+    "systems": {"core", "model", "recipe"},
+    "compare": {"core", "kernels", "data", "model", "transform", "decode", "train", "systems"},
+    "catalogue": {"core"},
+    "interop": {"core", "model", "transform", "decode", "systems"},
+    "bench": {"core", "kernels", "data", "model", "decode", "train", "compare", "interop", "systems"},
+}
+SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
+OPTIONS = {
+    "compare": "json data params tokens flops minutes length batch codec device precision set out dry-run seeds margin tuning",
+    "train": "json data params tokens flops minutes length batch codec device precision set out dry-run",
+    "eval": "json data length",
+    "generate": "json prompt tokens temperature top-k top-p seed",
+    "list": "json",
+    "show": "json",
+    "check": "json",
+    "catalogue": "json",
+    "bench": "json",
+}
+
+
+def room(path):
+    inside = path.relative_to(ROOT)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def code_lines(source):
+    tree = ast.parse(source)
+    prose = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            prose |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    skip = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines = {t.start[0] for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in skip}
+    return len(lines - prose)
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "blockyard")
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_keeps_the_rules(path):
+    source = path.read_text()
+    tree, mine = ast.parse(source), room(path)
+    assert code_lines(source) <= SMALL.get(mine, 400)
+    for name in imports(tree):
+        words = name.split(".")
+        if words[0] != "blockyard" or mine in ("cli", "__init__"):
+            continue
+        if len(words) > 1 and words[1] != mine:
+            known = {"parts"} if name.startswith("blockyard.parts.mixer._") else set()
+            assert words[1] in LADDER[mine] | known, f"{mine} imports {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 75, f"{node.name} is long"
+            if node.name == "__init__" and mine == "parts":
+                assert node.args.kwarg is None, "a part's settings are its schema: no **kwargs"
+                settings = node.args.kwonlyargs
+                assert len(settings) <= 10
+                booleans = [a for a in settings if isinstance(a.annotation, ast.Name) and a.annotation.id == "bool"]
+                assert len(booleans) <= 2
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and mine == "parts":
+            assert node.func.id != "hasattr", "what a part has belongs to its contract"
+
+
+ENTRIES = [e for kind in (*registry.KINDS, "recipe") for e in registry.entries(kind).values()]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}:{e.name}")
+def test_a_header_says_what_it_must(entry):
+    assert entry.title.endswith(".") and len(entry.title) < 121
+    wanted = {"Source", "Family", "Differs"} | ({"Claim"} if entry.kind == "recipe" else {"Shapes"})
+    assert wanted <= set(entry.header), f"missing {wanted - set(entry.header)}"
+    if entry.kind == "recipe":
+        assert {"tiny"} <= set(entry.constant("sizes")) and len(entry.constant("knobs")) == 3
+
+
+def test_slugs_are_those_of_the_index():
+    index = (ROOT / "catalogue" / "systems.csv").read_text()
+    known = {line.split(",")[0] for line in index.splitlines()[1:]}
+    used = {e.header["Slug"] for e in ENTRIES if "Slug" in e.header}
+    assert used <= known and used
+
+
+def test_options_are_frozen():
+    verbs = cli.parser()._subparsers._group_actions[0].choices
+    for verb, sub in verbs.items():
+        found = {o[2:] for action in sub._actions for o in action.option_strings if o.startswith("--")} - {"help"}
+        assert found == set(OPTIONS[verb].split()), verb
+        assert "example: blockyard" in sub.format_help()
+
+
+def test_names_and_specs_need_no_torch():
+    code = (
+        "import sys, blockyard\n"
+        "from blockyard.core import registry\n"
+        "assert blockyard.recipes() and registry.entries('mixer')['gla'].header['Slug'] == 'gla'\n"
+        "blockyard.spec('olmo_hybrid', 'tiny', **{'mixer.heads': 2}).hash\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_project_speaks_of_itself_alone():
+    for path in [*FILES, *Path(__file__).parent.rglob("*.py")]:
+        if path != Path(__file__):
+            text = path.read_text()
+            assert "/work/" not in text and "TODO" not in text and "FIXME" not in text, path

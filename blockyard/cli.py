@@ -206,7 +206,7 @@ def _show(options: argparse.Namespace) -> Answer:
 
 
 def _check(options: argparse.Namespace) -> Answer:
-    from blockyard.core.claims import verify_part
+    from blockyard.model.claims import verify_part
 
     verdicts = [v._asdict() for v in verify_part(options.name)]
     lines = [f"{'ok  ' if v['ok'] else 'FAIL'} {v['claim']:18} {v['reason']}" for v in verdicts]

@@ -29,12 +29,25 @@ CHARACTER = 6.5  # width in pixels of an average character of 12 pixel text
 Box = tuple[float, float, float, float]
 
 
-def brief(value: float, digits: int = 3) -> str:
-    """1234567 as 1.23M: a number of at most `digits` digits and a unit."""
-    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit * (1 - 0.5 * 10**-digits):
-            return f"{float(f'{value / limit:.{digits}g}'):g}{unit}"
-    return f"{float(f'{value:.{digits}g}'):g}"
+def brief(value: float, digits: int = 3, fixed: bool = False) -> str:
+    """1234567 as 1.23M: a number of at most `digits` digits (or, fixed, of just as many) and a unit."""
+    units = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    limit, unit = next(((x, u) for x, u in units if abs(value) >= x * (1 - 0.5 * 10**-digits)), (1, ""))
+    rounded = float(f"{value / limit:.{digits}g}")
+    return (f"{rounded:#.{digits}g}".rstrip(".") if fixed and rounded else f"{rounded:g}") + unit
+
+
+def memory(value: float, fixed: bool = False) -> str:
+    """Bytes as 12.3 MB."""
+    text = brief(value, fixed=fixed and value >= 1000)
+    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
+
+
+def alike(ticks: Sequence[float], sign: str = "") -> Callable[[float], str]:
+    """How to write ticks of one axis: all with the decimals that their step needs."""
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    decimals = next((d for d in range(9) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 9)
+    return lambda value: f"{value:{sign if abs(value) > step / 2 else ''}.{decimals}f}".replace("-", "−")
 
 
 def shorten(label: str, most: int = 20) -> str:
@@ -157,15 +170,17 @@ class Canvas:
         """The left axis, its name lying above it, where it can be read without turning the head."""
         left, top, right, _ = self.frame
         ticks = y.ticks(5)
-        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
         for value in ticks:
             self.rule(left, y(value), right, y(value), "grid")
-            self.text(left - 7, y(value) + 4, f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}", "tick", "end")
-        self.text(left - 7, top - 12, name, "name")
+            self.text(left - 7, y(value) + 4, alike(ticks)(value), "tick", "end")
+        self.text(0, top - 12, name, "name")
 
     def labels(self, ends: Sequence[tuple[int, str, float, float]]) -> None:
-        """Names of arms (index, name, x, y of the line's end) in the right margin, beside the ends of their lines."""
+        """Names of arms (index, name, x, y of the line's end): in the right margin, or at the end of a short line."""
         _, top, right, bottom = self.frame
+        for index, name, x, y in (end for end in ends if end[2] < right - 110):
+            self.arm(index, f'<text x="{number(x + 11)}" y="{number(y + 4)}">{escape(shorten(name, 15))}</text>')
+        ends = [end for end in ends if end[2] >= right - 110]
         heights = spread([y for *_, y in ends], 16, top + 4, bottom - 4)
         for (index, name, x, y), height in zip(ends, heights):
             leader = line([(x + 7, y), (right + 8, height), (right + 12, height)], "leader")
@@ -174,10 +189,10 @@ class Canvas:
 
     def notes(self, lines: Iterable[str]) -> None:
         """Sentences under the picture, which grows by them."""
-        for note in lines:
-            for words in wrap(note, int((self.width - 16) / CHARACTER)):
-                self.height += 17
-                self.text(8, self.height - 10, words, "note")
+        found = [words for note in lines for words in wrap(note, int(self.width / CHARACTER))]
+        for i, words in enumerate(found):
+            self.height += 17 if i else 24
+            self.text(0, self.height - 10, words, "note")
 
     def svg(self) -> str:
         """The finished picture."""
@@ -200,16 +215,16 @@ def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str
     arms, index, best = data["arms"], indices(data), data["arms"][0]["name"]
     margin = data["margin"] or 0.0
     ends = [0.0, margin, -margin] + [g[k] for g, _ in gaps if g for k in ("difference", "low", "high") if g[k] is not None]
-    left, right, top, row = 170, 560, 34, 36
+    left, right, top, row = 176, 590, 34, 36
     bottom = top + row * len(arms)
     canvas = Canvas("forest", f"Differences to {best}", "Each row: mean difference in bits per byte and its interval. "
-                    "A filled mark is resolved, a hollow one is not.", 760, bottom + 46, (left, top, right, bottom))  # fmt: skip
+                    "A filled mark is resolved, a hollow one is not.", 780, bottom + 46, (left, top, right, bottom))  # fmt: skip
     x = scale(ends, left, right, log=False, pad=0.04)
     if margin:
         low, high = x(-margin), x(margin)
         canvas.parts.append(f'<rect class="band" x="{number(low)}" y="{top}" width="{number(high - low)}" height="{bottom - top}"/>')
         canvas.text((low + high) / 2, top - 10, "margin", "note", "middle")
-    canvas.axis_x(x, f"bits/byte more than {shorten(best)} (right is worse)", form=lambda v: f"{v:+g}" if v else "0")
+    canvas.axis_x(x, f"bits/byte more than {shorten(best)} (right is worse)", form=alike(x.ticks(), "+"))
     canvas.rule(x(0), top, x(0), bottom, "zero")
     for i, (arm, (found, said)) in enumerate(zip(arms, gaps)):
         _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + 0.5), said)
@@ -219,8 +234,7 @@ def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str
 def _forest_row(
     canvas: Canvas, x: Scale, index: int, arm: dict[str, Any], found: dict[str, Any] | None, y: float, said: str
 ) -> None:
-    left, _, right, _ = canvas.frame
-    parts = [f'<text x="{left - 16}" y="{number(y + 4)}" text-anchor="end">{escape(shorten(arm["name"]))}</text>']
+    parts = [mark(index, 6, y), f'<text x="20" y="{number(y + 4)}">{escape(shorten(arm["name"]))}</text>']
     if found is None and arm["score"]["mean"] is not None:
         parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f} bits/byte"))
     elif found is not None:
@@ -231,7 +245,7 @@ def _forest_row(
             parts.append(line([(x(found["low"]), y), (x(found["high"]), y)], "whisker" if solid else "whisker open"))
             parts += [line([(x(found[end]), y - 5), (x(found[end]), y + 5)], "cap") for end in ("low", "high")]
         parts.append(mark(index, x(found["difference"]), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
-    parts.append(f'<text class="said" x="{right + 16}" y="{number(y + 4)}">{escape(said)}</text>')
+    parts.append(f'<text class="said" x="{number(canvas.frame[2] + 16)}" y="{number(y + 4)}">{escape(said)}</text>')
     canvas.arm(index, *parts)
 
 
@@ -287,7 +301,7 @@ def against(data: dict[str, Any], axis: Axis, number_of: int) -> str:
     index = indices(data)
     shown = [arm for arm in data["arms"] if arm["score"]["mean"] is not None and axis.of(arm) is not None]
     canvas = Canvas(f"pareto{number_of}", f"Quality against {axis.title}", f"Bits per byte of every arm against its {axis.title}. "
-                    "Filled marks are not beaten on both; a line joins them.", 500, 330, (52, 36, 480, 280))  # fmt: skip
+                    "Filled marks are not beaten on both; a line joins them.", 500, 326, (46, 30, 484, 276))  # fmt: skip
     if shown:
         left, top, right, bottom = canvas.frame
         values = [(axis.of(arm) or 0.0, arm["score"]["mean"]) for arm in shown]
@@ -337,11 +351,10 @@ def curves(data: dict[str, Any], late: bool) -> str | None:
     if not drawn:
         return None
     since = min(run[-1][0] for run in drawn) / 2 if late else 0.0
-    top_loss = 1.05 * max(loss for run in drawn for t, loss in run if t >= since)
     values = [point for run in drawn for point in run if point[0] >= since]
     name, title = ("curves-late", "Second half") if late else ("curves", "Whole run")
     canvas = Canvas(name, f"Training loss, {title.lower()}", "Thin lines: one per seed. Thick line: their mean. "
-                    "A thin line that ends in a cross is a failed run.", 520, 372, (44, 40, 392, 322))  # fmt: skip
+                    "A thin line that ends in a cross is a failed run.", 520, 366, (38, 30, 392, 316))  # fmt: skip
     left, top, right, bottom = canvas.frame
     x = scale([t for t, _ in values], left, right, None if not late else False, pad=0.01)
     y = scale([loss for _, loss in values], bottom, top, log=False, pad=0.04)
@@ -352,7 +365,7 @@ def curves(data: dict[str, Any], late: bool) -> str | None:
         k, of_arm = index[arm["name"]], runs[arm["name"]]
 
         def pixels(run: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-            inside = [(t, min(loss, top_loss)) for t, loss in run if x.low <= t <= x.high]
+            inside = [(t, min(loss, y.high)) for t, loss in run if x.low <= t <= x.high]
             return [(x(t), y(loss)) for t, loss in inside]
 
         thin = [pixels(run) for run, _ in of_arm]
@@ -361,7 +374,7 @@ def curves(data: dict[str, Any], late: bool) -> str | None:
         parts += [cross(*run[-1]) for run, (_, finished) in zip(thin, of_arm) if run and not finished]
         if mean:
             parts.append(line(mean, "thick"))
-        last = mean or next((run for run in thin if run), None)
+        last = mean or max(thin, key=len, default=None)
         if last:
             ends.append((k, arm["name"], *last[-1]))
         else:
@@ -387,7 +400,7 @@ def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
     if not flat:
         return None
     canvas = Canvas("lengths", "Loss against length", "Bits per byte on the head of the test text, read in windows of "
-                    "each length, by the run of the first seed.", 640, 372, (56, 44, 496, 322))  # fmt: skip
+                    "each length, by the run of the first seed.", 680, 372, (42, 44, 540, 322))  # fmt: skip
     left, top, right, bottom = canvas.frame
     at = sorted({int(n) for of_arm in measured.values() for n in of_arm} | {trained})
     x = scale(at, left, right, log=True, pad=0.04)
@@ -412,21 +425,21 @@ def tuning(data: dict[str, Any], arm: dict[str, Any], rates: Sequence[float], en
     """The trials of one arm against the learning rate, with the rate its runs were trained at."""
     k = indices(data)[arm["name"]]
     canvas = Canvas(f"tuning{k}", f"Tuning of {arm['name']}", "Bits per byte on the tuning text at every rate tried. "
-                    "The dashed line is the rate chosen.", 330, 222, (46, 58, 316, 178))  # fmt: skip
+                    "The dashed line is the rate chosen.", 330, 218, (38, 54, 322, 174))  # fmt: skip
     left, top, right, bottom = canvas.frame
     x = scale([*rates, arm["learning_rate"]], left, right, log=True, pad=0.06)
     y = scale(ends, bottom, top, log=False, pad=0.1)
-    canvas.arm(k, mark(k, 14, 15, 5), f'<text class="head" x="28" y="19">{escape(shorten(arm["name"], 28))}</text>')
+    canvas.arm(k, mark(k, 6, 11), f'<text class="head" x="20" y="15">{escape(shorten(arm["name"]))}</text>')
+    words = f"trained at {arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}"
+    canvas.text(right, 15, words, "note", "end")
     canvas.axis_y(y, "bits/byte")
     canvas.axis_x(x, "learning rate (log scale)", rates, form=lambda v: f"{v:.2g}")
     spots = [(x(rate), None if loss is None else y(loss)) for rate, loss in zip(rates, arm["trials"])]
-    parts = [line([spot for spot in spots if spot[1] is not None], "thin")] if any(s[1] is not None for s in spots) else []
+    parts = [line([spot for spot in spots if spot[1] is not None], "thick")] if any(s[1] is not None for s in spots) else []
     for (at, height), rate, loss in zip(spots, rates, arm["trials"]):
         parts.append(cross(at, top + 6) if height is None else mark(k, at, height, 4.5, True, f"{rate:.3g}: {loss:.4f} bits/byte"))
     chosen = x(arm["learning_rate"])
     canvas.arm(k, *parts, line([(chosen, top), (chosen, bottom)], "chosen"))
-    words = f"{arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}"
-    canvas.text(min(max(chosen, left + 30), right - 20), top - 6, words, "said", "middle")
     if None in arm["trials"]:
         canvas.notes(["A cross is a trial that failed."])
     return canvas.svg()

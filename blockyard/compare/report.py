@@ -4,7 +4,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from blockyard.compare import pictures
-from blockyard.compare.pictures import COLOURS, Axis, brief, indices, line, mark, scale
-from blockyard.compare.result import sentences, size
+from blockyard.compare.pictures import COLOURS, Axis, brief, indices, line, mark, memory, scale
+from blockyard.compare.result import sentences
 
 WIDTH = 64  # the width that the plan's learning rates are given for
 ALPHA = 0.05  # what `compare` takes unless told otherwise
@@ -46,7 +46,7 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
         "margin": f"{data['margin']:.{digits}f}" if data["margin"] else None,
         "forest": _forest(data), "matrix": _matrix(data, digits) if len(data["arms"]) > 1 else None,
         "pair_notes": [f"{p['a']} and {p['b']}: {p['note']}." for p in data["pairs"] if p["note"]],
-        "pareto": [Markup(pictures.against(data, axis, i)) for i, axis in enumerate(_axes(data["arms"]))] if ranked else [],
+        "pareto": [(axis.name, Markup(pictures.against(data, axis, i))) for i, axis in enumerate(_axes(data["arms"])) if ranked],
         "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(data, late))],
         "lengths": Markup(pictures.lengths(data, lengths) or ""), "impossible": lengths,
         "tuning": _tuning(data), "untuned": _untuned(plan),
@@ -87,7 +87,7 @@ def facts(data: dict[str, Any]) -> list[tuple[str, str, str]]:
     seeds = ", ".join(map(str, plan["seeds"]))
     text = plan["data"]["bytes"]
     return [
-        ("Data", plan["data"]["name"], f"trained on {size(text['train'])}, tested on {size(text['test'])}"),
+        ("Data", plan["data"]["name"], f"trained on {memory(text['train'])}, tested on {memory(text['test'])}"),
         ("Parameters", brief(matched["params"]) if "params" in matched else brief(max(params)),
          f"from {brief(min(params), 4)} to {brief(max(params), 4)}"),
         ("Budget", spent[0][0] if spent else "-", spent[0][1] if spent else ""),
@@ -143,7 +143,13 @@ def word(pair: dict[str, Any] | None) -> str:
 
 def interval(low: float | None, high: float | None, digits: int) -> str:
     """An interval in brackets, or nothing."""
-    return "" if low is None or high is None else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return "" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def signed(value: float, digits: int) -> str:
+    """A difference with its sign; nought has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
 
 
 def _row(data: dict[str, Any], arm: dict[str, Any], digits: int) -> dict[str, Any]:
@@ -158,11 +164,11 @@ def _row(data: dict[str, Any], arm: dict[str, Any], digits: int) -> dict[str, An
         "rank": "–".join(map(str, dict.fromkeys(arm["rank"]))) if arm["rank"] else "–",
         "mean": "–" if mean is None else f"{mean:.{digits}f}",
         "strip": Markup(strip(arm, index, (min(losses), max(losses)))) if losses else "",
-        "behind": f"{pair['difference']:+.{digits}f}" if pair else "–",
+        "behind": signed(pair["difference"], digits) if pair else "–",
         "interval": interval(pair["low"], pair["high"], digits) if pair else "",
-        "params": brief(arm["params"]), "flops": brief(arm["flops_per_token"] / 1e6),
+        "params": brief(arm["params"], fixed=True), "flops": brief(arm["flops_per_token"] / 1e6, fixed=True),
         "train": _rounded(arm["train_tokens_per_s"]), "decode": _rounded(arm["decode_tokens_per_s"]),
-        "peak": size(arm["peak_bytes"]), "state": "not possible" if state is None else size(state),
+        "peak": memory(arm["peak_bytes"], fixed=True), "state": "not possible" if state is None else memory(state, fixed=True),
         "rate": f"{arm['learning_rate']:.2e}".replace("e-0", "e-"), "edge": "*" if arm["edge_of_grid"] else "",
         "runs": f"{arm['finished']} of {arm['finished'] + arm['failed']}", "failed": bool(arm["failed"]),
     }  # fmt: skip
@@ -195,7 +201,7 @@ def _matrix(data: dict[str, Any], digits: int) -> list[dict[str, Any]]:
             about = f"{arm['name']} against {other['name']}: {said}"
             if pair and pair["low"] is not None:
                 about += f", {interval(pair['low'], pair['high'], digits)}, p {pair['p']:g}"
-            figure = f"{pair['difference']:+.{digits}f}" if pair else ""
+            figure = signed(pair["difference"], digits) if pair else ""
             kind = "self" if other is arm else said.partition(" ")[0].rstrip(",") + (" little" if "margin" in said else "")
             cells.append({"word": said, "figure": figure, "kind": kind, "about": about})
         rows.append({"name": arm["name"], "glyph": Markup(glyph(index[arm["name"]])), "index": index[arm["name"]], "cells": cells})
@@ -205,14 +211,14 @@ def _matrix(data: dict[str, Any], digits: int) -> list[dict[str, Any]]:
 def _axes(arms: list[dict[str, Any]]) -> list[Axis]:
     """What quality is drawn against. Parameters that were matched would say nothing: operations a token then."""
     params = [arm["params"] for arm in arms]
-    costs = Axis("operations", "operations a token", lambda arm: arm["flops_per_token"])
+    costs = Axis("Work", "operations a token", lambda arm: arm["flops_per_token"])
     if max(params) > 1.05 * min(params):
-        costs = Axis("parameters", "parameters", lambda arm: arm["params"])
+        costs = Axis("Size", "parameters", lambda arm: arm["params"])
     return [
-        Axis("training", "training tokens/s", lambda arm: arm["train_tokens_per_s"], more=True),
-        Axis("decoding", "decoding tokens/s", lambda arm: arm["decode_tokens_per_s"], more=True),
+        Axis("Training speed", "training tokens/s", lambda arm: arm["train_tokens_per_s"], more=True),
+        Axis("Decoding speed", "decoding tokens/s", lambda arm: arm["decode_tokens_per_s"], more=True),
         costs,
-        Axis("state", "state at 8,192 tokens", lambda arm: arm["state_bytes"].get("8192"), form=size,
+        Axis("State", "state at 8,192 tokens", lambda arm: arm["state_bytes"].get("8192"), form=memory,
              missing="cannot read 8,192 tokens"),
     ]  # fmt: skip
 
@@ -258,7 +264,7 @@ def held_equal(plan: dict[str, Any]) -> list[tuple[str, str]]:
     trials = f"{len(same['rates'])} rates, {', '.join(f'{rate:g}' for rate in same['rates'])}, as {same['rate_rule']}"
     return [
         *((f"matched {axis}", brief(amount)) for axis, amount in matched.items()),
-        ("data order", "by the seed alone"), ("test text", f"{size(plan['data']['bytes']['test'])}, never used for tuning"),
+        ("data order", "by the seed alone"), ("test text", f"{memory(plan['data']['bytes']['test'])}, never used for tuning"),
         ("tuning", trials if plan["tuning"] == "fit" else "none"),
         *((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)) for name, value in listed.items()),
     ]  # fmt: skip
@@ -266,13 +272,14 @@ def held_equal(plan: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _budgets(data: dict[str, Any]) -> list[dict[str, Any]]:
     """What every arm got on every axis, each figure with its share of the largest."""
+    exact = partial(brief, fixed=True)
     columns: list[tuple[Callable[[dict[str, Any]], float], Callable[[float], str]]] = [
         (lambda arm: arm["params"], lambda v: f"{v:,.0f}"),
         (lambda arm: arm["tokens"], lambda v: f"{v:,.0f}"),
-        (lambda arm: arm["flops"], brief),
-        (lambda arm: arm["tokens"] / arm["train_tokens_per_s"] / 60, brief),
-        (lambda arm: sum(arm["seconds"]) / len(arm["seconds"]) / 60 if arm["seconds"] else 0.0, brief),
-        (lambda arm: arm["peak_bytes"], size),
+        (lambda arm: arm["flops"], exact),
+        (lambda arm: arm["tokens"] / arm["train_tokens_per_s"] / 60, exact),
+        (lambda arm: sum(arm["seconds"]) / len(arm["seconds"]) / 60 if arm["seconds"] else 0.0, exact),
+        (lambda arm: arm["peak_bytes"], partial(memory, fixed=True)),
     ]
     most = [max(of(arm) for arm in data["arms"]) or 1.0 for of, _ in columns]
     return [

@@ -69,9 +69,11 @@ class Site:
         """The site of a slot that stands on another axis."""
         return replace(self, stream=axis)
 
-    def axis(self, name: str, size: int) -> Axis:
-        """A new axis of this part; an edit of `axes.<name>` wins over the size."""
-        size = dict(self.axis_sizes).get(name, size)
+    def axis(self, name: str, default: int | Callable[[], int]) -> Axis:
+        """A new axis of this part; an edit of `axes.<name>` wins over the default, which is then never derived."""
+        size = dict(self.axis_sizes).get(name)
+        if size is None:
+            size = default() if callable(default) else default
         if size < 1:
             raise UsageError(f"{self.path or 'part'}: axis {name} has size {size}; it must be at least 1")
         made = self.ledger.axes[self.child(name)] = Axis(name, size)

@@ -7,7 +7,7 @@ import torch
 
 import blockyard as by
 from blockyard.core import registry
-from blockyard.core.claims import CHECKS, verify
+from blockyard.model.claims import CHECKS, verify
 from blockyard.core.part import Part, Sublayer
 from blockyard.core.spec import Spec
 from blockyard.model.model import make

@@ -29,10 +29,9 @@ class DeltaNet(Sublayer):
         scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        width = site.divide("heads", site.stream.size, heads)
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or width))
-        value = Prod(head, site.axis("value_dim", value_dim or width))
+        key = Prod(head, site.axis("key_dim", key_dim or (lambda: site.divide("heads", site.stream.size, heads))))
+        value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
         self.rows = Cat(key, key, value)
         self.parts = Cat(self.rows, head)
         self.proj = site.linear("proj", site.stream, self.parts)
@@ -40,7 +39,7 @@ class DeltaNet(Sublayer):
         self.unit = site.slot("unit", unit, on=key.parts[1])
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.reach, self.scale = reach, scale or (key_dim or width) ** -0.5
+        self.reach, self.scale = reach, scale or key.parts[1].size ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         qkv, b = self.parts.split(self.proj(x, call))

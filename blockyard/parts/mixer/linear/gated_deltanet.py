@@ -32,10 +32,9 @@ class GatedDeltaNet(Sublayer):
         scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        width = key_dim or max(1, 3 * site.stream.size // (4 * heads))
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", width))
-        value = Prod(head, site.axis("value_dim", value_dim or 2 * width))
+        key = Prod(head, site.axis("key_dim", key_dim or max(1, 3 * site.stream.size // (4 * heads))))
+        value = Prod(head, site.axis("value_dim", value_dim or 2 * key.parts[1].size))
         self.rows = Cat(key, key, value)
         self.parts = Cat(self.rows, value, head, head)
         self.proj = site.linear("proj", site.stream, self.parts)
@@ -45,7 +44,7 @@ class GatedDeltaNet(Sublayer):
         self.step = site.param("step", (head,), softplus_step)
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.reach, self.scale = reach, scale or width**-0.5
+        self.reach, self.scale = reach, scale or key.parts[1].size ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         qkv, g, a, b = self.parts.split(self.proj(x, call))

@@ -27,16 +27,15 @@ class GatedLinear(Sublayer):
         scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        width = site.divide("heads", site.stream.size, heads)
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or max(1, width // 2)))
-        value = Prod(head, site.axis("value_dim", value_dim or width))
+        key = Prod(head, site.axis("key_dim", key_dim or (lambda: max(1, site.stream.size // (2 * heads)))))
+        value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
         self.rows = Cat(key, key, value, value)
         self.proj = site.linear("proj", site.stream, self.rows)
         self.decay = site.linear("decay", site.stream, key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank)))
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.key, self.tau, self.scale = key, tau, scale or (key_dim or max(1, width // 2)) ** -0.5
+        self.key, self.tau, self.scale = key, tau, scale or key.parts[1].size ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v, r = self.rows.split(self.proj(x, call))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from blockyard.core import Axis, Call, Cat, Prod, Site, Spec, Sublayer, constant, wide
+from blockyard.core import Axis, Call, Cat, Prod, Site, Spec, Sublayer, UsageError, constant, wide
 from blockyard.kernels import decayed_scan
 
 
@@ -27,15 +27,16 @@ class HGRN2(Sublayer):
         norm: Spec = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
-        width = site.divide("heads", site.stream.size, heads)
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or width))
-        value = Prod(head, site.axis("value_dim", value_dim or width))
+        key = Prod(head, site.axis("key_dim", key_dim or (lambda: site.divide("heads", site.stream.size, heads))))
+        value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
         self.rows = Cat(key, key, value)
         self.proj = site.linear("proj", site.stream, self.rows)
         self.bounds = site.shared(
-            "bounds", f"hgrn2 {key.size}", lambda: site.param("bounds", (Axis("layers", site.alike), key), constant(0.0))
+            "bounds", "hgrn2", lambda: site.param("bounds", (Axis("layers", site.alike), key), constant(0.0))
         )
+        if self.bounds.shape[1] != key.size:
+            raise UsageError(f"{site.path}: all hgrn2 layers share their bounds, so all need the same heads and key_dim")
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
         self.key, self.ordinal = key, site.ordinal

@@ -28,16 +28,15 @@ class Retention(Sublayer):
         scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        width = site.divide("heads", site.stream.size, heads)
         self.head = site.axis("heads", heads)
-        key = Prod(self.head, site.axis("key_dim", key_dim or width))
-        value = Prod(self.head, site.axis("value_dim", value_dim or 2 * width))
+        key = Prod(self.head, site.axis("key_dim", key_dim or (lambda: site.divide("heads", site.stream.size, heads))))
+        value = Prod(self.head, site.axis("value_dim", value_dim or (lambda: 2 * site.divide("heads", site.stream.size, heads))))
         self.rows = Cat(key, key, value, value)
         self.proj = site.linear("proj", site.stream, self.rows)
         self.position: Position | None = site.slot("position", position, on=key)
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.scale = scale or (key_dim or width) ** -0.5
+        self.scale = scale or key.parts[1].size ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v, r = self.rows.split(self.proj(x, call))

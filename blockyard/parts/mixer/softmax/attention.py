@@ -29,10 +29,9 @@ class Attention(Sublayer):
         gate: Spec | None = None, window: int | None = None, sinks: int = 0, scale: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        width = head_dim or site.divide("heads", site.stream.size, heads)
         kv = site.axis("kv", kv_heads or heads)
-        group = site.axis("group", site.divide("kv_heads", heads, kv_heads or heads))
-        channel = site.axis("head_dim", width)
+        group = site.axis("group", lambda: site.divide("kv_heads", heads, kv_heads or heads))
+        channel = site.axis("head_dim", head_dim or (lambda: site.divide("heads", site.stream.size, heads)))
         q, k = Prod(kv, group, channel), Prod(kv, channel)
         self.rows = Cat(q, k, k)
         self.qkv = site.linear("qkv", site.stream, self.rows)
@@ -42,7 +41,7 @@ class Attention(Sublayer):
         self.q_all, self.k_all = site.slot("q_all", norm_all, on=q), site.slot("k_all", norm_all, on=k)
         self.gate = site.slot("gate", gate, on=q)
         self.gate_in = None if gate is None else site.linear("gate_in", site.stream, q)
-        self.window, self.sinks, self.scale = window, sinks, scale or width**-0.5
+        self.window, self.sinks, self.scale = window, sinks, scale or channel.size**-0.5
 
     def prepare(self, call: Call) -> None:
         key = ("sight", self.window, self.sinks)

@@ -27,9 +27,11 @@ class Mamba2(Sublayer):
         conv: Spec = Spec("mixer", "short_conv", (("bias", True),)), norm: Spec = Spec("norm", "group_rms"),
     ) -> None:  # fmt: skip
         super().__init__()
-        heads = site.divide("head_dim", inner or 2 * site.stream.size, head_dim)
         group = site.axis("groups", groups)
-        head = Prod(group, site.axis("heads", site.divide("groups", heads, groups)))
+        channels = inner or 2 * site.stream.size
+        head = Prod(
+            group, site.axis("heads", lambda: site.divide("groups", site.divide("head_dim", channels, head_dim), groups))
+        )
         self.value = Prod(head, site.axis("head_dim", head_dim))
         key = Prod(group, site.axis("state", state))
         self.rows = Cat(self.value, key, key)

@@ -23,8 +23,11 @@ from torch import Tensor
 
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call
+from blockyard.core.errors import UsageError
 from blockyard.core.part import Part
 from blockyard.core.state import State
+from blockyard.kernels import count_flops
+from blockyard.model.model import make
 
 Make = Callable[[], Any]
 
@@ -182,8 +185,6 @@ def fixed(make: Make) -> None:
 
 
 def time_exponent(make: Make, claimed: float = 1.0) -> None:
-    from blockyard.kernels import count_flops
-
     counts: list[dict[str, int]] = []
     with torch.device("meta"):
         part = make()
@@ -223,12 +224,8 @@ def verify(make: Make) -> Iterator[Verdict]:
 
 def verify_part(name: str, dim: int = 32) -> Iterator[Verdict]:
     """The claims of a registered part, by `kind:name`, at a small width."""
-    from blockyard.core.errors import UsageError
-    from blockyard.model.model import make
-
     def fresh() -> Any:
-        part = make(name, dim=dim)
-        return part.double() if next(part.parameters(), torch.empty(0)).device.type != "meta" else part
+        return make(name, dim=dim).double()
 
     if name.partition(":")[0] in ("stem", "head", "depth", "residual", "objective", "linear"):
         raise UsageError(f"{name} is checked inside a model, not alone; check a mixer, channel, norm or position")

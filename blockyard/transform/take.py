@@ -1,0 +1,60 @@
+"""Keep some places of one axis everywhere it stands: pruning, permuting and extracting are this one act.
+
+    narrow, lineage = take(model, "steps.0.part.kv", torch.tensor([0, 2]))
+
+Every tensor whose dimensions mention the axis is indexed by what its expression says; no parameter name is looked at.
+The new spec holds the sizes of all axes, so that no default is derived again, and rebuilds the same model.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.part import Part
+from blockyard.core.spec import Spec
+from blockyard.model.model import Model, build
+from blockyard.model.save import fill
+
+Lineage = dict[str, list[tuple[int, Tensor]]]  # path of a tensor: which places of which dimensions were kept
+
+
+def take(model: Model, axis: str, index: Tensor) -> tuple[Model, Lineage]:
+    """The model with only `index` of the axis of that address, in that order, and where its tensors came from."""
+    if axis not in model.axes:
+        raise unknown("axis", axis, model.axes)
+    target = model.axes[axis]
+    if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
+        raise UsageError(f"{axis} has {target.size} places; keep at least one of 0..{target.size - 1}")
+    tensors = {name: p.detach() for name, p in model.named_parameters()}
+    lineage: Lineage = {}
+    for use in model.uses:
+        if use.of:
+            continue
+        for dim, expr in enumerate(use.axes):
+            if any(leaf is target for leaf in expr.leaves()):
+                kept = expr.find(target, index)
+                tensors[use.path] = tensors[use.path].index_select(dim, kept.to(tensors[use.path].device))
+                lineage.setdefault(use.path, []).append((dim, kept))
+    with torch.device("meta"):
+        made = build(sized(model, {axis: len(index)}))
+    return fill(made, tensors, next(model.parameters()).device), lineage
+
+
+def sized(model: Model, changed: dict[str, int]) -> Spec:
+    """The model's spec with the size of every axis written out, some of them changed."""
+    sizes = {path: axis.size for path, axis in model.axes.items()} | changed
+    spec = model.spec.but(dim=sizes.pop("stream"))
+    known = {edit.name: dict(edit.settings) for edit in spec.get("edits", ()) if "*" not in edit.name}
+    broad = tuple(edit for edit in spec.get("edits", ()) if "*" in edit.name)
+    for path, size in sizes.items():
+        place, _, name = path.rpartition(".")
+        known.setdefault(place, {})[f"axes.{name}"] = size
+    for part in model.modules():
+        # a scale derived from a width must not follow the width when that is narrowed
+        if isinstance(part, Part) and "scale" in registry.find(part.spec.kind, part.spec.name).schema:
+            known.setdefault(part.path, {})["scale"] = part.scale
+    edits = tuple(Spec.of("edit", path, settings) for path, settings in known.items())
+    return replace(spec.but(edits=(*broad, *edits)))

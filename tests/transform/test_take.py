@@ -1,0 +1,81 @@
+"""Narrowing any axis of any recipe gives a model that its spec rebuilds; permuting a free axis changes nothing."""
+
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core.errors import UsageError
+from blockyard.model.save import load_model, save_model
+from blockyard.transform.take import take
+
+RECIPES = by.recipes()
+X = torch.arange(24).reshape(2, 12) * 7 % 32
+# The order of these places means something: positions turn pairs of channels or fade by head, bytes have names.
+ORDERED = ("head_dim", "vocab", "length", "key_dim", "heads", "groups")
+
+
+def tiny(name):
+    extra = dict(kv_heads=1, heads=2) if name == "llama" else {}
+    model = by.build(name, "tiny", **extra).double()
+    draw = torch.Generator().manual_seed(5)
+    for p in model.parameters():
+        p.data += 0.05 * torch.randn(p.shape, generator=draw, dtype=p.dtype)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_axis_can_be_narrowed_saved_and_loaded(name, tmp_path):
+    model = tiny(name)
+    for axis, known in model.axes.items():
+        if known.size < 2 or (not axis.startswith(("stem", "steps.0", "steps.1", "head")) and axis != "stream"):
+            continue
+        if name == "hgrn2" and axis.endswith(("heads", "key_dim")):
+            with pytest.raises(UsageError, match="share their bounds"):
+                take(model, axis, torch.arange(known.size - 1))
+            continue
+        if axis.endswith(("head_dim", "key_dim")) and name in ("llama", "peri_ln", "retnet"):
+            keep = torch.arange(known.size // 2 // 2 * 2)  # rope turns pairs
+        elif axis == "stem.vocab":
+            keep = torch.arange(64)
+        else:
+            keep = torch.arange(known.size - 1)
+        narrow, lineage = take(model, axis, keep)
+        assert lineage and sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in model.parameters())
+        save_model(narrow, tmp_path / axis)
+        again = load_model(tmp_path / axis)
+        assert torch.equal(again(X).logits, narrow(X).logits), axis
+        assert again.axes[axis].size == len(keep)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RECIPES)
+def test_permuting_a_free_axis_changes_nothing(name):
+    model = tiny(name)
+    before = model(X).logits
+    for axis, known in model.axes.items():
+        if axis.rpartition(".")[2] in ORDERED:
+            continue
+        mixed = torch.randperm(known.size, generator=torch.Generator().manual_seed(1))
+        assert (take(model, axis, mixed)[0](X).logits - before).abs().max() < 1e-9, axis
+
+
+@torch.no_grad()
+def test_taking_a_group_of_heads_removes_just_what_it_wrote():
+    model = by.build("llama", dim=32, layers=1, heads=4, kv_heads=2).double()
+    narrow, lineage = take(model, "steps.0.part.kv", torch.tensor([1]))
+
+    def silence(context):
+        return torch.cat([torch.zeros_like(context[..., :16]), context[..., 16:]], -1)
+
+    silent = model(X, points={"steps.0.part:context": silence}).logits
+    assert (narrow(X).logits - silent).abs().max() < 1e-12
+    assert set(lineage) == {"steps.0.part.qkv.weight", "steps.0.part.out.weight"}
+
+
+def test_what_cannot_be_taken_is_named():
+    model = by.build("llama", "tiny")
+    with pytest.raises(UsageError, match=r"steps\.0\.part\.kv"):
+        take(model, "steps.0.part.k", torch.tensor([0]))
+    with pytest.raises(UsageError, match="keep at least one"):
+        take(model, "steps.0.part.kv", torch.tensor([7]))

@@ -13,14 +13,13 @@ from textwrap import wrap
 from typing import Any
 
 COLOURS = 8
-STAR = [(math.sin(i * math.pi / 5) * (1.25, 0.55)[i % 2], -math.cos(i * math.pi / 5) * (1.25, 0.55)[i % 2]) for i in range(10)]
 SHAPES: tuple[list[tuple[float, float]], ...] = (
     [],  # a circle
     [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
     [(0, -1.15), (1.05, 0.75), (-1.05, 0.75)],
     [(0, -1.25), (1.05, 0), (0, 1.25), (-1.05, 0)],
     [(0, 1.15), (1.05, -0.75), (-1.05, -0.75)],
-    STAR,
+    [(math.sin(i * math.pi / 5) * r, -math.cos(i * math.pi / 5) * r) for i, r in enumerate((1.25, 0.55) * 5)],
     [(-1.1, -0.4), (-0.4, -0.4), (-0.4, -1.1), (0.4, -1.1), (0.4, -0.4), (1.1, -0.4),
      (1.1, 0.4), (0.4, 0.4), (0.4, 1.1), (-0.4, 1.1), (-0.4, 0.4), (-1.1, 0.4)],
     [(-0.5, -1.0), (0.5, -1.0), (1.1, 0), (0.5, 1.0), (-0.5, 1.0), (-1.1, 0)],
@@ -107,8 +106,8 @@ def mark(index: int, x: float, y: float, size: float = 5.0, hollow: bool = False
     if shape:
         path = "M" + "L".join(f"{number(x + px * size)} {number(y + py * size)}" for px, py in shape) + "Z"
     else:
-        arc = f"A{number(size)} {number(size)} 0 1 1"
-        path = f"M{number(x + size)} {number(y)}{arc} {number(x - size)} {number(y)}{arc} {number(x + size)} {number(y)}Z"
+        right, arc = f"{number(x + size)} {number(y)}", f"A{number(size)} {number(size)} 0 1 1"
+        path = f"M{right}{arc} {number(x - size)} {number(y)}{arc} {right}Z"
     inner = f"<title>{escape(title)}</title>" if title else ""
     return f'<path class="mark{" hollow" if hollow else ""}" d="{path}">{inner}</path>'
 
@@ -116,6 +115,13 @@ def mark(index: int, x: float, y: float, size: float = 5.0, hollow: bool = False
 def line(points: Iterable[tuple[float, float]], kind: str) -> str:
     """A broken line through pixels."""
     return f'<path class="{kind}" d="M{"L".join(f"{number(x)} {number(y)}" for x, y in points)}"/>'
+
+
+def label(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    """Words at a pixel; anchor is start, middle or end."""
+    kind = f' class="{kind}"' if kind else ""
+    anchor = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    return f'<text x="{number(x)}" y="{number(y)}"{kind}{anchor}>{escape(words)}</text>'
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -144,10 +150,8 @@ class Canvas:
     parts: list[str] = field(default_factory=list)
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
-        """Words at a pixel; anchor is start, middle or end."""
-        kind = f' class="{kind}"' if kind else ""
-        anchor = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self.parts.append(f'<text x="{number(x)}" y="{number(y)}"{kind}{anchor}>{escape(words)}</text>')
+        """Words that belong to no arm."""
+        self.parts.append(label(x, y, words, kind, anchor))
 
     def rule(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
         """A straight line."""
@@ -179,17 +183,18 @@ class Canvas:
         """Names of arms (index, name, x, y of the line's end): in the right margin, or at the end of a short line."""
         _, top, right, bottom = self.frame
         for index, name, x, y in (end for end in ends if end[2] < right - 110):
-            self.arm(index, f'<text x="{number(x + 11)}" y="{number(y + 4)}">{escape(shorten(name, 15))}</text>')
+            self.arm(index, label(x + 11, y + 4, shorten(name, 15)))
         ends = [end for end in ends if end[2] >= right - 110]
         heights = spread([y for *_, y in ends], 16, top + 4, bottom - 4)
         for (index, name, x, y), height in zip(ends, heights):
             leader = line([(x + 7, y), (right + 8, height), (right + 12, height)], "leader")
-            words = f'<text x="{number(right + 24)}" y="{number(height + 4)}">{escape(shorten(name, 15))}</text>'
-            self.arm(index, leader, mark(index, right + 16, height, 4), words)
+            self.arm(
+                index, leader, mark(index, right + 16, height, 4), label(right + 24, height + 4, shorten(name, 15))
+            )
 
     def notes(self, lines: Iterable[str]) -> None:
         """Sentences under the picture, which grows by them."""
-        found = [words for note in lines for words in wrap(note, int(self.width / CHARACTER))]
+        found = [words for note in lines for words in wrap(note, int(self.width / CHARACTER * 0.88))]
         for i, words in enumerate(found):
             self.height += 17 if i else 24
             self.text(0, self.height - 10, words, "note")
@@ -210,31 +215,38 @@ def indices(data: dict[str, Any]) -> dict[str, int]:
     return {name: i for i, name in enumerate(names)}
 
 
-def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str]]) -> str:
-    """Differences to the first arm with their intervals; `gaps` holds for every arm its pair with it, and a word."""
+def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str]], narrow: bool = False) -> str:
+    """Differences to the first arm with their intervals; `gaps` holds for every arm its pair with it, and a word.
+
+    Names and words stand beside the intervals, or above them where a page is narrow.
+    """
     arms, index, best = data["arms"], indices(data), data["arms"][0]["name"]
     margin = data["margin"] or 0.0
-    ends = [0.0, margin, -margin] + [g[k] for g, _ in gaps if g for k in ("difference", "low", "high") if g[k] is not None]
-    left, right, top, row = 176, 590, 34, 36
+    values = [found[key] for found, _ in gaps if found for key in ("difference", "low", "high")]
+    ends = [0.0, margin, -margin, *(value for value in values if value is not None)]
+    left, right, top, row = (8, 332, 30, 54) if narrow else (176, 590, 34, 36)
     bottom = top + row * len(arms)
-    canvas = Canvas("forest", f"Differences to {best}", "Each row: mean difference in bits per byte and its interval. "
-                    "A filled mark is resolved, a hollow one is not.", 780, bottom + 46, (left, top, right, bottom))  # fmt: skip
+    about = "Each row: the difference in bits per byte and its interval. A filled mark is resolved, a hollow one not."
+    name, width = ("forest-narrow", 340) if narrow else ("forest", 780)
+    canvas = Canvas(name, f"Differences to {best}", about, width, bottom + 46, (left, top, right, bottom))
     x = scale(ends, left, right, log=False, pad=0.04)
     if margin:
-        low, high = x(-margin), x(margin)
-        canvas.parts.append(f'<rect class="band" x="{number(low)}" y="{top}" width="{number(high - low)}" height="{bottom - top}"/>')
-        canvas.text((low + high) / 2, top - 10, "margin", "note", "middle")
+        corners = [(x(end), y) for end, y in ((-margin, top), (margin, top), (margin, bottom), (-margin, bottom))]
+        canvas.parts.append(line(corners, "band"))
+        canvas.text(x(0), top - 10, "margin", "note", "middle")
     canvas.axis_x(x, f"bits/byte more than {shorten(best)} (right is worse)", form=alike(x.ticks(), "+"))
     canvas.rule(x(0), top, x(0), bottom, "zero")
     for i, (arm, (found, said)) in enumerate(zip(arms, gaps)):
-        _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + 0.5), said)
+        _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + (0.72 if narrow else 0.5)), said)
     return canvas.svg()
 
 
 def _forest_row(
     canvas: Canvas, x: Scale, index: int, arm: dict[str, Any], found: dict[str, Any] | None, y: float, said: str
 ) -> None:
-    parts = [mark(index, 6, y), f'<text x="20" y="{number(y + 4)}">{escape(shorten(arm["name"]))}</text>']
+    narrow = canvas.frame[0] < 100
+    beside = y - 17 if narrow else y + 4
+    parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm["name"]))]
     if found is None and arm["score"]["mean"] is not None:
         parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f} bits/byte"))
     elif found is not None:
@@ -245,7 +257,8 @@ def _forest_row(
             parts.append(line([(x(found["low"]), y), (x(found["high"]), y)], "whisker" if solid else "whisker open"))
             parts += [line([(x(found[end]), y - 5), (x(found[end]), y + 5)], "cap") for end in ("low", "high")]
         parts.append(mark(index, x(found["difference"]), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
-    parts.append(f'<text class="said" x="{number(canvas.frame[2] + 16)}" y="{number(y + 4)}">{escape(said)}</text>')
+    right = canvas.frame[2]
+    parts.append(label(right, beside, said, anchor="end") if narrow else label(right + 16, beside, said))
     canvas.arm(index, *parts)
 
 
@@ -256,7 +269,7 @@ def place(points: Sequence[tuple[float, float]], widths: Sequence[float], frame:
     found = []
     for i, ((x, y), width) in enumerate(zip(points, widths)):
         spots = [(x + 11, y + 4, "start"), (x - 11, y + 4, "end"), (x, y - 12, "middle"), (x, y + 20, "middle")]
-        spots += [(x + sign * 9, y + dy, anchor) for dy in (-9, 17, -22, 30) for sign, anchor in ((1, "start"), (-1, "end"))]
+        spots += [(x + dx, y + dy, anchor) for dy in (-9, 17, -22, 30) for dx, anchor in ((9, "start"), (-9, "end"))]
 
         def box(spot: tuple[float, float, str], width: float = width) -> Box:
             start = spot[0] - {"start": 0.0, "end": width, "middle": width / 2}[spot[2]]
@@ -296,12 +309,14 @@ class Axis:
     missing: str = "not known"
 
 
-def against(data: dict[str, Any], axis: Axis, number_of: int) -> str:
+def against(data: dict[str, Any], axis: Axis, at: int) -> str:
     """Quality against one figure of the arms, with those marked that no other arm beats on both."""
-    index = indices(data)
-    shown = [arm for arm in data["arms"] if arm["score"]["mean"] is not None and axis.of(arm) is not None]
-    canvas = Canvas(f"pareto{number_of}", f"Quality against {axis.title}", f"Bits per byte of every arm against its {axis.title}. "
-                    "Filled marks are not beaten on both; a line joins them.", 500, 326, (46, 30, 484, 276))  # fmt: skip
+    index, scored = indices(data), [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
+    shown = [arm for arm in scored if axis.of(arm) is not None]
+    about = (
+        f"Bits per byte against {axis.title}, a mark per arm. Filled marks, joined by a line, are not beaten on both."
+    )
+    canvas = Canvas(f"price-{at}", f"Quality against {axis.title}", about, 500, 326, (46, 30, 484, 276))
     if shown:
         left, top, right, bottom = canvas.frame
         values = [(axis.of(arm) or 0.0, arm["score"]["mean"]) for arm in shown]
@@ -318,13 +333,12 @@ def against(data: dict[str, Any], axis: Axis, number_of: int) -> str:
         canvas.parts.append(line(path, "frontier"))
         spots = place(points, [len(shorten(arm["name"])) * CHARACTER for arm in shown], canvas.frame)
         for i, arm in enumerate(shown):
-            k, (tx, ty, anchor) = index[arm["name"]], spots[i]
+            k, (tx, ty, anchor), filled = index[arm["name"]], spots[i], i in front
             said = f"{arm['name']}: {values[i][1]:.4f} bits/byte, {axis.form(values[i][0])} ({axis.title})"
-            words = f'<text x="{number(tx)}" y="{number(ty)}" text-anchor="{anchor}">{escape(shorten(arm["name"]))}</text>'
-            canvas.arm(k, mark(k, *points[i], 6, i not in front, said), words)
-    failed = [arm["name"] for arm in data["arms"] if arm["score"]["mean"] is None]
-    without = [arm["name"] for arm in data["arms"] if arm["score"]["mean"] is not None and axis.of(arm) is None]
-    canvas.notes(f"Not drawn: {', '.join(names)} ({why})." for names, why in ((failed, "no finished run"), (without, axis.missing)) if names)
+            canvas.arm(k, mark(k, *points[i], 6, not filled, said), label(tx, ty, shorten(arm["name"]), anchor=anchor))
+    without = {"no finished run": [arm["name"] for arm in data["arms"] if arm not in scored],
+               axis.missing: [arm["name"] for arm in scored if arm not in shown]}  # fmt: skip
+    canvas.notes(f"Not drawn: {', '.join(names)} ({why})." for why, names in without.items() if names)
     return canvas.svg()
 
 
@@ -338,13 +352,13 @@ def _runs(arm: dict[str, Any]) -> list[tuple[list[tuple[float, float]], bool]]:
 
 def _mean_curve(runs: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
     """The mean over runs at the token counts that all of them have."""
-    shared = sorted(set.intersection(*(set(t for t, _ in run) for run in runs))) if runs else []
+    shared = sorted(set.intersection(*({t for t, _ in run} for run in runs))) if runs else []
     found = [dict(run) for run in runs]
     return [(t, sum(run[t] for run in found) / len(found)) for t in shared]
 
 
 def curves(data: dict[str, Any], late: bool) -> str | None:
-    """Training loss against tokens: the whole run on a log axis, or (late) its second half, where arms differ least."""
+    """Training loss against tokens: the whole run on a log axis, or (late) its second half, closer."""
     index, runs = indices(data), {arm["name"]: _runs(arm) for arm in data["arms"]}
     done = [run for of_arm in runs.values() for run, finished in of_arm if finished and run]
     drawn = done or [run for of_arm in runs.values() for run, _ in of_arm if run]
@@ -394,15 +408,15 @@ def cross(x: float, y: float) -> str:
 def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
     """Loss against the length of the test windows, with the training length marked; notes say what is not drawn."""
     index, trained = indices(data), data["plan"]["same"]["length"]
-    measured = {arm["name"]: arm["by_length"] or {} for arm in data["arms"]}
-    points = {name: sorted((int(n), loss) for n, loss in of.items() if loss is not None) for name, of in measured.items()}
+    measured = {arm["name"]: {int(n): y for n, y in (arm["by_length"] or {}).items()} for arm in data["arms"]}
+    points = {name: [(n, y) for n, y in sorted(of_arm.items()) if y is not None] for name, of_arm in measured.items()}
     flat = [point for of_arm in points.values() for point in of_arm]
     if not flat:
         return None
     canvas = Canvas("lengths", "Loss against length", "Bits per byte on the head of the test text, read in windows of "
                     "each length, by the run of the first seed.", 680, 372, (42, 44, 540, 322))  # fmt: skip
     left, top, right, bottom = canvas.frame
-    at = sorted({int(n) for of_arm in measured.values() for n in of_arm} | {trained})
+    at = sorted({n for of_arm in measured.values() for n in of_arm} | {trained})
     x = scale(at, left, right, log=True, pad=0.04)
     y = scale([loss for _, loss in flat], bottom, top, log=False, pad=0.1)
     canvas.axis_y(y, "bits/byte")
@@ -414,7 +428,8 @@ def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
         spots = [(x(n), y(loss)) for n, loss in of_arm]
         if spots:
             ends.append((index[name], name, *spots[-1]))
-            marks = [mark(index[name], *spot, 4.5, title=f"{name} at {n:,}: {loss:.4f}") for spot, (n, loss) in zip(spots, of_arm)]
+            titles = [f"{name} at {n:,}: {loss:.4f}" for n, loss in of_arm]
+            marks = [mark(index[name], *spot, 4.5, title=title) for spot, title in zip(spots, titles)]
             canvas.arm(index[name], line(spots, "thick"), *marks)
     canvas.labels(ends)
     canvas.notes(notes)
@@ -429,15 +444,14 @@ def tuning(data: dict[str, Any], arm: dict[str, Any], rates: Sequence[float], en
     left, top, right, bottom = canvas.frame
     x = scale([*rates, arm["learning_rate"]], left, right, log=True, pad=0.06)
     y = scale(ends, bottom, top, log=False, pad=0.1)
-    canvas.arm(k, mark(k, 6, 11), f'<text class="head" x="20" y="15">{escape(shorten(arm["name"]))}</text>')
-    words = f"trained at {arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}"
-    canvas.text(right, 15, words, "note", "end")
+    canvas.arm(k, mark(k, 6, 11), label(20, 15, shorten(arm["name"]), "head"))
+    canvas.text(right, 15, f"trained at {arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}", "note", "end")
     canvas.axis_y(y, "bits/byte")
     canvas.axis_x(x, "learning rate (log scale)", rates, form=lambda v: f"{v:.2g}")
-    spots = [(x(rate), None if loss is None else y(loss)) for rate, loss in zip(rates, arm["trials"])]
-    parts = [line([spot for spot in spots if spot[1] is not None], "thick")] if any(s[1] is not None for s in spots) else []
-    for (at, height), rate, loss in zip(spots, rates, arm["trials"]):
-        parts.append(cross(at, top + 6) if height is None else mark(k, at, height, 4.5, True, f"{rate:.3g}: {loss:.4f} bits/byte"))
+    done = [(rate, loss) for rate, loss in zip(rates, arm["trials"]) if loss is not None]
+    parts = [line([(x(rate), y(loss)) for rate, loss in done], "thick")] if done else []
+    parts += [mark(k, x(rate), y(loss), 4.5, True, f"{rate:.3g}: {loss:.4f} bits/byte") for rate, loss in done]
+    parts += [cross(x(rate), top + 6) for rate, loss in zip(rates, arm["trials"]) if loss is None]
     chosen = x(arm["learning_rate"])
     canvas.arm(k, *parts, line([(chosen, top), (chosen, bottom)], "chosen"))
     if None in arm["trials"]:

@@ -19,7 +19,7 @@ from blockyard.core.spec import Spec
 from blockyard.model.count import count, state_bytes
 from blockyard.train.precision import choose
 
-RATES = (1.5e-3, 3e-3, 6e-3, 12e-3)  # at width 64; one octave apart
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
 WIDTH = 64
 STATE_LENGTHS = (1024, 8192, 65536)
 SEEDS = {1: 3, 2: 5, 3: 4, 4: 3, 5: 3}

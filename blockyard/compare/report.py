@@ -38,15 +38,16 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
     said, lengths = _sorted(data), impossible(data)
     ranked = [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
     names = [(arm["name"], Markup(glyph(indices(data)[arm["name"]]))) for arm in data["arms"]]
+    axes = _axes(data["arms"]) if ranked else []
     return {
         "data": data, "plan": plan, "said": said, "names": names, "colours": range(COLOURS),
         "title": " · ".join(arm["name"] for arm in data["arms"]), "facts": facts(data),
         "rows": [_row(data, arm, digits) for arm in data["arms"]],
         "first": ranked[0]["name"] if ranked else None,
         "margin": f"{data['margin']:.{digits}f}" if data["margin"] else None,
-        "forest": _forest(data), "matrix": _matrix(data, digits) if len(data["arms"]) > 1 else None,
-        "pair_notes": [f"{p['a']} and {p['b']}: {p['note']}." for p in data["pairs"] if p["note"]],
-        "pareto": [(axis.name, Markup(pictures.against(data, axis, i))) for i, axis in enumerate(_axes(data["arms"])) if ranked],
+        "forest": _forest(data), "matrix": _matrix(data, digits) if data["pairs"] else None,
+        "pair_notes": _pair_notes(data["pairs"]),
+        "pareto": [(axis.name, Markup(pictures.against(data, axis, i))) for i, axis in enumerate(axes)],
         "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(data, late))],
         "lengths": Markup(pictures.lengths(data, lengths) or ""), "impossible": lengths,
         "tuning": _tuning(data), "untuned": _untuned(plan),
@@ -82,8 +83,12 @@ def facts(data: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What was asked, in a few tiles: name, figure, small print."""
     plan = data["plan"]
     same, matched, params = plan["same"], plan["matched"], [arm["params"] for arm in data["arms"]]
-    budget = {"tokens": "training tokens each", "flops": "training operations each", "minutes": "minutes each"}
-    spent = [(brief(amount), budget.get(axis, axis)) for axis, amount in matched.items() if axis != "params"]
+    budget: dict[str, str] = {
+        "tokens": "training tokens each",
+        "flops": "training operations each",
+        "minutes": "minutes each",
+    }
+    spent = [(brief(value), str(budget.get(axis, axis))) for axis, value in matched.items() if axis != "params"]
     seeds = ", ".join(map(str, plan["seeds"]))
     text = plan["data"]["bytes"]
     return [
@@ -168,7 +173,8 @@ def _row(data: dict[str, Any], arm: dict[str, Any], digits: int) -> dict[str, An
         "interval": interval(pair["low"], pair["high"], digits) if pair else "",
         "params": brief(arm["params"], fixed=True), "flops": brief(arm["flops_per_token"] / 1e6, fixed=True),
         "train": _rounded(arm["train_tokens_per_s"]), "decode": _rounded(arm["decode_tokens_per_s"]),
-        "peak": memory(arm["peak_bytes"], fixed=True), "state": "not possible" if state is None else memory(state, fixed=True),
+        "peak": memory(arm["peak_bytes"], fixed=True),
+        "state": "not possible" if state is None else memory(state, fixed=True),
         "rate": f"{arm['learning_rate']:.2e}".replace("e-0", "e-"), "edge": "*" if arm["edge_of_grid"] else "",
         "runs": f"{arm['finished']} of {arm['finished'] + arm['failed']}", "failed": bool(arm["failed"]),
     }  # fmt: skip
@@ -187,7 +193,18 @@ def _forest(data: dict[str, Any]) -> Markup:
     for arm in arms[1:]:
         pair = gap(data, arm["name"], arms[0]["name"])
         gaps.append((pair, word(pair) if pair else "no finished run"))
-    return Markup(pictures.forest(data, gaps))
+    wide, narrow = pictures.forest(data, gaps), pictures.forest(data, gaps, narrow=True)
+    return Markup(f'<div class="roomy">{wide}</div><div class="narrow">{narrow}</div>')
+
+
+def _pair_notes(pairs: list[dict[str, Any]]) -> list[str]:
+    """What is remarkable about single pairs, said once where many share it."""
+    of_note: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair["note"]:
+            of_note.setdefault(pair["note"], []).append(f"{pair['a']} and {pair['b']}")
+    return [f"{'; '.join(found) if len(found) <= 3 else f'{len(found)} of {len(pairs)} pairs'}: {note}."
+            for note, found in of_note.items()]  # fmt: skip
 
 
 def _matrix(data: dict[str, Any], digits: int) -> list[dict[str, Any]]:
@@ -202,9 +219,9 @@ def _matrix(data: dict[str, Any], digits: int) -> list[dict[str, Any]]:
             if pair and pair["low"] is not None:
                 about += f", {interval(pair['low'], pair['high'], digits)}, p {pair['p']:g}"
             figure = signed(pair["difference"], digits) if pair else ""
-            kind = "self" if other is arm else said.partition(" ")[0].rstrip(",") + (" little" if "margin" in said else "")
+            kind = "self" if other is arm else said.partition(" ")[0].rstrip(",")
             cells.append({"word": said, "figure": figure, "kind": kind, "about": about})
-        rows.append({"name": arm["name"], "glyph": Markup(glyph(index[arm["name"]])), "index": index[arm["name"]], "cells": cells})
+        rows.append({"name": arm["name"], "glyph": Markup(glyph(index[arm["name"]])), "cells": cells})
     return rows
 
 
@@ -263,10 +280,11 @@ def held_equal(plan: dict[str, Any]) -> list[tuple[str, str]]:
     listed = {key: value for key, value in same.items() if key not in ("rates", "rate_rule")}
     trials = f"{len(same['rates'])} rates, {', '.join(f'{rate:g}' for rate in same['rates'])}, as {same['rate_rule']}"
     return [
-        *((f"matched {axis}", brief(amount)) for axis, amount in matched.items()),
-        ("data order", "by the seed alone"), ("test text", f"{memory(plan['data']['bytes']['test'])}, never used for tuning"),
+        *((f"matched {axis}", brief(value)) for axis, value in matched.items()),
+        ("data order", "by the seed alone"),
+        ("test text", f"{memory(plan['data']['bytes']['test'])}, never used for tuning"),
         ("tuning", trials if plan["tuning"] == "fit" else "none"),
-        *((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)) for name, value in listed.items()),
+        *((key.replace("_", " "), f"{v:,}" if isinstance(v, int) else str(v)) for key, v in listed.items()),
     ]  # fmt: skip
 
 
@@ -305,19 +323,17 @@ def target(arm: dict[str, Any]) -> str:
     return f"{name}:{own}" if own else name
 
 
-def command(plan: dict[str, Any]) -> str:
-    """The command line that asks for this plan."""
-    same, words = plan["same"], ["blockyard", "compare", *map(target, plan["arms"])]
-    for path in plan["data"]["paths"]:
-        words += ["--data", path]
-    for axis, value in plan["matched"].items():
-        words += [f"--{axis}", amount(value)]
-    options = {"length": same["length"], "batch": same["batch"], "codec": plan["data"]["codec"], "device": same["device"],
-               "precision": same["precision"], "seeds": len(plan["seeds"]), "margin": plan["margin"],
-               "tuning": plan["tuning"]}  # fmt: skip
+def command(plan: dict[str, Any]) -> list[str]:
+    """The command line that asks for this plan, in the pieces that are not to be torn apart."""
+    same, parts = plan["same"], [["blockyard"], ["compare"], *([target(arm)] for arm in plan["arms"])]
+    parts += [["--data", path] for path in plan["data"]["paths"]]
+    parts += [[f"--{axis}", amount(value)] for axis, value in plan["matched"].items()]
+    options = {"length": same["length"], "batch": same["batch"], "codec": plan["data"]["codec"],
+               "device": same["device"], "precision": same["precision"], "seeds": len(plan["seeds"]),
+               "margin": plan["margin"], "tuning": plan["tuning"]}  # fmt: skip
     for name, value in options.items():
-        words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
-    return shlex.join(words)
+        parts.append([f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)])
+    return [shlex.join(part) for part in parts]
 
 
 def _beyond(plan: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """How fast the arms of a comparison are, measured in turns so that the machine's drift meets all of them alike."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from statistics import median
@@ -12,7 +13,7 @@ from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.data import TrainOrder
 from blockyard.model.model import Model, build
-from blockyard.train.loop import Run, Settings
+from blockyard.train.loop import Diverged, Run, Settings
 
 DECODE = 32  # tokens decoded a round
 
@@ -21,18 +22,24 @@ def bench(jobs: list[dict[str, Any]], rounds: int, tell: Callable[[dict[str, Any
     """Seconds a training step and a decoded token of every job, a list over rounds each; the order turns by one."""
     runs = [_prepared(job) for job in jobs]
     for run in runs:  # the first steps pay for what later ones reuse
-        run.advance()
+        _advance(run)
     steps: list[list[float]] = [[] for _ in runs]
     tokens: list[list[float]] = [[] for _ in runs]
     for turn in range(rounds):
         for i in range(len(runs)):
             which = (i + turn) % len(runs)
             began = time.perf_counter()
-            runs[which].advance()
+            _advance(runs[which])
             steps[which].append(time.perf_counter() - began)
             tokens[which].append(decode_seconds(runs[which].model))
             tell({"round": turn + 1, "of": rounds})
     return [{"step": a, "token": b} for a, b in zip(steps, tokens)]
+
+
+def _advance(run: Run) -> None:
+    """One step; an arm that diverges is as fast as it is, and fails in its runs."""
+    with contextlib.suppress(Diverged):
+        run.advance()
 
 
 def _prepared(job: dict[str, Any]) -> Run:

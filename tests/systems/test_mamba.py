@@ -50,9 +50,9 @@ def ssd_parts(m, x):
 
 
 def ssd_finish(m, y, u, z):
-    """Skip, gate, then the norm over all heads at once."""
+    """Skip, gate, and only then the norm, over all heads of a group at once."""
     y = (y + m.skip[:, None] * u).flatten(2) * silu(z)
-    return rms(y, m.norm.gain) @ m.out.weight.T
+    return rms(y.unflatten(-1, (G, -1)), m.norm.gain.view(G, -1)).flatten(2) @ m.out.weight.T
 
 
 def ssd_loop(m, x):
@@ -104,6 +104,17 @@ def test_gradients_agree(kind):
     found = grads(lambda x: m(x)[0], m, x)
     assert max(gap(a, b) for a, b in zip(found, expected)) < 1e-8
     assert all(g.abs().max() > 1e-6 for g in expected)
+
+
+@torch.no_grad()
+def test_a_norm_before_the_gate_is_caught():
+    """(1) fails where Mamba-2 normalises before it gates."""
+    m, x = layer("mamba2", norm=NONE), normal(2, 30, 16)
+    whole = layer("mamba2")
+    z, u, dt, fade, b, c = ssd_parts(whole, x)
+    bare = inner(m, x, "context", gate=torch.ones_like)[2]["context"].unflatten(-1, (G, -1))
+    early = rms(bare, whole.norm.gain.view(G, -1)).flatten(2) * silu(z)
+    assert gap(early @ whole.out.weight.T, whole(x)[0]) > 1e-2
 
 
 @torch.no_grad()
@@ -167,6 +178,7 @@ def test_one_state_is_a_gated_average():
     m, x = layer("mamba", inner=1, state=1), normal(2, 40, 16)
     m.log_rate.zero_()
     m.skip.zero_()
+    m.step.fill_(1)
     steps = []
     hold = lambda b: (1 - (-steps[0]).exp()) / steps[0]  # noqa: E731
     keep = lambda dt: steps.append(dt) or dt  # noqa: E731

@@ -1,0 +1,236 @@
+"""The comparison as a whole: the same bits again, in any order, after any kill; and every wrong request named."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from blockyard.cli import main
+from blockyard.compare.job import key_of
+from blockyard.compare.plan import Request, make_plan, steps_of
+from blockyard.compare.store import Store
+from blockyard.core.errors import UsageError
+
+SMALL = ["--params", "60k", "--tokens", "8k", "--length", "64", "--batch", "8", "--seeds", "2"]
+KEPT = ("params", "flops", "learning_rate", "score", "status", "rank", "letters", "tokens")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "rhyme.txt"
+    draw = random.Random(3)
+    words = "the cat sat on a mat and saw one red fox jump over lazy dogs by night".split()
+    path.write_text("\n".join(" ".join(draw.choices(words, k=9)) for _ in range(1200)))
+    return str(path)
+
+
+def run(*words):
+    return main(["compare", *words])
+
+
+def facts(folder):
+    data = json.loads((Path(folder) / "result.json").read_text())
+    return {arm["name"]: {k: arm[k] for k in KEPT} for arm in data["arms"]}, data["pairs"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, text):
+    out = tmp_path_factory.mktemp("done") / "out"
+    assert run("a=llama", "b=gla", "--data", text, "--out", str(out), *SMALL) == 0
+    return out
+
+
+def test_a_comparison_leaves_what_it_promises(done):
+    data = json.loads((done / "result.json").read_text())
+    assert {"format", "plan", "metric", "alpha", "margin", "looks", "arms", "pairs", "needed_difference", "detectable",
+            "seeds_for_margin", "report"} <= set(data)  # fmt: skip
+    arm = data["arms"][0]
+    assert {"name", "params", "flops_per_token", "score", "rank", "letters", "candidate", "finished", "failed",
+            "learning_rate", "edge_of_grid", "train_tokens_per_s", "decode_tokens_per_s", "peak_bytes", "state_bytes",
+            "status"} <= set(arm)  # fmt: skip
+    assert {"a", "b", "difference", "low", "high", "p", "resolved", "verdict"} <= set(data["pairs"][0])
+    counts = [arm["params"] for arm in data["arms"]]
+    assert max(counts) / min(counts) <= 1.02 and len(arm["score"]["per_seed"]) == 2
+    finished = [json.loads(line)["finished"] for line in (done / "events.jsonl").read_text().splitlines()]
+    assert len(finished) == len(set(finished)) == 2 * (4 + 2)
+    assert (done / "report.html").stat().st_size > 1000 and (done / "index.sqlite").exists()
+    assert not list(done.rglob("*.ckpt"))
+
+
+def test_other_order_and_labels_give_the_same_bits(done, tmp_path, text):
+    assert run("x=gla", "y=llama", "--data", text, "--out", str(tmp_path / "o"), *SMALL) == 0
+    (mine, pairs), (other, turned) = facts(done), facts(tmp_path / "o")
+    assert mine["a"] == other["y"] and mine["b"] == other["x"]
+    names = {"x": "b", "y": "a"}
+    assert [{**p, "a": names[p["a"]], "b": names[p["b"]]} for p in turned] == pairs
+
+
+def test_a_finished_comparison_repeats_without_a_run(done, text, capsys):
+    before = (done / "result.json").read_bytes()
+    assert run("a=llama", "b=gla", "--data", text, "--out", str(done), "--json", *SMALL) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (done / "result.json").read_bytes() == before
+    assert printed["pairs"] == json.loads(before)["pairs"]
+
+
+def test_equal_arms_start_differently(text):
+    plan = make_plan(Request(("a=llama", "b=llama"), (text,), params="60k"))
+    plan["steps"] = steps_of(plan, {})
+    from blockyard.compare.plan import make_job
+
+    keys = {key_of(make_job(plan, arm, "final", 0, 1e-3)) for arm in plan["arms"]}
+    assert len(keys) == 2
+
+
+def test_flops_and_minutes_become_tokens():
+    for name, amount in (("flops", "1e10"), ("minutes", 0.5)):
+        plan = make_plan(Request(("llama", "mamba2"), params="100k", **{name: amount}))
+        seconds = dict(zip([arm["id"] for arm in plan["arms"]], (0.1, 0.2)))
+        steps = steps_of(plan, seconds)
+        first, second = (steps[arm["id"]] for arm in plan["arms"])
+        if name == "minutes":
+            assert (first, second) == (300, 150)
+        else:
+            ratio = plan["arms"][1]["flops_per_token"] / plan["arms"][0]["flops_per_token"]
+            assert first / second == pytest.approx(ratio, rel=0.1)
+
+
+def kill_until_done(command, out, kills, seconds, draw):
+    """Run a command; kill its whole process group so many times; then let it end."""
+    for _ in range(kills):
+        child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            child.wait(draw.uniform(*seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return [json.loads(line)["finished"] for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "blockyard.cli", "compare", "a=llama", "b=gla", "--data", text, "--out", str(out)]
+    finished = kill_until_done([*command, *SMALL], out, 3, (4.0, 7.0), random.Random(7))
+    assert len(finished) == len(set(finished)) == 12
+    assert facts(out) == facts(done)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, text):
+    out = tmp_path / "stopped"
+    command = [sys.executable, "-m", "blockyard.cli", "compare", "llama", "gla", "--data", text, "--out", str(out)]
+    child = subprocess.Popen([*command, *SMALL], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(5)
+    os.killpg(child.pid, signal.SIGINT)
+    _, said = child.communicate(timeout=30)
+    assert child.returncode == 130 and "Traceback" not in said
+    assert f"blockyard compare llama gla --data {text} --out {out}" in said
+
+
+def test_a_diverging_arm_fails_and_the_others_go_on(tmp_path, text, capsys):
+    wild = "bad=llama:mixer.scale=1e39"
+    assert run("llama", wild, "--data", text, "--out", str(tmp_path / "o"), *SMALL, "--tuning", "none") == 0
+    data = json.loads((tmp_path / "o" / "result.json").read_text())
+    arms = {arm["name"]: arm for arm in data["arms"]}
+    assert arms["llama"]["status"] == "finished"
+    assert arms["bad"]["failed"] == 2 and not arms["bad"]["candidate"] and arms["bad"]["score"]["mean"] is None
+    assert "nan" in arms["bad"]["reasons"][0] and "failed in 2 of 2 runs" in capsys.readouterr().out
+
+
+BAD = [
+    (["lama"], "did you mean llama"),
+    (["llama:dims=3"], "dim"),
+    (["llama:mixer.head=3"], "heads"),
+    (["llama", "llama"], "labels"),
+    (["llama:mixer.heads=7"], "does not divide"),
+    (["llama", "--params", "many"], "positive amount"),
+    (["llama", "--params", "3k"], "cannot have"),
+    (["llama", "--tokens", "1k", "--minutes", "2"], "give one"),
+    (["llama", "--data", "/nowhere/at-all.txt"], "no such file"),
+    (["llama", "--set", "mixer.heads"], "key=value"),
+    (["llama", "--precision", "float8"], "float32"),
+    (["llama", "--tuning", "magic"], "fit"),
+    (["llama", "--seeds", "0"], "at least 1"),
+]
+
+
+@pytest.mark.parametrize("words,says", BAD, ids=lambda w: " ".join(w) if isinstance(w, list) else "")
+def test_a_wrong_request_is_named_in_a_line_and_leaves_nothing(words, says, tmp_path, capsys):
+    assert run(*words, "--out", str(tmp_path / "o")) == 2
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said and len(said.splitlines()) <= 2
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "content,says",
+    [(b"", "empty"), (b"abc", "3"), (b"\x00\x01" * 4000, "binary"), (b"caf\xe9 " * 400, "UTF-8")],
+)
+def test_bad_data_is_named(content, says, tmp_path, capsys):
+    path = tmp_path / "data.txt"
+    path.write_bytes(content)
+    assert run("llama", "--data", str(path), "--out", str(tmp_path / "o")) == 2
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said and not (tmp_path / "o").exists()
+
+
+def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, text, tmp_path, capsys):
+    assert run("a=llama", "b=gla", "--data", text, "--out", str(done), *SMALL[:-1], "3") == 2
+    assert "another plan" in capsys.readouterr().err
+    plan = json.loads((done / "plan.json").read_text())
+    held = Store(done, plan)
+    assert run("a=llama", "b=gla", "--data", text, "--out", str(done), *SMALL) == 2
+    assert "in use" in capsys.readouterr().err
+    held._lock.close()
+    (tmp_path / "letter.txt").write_text("mine")
+    assert run("llama", "--data", text, "--out", str(tmp_path), *SMALL) == 2
+    assert "holds no comparison" in capsys.readouterr().err
+    (done / "plan.json").write_text(json.dumps(plan | {"format": 99}))
+    with pytest.raises(UsageError, match="format 99"):
+        Store(done, plan)
+    (done / "plan.json").write_text(json.dumps(plan))
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(text, capsys, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert run("llama", "--data", text, "--out", str(blocked / "o"), *SMALL) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_train_eval_generate(tmp_path, text, capsys):
+    out = str(tmp_path / "one")
+    common = ["--data", text, "--params", "60k", "--tokens", "8k", "--length", "64", "--batch", "8"]
+    assert main(["train", "gla", *common, "--out", out, "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert main(["eval", trained["model"], "--data", text, "--length", "64", "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert 0.5 < scored["bits_per_byte"] < 8
+    words = ["generate", out, "--tokens", "12", "--seed", "3", "--json", "--prompt", "the cat "]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == first and len(first["text"]) > 0
+    assert main(["generate", str(tmp_path), "--json"]) == 2
+    assert main(["generate", out, "--prompt", ""]) == 2
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path, text):
+    """Two arms, tens of seconds of work, a checkpoint every two seconds, killed twenty times."""
+    code = (
+        "import sys\nfrom blockyard.compare.compare import compare\n"
+        f"compare(['llama', 'gla'], data={text!r}, params='200k', tokens='200k', seeds=3, save_seconds=2.0,"
+        " out=sys.argv[1], quiet=True)"
+    )
+    command = [sys.executable, "-c", code]
+    finished = kill_until_done([*command, str(tmp_path / "k")], tmp_path / "k", 20, (1.0, 8.0), random.Random(7))
+    assert len(finished) == len(set(finished)) == 14
+    subprocess.run([*command, str(tmp_path / "plain")], check=True)
+    assert facts(tmp_path / "k") == facts(tmp_path / "plain")

@@ -1,0 +1,200 @@
+"""The loop: micro-batches, resuming, phases, failures; and checkpoints that are whole or absent."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import objective, phase
+from blockyard.train import checkpoint, loop
+from blockyard.train.loop import Run, Settings, train
+from blockyard.train.optim import adamw, cosine, schedule, trained, warmup_stable_decay
+from blockyard.train.precision import choose
+
+
+class Noise:
+    """Batches that are a function of the step."""
+
+    def __init__(self, rows=4, length=16):
+        self.shape = (rows, length + 1)
+
+    def next(self, step):
+        return np.random.default_rng(step).integers(0, 64, self.shape)
+
+
+SPEC = by.spec("gla", "tiny")
+
+
+def fit(folder=None, steps=12, spec=SPEC, **settings):
+    model = by.build(spec)
+    return model, train(spec, model, Noise(), Settings(steps=steps, lr=3e-3, log_every=3, **settings), folder)
+
+
+def same(a, b, tolerance=0.0):
+    return all((p - q).abs().max() <= tolerance for p, q in zip(a.parameters(), b.parameters()))
+
+
+def test_training_repeats_to_the_bit_and_lowers_the_loss():
+    (a, first), (b, second) = fit(), fit()
+    assert same(a, b) and first.curve == second.curve and first.status == "finished"
+    assert first.curve[-1][1] < first.curve[0][1] and [s for s, _ in first.curve] == [3, 6, 9, 12]
+
+
+def test_micro_batches_change_nothing_but_rounding():
+    spec = SPEC
+    models = []
+    for micro in (None, 1, 3):
+        model = by.build(spec).double()
+        train(spec, model, Noise(), Settings(steps=3, lr=1e-3, micro=micro))
+        models.append(model)
+    assert same(models[0], models[1], 1e-9) and same(models[0], models[2], 1e-9)
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [3, 6, 9])
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, stop):
+    whole, done = fit(steps=12)
+
+    def watch(step, loss):
+        if step == stop:
+            raise Interrupt
+
+    settings = Settings(steps=12, lr=3e-3, log_every=3, save_seconds=0.0)
+    model = by.build(SPEC)
+    with pytest.raises(Interrupt):
+        train(SPEC, model, Noise(), settings, tmp_path, watch)
+    model = by.build(SPEC)
+    again = train(SPEC, model, Noise(), settings, tmp_path)
+    assert same(whole, model) and again.curve == done.curve
+
+
+def test_phases_share_the_budget_and_choose_what_trains():
+    program = (phase(objective("next_token"), share=0.5, train="stem.*"), phase(objective("next_token"), share=0.5))
+    spec = SPEC.but(program=program)
+    model, start = by.build(spec), by.build(spec)
+    run = Run(spec, model, Noise(), Settings(steps=8, lr=1e-2))
+    for _ in range(4):
+        run.advance()
+    moved = {n for (n, p), q in zip(model.named_parameters(), start.parameters()) if not torch.equal(p, q)}
+    assert moved == {"stem.table"}
+    run.advance()
+    moved = {n for (n, p), q in zip(model.named_parameters(), start.parameters()) if not torch.equal(p, q)}
+    assert len(moved) > 10
+
+
+def test_a_loss_that_is_no_number_fails_the_run(tmp_path):
+    model = by.build(SPEC)
+    model.stem.table.data[:] = float("nan")
+    result = train(SPEC, model, Noise(), Settings(steps=5, lr=1e-3), tmp_path)
+    assert result.status == "failed" and "nan" in result.reason and result.steps == 0
+
+
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_numbers(monkeypatch):
+    plain, _ = fit(steps=3)
+    accumulate = Run._accumulate
+
+    def tight(self, batch, micro):
+        if micro > 2:
+            raise torch.OutOfMemoryError("no room")
+        return accumulate(self, batch, micro)
+
+    monkeypatch.setattr(Run, "_accumulate", tight)
+    model, result = fit(steps=3)
+    assert result.status == "finished" and same(plain, model, 1e-5)
+
+
+def test_decay_falls_on_projections_only():
+    model = by.build("gated_deltanet", "tiny")
+    objective_ = loop.build_objective(SPEC["program"][0]["objective"], model)
+    optimiser = adamw(model, trained(model, objective_), 1e-3, 0.1)
+    names = {id(p): n for n, p in model.named_parameters()}
+    decayed = {names[id(p)] for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == {n for n in names.values() if n.endswith("weight") and "conv" not in n}
+    with pytest.raises(UsageError):
+        trained(model, objective_, "nothing.*")
+
+
+def test_schedules_and_precision():
+    curve = [cosine()(i / 100) for i in range(101)]
+    assert curve[0] == 0 and max(curve) == pytest.approx(1) and curve[-1] == pytest.approx(0.1)
+    flat = warmup_stable_decay()
+    assert flat(0.05) == 0.5 and flat(0.5) == 1 and flat(0.9) == pytest.approx(0.5) and flat(1.0) == 0
+    with pytest.raises(UsageError, match="cosine"):
+        schedule("cosin")
+    assert choose(None, "cpu", 64) == "float32" and choose("bfloat16", "cpu", 64) == "bfloat16"
+    with pytest.raises(UsageError):
+        choose("float8", "cpu", 64)
+
+
+def test_bfloat16_follows_float32():
+    _, wide = fit(steps=12)
+    _, narrow = fit(steps=12, precision="bfloat16")
+    assert abs(wide.curve[-1][1] - narrow.curve[-1][1]) < 0.05
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path):
+    tensors = {"a": torch.arange(5.0)}
+    for step in (1, 2, 3, 4):
+        checkpoint.write(tmp_path, step, tensors, {"step": step})
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-000000003.ckpt", "step-000000004.ckpt"]
+    newest = tmp_path / "step-000000004.ckpt"
+    content = newest.read_bytes()
+    for bad in (content[:-3], content[:10], b"", content[:-1] + b"x"):
+        newest.write_bytes(bad)
+        assert checkpoint.latest(tmp_path)[1] == {"step": 3}
+    newest.write_bytes(content)
+    found, facts = checkpoint.latest(tmp_path)
+    assert facts == {"step": 4} and torch.equal(found["a"], tensors["a"])
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from blockyard.train import checkpoint
+step = 0
+print("ready", flush=True)
+while True:
+    step += 1
+    checkpoint.write(Path(sys.argv[1]), step, {"a": torch.full((200_000,), float(step))}, {"step": step})
+"""
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_killed_writer_never_leaves_a_corrupt_or_missing_checkpoint(tmp_path, kills):
+    draw, newest = random.Random(7), 0
+    for _ in range(kills):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+        writer.stdout.readline()
+        time.sleep(draw.uniform(0.01, 0.15))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        found = checkpoint.latest(tmp_path)
+        if found is None:
+            assert newest == 0
+            continue
+        tensors, facts = found
+        assert bool((tensors["a"] == facts["step"]).all()) and facts["step"] >= 1
+        for path in tmp_path.glob("step-*.ckpt"):
+            assert checkpoint.read(path) is not None
+        newest = facts["step"]
+        for path in tmp_path.glob("step-*"):
+            path.unlink()
+        newest = 0
+
+
+def test_settings_are_plain_data():
+    assert json.loads(json.dumps(dataclasses.asdict(Settings(steps=1, lr=0.1))))["lr"] == 0.1
+    assert os.path.exists(loop.__file__)

@@ -40,7 +40,7 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
     names = [(arm["name"], Markup(glyph(indices(data)[arm["name"]]))) for arm in data["arms"]]
     axes = _axes(data["arms"]) if ranked else []
     return {
-        "data": data, "plan": plan, "said": said, "names": names, "colours": range(COLOURS),
+        "data": data, "plan": plan, "said": said, "names": names,
         "title": " · ".join(arm["name"] for arm in data["arms"]), "facts": facts(data),
         "rows": [_row(data, arm, digits) for arm in data["arms"]],
         "first": ranked[0]["name"] if ranked else None,

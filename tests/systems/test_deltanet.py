@@ -4,9 +4,7 @@ import copy
 
 import pytest
 import torch
-from system_cases import (
-    EXACT_UNIT, F64, NONE, by_twin, gap, grads, inner, normal, part, pieces, rms, short_conv, silu,
-)  # fmt: skip
+from system_cases import EXACT_UNIT, F64, NONE, by_twin, gap, grads, inner, normal, part, pieces, rms, short_conv, silu
 
 from blockyard.kernels import delta_scan
 from blockyard.parts.mixer.linear import deltanet

@@ -1,16 +1,15 @@
 """Positions, attention, norms, residual rules and depth programs against formulas written out here."""
 
-import math
-
 import pytest
 import torch
-from system_cases import F64, decode, feed, gap, inner, model, normal, part, pieces, rms, shake, tokens
+from system_cases import F64, decode, feed, gap, model, normal, part, pieces, rms, shake, tokens
 
 import blockyard as by
 from blockyard.core import Axis, Call, Prod, Site, Spec
 from blockyard.core.site import Ledger
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
+from blockyard.core.state import tensors as tensors_of
 from blockyard.parts.depth.hybrid import parse
 
 
@@ -103,8 +102,8 @@ def test_a_bias_by_distance_in_attention(name):
         bias = m.position.by_distance(15)[:, apart + 14]
         mask = (apart >= 0) & (apart < (window or 99))
         y = literal_attention(m, x, kv=2, bias=bias, mask=mask) @ m.out.weight.T
-        assert gap(m(x)[0], y) < 1e-6 if name == "alibi" else gap(m(x)[0], y) < 1e-11
-        assert gap(pieces(m, x, [4, 1, 1, 9])[0], m(x)[0]) < 1e-6
+        assert gap(m(x)[0], y) < 1e-10
+        assert gap(pieces(m, x, [4, 1, 1, 9])[0], y) < 1e-10
         assert gap(literal_attention(m, x, kv=2, mask=mask) @ m.out.weight.T, y) > 1e-3
 
 
@@ -210,7 +209,8 @@ def test_learned_positions_end():
 @pytest.mark.parametrize("kv", [1, 2])
 def test_grouped_heads_are_repeated_keys(kv):
     """Grouped heads equal full heads whose key and value weights are repeated."""
-    grouped, full, x = part("mixer:attention", heads=4, kv_heads=kv), part("mixer:attention", heads=4), normal(2, 15, 16)
+    grouped, full = part("mixer:attention", heads=4, kv_heads=kv), part("mixer:attention", heads=4)
+    x = normal(2, 15, 16)
     q, k, v = grouped.qkv.weight.split([16, 4 * kv, 4 * kv])
     repeat = lambda w: w.view(kv, 4, 16).repeat_interleave(4 // kv, 0).flatten(0, 1)  # noqa: E731
     full.qkv.weight.copy_(torch.cat([q, repeat(k), repeat(v)]))
@@ -224,7 +224,7 @@ def test_grouped_heads_are_repeated_keys(kv):
 @torch.no_grad()
 @pytest.mark.parametrize("window, sinks", [(1, 0), (4, 0), (4, 2), (6, 3), (30, 2)])
 def test_window_and_sinks_are_a_dense_mask(window, sinks):
-    """The last `window` keys, itself included, and the first `sinks`; decoding through a cache that drops is the same."""
+    """The last `window` keys, itself included, and the first `sinks`; so is decoding through a cache that drops."""
     m, x = part("mixer:attention", heads=4, kv_heads=2, window=window, sinks=sinks), normal(2, 23, 16)
     apart = torch.arange(23)[:, None] - torch.arange(23)
     mask = (apart >= 0) & ((apart < window) | (torch.arange(23) < sinks))
@@ -233,9 +233,7 @@ def test_window_and_sinks_are_a_dense_mask(window, sinks):
     for sizes in ([1] * 23, [9, 1, 1, 5, 7], [2, 20, 1]):
         y, state = pieces(m, x, sizes)
         assert gap(y, expected) < 1e-11
-        held = state.get("part")
-        kept = held["recent"]["k"].shape[1] if "recent" in held else held["cache"].k.shape[1]
-        assert kept == min(23, sinks + window - 1)
+        assert max(leaf.shape[1] for leaf in tensors_of(state.get("part"))) <= sinks + window - 1
     if window < 23:
         assert gap(part("mixer:attention", heads=4, kv_heads=2, window=window + 1, sinks=sinks)(x)[0], expected) > 1e-4
 
@@ -268,12 +266,8 @@ def test_norms_and_gate_in_attention():
     assert m.k_all.gain.shape == (8,)
     assert gap(m(x)[0], literal_attention(m, x, kv=2, q_norm=q_norm, k_norm=k_norm) @ m.out.weight.T) < 1e-11
     m = part("mixer:attention", heads=4, scale=0.9)
-    assert gap(inner(m, x, q=lambda q: q * 0.5 / 0.9)[0], by_half(m, x)) < 1e-11
-
-
-def by_half(m, x):
-    """The default scale of heads of width 4, with everything else as it is."""
-    return literal_attention(m, x, kv=4, turn=complex_turn) @ m.out.weight.T
+    y = literal_attention(m, x, kv=4, turn=complex_turn, q_norm=lambda q: q * 0.9 / 0.5)
+    assert gap(m(x)[0], y @ m.out.weight.T) < 1e-11
 
 
 @torch.no_grad()
@@ -365,8 +359,8 @@ def test_shared_depth_starts_as_a_stack_as_deep():
 
 @pytest.mark.parametrize("pattern, names", [
     ("a", "a"), ("a+b", "a b"), (" 3*a + b ", "a a a b"), ("2*(a + b) + c", "a b a b c"), ("0*a + b", "b"),
-    ("2*(a + 2*(b + c))", "a b c b c a b c b c"), ("(a)", "a"), ("((a + b)) + a", "a b a"), ("1*gated_deltanet", "gated_deltanet"),
-    ("10*a2", " ".join(["a2"] * 10)),
+    ("2*(a + 2*(b + c))", "a b c b c a b c b c"), ("(a)", "a"), ("((a + b)) + a", "a b a"),
+    ("1*gated_deltanet", "gated_deltanet"), ("10*a2", " ".join(["a2"] * 10)),
 ])  # fmt: skip
 def test_patterns(pattern, names):
     assert parse(pattern) == names.split()
@@ -384,4 +378,3 @@ def test_broken_patterns_are_refused(pattern):
 def test_a_pattern_of_unknown_blocks_is_refused():
     with pytest.raises(by.UsageError, match="attentoin"):
         by.build("olmo_hybrid", size="tiny", **{"depth.pattern": "delta + attentoin"})
-    assert math.isclose(sum(1 for name in parse("3*a + b") if name == "a"), 3)

@@ -109,9 +109,8 @@ def test_gradients_agree(kind):
 @torch.no_grad()
 def test_a_norm_before_the_gate_is_caught():
     """(1) fails where Mamba-2 normalises before it gates."""
-    m, x = layer("mamba2", norm=NONE), normal(2, 30, 16)
-    whole = layer("mamba2")
-    z, u, dt, fade, b, c = ssd_parts(whole, x)
+    m, whole, x = layer("mamba2", norm=NONE), layer("mamba2"), normal(2, 30, 16)
+    z = ssd_parts(whole, x)[0]
     bare = inner(m, x, "context", gate=torch.ones_like)[2]["context"].unflatten(-1, (G, -1))
     early = rms(bare, whole.norm.gain.view(G, -1)).flatten(2) * silu(z)
     assert gap(early @ whole.out.weight.T, whole(x)[0]) > 1e-2
@@ -213,7 +212,8 @@ def test_constants_make_it_a_convolution():
 @pytest.mark.parametrize("kind", KINDS)
 def test_fades_lie_between_zero_and_one(kind, fresh):
     """(7) 0 < exp(dt A) < 1, fresh and with any weights, in single precision."""
-    m = by.make(f"mixer:{kind}", dim=16, **({} if kind == "mamba" else dict(head_dim=4))) if fresh else layer(kind).float()
+    sizes = {} if kind == "mamba" else dict(head_dim=4)
+    m = by.make(f"mixer:{kind}", dim=16, **sizes) if fresh else layer(kind).float()
     n = inner(m, normal(2, 200, 16).float(), "dt" if kind == "mamba" else "decay")[2]
     fade = (n["dt"][..., None] * -m.log_rate.exp()).exp() if kind == "mamba" else n["decay"].exp()
     assert fade.min() > 0 and fade.max() < 1

@@ -8,6 +8,7 @@ from system_cases import EXACT_UNIT, F64, NONE, by_twin, gap, grads, inner, norm
 
 KINDS = ["deltanet", "gated_deltanet"]
 H = 2
+SCALAR = dict(heads=1, conv=None, norm=NONE, unit=EXACT_UNIT, key_dim=1, value_dim=1)
 
 
 def by_hand(kind, reach, keys, rate):
@@ -35,7 +36,7 @@ def transition(made, order):
 @pytest.mark.parametrize("twin", ["chunked", "reference"])
 def test_parity_over_ten_thousand_bits(twin):
     """(1) a_t = 1 - 2 x_t from h_0 = 1, in one channel of a hand-set layer, is the parity of the bits, exactly."""
-    made = part("mixer:deltanet", dim=2, heads=1, conv=None, norm=NONE, unit=EXACT_UNIT, key_dim=1, value_dim=1, reach=2.0)
+    made = part("mixer:deltanet", dim=2, reach=2.0, **SCALAR)
     # channels of the input: the bit, and one; rows: q, k, v and the step
     made.proj.weight.copy_(torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 0.0], [1600.0, -800.0]]))
     made.out.weight.copy_(torch.tensor([[1.0], [0.0]]))
@@ -48,7 +49,7 @@ def test_parity_over_ten_thousand_bits(twin):
 @torch.no_grad()
 def test_with_eigenvalues_in_zero_to_one_no_setting_alternates():
     """(1) with a in [0,1], T and T+1 ones look the same once T is large, whatever the step and the write."""
-    made = part("mixer:deltanet", dim=2, heads=1, conv=None, norm=NONE, unit=EXACT_UNIT, key_dim=1, value_dim=1, reach=1.0)
+    made = part("mixer:deltanet", dim=2, reach=1.0, **SCALAR)
     x = torch.tensor([0.0, 1.0], dtype=F64).expand(1, 3000, 2)
     apart = []
     for reach in (1.0, 2.0):

@@ -73,12 +73,14 @@ def test_slots_swap_exactly_over_a_thousand_steps(twin):
     for n in order.tolist():
         i, j = pairs[n]
         held[i], held[j] = held[j], held[i]
+    sizes = dict(dim=dim, heads=1, key_dim=slots, value_dim=slots)
     errors = []
     for reach in (2.0, 1.9, 1.0):
-        m = part("mixer:gated_deltanet", dim=dim, heads=1, key_dim=slots, value_dim=slots, conv=None, norm=NONE, reach=reach)
+        m = part("mixer:gated_deltanet", conv=None, norm=NONE, reach=reach, **sizes)
         m.proj.weight.zero_()
         for n, (i, j) in enumerate(pairs):
-            m.proj.weight[slots + i, n], m.proj.weight[slots + j, n] = 1e4, -1e4  # unit length makes it (e_i-e_j)/sqrt 2
+            # unit length makes it (e_i - e_j) / sqrt(2)
+            m.proj.weight[slots + i, n], m.proj.weight[slots + j, n] = 1e4, -1e4
         m.proj.weight[-1] = 40.0
         m.log_rate.fill_(-80)
         contents = torch.eye(slots, dtype=F64)[None, None]
@@ -112,7 +114,9 @@ def test_narrow_steps_are_another_model():
         assert gap(model(narrow)(x).logits, model("olmo_hybrid", **TINY)(x).logits) > 1e-3
 
 
-@pytest.mark.parametrize("floor, factor, exponent", [(1.2, 1.3, 0.35), (0.0, 4.0, 0.1), (1.69, 400.0, 0.34), (2.0, 50.0, 0.8)])
+@pytest.mark.parametrize("floor, factor, exponent", [
+    (1.2, 1.3, 0.35), (0.0, 4.0, 0.1), (1.69, 400.0, 0.34), (2.0, 50.0, 0.8),
+])  # fmt: skip
 def test_the_fitter_recovers_planted_exponents(floor, factor, exponent):
     """(5) from noiseless losses, within 1%: over parameters and, in the same form, over tokens."""
     for sizes in (np.geomspace(1e5, 1e7, 5), np.geomspace(1e7, 3e9, 6)):

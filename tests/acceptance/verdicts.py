@@ -1,0 +1,78 @@
+"""Can the verdicts be trusted? Comparisons whose right answer is known, with the product's own defaults.
+
+    python -m tests.acceptance.verdicts              go on with what is missing, then print the counts
+
+    aa      llama against itself, 40 seed bases 1000..1039 declared here: resolved at most 5 times of 40
+    rate    one arm at a tenth of its tuned rate, bases 2000..2009: resolved in 10 of 10
+    tokens  one arm on 80% of the tokens, bases 3000..3009: resolved in at least 8 of 10
+
+Every comparison has two arms of 0.1M parameters, 60k tokens, tuned rates and the default number of seeds. A finished
+one adds a line to results/verdicts.jsonl, which is never rewritten: there is no second try.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from blockyard.compare import compare as product
+from blockyard.compare.plan import Request, make_plan
+from blockyard.compare.pool import Pool
+from blockyard.compare.progress import Watch
+from blockyard.compare.store import Store
+from blockyard.compare.tuning import fit_rates
+
+LEDGER = Path(__file__).parents[2] / "results" / "verdicts.jsonl"
+CASES = {"aa": range(1000, 1040), "rate": range(2000, 2010), "tokens": range(3000, 3010)}
+BOUNDS = {"aa": "at most 5 of 40", "rate": "10 of 10", "tokens": "at least 8 of 10"}
+
+
+def one(kind: str, base: int, folder: Path) -> dict[str, Any]:
+    """One comparison with a known answer; arm b is the handicapped one."""
+    plan = make_plan(Request(("a=llama", "b=llama"), params="100k", tokens="60k", base=base))
+    plan["save_seconds"] = 600.0
+    slow = plan["arms"][1]["id"]
+    store, watch = Store(folder, plan), Watch(quiet=True)
+
+    def tenth(rates: Any, losses: Any) -> Any:
+        found = fit_rates(rates, losses)
+        return found | {slow: (found[slow][0] / 10, found[slow][1])}
+
+    product.fit_rates = tenth if kind == "rate" else fit_rates
+    with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
+        if store.fresh:
+            product._measure(store.plan, pool, watch)
+            if kind == "tokens":
+                store.plan["steps"][slow] = round(0.8 * store.plan["steps"][slow])
+            store.write_plan()
+        result = product._execute(store, pool, watch)
+    (pair,) = result.pairs
+    right = pair["resolved"] and pair["b"] == "b"
+    means = {arm["name"]: arm["score"]["mean"] for arm in result.arms}
+    return {"kind": kind, "base": base, "resolved": pair["resolved"], "right": right, "pair": pair, "means": means}
+
+
+def main() -> None:
+    LEDGER.parent.mkdir(exist_ok=True)
+    lines = [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.exists() else []
+    done = {(line["kind"], line["base"]) for line in lines}
+    scratch = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/verdicts")
+    for kind, bases in CASES.items():
+        for base in bases:
+            if (kind, base) in done:
+                continue
+            folder = scratch / f"{kind}-{base}"
+            line = one(kind, base, folder)
+            with open(LEDGER, "a") as ledger:
+                ledger.write(json.dumps(line) + "\n")
+            shutil.rmtree(folder)
+            lines.append(line)
+            print(kind, base, "resolved" if line["resolved"] else "not resolved", line["means"], flush=True)
+    for kind, bases in CASES.items():
+        mine = [line for line in lines if line["kind"] == kind]
+        print(f"{kind}: resolved in {sum(line['resolved'] for line in mine)} of {len(mine)} (wanted: {BOUNDS[kind]})")
+
+
+if __name__ == "__main__":
+    main()

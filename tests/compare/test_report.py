@@ -1,0 +1,300 @@
+"""The page of a comparison: whole, self-contained, safe with any label, and sound where figures are missing."""
+
+import copy
+import json
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from blockyard.cli import parser
+from blockyard.compare import pictures
+from blockyard.compare.budget import quantity
+from blockyard.compare.report import amount, command, render
+from blockyard.compare.result import assemble, sentences
+from blockyard.systems import parse_target
+
+NEVER = "significan", "winner", "outperform", "trend"
+MEANS = {"gated_deltanet": 2.005, "llama": 2.008, "gla": 2.061, "mamba2": 2.108, "retnet": 2.2, "hyena": 2.3}
+STEP, STEPS = 2048, 480
+
+
+def plan_of(labels: list[str], seeds: int, **changed: Any) -> dict[str, Any]:
+    arms = [
+        {"label": label, "name": "gla" if i == 2 else label, "system": {"kind": "system"}, "hash": f"h{i}",
+         "ordinal": 0, "id": f"h{i}-0", "dim": 64 + 16 * (i % 2), "params": 1_000_000 + 900 * i, "body_params": 900_000,
+         "flops_per_token": 6e6 + 2e5 * (i % 3), "peak_bytes": 300_000_000 + 20_000_000 * i,
+         "state_bytes": {"1024": 65536, "8192": 8_388_608 if i == 1 else 65536, "65536": None}}
+        for i, label in enumerate(labels)
+    ]  # fmt: skip
+    same = {
+        "length": 128, "batch": 16, "schedule": "cosine", "warmup": 0.1, "weight_decay": 0.1, "clip": 1.0,
+        "optimiser": "AdamW(0.9, 0.95)", "device": "cpu", "precision": "float32", "workers": 2, "threads": 1,
+        "rates": [0.0015, 0.003, 0.006, 0.012], "rate_rule": "rate * sqrt(64 / dim)",
+    }  # fmt: skip
+    data = {
+        "name": "a text", "hash": "d73d3ac1cbf1", "paths": ["/data/my text.txt"], "codec": "bytes",
+        "summary": "a text (sha256 d73d3ac1cbf1): train 1.30 MB",
+        "bytes": {"train": 1_300_957, "tune": 72_420, "test": 72_414},
+    }  # fmt: skip
+    speed = {arm["id"]: {"step": STEP / (9000 + 2000 * i), "token": 1 / (900 + 400 * i)} for i, arm in enumerate(arms)}
+    return {
+        "format": 1, "arms": arms, "data": data, "matched": {"params": 1e6, "tokens": 1e6}, "same": same,
+        "tuning": "fit", "alpha": 0.05, "margin": 0.01, "seeds": list(range(seeds)), "tuning_seed": 99,
+        "versions": {"torch": "2.13.0", "numerics": 1}, "steps": {arm["id"]: STEPS for arm in arms}, "speed": speed,
+        **changed,
+    }  # fmt: skip
+
+
+def document(
+    labels: list[str], seeds: int = 3, failed: frozenset[tuple[str, int]] = frozenset(), **changed: Any
+) -> dict[str, Any]:
+    """What a comparison of arms with these labels leaves; `failed` holds the runs (label, seed) that did not finish."""
+    plan, rng = plan_of(labels, seeds, **changed), np.random.default_rng(5)
+    text, means = rng.normal(0, 0.1, 32), list(MEANS.values())
+    runs, trials, rates = {}, {}, {}
+    for i, arm in enumerate(plan["arms"]):
+        rates[arm["id"]] = 0.004, i == 2
+        trials[arm["id"]] = [] if plan["tuning"] == "none" else [means[i] + 0.1, means[i], math.nan if i else 2.0, 2.4]
+        for seed in plan["seeds"]:
+            bad = (arm["label"], seed) in failed
+            groups = means[i] + text + rng.normal(0, 0.004, 32) + rng.normal(0, 0.006)
+            curve = [[step * STEP, 2.6 + 9 / step + 0.02 * i] for step in range(12, (90 if bad else STEPS) + 1, 12)]
+            lengths = {"64": 2.1, "128": means[i], "256": 2.0, "512": None if i == 1 else 1.99}
+            runs[arm["id"], seed] = {
+                "status": "failed" if bad else "finished", "reason": "the loss is not finite" if bad else "",
+                "seconds": 90.0, "groups": groups.tolist(), "weights": [1 / 32] * 32, "curve": curve,
+                "lengths": None if bad or seed else lengths,
+            }  # fmt: skip
+    return assemble(plan, runs, rates, trials).data
+
+
+def everything(*labels: str, seeds: int = 3) -> frozenset[tuple[str, int]]:
+    return frozenset((label, seed) for label in labels for seed in range(seeds))
+
+
+LABELS = list(MEANS)
+CASES = {
+    "five arms, one failed wholly, one partly": document(LABELS[:5], 3, everything("retnet") | {("mamba2", 2)}),
+    "two arms": document(LABELS[:2], 5),
+    "one arm": document(LABELS[:1]),
+    "one seed": document(LABELS[:3], 1),
+    "one seed, the first failed": document(LABELS[:3], 1, everything("llama", seeds=1)),
+    "all failed": document(LABELS[:3], 3, everything(*LABELS[:3])),
+    "the first seed of all failed": document(LABELS[:2], 3, frozenset((label, 0) for label in LABELS[:2])),
+    "not tuned, by minutes": document(LABELS[:2], 3, tuning="none", matched={"params": 1e6, "minutes": 1.5}),
+}
+
+
+class Tags(HTMLParser):
+    """Every element is closed in its turn; words outside style and script are kept."""
+
+    void = {"meta", "br", "link", "img", "hr", "input"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: list[str] = []
+        self.ids: list[str] = []
+        self.words = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.ids += [str(value) for name, value in attrs if name == "id"]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words += data + " "
+
+
+def read(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    tags.close()
+    return tags
+
+
+def drawings(page: str) -> list[str]:
+    return re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+
+
+def named(page: str, name: str) -> str:
+    """The words of all pictures whose title has this id, or ids that begin with it."""
+    found = [svg for svg in drawings(page) if re.search(f'<title id="{name}[^"]*-title"', svg)]
+    return " ".join(" ".join(text.text or "" for text in ElementTree.fromstring(svg).iter("text")) for svg in found)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_page_is_well_formed_and_needs_no_network(case: str) -> None:
+    page = render(CASES[case])
+    tags = read(page)
+    assert tags.open == [] and tags.names.count("h1") == 1
+    assert len(tags.ids) == len(set(tags.ids))
+    for svg in drawings(page):
+        ElementTree.fromstring(svg)
+    assert "http://" not in page and "https://" not in page
+    assert not re.search(r"<(link|img|iframe)|@import|url\(|\bsrc=", page)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_figure_is_missing_in_print(case: str) -> None:
+    words = read(render(CASES[case])).words
+    plan_at = words.index("The whole plan, as JSON")
+    assert not re.search(r"\b(nan|inf|None|Undefined)\b", words[:plan_at])
+    assert not any(word in words.lower() for word in NEVER)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_document_gives_the_same_bytes(case: str) -> None:
+    before = json.dumps(CASES[case])
+    assert render(CASES[case]) == render(json.loads(before))
+    assert json.dumps(CASES[case]) == before
+
+
+def test_six_arms_of_five_seeds_stay_small() -> None:
+    data = document(LABELS, 1)
+    for arm in data["arms"]:
+        arm["curves"], arm["score"]["per_seed"] = 5 * arm["curves"], 5 * arm["score"]["per_seed"]
+    assert len(render(data).encode()) < 250_000
+
+
+def test_every_arm_is_in_every_picture() -> None:
+    data = CASES["five arms, one failed wholly, one partly"]
+    page = render(data)
+    for picture in (
+        "forest",
+        "forest-narrow",
+        "price-0",
+        "price-1",
+        "price-2",
+        "price-3",
+        "curves",
+        "curves-late",
+        "lengths",
+        "tuning",
+    ):
+        for arm in data["arms"]:
+            assert arm["name"] in named(page, picture), (picture, arm["name"])
+
+
+def test_answer_comes_first_and_no_sentence_is_lost() -> None:
+    data = CASES["five arms, one failed wholly, one partly"]
+    page = render(data)
+    words = read(page).words
+    assert re.search(r"<h1>Best: [^<]+</h1>", page)
+    for sentence in sentences(data):
+        assert sentence in words, sentence
+    assert "One seed gives no verdict" in read(render(CASES["one seed"])).words
+    assert "No architecture finished a run" in read(render(CASES["all failed"])).words
+    assert "nothing to rank it against" in read(render(CASES["one arm"])).words
+
+
+def test_what_cannot_be_is_said_in_words() -> None:
+    words = read(render(CASES["five arms, one failed wholly, one partly"])).words
+    assert "llama: not possible at 512 tokens." in words
+    assert "retnet: not measured (its run of the first seed did not finish)." in words
+    assert "Not drawn: retnet (no finished run)." in words
+    assert "Nothing was tuned" in read(render(CASES["not tuned, by minutes"])).words
+
+
+def test_matrix_reads_the_same_from_both_sides() -> None:
+    data = CASES["five arms, one failed wholly, one partly"]
+    page = render(data)
+    rows = re.findall(r'<td class="(better|worse)" title="([^ ]+) against ([^:]+): ', page)
+    resolved = sum(pair["resolved"] for pair in data["pairs"])
+    assert resolved and len(rows) == 2 * resolved
+    turned = {"better": "worse", "worse": "better"}
+    assert {(kind, a, b) for kind, a, b in rows} == {(turned[kind], b, a) for kind, a, b in rows}
+
+
+def test_labels_are_escaped_everywhere() -> None:
+    labels = ["<script>alert(1)</script>", "a\"b'&<b>", "x" * 60]
+    data = document(labels, 3, everything(labels[1]))
+    data["plan"]["data"]["name"] = "<img onerror=alert(2)>"
+    data["arms"][0]["reasons"] = ["</pre><script>"]
+    page = render(data)
+    assert read(page).names.count("script") == 1 and "img" not in read(page).names
+    assert not any(text in page for text in ("<script>alert", "</pre><script>", "&<b>"))
+    for svg in drawings(page):
+        assert all(
+            node.tag in ("svg", "title", "desc", "path", "text", "g") for node in ElementTree.fromstring(svg).iter()
+        )
+
+
+def test_json_of_the_plan_can_be_copied() -> None:
+    data = CASES["two arms"]
+    text = re.findall(r"<pre>(.*?)</pre>", render(data), flags=re.DOTALL)[0]
+    unescaped = (
+        text.replace("&#34;", '"').replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    )
+    assert json.loads(unescaped) == data["plan"]
+
+
+def test_command_asks_for_the_plan() -> None:
+    plan = copy.deepcopy(CASES["one seed"]["plan"])
+    plan["arms"][0]["overrides"] = {"mixer.heads": 8, "dim": 128}
+    plan["arms"][2]["label"] = "other"
+    words = shlex.split(" ".join(command(plan)))
+    asked = parser().parse_args(words[1:])
+    assert words[:2] == ["blockyard", "compare"] and asked.data == ["/data/my text.txt"]
+    targets = [parse_target(word) for word in asked.target]
+    assert targets[0] == ("gated_deltanet", "gated_deltanet", {"mixer.heads": 8, "dim": 128})
+    assert targets[2] == ("other", "gla", {})
+    assert quantity(asked.params, "--params") == 1e6 and quantity(asked.tokens, "--tokens") == 1e6
+    assert (asked.seeds, asked.margin, asked.length, asked.batch, asked.tuning) == (1, 0.01, 128, 16, "fit")
+    assert "From Python" not in render(CASES["one seed"])
+    plan["seeds"], plan["alpha"] = [200], 0.01
+    assert "base=2, alpha=0.01" in render(
+        {**CASES["one seed"], "plan": {**CASES["one seed"]["plan"], "seeds": [200], "alpha": 0.01}}
+    )
+
+
+@pytest.mark.parametrize("value", [200e3, 1e6, 1.5e6, 1234567.0, 999.0, 2.5e9, 30_000.0, 0.75, 7e12])
+def test_amounts_are_read_back_exactly(value: float) -> None:
+    assert quantity(amount(value), "--tokens") == value
+
+
+def test_scales_hold_their_values_and_have_ticks() -> None:
+    for values in ([0.0], [5.0, 5.0], [-1.0, 2.0], [1e3, 1e9], [8192.0, 8192.0, 9000.0], [0.0, 0.0], [2.001, 2.002]):
+        scale = pictures.scale(values, 0, 100)
+        assert all(0 <= scale(value) <= 100 for value in values)
+        ticks = scale.ticks()
+        assert 2 <= len(ticks) <= 12 and all(-1e-6 <= scale(tick) <= 100 + 1e-6 for tick in ticks)
+        written = [pictures.alike(ticks)(tick) for tick in ticks]
+        assert scale.log or len(set(written)) == len(written)
+
+
+def test_frontier_and_places() -> None:
+    assert pictures.frontier([(1, 5), (2, 4), (2, 6), (3, 4), (4, 1)]) == [0, 1, 4]
+    spots = pictures.place([(50, 50), (52, 51)], [60, 60], (0, 0, 400, 200))
+    assert spots[0] != spots[1]
+    assert pictures.spread([10, 11, 12], 16, 0, 100) == [10, 26, 42]
+    moved = pictures.spread([99, 98, 97], 16, 0, 100)
+    assert max(moved) <= 100 and all(abs(a - b) >= 16 for a, b in pairwise(moved))
+
+
+def test_numbers_are_short() -> None:
+    assert [pictures.brief(v) for v in (0, 999.9, 1000, 1234567, 0.0345, 1.93e10)] == [
+        "0",
+        "1k",
+        "1k",
+        "1.23M",
+        "0.0345",
+        "19.3G",
+    ]
+    assert pictures.brief(6.0, fixed=True) == "6.00" and pictures.brief(300e6, fixed=True) == "300M"
+    assert [pictures.memory(v) for v in (0, 12, 8192, 8_388_608)] == ["0 B", "12 B", "8.19 kB", "8.39 MB"]

@@ -20,6 +20,7 @@ EXAMPLES = {
     "show": "blockyard show mixer:gla",
     "check": "blockyard check mixer:gla",
     "catalogue": "blockyard catalogue --json",
+    "bench": "blockyard bench train",
 }
 VERBS = {
     "compare": "which of these architectures suits this data and budget, and how sure is that",
@@ -30,6 +31,7 @@ VERBS = {
     "show": "what a recipe or a part is: equations, settings, claims",
     "check": "hold a part to what it claims",
     "catalogue": "all systems and how far each one is",
+    "bench": "how fast we are beside others on this machine: train, mixers or overhead",
 }
 
 
@@ -59,6 +61,14 @@ def parser() -> argparse.ArgumentParser:
     made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), mixer, norm, ...")
     for verb in ("show", "check"):
         made[verb].add_argument("name", help="a recipe, or kind:name of a part")
+    made["bench"].add_argument("name", help="train, mixers or overhead")
+    made["bench"].add_argument(
+        "--length", action="append", type=int, default=None, help="tokens a row; may be repeated"
+    )
+    made["bench"].add_argument("--batch", type=int, default=None, help="rows (default: as the bench says)")
+    made["bench"].add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    made["bench"].add_argument("--precision", default=None, help="float32 or bfloat16 (default: both where it pays)")
+    made["bench"].add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     return top
 
 
@@ -79,7 +89,12 @@ def _training(verb: argparse.ArgumentParser, many: bool) -> None:
     add("--precision", default=None, help="float32 or bfloat16 (default: a rule, printed)")
     if many:
         add("--seeds", type=int, default=None, help="runs of every arm (default by the number of arms)")
-        add("--margin", type=float, default=0.01, help="the difference that matters, as a share of the loss (default 0.01)")
+        add(
+            "--margin",
+            type=float,
+            default=0.01,
+            help="the difference that matters, as a share of the loss (default 0.01)",
+        )
         add("--tuning", default="fit", help="fit (default): 4 rates for every arm; none")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all arms, as mixer.heads=4")
     add("--out", default=None, help="the folder of runs, figures and report; the same folder goes on where it stopped")
@@ -183,7 +198,9 @@ def _list(options: argparse.Namespace) -> Answer:
     kind = options.kind
     if kind not in (*registry.KINDS, "recipe"):
         raise unknown("kind", kind, (*registry.KINDS, "recipe"))
-    rows = [{"name": e.name, "title": e.title, "family": e.header.get("Family")} for e in registry.entries(kind).values()]
+    rows = [
+        {"name": e.name, "title": e.title, "family": e.header.get("Family")} for e in registry.entries(kind).values()
+    ]
     return rows, "\n".join(f"{row['name']:16} {row['title']}" for row in rows)
 
 
@@ -222,6 +239,14 @@ def _catalogue(options: argparse.Namespace) -> Answer:
 
     rows = catalogue()
     return rows, "\n".join(f"{row['slug']:34} {row['status']:8} {row['title']}" for row in rows)
+
+
+def _bench(options: argparse.Namespace) -> Answer:
+    from blockyard.bench import describe, run
+
+    names = ("length", "batch", "device", "precision", "rounds")
+    rows = run(options.name, **{name: getattr(options, name) for name in names})
+    return rows, describe(rows)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,9 @@ def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any]) -> dic
     if width in fixed:
         return fixed
     granule = entry.constant("knobs")[width]
-    return fixed | {width: _width(lambda w: count_params(system_of(entry.name, None, **fixed, **{width: w})), granule, params)}
+    return fixed | {
+        width: _width(lambda w: count_params(system_of(entry.name, None, **fixed, **{width: w})), granule, params)
+    }
 
 
 def _checked(name: str, system: Spec, params: float) -> Spec:

@@ -144,5 +144,3 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {item!r} is not key=value; for example --set mixer.heads=4")
         found[key] = parse_value(value)
     return found
-
-

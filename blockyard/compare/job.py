@@ -80,7 +80,11 @@ def run_job(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
         groups = windows.bits_per_byte(losses(model, windows, job))
         if not np.isfinite(groups).all():
             result |= {"status": "failed", "reason": "the score is not finite"}
-        result |= {"groups": groups.tolist(), "weights": windows.weights.tolist(), "score": float(windows.weights @ groups)}
+        result |= {
+            "groups": groups.tolist(),
+            "weights": windows.weights.tolist(),
+            "score": float(windows.weights @ groups),
+        }
         if job["role"] == "final":
             if job["lengths"]:
                 result["lengths"] = by_length(model, split, job)

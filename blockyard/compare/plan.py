@@ -2,27 +2,28 @@
 
 import math
 import os
+import platform
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from blockyard import systems
+from blockyard import __version__, systems
 from blockyard.compare import job
 from blockyard.compare.budget import quantity, solve
+from blockyard.compare.power import default_seeds
 from blockyard.compare.store import FORMAT
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, write_value
 from blockyard.model.count import count, state_bytes
 from blockyard.train.precision import choose
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
 WIDTH = 64
 STATE_LENGTHS = (1024, 8192, 65536)
-SEEDS = {1: 3, 2: 5, 3: 4, 4: 3, 5: 3}
+SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
 TUNINGS = ("fit", "none")
 
 
@@ -65,30 +66,58 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
     text = job.corpus(request.data or None, request.codec)
     for note in text.notes:
         told(note)
-    device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    params = quantity(request.params, "--params")
-    arms = _arms(request, params, text.codec.vocab)
-    widest = max(arm["dim"] for arm in arms)
-    narrow = device == "cpu" and widest < 256
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    seeds = request.seeds or SEEDS.get(len(arms), 5)
+    arms = _arms(request, quantity(request.params, "--params"), text.codec.vocab)
     measure = axis[0] if axis else "tokens"
     amount = quantity(getattr(request, measure) or "200k", f"--{measure}")
+    seeds = request.seeds or default_seeds(len(arms))
     return {
         "format": FORMAT,
         "arms": arms,
-        "data": {"name": text.name, "hash": text.hash, "paths": [os.path.abspath(p) if p != "-" else p for p in request.data],
-                 "codec": request.codec, "summary": text.summary(), "bytes": dict(text.bytes)},
-        "matched": {"params": params, measure: amount},
-        "same": {"length": request.length, "batch": request.batch, "schedule": "cosine", "warmup": 0.1,
-                 "weight_decay": 0.1, "clip": 1.0, "optimiser": "AdamW(0.9, 0.95)", "device": device,
-                 "precision": choose(request.precision, device, widest),
-                 "workers": cores if narrow else 1, "threads": 1 if narrow else cores,
-                 "rates": list(RATES), "rate_rule": f"rate * sqrt({WIDTH} / dim)"},
-        "tuning": request.tuning, "alpha": request.alpha, "margin": request.margin,
-        "seeds": [request.base * 100 + i for i in range(seeds)], "tuning_seed": request.base * 100 + 99,
-        "versions": {"torch": torch.__version__, "numerics": job.NUMERICS},
-    }  # fmt: skip
+        "data": {
+            "name": text.name,
+            "hash": text.hash,
+            "paths": [path if path == "-" else os.path.abspath(path) for path in request.data],
+            "codec": request.codec,
+            "summary": text.summary(),
+            "bytes": dict(text.bytes),
+        },
+        "matched": {"params": quantity(request.params, "--params"), measure: amount},
+        "same": _same(request, max(arm["dim"] for arm in arms)),
+        "tuning": request.tuning,
+        "alpha": request.alpha,
+        "margin": request.margin,
+        "seeds": [request.base * 100 + i for i in range(seeds)],
+        "tuning_seed": request.base * 100 + 99,
+        "versions": {
+            "blockyard": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "torch": torch.__version__,
+            "numerics": job.NUMERICS,
+        },
+    }
+
+
+def _same(request: Request, widest: int) -> dict[str, Any]:
+    """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
+    device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    narrow = device == "cpu" and widest < SIDE_BY_SIDE
+    return {
+        "length": request.length,
+        "batch": request.batch,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "weight_decay": 0.1,
+        "clip": 1.0,
+        "optimiser": "AdamW(0.9, 0.95)",
+        "device": device,
+        "precision": choose(request.precision, device, widest),
+        "workers": cores if narrow else 1,
+        "threads": 1 if narrow else cores,
+        "rates": list(RATES),
+        "rate_rule": f"rate * sqrt({WIDTH} / dim)",
+    }
 
 
 def _arms(request: Request, params: float, vocab: int) -> list[dict[str, Any]]:
@@ -109,13 +138,24 @@ def _arms(request: Request, params: float, vocab: int) -> list[dict[str, Any]]:
         overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in own}
         system = solve(name, params, overrides)
         costs = count(system, request.length, request.batch)
-        arms.append({
-            "label": label, "name": entry.name, "system": system.to_json(), "hash": system.hash,
-            "ordinal": seen[system.hash], "id": f"{system.hash}-{seen[system.hash]}",
-            "dim": system["model"]["dim"], "params": costs.params, "body_params": costs.body_params,
-            "flops_per_token": costs.flops_per_token, "peak_bytes": costs.training_bytes,
-            "state_bytes": {str(n): _state(system, n) for n in STATE_LENGTHS},
-        })  # fmt: skip
+        said = dict(request.overrides) | own
+        arms.append(
+            {
+                "label": label,
+                "name": entry.name,
+                "overrides": {key: write_value(value) for key, value in said.items()},
+                "system": system.to_json(),
+                "hash": system.hash,
+                "ordinal": seen[system.hash],
+                "id": f"{system.hash}-{seen[system.hash]}",
+                "dim": system["model"]["dim"],
+                "params": costs.params,
+                "body_params": costs.body_params,
+                "flops_per_token": costs.flops_per_token,
+                "peak_bytes": costs.training_bytes,
+                "state_bytes": {str(length): _state(system, length) for length in STATE_LENGTHS},
+            }
+        )
         seen[system.hash] += 1
     return arms
 
@@ -147,15 +187,22 @@ def steps_of(plan: dict[str, Any], seconds: dict[str, float]) -> dict[str, int]:
 
 def make_job(plan: dict[str, Any], arm: dict[str, Any], role: str, seed: int, rate: float) -> dict[str, Any]:
     """One run of the plan."""
-    same = plan["same"]
+    same, data = plan["same"], plan["data"]
     return {
-        "system": arm["system"], "ordinal": arm["ordinal"], "data": plan["data"]["hash"], "paths": plan["data"]["paths"],
-        "codec": plan["data"]["codec"], "steps": plan["steps"][arm["id"]], "batch": same["batch"],
-        "length": same["length"], "seed": seed, "role": role, "lr": rate * math.sqrt(WIDTH / arm["dim"]),
-        "schedule": same["schedule"], "precision": same["precision"], "threads": same["threads"],
-        "device": same["device"], "micro": None, "save_seconds": plan.get("save_seconds", 20.0),
+        "system": arm["system"],
+        "ordinal": arm["ordinal"],
+        "data": data["hash"],
+        "paths": data["paths"],
+        "codec": data["codec"],
+        "steps": plan["steps"][arm["id"]],
+        "seed": seed,
+        "role": role,
+        "lr": rate * math.sqrt(WIDTH / arm["dim"]),
+        **{name: same[name] for name in ("batch", "length", "schedule", "precision", "threads", "device")},
+        "micro": None,
+        "save_seconds": plan.get("save_seconds", 20.0),
         "lengths": role == "final" and seed == plan["seeds"][0],
-    }  # fmt: skip
+    }
 
 
 def seconds_of(plan: dict[str, Any], arm: dict[str, Any], role: str) -> float:

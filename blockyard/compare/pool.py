@@ -41,9 +41,7 @@ class Pool:
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env={**os.environ, **threads})
 
-    def run(
-        self, orders: Iterable[Order], heard: Callable[[int, dict[str, Any]], None]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    def run(self, orders: Iterable[Order], heard: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[int, Any]]:
         """(number of the order, its answer) as they come; `heard(number, message)` is told what is said on the way."""
         waiting = deque(enumerate(orders))
         doing: dict[int, tuple[int, Order]] = {}
@@ -52,7 +50,8 @@ class Pool:
 
             def feed(which: int) -> None:
                 if waiting:
-                    doing[which] = number, order = waiting.popleft()
+                    doing[which] = waiting.popleft()
+                    order = doing[which][1]
                     worker = self.workers[which]
                     assert worker.stdin is not None
                     worker.stdin.write(json.dumps(order) + "\n")

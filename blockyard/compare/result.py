@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.compare.progress import clock
 from blockyard.compare.power import seeds_for
+from blockyard.compare.progress import clock
 from blockyard.compare.statistics import Table, Verdicts, analyse
 
 METRIC = {"name": "loss", "unit": "bits/byte", "better": "lower"}
@@ -78,7 +78,7 @@ def assemble(
         "looks": verdicts.looks,
         "arms": [_arm(plan, by_id[a.name], a, runs, rates, trials) for a in verdicts.arms],
         "pairs": pairs, "needed_difference": verdicts.needed_difference, "detectable": verdicts.detectable,
-        "seeds_for_margin": _seeds(verdicts), "noisiest": label.get(verdicts.noisiest or "", None),
+        "seeds_for_margin": _seeds(verdicts), "noisiest": label.get(verdicts.noisiest or ""),
         "spread_ratio": verdicts.spread_ratio, "report": None,
     })  # fmt: skip
 
@@ -119,13 +119,18 @@ def describe_plan(plan: dict[str, Any]) -> str:
     """The plan as a person reads it before anything is spent."""
     same = plan["same"]
     axes = ", ".join(f"{name} {amount:,.0f}" for name, amount in plan["matched"].items())
+    trials = len(same["rates"]) if plan["tuning"] == "fit" else 0
+    equal = [f"{name} {value}" for name, value in same.items() if name not in ("rates", "rate_rule")]
+    equal += [f"learning rates {same['rates']} x sqrt(64/dim)", f"margin {plan['margin']:.1%}"]
+    columns = zip(
+        ("params", "MFLOP/token", "train memory", "state at 8k", "tokens/s", "tokens"), (12, 13, 14, 13, 10, 12)
+    )
     lines = [
         f"{len(plan['arms'])} architectures on {plan['data']['summary']}",
-        f"matched: {axes}; {len(plan['seeds'])} seeds, {len(same['rates']) if plan['tuning'] == 'fit' else 0} tuning trials each",
-        "same for all: " + ", ".join(f"{k} {v}" for k, v in same.items() if k not in ("rates", "rate_rule"))
-        + f", learning rates {same['rates']} x sqrt(64/dim), margin {plan['margin']:.1%}",
-        f"{'arm':20}{'params':>12}{'MFLOP/token':>13}{'train memory':>14}{'state at 8k':>13}{'tokens/s':>10}{'tokens':>12}",
-    ]  # fmt: skip
+        f"matched: {axes}; {len(plan['seeds'])} seeds, {trials} tuning trials each",
+        f"same for all: {', '.join(equal)}",
+        f"{'arm':20}" + "".join(f"{name:>{width}}" for name, width in columns),
+    ]
     for arm in plan["arms"]:
         speed = plan.get("speed", {}).get(arm["id"])
         rate = f"{same['batch'] * same['length'] / speed['step']:,.0f}" if speed else "-"
@@ -171,8 +176,10 @@ def describe(data: dict[str, Any]) -> str:
             f"{arm['train_tokens_per_s']:>9,.0f}{arm['learning_rate']:>10.2e}{'*' if arm['edge_of_grid'] else ' '} "
             f"{arm['finished']} of {arm['finished'] + arm['failed']}"
         )
-    return "\n".join([*lines, "", *sentences(data)]) + f"\nreport: {data.get('report') or '-'}" + (
-        "" if plan["data"]["paths"] else f"\ndata: {plan['data']['summary']}"
+    return (
+        "\n".join([*lines, "", *sentences(data)])
+        + f"\nreport: {data.get('report') or '-'}"
+        + ("" if plan["data"]["paths"] else f"\ndata: {plan['data']['summary']}")
     )
 
 
@@ -199,7 +206,7 @@ def sentences(data: dict[str, Any]) -> list[str]:
     scored = [arm for arm in arms if arm["score"]["mean"] is not None]
     if len(data["plan"]["seeds"]) < 2:
         lines.append("One seed gives no verdict: run at least 2, better 3 (--seeds).")
-    elif len(best) == 1:
+    elif len(best) == 1 and len(scored) > 1:
         lines.append(f"Best: {best[0]}.")
     elif len(best) > 1:
         lines.append(f"Best: {' or '.join(best)}; this comparison cannot say which.")
@@ -216,17 +223,21 @@ def sentences(data: dict[str, Any]) -> list[str]:
     lines += _resolution(data)
     if len(scored) > 1 and len(data["plan"]["seeds"]) > 1:
         lines.append(
-            f"These verdicts hold together at {1 - data['alpha']:.0%}: in at most about 1 of {1 / data['alpha']:.0f} such "
-            "comparisons does any of them err. They count seeds and test text, not other data, sizes or budgets."
+            f"These verdicts hold together at {1 - data['alpha']:.0%}: in at most about 1 of {1 / data['alpha']:.0f} "
+            "such comparisons does any of them err. They count seeds and test text, not other data, sizes or budgets."
         )
     lines += _unequal(arms)
     for arm in arms:
         if arm["failed"]:
             low, high = arm["failure_interval"]
+            some = (
+                ": its mean is of the finished runs, and it can be called worse, never better"
+                if arm["finished"]
+                else ""
+            )
             lines.append(
-                f"{arm['name']} failed in {arm['failed']} of {arm['failed'] + arm['finished']} runs (true rate {low:.0%} to "
-                f"{high:.0%}): its mean is of the finished runs, and it can be called worse, never better. "
-                + "; ".join(arm["reasons"])
+                f"{arm['name']} failed in {arm['failed']} of {arm['failed'] + arm['finished']} runs "
+                f"(true rate {low:.0%} to {high:.0%}){some}. Reason: {'; '.join(arm['reasons'])}."
             )
     if data["spread_ratio"] and data["spread_ratio"] > 2:
         lines.append(f"{data['noisiest']} has {data['spread_ratio']:.1f} times the spread of the others.")
@@ -238,10 +249,15 @@ def _resolution(data: dict[str, Any]) -> list[str]:
     if not needed:
         return []
     if needed["low"] is None:
-        more = f": the test text is too short, about {needed['more_text']:.0f} times more is needed" if needed["more_text"] else ""
+        more = (
+            f": the test text is too short, about {needed['more_text']:.0f} times more is needed"
+            if needed["more_text"]
+            else ""
+        )
         return [f"To resolve {margin:.1%} (your margin) more seeds will not help{more}."]
     high = needed["high"] if needed["high"] is not None else "more than 100"
-    return [f"To resolve {margin:.1%} (your margin): {needed['low']} to {high} seeds."]
+    span = str(high) if high == needed["low"] else f"{needed['low']} to {high}"
+    return [f"To resolve {margin:.1%} (your margin): {span} seeds."]
 
 
 def _unequal(arms: list[dict[str, Any]]) -> list[str]:

@@ -67,7 +67,9 @@ class Store:
         columns = ("key", "arm", "role", "seed", "lr", "status", "score", "seconds")
         table = sqlite3.connect(aside)
         with table:
-            table.execute("create table run (key text primary key, arm, role, seed, lr real, status, score real, seconds real)")
+            table.execute(
+                "create table run (key text primary key, arm, role, seed, lr real, status, score real, seconds real)"
+            )
             values = [tuple(row.get(name) for name in columns) for row in rows]
             table.executemany(f"insert into run values ({','.join('?' * len(columns))})", values)
         table.close()

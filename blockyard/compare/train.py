@@ -29,7 +29,12 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
         raise WorkFailed("; ".join(arm["reasons"]))
     folder = Path(result.data["report"]).parent
     model = next((folder / "runs").glob("*/model"))
-    return {"model": str(model), "bits_per_byte": arm["score"]["mean"], "params": arm["params"], "tokens": arm["tokens"]}
+    return {
+        "model": str(model),
+        "bits_per_byte": arm["score"]["mean"],
+        "params": arm["params"],
+        "tokens": arm["tokens"],
+    }
 
 
 def open_model(folder: str) -> tuple[Model, Codec]:

@@ -11,7 +11,6 @@ copied, so that a transform that narrows an axis narrows every reader of it.
 
 from collections.abc import Iterator
 from math import prod
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -41,7 +40,7 @@ class Axis:
 class Prod:
     """Every combination of its axes, the last one fastest."""
 
-    def __init__(self, *parts: "Expr") -> None:
+    def __init__(self, *parts: "Axis | Prod | Cat") -> None:
         self.parts = parts
 
     def __repr__(self) -> str:
@@ -73,7 +72,7 @@ class Prod:
 class Cat:
     """Its parts side by side."""
 
-    def __init__(self, *parts: "Expr") -> None:
+    def __init__(self, *parts: "Axis | Prod | Cat") -> None:
         self.parts = parts
 
     def __repr__(self) -> str:
@@ -104,4 +103,4 @@ class Cat:
         return [p if isinstance(part, Axis) else p.unflatten(-1, part.shape) for p, part in zip(pieces, self.parts)]
 
 
-Expr = Union[Axis, Prod, Cat]
+Expr = Axis | Prod | Cat

@@ -1,6 +1,6 @@
 """Random numbers as a function of a key: no generator, so they recompute, resume, shard and compile.
 
-    z_i = mix(mix(key) + i)      with the finaliser of splitmix64 (Steele, Lea, Flood 2014) as `mix`
+z_i = mix(mix(key) + i)      with the finaliser of splitmix64 (Steele, Lea, Flood 2014) as `mix`
 """
 
 import hashlib

@@ -139,6 +139,13 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def write_value(value: Any) -> str:
+    """A value as `parse_value` reads it."""
+    if isinstance(value, Spec):
+        return f"{value.kind}:{value.name}"
+    return value if isinstance(value, str) else repr(value)
+
+
 def matching_edits(edits: tuple[Spec, ...], path: str) -> list[Spec]:
     """The edits whose path meets this module, in the order they were made; `*` stands for one word."""
     words = path.split(".")
@@ -169,7 +176,9 @@ def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:
     return Spec.of("block", name, {"steps": steps, "residual": residual})
 
 
-def model(*, dim: int, stem: Spec, blocks: tuple[Spec, ...], depth: Spec, residual: Spec, head: Spec, **rest: Any) -> Spec:
+def model(
+    *, dim: int, stem: Spec, blocks: tuple[Spec, ...], depth: Spec, residual: Spec, head: Spec, **rest: Any
+) -> Spec:
     """A model: a stem, blocks planned by a depth program behind a residual rule, and a head.
 
     rest    linear (the default kind of projection), causal (True), length (the length it is expected to see)

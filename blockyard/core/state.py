@@ -60,7 +60,9 @@ def _split(tree: Any, cached: bool) -> Any:
 
 def _merge(first: Any, second: Any) -> Any:
     if isinstance(first, dict) and isinstance(second, dict):
-        return {key: _merge(first.get(key), second.get(key)) for key in [*first, *(k for k in second if k not in first)]}
+        return {
+            key: _merge(first.get(key), second.get(key)) for key in [*first, *(k for k in second if k not in first)]
+        }
     return second if first is None else first
 
 

@@ -1,6 +1,6 @@
 """Plain decoding: one token after another from the model's own state, the same for every architecture.
 
-    p = softmax(logits / temperature), cut to the `top_k` likeliest tokens and to the smallest set of mass `top_p`
+p = softmax(logits / temperature), cut to the `top_k` likeliest tokens and to the smallest set of mass `top_p`
 """
 
 from collections.abc import Iterator

@@ -224,6 +224,7 @@ def verify(make: Make) -> Iterator[Verdict]:
 
 def verify_part(name: str, dim: int = 32) -> Iterator[Verdict]:
     """The claims of a registered part, by `kind:name`, at a small width."""
+
     def fresh() -> Any:
         return make(name, dim=dim).double()
 

@@ -80,9 +80,7 @@ class Model(nn.Module):
             places.append(tuple(range(len(self.steps), len(self.steps) + len(blocks[name]["steps"]))))
             for part in blocks[name]["steps"]:
                 index = len(self.steps)
-                here = replace(
-                    site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name]
-                )
+                here = replace(site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name])
                 seen[part.name] += 1
                 self.steps.append(Step(here, part, rule))
         self.depth.blocks = tuple(places)

@@ -109,7 +109,9 @@ def fill(model: Model, tensors: dict[str, Tensor], device: str | torch.device = 
     made = {}
     for name, meta in wanted.items():
         if meta.shape != tensors[name].shape:
-            raise UsageError(f"{name} is {tuple(tensors[name].shape)} in the checkpoint, {tuple(meta.shape)} in the spec")
+            raise UsageError(
+                f"{name} is {tuple(tensors[name].shape)} in the checkpoint, {tuple(meta.shape)} in the spec"
+            )
         made[id(meta)] = nn.Parameter(tensors[name].to(device))
     for module in model.modules():
         for name, old in list(module.named_parameters(recurse=False, remove_duplicate=False)):

@@ -6,7 +6,20 @@ Differs  bytes in place of subwords unless a size says otherwise
 """
 
 from blockyard.core.spec import (
-    Spec, activation, block, channel, depth, head, linear, mixer, model, norm, position, residual, stem, system,
+    Spec,
+    activation,
+    block,
+    channel,
+    depth,
+    head,
+    linear,
+    mixer,
+    model,
+    norm,
+    position,
+    residual,
+    stem,
+    system,
 )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ def recipe(
     dim: int = 256, layers: int = 4, heads: int | None = None, kv_heads: int | None = None, ffn: int | None = None,
     vocab: int = 256, tied: bool = True, base: float = 10000.0, eps: float = 1e-5,
 ) -> Spec:  # fmt: skip
-    attention = mixer("attention", heads=heads or max(1, dim // 32), kv_heads=kv_heads, position=position("rope", base=base))
+    attention = mixer(
+        "attention", heads=heads or max(1, dim // 32), kv_heads=kv_heads, position=position("rope", base=base)
+    )
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),

@@ -5,6 +5,7 @@ Claim    ahead of an 8 B Transformer on twelve standard tasks, where pure Mamba-
 Differs  heads and states of 32 in place of 64 and 128, and bytes, unless a size says otherwise
 """
 
+from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec, activation, block, channel, depth, head, mixer, model, residual, stem, system
 
 
@@ -30,6 +31,8 @@ def recipe(
 
 def place(count: int) -> list[str]:
     """`count` sublayers: 1 in 14 (at least one) attention, half MLPs, spread evenly; a Mamba first."""
+    if count < 4:
+        raise UsageError(f"layers={count // 2} has no room for Mamba, attention and MLP sublayers; give at least 2")
     attention = max(1, round(count / 14))
     at = {round((i + 0.5) * count / attention) for i in range(attention)}
     names = ["attention" if i in at else "mamba" for i in range(count)]
@@ -42,9 +45,7 @@ def place(count: int) -> list[str]:
 
 sizes = {
     "tiny": dict(dim=32, layers=2),
-    "8b": dict(
-        dim=4096, layers=28, heads=32, kv_heads=8, head_dim=64, state=128, groups=8, vocab=256000, tied=False
-    ),
+    "8b": dict(dim=4096, layers=28, heads=32, kv_heads=8, head_dim=64, state=128, groups=8, vocab=256000, tied=False),
 }
 expect = {"8b": dict(params=(8.66e9, 0.05))}
 knobs = {"layers": 1, "dim": 32, "ffn": 1}

@@ -5,6 +5,7 @@ Claim    attention and recurrence together express what neither does alone, and 
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
+from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, norm, residual, stem, system
 
 
@@ -12,6 +13,8 @@ def recipe(
     dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
     tied: bool = True, eps: float = 1e-6,
 ) -> Spec:  # fmt: skip
+    if layers < 2:
+        raise UsageError(f"layers={layers} has no room for both kinds of layer; give at least 2")
     heads, rms = heads or max(1, dim // 32), norm("rms", eps=eps)
     delta = mixer("gated_deltanet", heads=heads, reach=2.0)
     attention = mixer("attention", heads=heads, position=None, norm_all=rms)
@@ -24,7 +27,7 @@ def recipe(
             block("attention", attention, wide, residual=residual("outnorm", norm=rms)),
         ),
         residual=residual("prenorm", norm=rms),
-        depth=depth("hybrid", pattern="3*delta + attention", layers=layers),
+        depth=depth("hybrid", pattern=f"{min(3, layers - 1)}*delta + attention", layers=layers),
         head=head("lm", tied=tied, norm=rms),
     ))  # fmt: skip
 

@@ -67,7 +67,7 @@ class Diverged(Exception):
     """The loss is no longer a number."""
 
 
-def build_objective(spec: Spec, model: Model) -> nn.Module:
+def build_objective(spec: Spec, model: Model) -> Any:
     """The objective of a phase, standing on the model's stream; what it owns trains but is never saved with it."""
     stream = model.axes["stream"]
     assert isinstance(stream, Axis)

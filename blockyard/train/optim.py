@@ -59,7 +59,10 @@ def adamw(model: Model, params: dict[str, nn.Parameter], lr: float, decay: float
     """Fused AdamW with decay on projections only; groups and order follow the paths."""
     decayed = {use.path for use in model.uses if use.decay and not use.of}
     groups = [
-        {"params": [p for name, p in params.items() if (name in decayed) == flag], "weight_decay": decay if flag else 0.0}
+        {
+            "params": [p for name, p in params.items() if (name in decayed) == flag],
+            "weight_decay": decay if flag else 0.0,
+        }
         for flag in (True, False)
     ]
     groups = [group for group in groups if group["params"]]

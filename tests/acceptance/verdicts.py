@@ -69,7 +69,7 @@ def main() -> None:
             shutil.rmtree(folder)
             lines.append(line)
             print(kind, base, "resolved" if line["resolved"] else "not resolved", line["means"], flush=True)
-    for kind, bases in CASES.items():
+    for kind in CASES:
         mine = [line for line in lines if line["kind"] == kind]
         print(f"{kind}: resolved in {sum(line['resolved'] for line in mine)} of {len(mine)} (wanted: {BOUNDS[kind]})")
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from blockyard.core import registry
 from blockyard.interop import from_transformers, load
 
 NO_ROPE = {"rope_theta": None, "rope_type": "default"}

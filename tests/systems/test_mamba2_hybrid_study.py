@@ -103,7 +103,7 @@ def test_prefill_and_decode_are_the_full_forward(sizes):
 ])  # fmt: skip
 def test_only_a_recurrence_carries_order(pattern, equivariant):
     """(4) bidirectional attention without positions commutes with permutations; with one M it does not."""
-    m, x = model(stack(pattern)), tokens(2, 17, 32)
+    m, x = model("mamba2_hybrid", **SMALL, **{"depth.pattern": pattern}), tokens(2, 17)
     mix = torch.randperm(17, generator=torch.Generator().manual_seed(0))
     y, mixed = (m(by.Batch(z, order=0)).logits for z in (x, x[:, mix]))
     assert (gap(mixed, y[:, mix]) < 1e-10) == equivariant

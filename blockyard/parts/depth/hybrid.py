@@ -33,7 +33,10 @@ def parse(pattern: str) -> list[str]:
     words = re.findall(r"\w+|[*+()]", pattern)
     if "".join(words) != re.sub(r"\s", "", pattern):
         raise UsageError(f"pattern {pattern!r}: only names, numbers, *, + and parentheses are known")
-    names = _sum(words)
+    try:
+        names = _sum(words)
+    except ValueError:
+        names = []
     if words or not names:
         raise UsageError(f"pattern {pattern!r} is not complete; for example: 3*gated_deltanet + attention")
     return names
@@ -49,13 +52,14 @@ def _sum(words: list[str]) -> list[str]:
 
 def _term(words: list[str]) -> list[str]:
     times = 1
-    if len(words) > 1 and words[0].isdigit() and words[1] == "*":
+    if len(words) > 1 and words[0].isdecimal() and words[1] == "*":
         times = int(words.pop(0))
         words.pop(0)
     if words and words[0] == "(":
         words.pop(0)
         names = _sum(words)
-        if not words or words.pop(0) != ")":
-            return []
-        return names * times
-    return [words.pop(0)] * times if words and re.match(r"[a-zA-Z_]", words[0]) else []
+        if words and words.pop(0) == ")":
+            return names * times
+    elif words and re.match(r"[a-zA-Z_]", words[0]):
+        return [words.pop(0)] * times
+    raise ValueError("a name or a closed parenthesis is missing here")

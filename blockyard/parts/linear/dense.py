@@ -19,7 +19,9 @@ class Dense(Part):
     claims = dict(per_token=True, row_independent=True)
     points = ("linear_in", "linear_out")
 
-    def __init__(self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, bias: bool | None = None) -> None:
+    def __init__(
+        self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, bias: bool | None = None
+    ) -> None:
         super().__init__()
         start = normal(gain * reads.size**-0.5)
         self.weight = site.param("weight", (writes, reads), start, decay=True, reads=reads, writes=writes)

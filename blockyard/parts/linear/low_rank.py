@@ -20,9 +20,7 @@ class LowRank(Part):
     def __init__(self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, rank: int = 16) -> None:
         super().__init__()
         inner = site.axis("rank", rank)
-        self.down = site.param(
-            "down", (inner, reads), normal(reads.size**-0.5), decay=True, reads=reads, writes=inner
-        )
+        self.down = site.param("down", (inner, reads), normal(reads.size**-0.5), decay=True, reads=reads, writes=inner)
         self.up = site.param("up", (writes, inner), normal(gain * rank**-0.5), decay=True, reads=inner, writes=writes)
         self.bias = site.param("bias", (writes,), constant(0.0)) if biased else None
 

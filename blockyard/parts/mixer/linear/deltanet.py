@@ -1,7 +1,8 @@
 """The delta rule: before a key is written, what the memory already answers to it is erased.
 
     u_t = b_t (v_t - S_{t-1}^T k_t)        S_t = S_{t-1} + k_t u_t^T        o_t = S_t^T q_t / sqrt(K)
-    b_t = reach sigmoid(w_b x_t)        q, k = unit length of silu(conv(W x))        v = silu(conv(W x))        y_t = W_o N(o_t)
+    b_t = reach sigmoid(w_b x_t)        y_t = W_o N(o_t)
+    q, k = unit length of silu(conv(W x))        v = silu(conv(W x))
 
 `reach` is the upper end of the step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
 

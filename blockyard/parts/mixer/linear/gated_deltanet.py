@@ -1,8 +1,8 @@
 """The delta rule with a gate: the whole memory fades before one key of it is rewritten.
 
     S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
-    log a_t = -exp(A) softplus(w_a x_t + c)        b_t = reach sigmoid(w_b x_t)        y_t = W_o (N(o_t) * silu(W_g x_t))
-    q, k = unit length of silu(conv(W x))        v = silu(conv(W x))
+    log a_t = -exp(A) softplus(w_a x_t + c)        b_t = reach sigmoid(w_b x_t)
+    q, k = unit length of silu(conv(W x))        v = silu(conv(W x))        y_t = W_o (N(o_t) * silu(W_g x_t))
 
 `reach` is the upper end of the step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
 

@@ -32,7 +32,9 @@ class GatedLinear(Sublayer):
         value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
         self.rows = Cat(key, key, value, value)
         self.proj = site.linear("proj", site.stream, self.rows)
-        self.decay = site.linear("decay", site.stream, key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank)))
+        self.decay = site.linear(
+            "decay", site.stream, key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank))
+        )
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
         self.key, self.tau, self.scale = key, tau, scale or key.parts[1].size ** -0.5

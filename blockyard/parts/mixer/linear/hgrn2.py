@@ -1,7 +1,8 @@
 """A gated recurrence widened by outer products: what a token does not forget it cannot write.
 
-    f_t = g_l + (1 - g_l) sigmoid(W_f x_t)        S_t = diag(f_t) S_{t-1} + (1 - f_t) v_t^T        o_t = S_t^T silu(W_q x_t)
-    y_t = W_o N(o_t)        g_l = sum over layers before l of softmax over layers (B): grows with depth, 0 at the first
+    f_t = g_l + (1 - g_l) sigmoid(W_f x_t)        S_t = diag(f_t) S_{t-1} + (1 - f_t) v_t^T
+    o_t = S_t^T silu(W_q x_t)        y_t = W_o N(o_t)
+    g_l = sum over layers before l of softmax over layers (B): grows with depth, 0 at the first
 
 Shapes   x (B,T,D)   q, f (B,T,H,K)   v, o (B,T,H,V)   S (B,H,K,V)   B (layers, H K), shared by all layers
 Source   arXiv 2404.07904    Slug  hybrid-linear-attention    Family  linear
@@ -10,7 +11,6 @@ Differs  nothing known
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
@@ -36,7 +36,9 @@ class HGRN2(Sublayer):
             "bounds", "hgrn2", lambda: site.param("bounds", (Axis("layers", site.alike), key), constant(0.0))
         )
         if self.bounds.shape[1] != key.size:
-            raise UsageError(f"{site.path}: all hgrn2 layers share their bounds, so all need the same heads and key_dim")
+            raise UsageError(
+                f"{site.path}: all hgrn2 layers share their bounds, so all need the same heads and key_dim"
+            )
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
         self.key, self.ordinal = key, site.ordinal
@@ -53,6 +55,7 @@ class HGRN2(Sublayer):
         k = call.blank((1 - keep).to(x.dtype))
         q, v = self.point("q", silu(q), call), self.point("v", v, call)
         start = None if state is None else state.get("memory")
-        o, memory = decayed_scan(q, k, v, call.blank(keep.log()), initial_state=start, reset=call.reset)
+        fade = call.blank(keep.clamp(min=1e-30).log())  # a gate that saturates must not give minus infinity
+        o, memory = decayed_scan(q, k, v, fade, initial_state=start, reset=call.reset)
         y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
         return y, None if state is None else {"memory": memory}

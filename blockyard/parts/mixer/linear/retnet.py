@@ -30,7 +30,9 @@ class Retention(Sublayer):
         super().__init__()
         self.head = site.axis("heads", heads)
         key = Prod(self.head, site.axis("key_dim", key_dim or (lambda: site.divide("heads", site.stream.size, heads))))
-        value = Prod(self.head, site.axis("value_dim", value_dim or (lambda: 2 * site.divide("heads", site.stream.size, heads))))
+        value = Prod(
+            self.head, site.axis("value_dim", value_dim or (lambda: 2 * site.divide("heads", site.stream.size, heads)))
+        )
         self.rows = Cat(key, key, value, value)
         self.proj = site.linear("proj", site.stream, self.rows)
         self.position: Position | None = site.slot("position", position, on=key)

@@ -40,7 +40,8 @@ class Attention(Sublayer):
         self.q_norm, self.k_norm = site.slot("q_norm", norm, on=channel), site.slot("k_norm", norm, on=channel)
         self.q_all, self.k_all = site.slot("q_all", norm_all, on=q), site.slot("k_all", norm_all, on=k)
         self.gate = site.slot("gate", gate, on=q)
-        self.gate_in = None if gate is None else site.linear("gate_in", site.stream, q)
+        if gate is not None:
+            self.gate_in = site.linear("gate_in", site.stream, q)
         self.window, self.sinks, self.scale = window, sinks, scale or channel.size**-0.5
 
     def prepare(self, call: Call) -> None:

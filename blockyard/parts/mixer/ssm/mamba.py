@@ -54,7 +54,10 @@ class Mamba(Sublayer):
         rate = -wide(self.log_rate).exp()
         o, memory = selective_scan(u, dt, rate, b, c, initial_state=start, reset=call.reset)
         o = (o + self.skip.to(u.dtype) * u) * self.point("gate", silu(z), call)
-        return self.out(self.point("context", o, call), call), None if state is None else {"memory": memory, "conv": tail}
+        return self.out(self.point("context", o, call), call), None if state is None else {
+            "memory": memory,
+            "conv": tail,
+        }
 
 
 def _counting(value: Tensor, rng: torch.Generator) -> None:

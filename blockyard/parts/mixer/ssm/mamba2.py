@@ -30,7 +30,8 @@ class Mamba2(Sublayer):
         group = site.axis("groups", groups)
         channels = inner or 2 * site.stream.size
         head = Prod(
-            group, site.axis("heads", lambda: site.divide("groups", site.divide("head_dim", channels, head_dim), groups))
+            group,
+            site.axis("heads", lambda: site.divide("groups", site.divide("head_dim", channels, head_dim), groups)),
         )
         self.value = Prod(head, site.axis("head_dim", head_dim))
         key = Prod(group, site.axis("state", state))

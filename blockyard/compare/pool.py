@@ -18,12 +18,18 @@ class WorkFailed(RuntimeError):
     """A run ended by an error of the program, not of the request."""
 
 
+def _out(worker: "subprocess.Popen[bytes]") -> Any:
+    assert worker.stdout is not None
+    return worker.stdout
+
+
 class Pool:
     """`count` workers; a worker that dies gets a successor, and its order one more try."""
 
     def __init__(self, count: int, threads: int) -> None:
         self.count, self.threads = count, threads
-        self.workers: list[subprocess.Popen[str]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.rests = [b""] * count
 
     def __enter__(self) -> "Pool":
         self.workers = [self._start() for _ in range(self.count)]
@@ -35,11 +41,11 @@ class Pool:
         for worker in self.workers:
             worker.wait()
 
-    def _start(self) -> "subprocess.Popen[str]":
+    def _start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "blockyard.compare.worker", str(self.threads)]
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env={**os.environ, **threads})
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**os.environ, **threads})
 
     def run(self, orders: Iterable[Order], heard: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[int, Any]]:
         """(number of the order, its answer) as they come; `heard(number, message)` is told what is said on the way."""
@@ -51,41 +57,52 @@ class Pool:
             def feed(which: int) -> None:
                 if waiting:
                     doing[which] = waiting.popleft()
-                    order = doing[which][1]
                     worker = self.workers[which]
                     assert worker.stdin is not None
-                    worker.stdin.write(json.dumps(order) + "\n")
+                    worker.stdin.write(json.dumps(doing[which][1]).encode() + b"\n")
                     worker.stdin.flush()
 
             for which, worker in enumerate(self.workers):
-                ready.register(worker.stdout, selectors.EVENT_READ, which)  # pyright: ignore[reportArgumentType]
+                ready.register(_out(worker), selectors.EVENT_READ, which)
                 feed(which)
             while doing:
                 for event, _ in ready.select():
                     which = event.data
-                    line = event.fileobj.readline()  # pyright: ignore[reportAttributeAccessIssue]
-                    if not line:
+                    lines = self._lines(which, event.fd)
+                    if lines is None:
                         ready.unregister(event.fileobj)
                         self._replace(which, doing, waiting, tried)
-                        ready.register(self.workers[which].stdout, selectors.EVENT_READ, which)  # pyright: ignore
+                        ready.register(_out(self.workers[which]), selectors.EVENT_READ, which)
                         feed(which)
                         continue
-                    number, _order = doing[which]
-                    message = json.loads(line)
-                    if "error" in message:
-                        raise UsageError(message["error"]) if message["usage"] else WorkFailed(message["error"])
-                    if "done" not in message:
-                        heard(number, message)
-                        continue
-                    del doing[which]
-                    feed(which)
-                    yield number, message["done"]
+                    for line in lines:
+                        number, message = doing[which][0], json.loads(line)
+                        if "error" in message:
+                            raise UsageError(message["error"]) if message["usage"] else WorkFailed(message["error"])
+                        if "done" not in message:
+                            heard(number, message)
+                            continue
+                        del doing[which]
+                        feed(which)
+                        yield number, message["done"]
+
+    def _lines(self, which: int, fd: int) -> list[bytes] | None:
+        """The whole lines a worker has written since the last look; None when it is gone.
+
+        Read from the descriptor itself: a buffered reader would hold lines back that no later event announces.
+        """
+        data = os.read(fd, 1 << 16)
+        if not data:
+            return None
+        *lines, self.rests[which] = (self.rests[which] + data).split(b"\n")
+        return lines
 
     def _replace(self, which: int, doing: dict[int, Any], waiting: deque[Any], tried: set[int]) -> None:
         code = self.workers[which].wait()
-        number, order = doing.pop(which)
-        if number in tried:
-            raise WorkFailed(f"a worker died twice on the same run (exit {code}); is there enough memory?")
-        tried.add(number)
-        waiting.appendleft((number, order))
-        self.workers[which] = self._start()
+        if which in doing:
+            number, order = doing.pop(which)
+            if number in tried:
+                raise WorkFailed(f"a worker died twice on the same run (exit {code}); is there enough memory?")
+            tried.add(number)
+            waiting.appendleft((number, order))
+        self.workers[which], self.rests[which] = self._start(), b""

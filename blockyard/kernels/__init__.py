@@ -4,6 +4,7 @@ from .conv import causal_conv
 from .decayed import decayed_scan
 from .delta import delta_scan
 from .dispatch import count_flops, exact, force
+from .pointwise import rms_norm, turn
 from .selective import selective_scan
 from .softmax import attend
 
@@ -15,5 +16,7 @@ __all__ = [
     "delta_scan",
     "exact",
     "force",
+    "rms_norm",
     "selective_scan",
+    "turn",
 ]

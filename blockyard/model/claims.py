@@ -193,7 +193,7 @@ def time_exponent(make: Make, claimed: float = 1.0) -> None:
                 feed(part, torch.empty(1, length, part.stream.size, dtype=torch.float64))
             counts.append(dict(tally))
     for op, first in counts[0].items():
-        grown = log2(counts[1][op] / first)
+        grown = log2(counts[1][op] / first) if first else 0.0
         assert grown <= claimed + 0.01, f"{op} grows with the power {grown:.2f} of the length"
 
 

@@ -71,7 +71,8 @@ def test_logits_and_a_gradient_agree_with_transformers(case, dtype, oracle):
         cross_entropy(each[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
     wanted, grad = theirs.get_input_embeddings().weight.grad, ours.stem.table.grad
     assert wanted.abs().max() > 1e-3
-    assert (wanted - grad).abs().max() <= PRECISIONS[dtype]
+    # a gradient is as large as the random norms and gates make it: hold it relative to its own size
+    assert (wanted - grad).abs().max() <= PRECISIONS[dtype] * wanted.abs().max().clamp(min=1)
 
 
 def test_several_shards_equal_one(oracle):

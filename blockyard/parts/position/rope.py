@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Call, Position, Site, UsageError, finest
+from blockyard.kernels import turn
 
 
 class Rope(Position):
@@ -37,16 +38,11 @@ class Rope(Position):
 
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         cos, sin = call.made(("rope", self.width.size, self.base), lambda: self.tables(call))
+        cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         return turn(q, cos, sin), turn(k, cos, sin)
 
     def unturn(self, k: Tensor, call: Call) -> Tensor:
         """The keys as they were before `at_qk`."""
         cos, sin = self.tables(call)
-        return turn(k, cos, -sin)
+        return turn(k, cos.to(k.dtype), -sin.to(k.dtype))
 
-
-def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the pairs (x_i, x_{i+K/2})."""
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

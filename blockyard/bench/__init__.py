@@ -1,0 +1,63 @@
+"""How fast this library is beside its peers, on this machine, now.
+
+    rows = run("train")            the training step of a small llama: ours, transformers, x-transformers
+    rows = run("mixers")           one layer at a time: forward, backward, one decoded token, peak memory
+    rows = run("overhead")         what the contracts cost over hand-written code
+    print(describe(rows))
+
+A row is {"bench", "contestant", "metric", "value", "unit", "shape"}. Values are medians over rounds in which every
+contestant has its turn. Rows of the metric `ratio` compare speeds (above 1: the contestant is faster) and those of
+`overhead` times; both have "against", "of", and the 90% interval "low".."high" of a paired bootstrap over rounds.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from blockyard.bench.measure import Row, Tell, aloud, describe
+from blockyard.core.errors import UsageError, unknown
+
+BENCHES = {
+    "train": "the training step of llama at 11M parameters, beside transformers and x-transformers",
+    "mixers": "forward, backward, decoding and memory of one mixer, beside transformers and plain attention",
+    "overhead": "what the contracts cost: stack, training loop, command line",
+}
+
+
+def run(
+    name: str, *, length: int | str | Sequence[int] | None = None, batch: int | None = None, device: str | None = None,
+    precision: str | None = None, rounds: int | None = None, quick: bool = False, tell: Tell = aloud,
+) -> list[Row]:  # fmt: skip
+    """The rows of one bench; what is left out is as its file says. `quick` leaves out what takes minutes.
+
+    `length` may be several for the mixers: `(512, 2048)` or `"512,2048"`. Progress goes to `tell`.
+    """
+    if name not in BENCHES:
+        raise unknown("bench", name, BENCHES)
+    for what, value in (("rounds", rounds), ("batch", batch)):
+        if value is not None and value < 1:
+            raise UsageError(f"{what} {value} must be at least 1")
+    asked: dict[str, Any] = {"batch": batch, "device": device, "precision": precision, "rounds": rounds}
+    found = _lengths(length)
+    if found:
+        if name != "mixers" and len(found) > 1:
+            raise UsageError(f"bench {name} takes one length, given {', '.join(map(str, found))}")
+        asked["length"] = found if name == "mixers" else min(found)
+    given = {key: value for key, value in asked.items() if value is not None}
+    return import_module(f"blockyard.bench.{name}").bench(**given, quick=quick, tell=tell)
+
+
+def _lengths(length: int | str | Sequence[int] | None) -> tuple[int, ...]:
+    if length is None:
+        return ()
+    try:
+        items = length.split(",") if isinstance(length, str) else length if isinstance(length, Sequence) else (length,)
+        found = tuple(int(item) for item in items)
+    except ValueError:
+        found = (0,)
+    if min(found, default=0) < 2:
+        raise UsageError(f"length {length!r} must be whole numbers of at least 2, such as 512 or 512,2048")
+    return found
+
+
+__all__ = ["BENCHES", "describe", "run"]

@@ -1,0 +1,224 @@
+"""One mixer layer at a time, projections included: forward, forward and backward, one decoded token, peak memory.
+
+Every contestant has a process of its own. Equal sizes within a job (`blockyard/mamba2` and `transformers/mamba2` have
+the same heads, state and parameters), not across jobs: it is the price of a layer, not a contest of ideas. What a
+model makes once for all layers (positions, tables, masks) is made before the clock starts.
+
+fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters
+decode_ms            one token with the state of a prompt of T tokens
+peak_bytes           growth of the process's resident memory during forward and backward, from its high-water mark
+                     (reset by the kernel before the step, freed memory given back first); the device's own counter
+                     on a GPU. It counts what a user needs, transient buffers and gradients included, and is taken
+                     under the system's allocator, for all alike.
+fraction_of_floor    floor / fwd_bwd_ms; the operations are those of the layer's equations in closed form, the same
+                     for a peer as for ours, whatever the algorithm spends
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from blockyard import kernels
+from blockyard.bench.measure import Rates, Row, Rows, Seconds, Tell, aloud, interleave, require, timed
+from blockyard.bench.peers import LAYERS, Layer
+from blockyard.bench.process import Maker, contestants
+from blockyard.core.batch import Batch
+from blockyard.core.call import Call
+from blockyard.core.errors import unknown
+from blockyard.core.part import Part
+from blockyard.core.state import State
+from blockyard.model.model import make
+from blockyard.train.precision import PRECISIONS, arithmetic
+
+OURS = ("attention", "gla", "retnet", "hgrn2", "deltanet", "gated_deltanet", "mamba", "mamba2")
+JOBS = {  # whom a layer of ours is held against
+    "attention": ("torch/sdpa",),
+    "mamba": ("transformers/mamba",),
+    "mamba2": ("transformers/mamba2", "transformers/mamba2+chunk64"),
+    "gated_deltanet": ("transformers/gated_deltanet",),
+}
+SLOW = "transformers/mamba"  # a loop over tokens: seconds a step
+SLOW_LENGTH = 512
+PASSES = ("fwd", "fwd_bwd", "decode")
+DECODED = 8
+
+
+def settings(name: str, dim: int) -> dict[str, Any]:
+    """Where a default does not give what the peer of the job has."""
+    return {"key_dim": dim // 4, "value_dim": dim // 4} if name == "gated_deltanet" else {}
+
+
+def ours(name: str, dim: int, device: str = "cpu") -> Layer:
+    """A part of ours under the calls that a model would make for it."""
+    module = make(f"mixer:{name}", dim=dim, **settings(name, dim)).to(device)
+    made: dict[int, Call] = {}
+
+    def place(x: Tensor, state: State | None) -> tuple[Call, Any]:
+        call, state = Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=device)).place(state, causal=True)
+        for part in module.modules():
+            if isinstance(part, Part):
+                part.prepare(call)
+        return call, state
+
+    def forward(x: Tensor) -> Tensor:
+        if x.shape[1] not in made:
+            made[x.shape[1]] = place(x, None)[0]
+        return module(x, made[x.shape[1]])[0]
+
+    def begin(x: Tensor) -> Any:
+        call, state = place(x, State.empty(x.shape[0], device))
+        leaves = module(x, call, {})[1]
+        return place(x[:, :1], state)[0], leaves
+
+    def token(x: Tensor, state: Any) -> Any:
+        module(x, *state)
+        return state  # nothing was written into it: the same token again
+
+    return Layer(module, forward, begin, token)
+
+
+class Contestant:
+    """A layer with its inputs; its methods give seconds, and bytes, and are warm after their first use at a length."""
+
+    def __init__(self, name: str, dim: int, batch: int, device: str, precision: str) -> None:
+        torch.manual_seed(0)
+        library, _, mixer = name.partition("/")
+        self.layer = ours(mixer, dim, device) if library == "blockyard" else LAYERS[name](dim)
+        self.layer.module.to(device).train()
+        self.shape, self.device, self.precision = (batch, dim), device, precision
+        self.facts = {"params": sum(p.numel() for p in self.layer.module.parameters())}
+        self.states: dict[int, Any] = {}
+        self.fwd_bwd(16)
+
+    def _input(self, length: int, grad: bool = False) -> Tensor:
+        return torch.randn(self.shape[0], length, self.shape[1], device=self.device, requires_grad=grad)
+
+    def _both(self, x: Tensor) -> None:
+        with arithmetic(self.precision, self.device):
+            y = self.layer.forward(x)
+        y.sum().backward()
+
+    def fwd_bwd(self, length: int) -> float:
+        x = self._input(length, grad=True)
+        self.layer.module.zero_grad(set_to_none=True)
+        return timed(lambda: self._both(x), self.device)
+
+    @torch.no_grad()
+    def fwd(self, length: int) -> float:
+        x = self._input(length)
+        with arithmetic(self.precision, self.device):
+            return timed(lambda: self.layer.forward(x), self.device)
+
+    @torch.no_grad()
+    def decode(self, length: int) -> float:
+        with arithmetic(self.precision, self.device):
+            if length not in self.states:
+                self.states = {length: self.layer.begin(self._input(length))}  # those of other lengths may go
+            x = self._input(1)
+            return median(timed(lambda: self._decode(x, length), self.device) for _ in range(DECODED))
+
+    def _decode(self, x: Tensor, length: int) -> None:
+        self.states[length] = self.layer.token(x, self.states[length])
+
+    def peak(self, length: int) -> float | None:
+        """None where the system does not tell."""
+        self.states = {}
+        x = self._input(length, grad=True)
+        self.layer.module.zero_grad(set_to_none=True)
+        if self.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            self._both(x)
+            return torch.cuda.max_memory_allocated() - before
+        if sys.platform != "linux" or self.device != "cpu":
+            return None
+        _give_back()
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        except OSError:
+            return None
+        before = _status("VmRSS")
+        self._both(x)
+        return _status("VmHWM") - before
+
+
+def _give_back() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":")) * 1024
+
+
+def operations(name: str, dim: int, length: int) -> int:
+    """Forward operations of one row through a layer of ours, in closed form."""
+    with torch.device("meta"):
+        part = make(f"mixer:{name}", dim=dim, **settings(name, dim))
+        x = torch.empty(1, length, dim)
+        with FlopCounterMode(display=False) as products, kernels.count_flops() as tally, torch.no_grad():
+            part(x)
+    return products.get_total_flops() + sum(tally.values())
+
+
+def bench(
+    *, length: Sequence[int] = (512, 2048), batch: int = 2, dim: int = 256, device: str = "cpu",
+    precision: str = "float32", rounds: int = 7, quick: bool = False, apart: bool = True, tell: Tell = aloud,
+) -> list[Row]:  # fmt: skip
+    """All rows, length by length. `quick` takes the first length only and leaves out the peer that is a loop."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    require("transformers")
+    rows = Rows("mixers")
+    same = {"batch": batch, "dim": dim, "precision": precision}
+    rows.load(same, tell)
+    given = {"dim": dim, "batch": batch, "device": device, "precision": precision}
+    names = [*(f"blockyard/{name}" for name in OURS), *LAYERS]
+    names = [name for name in names if not quick or name != SLOW]
+    makers: dict[str, Maker] = {name: ("mixers:Contestant", {"name": name, **given}) for name in names}
+    makers["machine"] = "measure:machine", {"device": device, "small": not apart}
+    with contestants(makers, apart=apart, tell=tell) as stand:
+        for T in length[:1] if quick else length:
+            _at_length(rows, stand, T, same, rounds, tell)
+    return rows.rows
+
+
+def _at_length(
+    rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell
+) -> None:
+    shape = {"T": T, **same}
+    names = [name for name in stand if name != "machine" and (name != SLOW or T <= SLOW_LENGTH)]
+    rates = Rates(stand["machine"], [same["precision"]])
+    measured: dict[str, Seconds] = {}
+    for do in PASSES:
+        turns: dict[str, Callable[[], float]] = {name: partial(stand[name].call, do, length=T) for name in names}
+        if do == "fwd_bwd":
+            turns["machine"] = rates
+        measured[f"{do}_ms"] = interleave(turns, rounds, tell=tell, what=f"mixers T={T} {do}")
+    rows.rates(rates, shape)
+    jobs = {peer: name for name, held in JOBS.items() for peer in held}
+    for name in names:
+        params = stand[name].facts["params"]
+        rows.add(name, "params", params, "", shape)
+        for metric, seconds in measured.items():
+            rows.add(name, metric, 1e3 * median(seconds[name]), "ms", shape)
+        peak = stand[name].call("peak", length=T)
+        if peak is not None:
+            rows.add(name, "peak_bytes", peak, "B", shape)
+        work = 3 * same["batch"] * operations(jobs.get(name, name.partition("/")[2]), same["dim"], T)
+        least = rates.floor(work, 2 * 4 * params, same["precision"])  # weights read, gradients written
+        rows.add(name, "fraction_of_floor", least / median(measured["fwd_bwd_ms"][name]), "", shape)
+    for name, held in JOBS.items():
+        for peer in held:
+            for metric, seconds in measured.items():
+                rows.ratio(f"blockyard/{name}", peer, metric, seconds, shape)

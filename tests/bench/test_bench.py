@@ -1,0 +1,211 @@
+"""The benches at tiny shapes: what they report and that they are fair. How fast anything is, is not tested here."""
+
+import importlib.util
+import math
+
+import pytest
+import torch
+
+from blockyard import bench
+from blockyard.bench import measure, mixers, overhead, process, train
+from blockyard.compare.pool import WorkFailed
+from blockyard.core.errors import UsageError
+from blockyard.model.model import build
+from blockyard.systems import spec
+
+TINY = {"dim": 32, "layers": 2, "heads": 2, "ffn": 64, "vocab": 64}
+KEYS = {"bench", "contestant", "metric", "value", "unit", "shape"}
+
+
+def quiet(line):
+    pass
+
+
+def installed(*names):
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+needs_transformers = pytest.mark.skipif(not installed("transformers"), reason="needs the extra oracle")
+needs_peers = pytest.mark.skipif(not installed("transformers", "x_transformers"), reason="needs the extra oracle")
+
+
+def well_formed(rows, name):
+    for row in rows:
+        compared = {"against", "of", "low", "high"} if row["metric"] in ("ratio", "overhead") else set()
+        assert set(row) == KEYS | compared and row["bench"] == name
+        assert math.isfinite(row["value"])
+        if compared:
+            assert row["low"] <= row["value"] <= row["high"]
+    told = {(r["contestant"], r["metric"], r.get("against"), r.get("of"), str(r["shape"])) for r in rows}
+    assert len(told) == len(rows), "nothing is said twice"
+    text = bench.describe(rows)
+    assert all(row["contestant"] in text for row in rows)
+    return {(row["contestant"], row["metric"]): row["value"] for row in rows if "against" not in row}
+
+
+def test_everybody_has_equally_many_turns():
+    called = []
+
+    def turn(name):
+        def work():
+            called.append(name)
+            return float(len(called))
+
+        return work
+
+    found = measure.interleave({name: turn(name) for name in "abc"}, 6, warm=1)
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys("abc", 6)
+    rounds = ["".join(called[i : i + 3]) for i in range(0, len(called), 3)]
+    assert len(rounds) == 7 and all(sorted(r) == list("abc") for r in rounds)
+    assert {r[0] for r in rounds} == set("abc"), "the order rotates"
+    assert min(min(values) for values in found.values()) > 3, "the warm-up is thrown away"
+
+
+def test_ratios_are_paired_by_round():
+    slow_rounds = [1.0, 5.0, 2.0, 9.0, 3.0, 7.0, 4.0]
+    value, low, high = measure.paired(slow_rounds, [2 * s for s in slow_rounds])
+    assert (value, low, high) == (2.0, 2.0, 2.0), "drift that meets both alike cancels"
+    rng = torch.Generator().manual_seed(0)
+    noisy = [1.5 + 0.2 * float(torch.randn((), generator=rng)) for _ in range(15)]
+    value, low, high = measure.paired([1.0] * 15, noisy)
+    assert low < value < high and high - low < 0.5
+
+
+@needs_peers
+def test_train_reports_equal_models():
+    rows = train.bench(length=16, batch=2, rounds=2, quick=True, size=TINY, apart=False, tell=quiet)
+    well_formed(rows, "train")
+    for name in ("float32", "bfloat16"):
+        here = {(r["contestant"], r["metric"]): r["value"] for r in rows if r["shape"].get("precision") == name}
+        params = [here[f"{library}/llama", "params"] for library in train.LIBRARIES]
+        assert max(params) <= 1.02 * min(params)
+        assert all(here[f"{library}/llama", "tokens_per_s"] > 0 for library in train.LIBRARIES)
+        assert here["machine", f"{name}_flops_per_s"] > 0
+    ratios = {(r["contestant"], r["against"]) for r in rows if r["metric"] == "ratio"}
+    assert ratios == {
+        ("blockyard/llama", "transformers/llama"),
+        ("blockyard/llama", "x-transformers/llama"),
+        ("blockyard/llama+defaults", "transformers/llama+defaults"),
+    }
+
+
+@needs_peers
+def test_every_trainee_sees_the_same_data_and_learns():
+    assert (train.Ids(64, 2, 8).next(3) == train.Ids(64, 2, 8).next(3)).all()
+    for library in train.LIBRARIES:
+        made = train.trainee(library, False, TINY, 8, 2, "cpu", "float32")
+        batch = made.data(0)
+        first = made.advance(batch)
+        for _ in range(20):
+            last = made.advance(batch)
+        assert last < first, library
+
+
+def test_a_contestant_of_another_size_is_refused(monkeypatch):
+    if not installed("transformers", "x_transformers"):
+        pytest.skip("needs the extra oracle")
+    real = train.trainee
+    wide = TINY | {"ffn": 96}
+
+    def unfair(library, compiled, size, *rest, **more):
+        return real(library, compiled, wide if library == "transformers" else size, *rest, **more)
+
+    monkeypatch.setattr(train, "trainee", unfair)
+    with pytest.raises(WorkFailed, match="unequal"):
+        train.bench(length=8, batch=1, rounds=1, precision="float32", quick=True, size=TINY, apart=False, tell=quiet)
+
+
+@needs_transformers
+def test_mixers_report_equal_layers():
+    rows = mixers.bench(length=(16,), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
+    values = well_formed(rows, "mixers")
+    for name, peers in mixers.JOBS.items():
+        for peer in peers:
+            ours, theirs = values[f"blockyard/{name}", "params"], values[peer, "params"]
+            assert abs(ours - theirs) <= 0.02 * theirs, (name, peer)
+    for name in mixers.OURS:
+        assert {metric for contestant, metric in values if contestant == f"blockyard/{name}"} >= {
+            "fwd_ms", "fwd_bwd_ms", "decode_ms", "fraction_of_floor",
+        }  # fmt: skip
+    assert len([row for row in rows if row["metric"] == "ratio"]) == 5 * 3
+
+
+@needs_transformers
+def test_the_loop_over_tokens_stays_at_short_lengths(monkeypatch):
+    monkeypatch.setattr(mixers, "SLOW_LENGTH", 16)
+    monkeypatch.setattr(mixers, "OURS", ("mamba",))
+    monkeypatch.setattr(mixers, "LAYERS", {name: mixers.LAYERS[name] for name in ("torch/sdpa", mixers.SLOW)})
+    rows = mixers.bench(length=(16, 24), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
+    assert {row["shape"]["T"] for row in rows if row["contestant"] == mixers.SLOW} == {16}
+    assert {row["shape"]["T"] for row in rows if row["contestant"] == "blockyard/mamba"} == {16, 24}
+
+
+@pytest.mark.parametrize("name", mixers.OURS)
+def test_a_layer_decodes_what_it_computes(name):
+    """The bench's own way of calling a part with and without a state is the part's."""
+    layer, x = mixers.ours(name, 64), torch.randn(2, 9, 64)
+    with torch.no_grad():
+        call, leaves = layer.begin(x[:, :8])
+        one, _ = layer.module(x[:, 8:], call, leaves)
+        assert torch.allclose(one, layer.forward(x)[:, 8:], atol=1e-5)
+
+
+def test_the_hand_written_forwards_are_the_model():
+    model = build(spec("llama", None, **TINY))
+    ids = torch.randint(64, (2, 12))
+    logits = {name: run(ids) for name, run in overhead.forwards(model, ids).items()}
+    for name, found in logits.items():
+        assert torch.allclose(found, logits["blockyard/llama"], atol=1e-5), name
+
+
+def test_overhead_reports_every_part():
+    rows = overhead.bench(length=16, batch=2, rounds=2, size=TINY, params=5e4, count=1, tell=quiet)
+    values = well_formed(rows, "overhead")
+    assert {"python/empty", "torch/import", "blockyard/import", "blockyard/help"} <= {name for name, _ in values}
+    assert ("blockyard/llama", "us_per_step_over_loop") in values
+    compared = {(r["against"], r["of"], r["shape"]["T"]) for r in rows if r["metric"] == "overhead"}
+    assert compared == {
+        *((bare, of, 16) for bare in ("loop/llama", "torch/llama") for of in ("fwd_ms", "fwd_bwd_ms")),
+        ("loop/llama", "fwd_ms", 1), ("torch/llama", "fwd_ms", 1), ("loop/step", "step_ms", 16),
+    }  # fmt: skip
+
+
+def test_a_child_answers_fails_and_dies_in_words():
+    makers = {
+        "machine": ("measure:machine", {"device": "cpu", "small": True}),
+        "peer/broken": ("measure:machine", {"device": "nowhere"}),
+    }
+    said = []
+    with process.contestants(makers, tell=said.append) as stand:
+        assert set(stand) == {"machine"} and any("peer/broken" in line and "left out" in line for line in said)
+        assert stand["machine"].call("copy") > 0
+        with pytest.raises(WorkFailed, match="machine"):
+            stand["machine"].call("no_such_method")
+        stand["machine"].process.kill()
+        with pytest.raises(WorkFailed, match="died"):
+            stand["machine"].call("copy")
+    with pytest.raises(WorkFailed), process.contestants({"blockyard/x": ("measure:machine", {})}, tell=quiet):
+        pass
+
+
+def test_a_missing_peer_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in ("train", "mixers"):
+        with pytest.raises(UsageError, match=r"transformers.*blockyard\[oracle\]"):
+            bench.run(name)
+
+
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        (dict(name="trian"), "train"),
+        (dict(name="train", rounds=0), "rounds"),
+        (dict(name="mixers", length="5,x"), "length"),
+        (dict(name="mixers", length=1), "length"),
+        (dict(name="train", length=(8, 16)), "one length"),
+        *((dict(name=name, precision="float8"), "precision") for name in bench.BENCHES),
+    ],
+)
+def test_a_wrong_request_is_refused_in_words(asked, said):
+    with pytest.raises(UsageError, match=said):
+        bench.run(**asked, tell=quiet)

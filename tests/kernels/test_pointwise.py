@@ -1,0 +1,46 @@
+"""The norm and the turn agree with their plain forms, gradients included, in every precision."""
+
+import pytest
+import torch
+
+from blockyard.kernels import exact, rms_norm, turn
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+
+def inputs(dtype):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 3, 8, generator=draw).to(dtype)
+    gain = (1 + 0.3 * torch.randn(8, generator=draw)).to(dtype)
+    angle = torch.randn(1, 5, 1, 4, generator=draw, dtype=torch.float64)
+    return x, gain, angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("op", [rms_norm, turn])
+def test_twins_agree(op, dtype):
+    x, gain, cos, sin = inputs(dtype)
+    found = []
+    for twin in (op.chunked, op.reference):
+        leaves = [t.clone().requires_grad_() for t in ((x, gain) if op is rms_norm else (x,))]
+        y = twin(*leaves, 1e-5) if op is rms_norm else twin(*leaves, cos, sin)
+        y.backward(torch.linspace(-1, 1, y.numel()).view_as(y).to(dtype))
+        found.append([y.detach(), *[leaf.grad for leaf in leaves]])
+    for a, b in zip(*found):
+        assert a.dtype == dtype and (a - b).abs().max() <= TOLERANCE[dtype] * b.abs().max().clamp(min=1)
+
+
+def test_gradients_are_right_and_a_turn_differentiates_twice():
+    x, gain, cos, sin = (t.requires_grad_() for t in inputs(torch.float64))
+    cos, sin = cos.detach(), sin.detach()
+    assert torch.autograd.gradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x: turn(x, cos, sin), (x,), fast_mode=True)
+    with exact():
+        assert torch.autograd.gradgradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
+
+
+def test_a_turn_keeps_lengths_and_turns_back():
+    x, _, cos, sin = inputs(torch.float64)
+    y = turn(x, cos, sin)
+    assert (y.norm(dim=-1) - x.norm(dim=-1)).abs().max() < 1e-12
+    assert (turn(y, cos, -sin) - x).abs().max() < 1e-12

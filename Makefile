@@ -29,7 +29,7 @@ test-all: $(VENV)/.ready-test
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
 	rm -rf $(VENV) runs build

@@ -36,7 +36,7 @@ def checkout() -> Path | None:
 
 
 def verdicts(slug: str, records: dict[str, Any]) -> dict[str, Any] | None:
-    """A record without its sources, and whether it is stale; a system with a test file but no record has empty counts."""
+    """A record without its sources, and whether it is stale; where only a test file is there, empty counts."""
     root = checkout()
     record = records.get(slug)
     if record is None:

@@ -77,12 +77,12 @@ def _turn_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def _nothing(x: Tensor, *_: Any) -> int:
+def _nothing(*_: Any, **__: Any) -> int:
     return 0
 
 
-def _alike(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x)
+def _alike(*given: Any, **_: Any) -> Tensor:
+    return torch.empty_like(given[0])
 
 
 rms_norm = Op("rms_norm", reference=_norm_reference, chunked=_norm_fast, flops=_nothing, fake=_alike)

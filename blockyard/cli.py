@@ -159,7 +159,7 @@ def _compare(options: argparse.Namespace) -> Answer:
 
 
 def _train(options: argparse.Namespace) -> Answer:
-    from blockyard.compare.train import train_one
+    from blockyard.compare.single import train_one
 
     report = train_one(options.target, data=options.data, out=options.out, dry_run=options.dry_run, **_request(options))
     if "model" not in report:
@@ -168,14 +168,14 @@ def _train(options: argparse.Namespace) -> Answer:
 
 
 def _eval(options: argparse.Namespace) -> Answer:
-    from blockyard.compare.train import evaluate
+    from blockyard.compare.single import evaluate
 
     report = evaluate(options.model, options.data, options.length)
     return report, f"{report['bits_per_byte']:.4f} bits/byte over {report['bytes']:,} bytes of {report['data']}"
 
 
 def _generate(options: argparse.Namespace) -> Answer:
-    from blockyard.compare.train import continue_text
+    from blockyard.compare.single import continue_text
 
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     pieces = []

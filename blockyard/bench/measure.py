@@ -43,7 +43,10 @@ def require(*modules: str) -> None:
 
 
 def cores() -> int:
-    """How many cores this process may use: the threads of every contestant."""
+    """The threads of every contestant: OMP_NUM_THREADS, or as many as there are cores for this process."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -193,7 +196,8 @@ def describe(rows: Sequence[Row]) -> str:
         shapes.setdefault(" ".join(f"{key}={value}" for key, value in row["shape"].items()), []).append(row)
     blocks = []
     for shape, held in shapes.items():
-        plain = [row for row in held if "against" not in row]
+        plain = [row for row in held if "against" not in row and row["contestant"] != "machine"]
+        about = [f"{row['metric']} {_scaled(row['value'], row['unit'])}" for row in held if row["contestant"] == "machine"]
         metrics = list(dict.fromkeys((row["metric"], row["unit"]) for row in plain))
         cells = {(row["contestant"], row["metric"]): _short(row["value"]) for row in plain}
         names = list(dict.fromkeys(row["contestant"] for row in plain))
@@ -201,7 +205,8 @@ def describe(rows: Sequence[Row]) -> str:
         table += [[name, *(cells.get((name, metric), "") for metric, _ in metrics)] for name in names]
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = [_line(cells, widths) for cells in table] if names else []
-        told = [_sentence(row) for row in held if "against" in row]
+        told = [f"machine: {', '.join(about)}"] if about else []
+        told += [_sentence(row) for row in held if "against" in row]
         blocks.append("\n".join([f"{held[0]['bench']}  {shape}", *lines, *told]))
     return "\n\n".join(blocks)
 
@@ -215,7 +220,11 @@ def _sentence(row: Row) -> str:
     what, low, high = f"{row['against']} in {row['of']}", row["low"], row["high"]
     if row["metric"] == "ratio":
         return f"{row['contestant']} is {row['value']:.2f} times as fast as {what} ({low:.2f} to {high:.2f})"
-    return f"{row['contestant']} takes {row['value']:+.2f}% longer than {what} ({low:+.2f} to {high:+.2f})"
+    return f"{row['contestant']} needs {row['value']:+.2f}% time over {what} ({low:+.2f} to {high:+.2f})"
+
+
+def _scaled(value: float, unit: str) -> str:
+    return f"{value / 1e9:,.1f} G{unit}" if value >= 1e9 else f"{_short(value)} {unit}"
 
 
 def _short(value: float) -> str:

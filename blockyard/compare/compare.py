@@ -15,9 +15,10 @@ from blockyard.compare.job import key_of, read_result
 from blockyard.compare.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.pool import Pool
 from blockyard.compare.progress import Watch, clock
-from blockyard.compare.result import Result, assemble, describe_plan
+from blockyard.compare.result import Result, assemble
 from blockyard.compare.store import Store
 from blockyard.compare.tuning import fit_rates
+from blockyard.compare.words import describe_plan
 from blockyard.core.spec import parse_value
 from blockyard.data.tokens import write_whole
 

@@ -137,6 +137,7 @@ def _arms(request: Request, params: float, vocab: int) -> list[dict[str, Any]]:
             overrides.setdefault("length", request.length)
         overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in own}
         system = solve(name, params, overrides)
+        system = system.but(model=system["model"].but(length=request.length))
         costs = count(system, request.length, request.batch)
         said = dict(request.overrides) | own
         arms.append(

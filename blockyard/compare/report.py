@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from blockyard.compare import pictures
 from blockyard.compare.pictures import COLOURS, Axis, brief, indices, line, mark, memory, scale
-from blockyard.compare.result import sentences
+from blockyard.compare.words import sentences
 
 WIDTH = 64  # the width that the plan's learning rates are given for
 ALPHA = 0.05  # what `compare` takes unless told otherwise

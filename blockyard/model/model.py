@@ -124,6 +124,12 @@ class Model(nn.Module):
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
         return self.finish(self.run(self.start(batch, state, **request)))
 
+    def save(self, folder: Any, *, tokenizer: bytes | None = None) -> Any:
+        """Write the model to a folder that `blockyard.load` reads."""
+        from blockyard.model.save import save_model
+
+        return save_model(self, folder, tokenizer=tokenizer)
+
     def resolve(self, points: Points) -> dict[tuple[str, str], Any]:
         """Requests such as {"steps.*.part:context": "read"} by exact path and name; a function replaces."""
         declared = {(m.path, name) for m in self.modules() if isinstance(m, Part) for name in m.points}

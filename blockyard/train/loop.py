@@ -189,6 +189,8 @@ def train(
         spent, seen, since = found[1]["seconds"], found[1]["seen"], found[1]["since"]
         curve = [tuple(point) for point in found[1]["curve"]]
     began = saved = time.perf_counter()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     log = None if folder is None else open(folder / "log.jsonl", "a")  # noqa: SIM115  (closed below)
     status, reason = "finished", ""
     try:

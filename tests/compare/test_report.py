@@ -17,7 +17,8 @@ from blockyard.cli import parser
 from blockyard.compare import pictures
 from blockyard.compare.budget import quantity
 from blockyard.compare.report import amount, command, render
-from blockyard.compare.result import assemble, sentences
+from blockyard.compare.result import assemble
+from blockyard.compare.words import sentences
 from blockyard.systems import parse_target
 
 NEVER = "significan", "winner", "outperform", "trend"

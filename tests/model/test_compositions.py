@@ -12,7 +12,18 @@ import torch
 
 import blockyard as by
 from blockyard.core.spec import (
-    activation, block, channel, depth, head, mixer, model, norm, position, residual, stem, system,
+    activation,
+    block,
+    channel,
+    depth,
+    head,
+    mixer,
+    model,
+    norm,
+    position,
+    residual,
+    stem,
+    system,
 )  # fmt: skip
 from blockyard.model.save import load_model, save_model
 

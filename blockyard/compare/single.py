@@ -52,7 +52,7 @@ def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dic
     """Bits per byte of a whole text under a trained model."""
     model, codec = open_model(folder)
     text = load_text(list(data) or None, codec=codec)
-    job = {"batch": 16, "length": length or 128, "device": "cpu", "precision": "float32"}
+    job = {"batch": 16, "length": length or model.spec.get("length") or 128, "device": "cpu", "precision": "float32"}
     nats, size = 0.0, 0
     for split in (text.train, text.tune, text.test) if data else (text.test,):
         windows = eval_windows(split, job["length"], 1)

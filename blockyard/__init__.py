@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
-    "make": "blockyard.model.model", "Model": "blockyard.model.model", "Out": "blockyard.model.model",
-    "load": "blockyard.interop", "count": "blockyard.model.count", "take": "blockyard.transform.take", "exact": "blockyard.kernels",
+    "take": "blockyard.transform.take", "make": "blockyard.model.model",
+    "Model": "blockyard.model.model", "Out": "blockyard.model.model",
+    "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.sample",
 }  # fmt: skip

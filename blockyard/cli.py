@@ -66,9 +66,9 @@ def parser() -> argparse.ArgumentParser:
         "--length", action="append", type=int, default=None, help="tokens a row; may be repeated"
     )
     made["bench"].add_argument("--batch", type=int, default=None, help="rows (default: as the bench says)")
-    made["bench"].add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    made["bench"].add_argument("--device", default=None, help="cpu (default) or cuda")
     made["bench"].add_argument("--precision", default=None, help="float32 or bfloat16 (default: both where it pays)")
-    made["bench"].add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
+    made["bench"].add_argument("--rounds", type=int, default=None, help="interleaved rounds (default 7 or more)")
     return top
 
 

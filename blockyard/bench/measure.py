@@ -197,7 +197,7 @@ def describe(rows: Sequence[Row]) -> str:
     blocks = []
     for shape, held in shapes.items():
         plain = [row for row in held if "against" not in row and row["contestant"] != "machine"]
-        about = [f"{row['metric']} {_scaled(row['value'], row['unit'])}" for row in held if row["contestant"] == "machine"]
+        about = [row for row in held if row["contestant"] == "machine"]
         metrics = list(dict.fromkeys((row["metric"], row["unit"]) for row in plain))
         cells = {(row["contestant"], row["metric"]): _short(row["value"]) for row in plain}
         names = list(dict.fromkeys(row["contestant"] for row in plain))
@@ -205,7 +205,8 @@ def describe(rows: Sequence[Row]) -> str:
         table += [[name, *(cells.get((name, metric), "") for metric, _ in metrics)] for name in names]
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = [_line(cells, widths) for cells in table] if names else []
-        told = [f"machine: {', '.join(about)}"] if about else []
+        known = ", ".join(f"{row['metric']} {_scaled(row['value'], row['unit'])}" for row in about)
+        told = [f"machine: {known}"] if known else []
         told += [_sentence(row) for row in held if "against" in row]
         blocks.append("\n".join([f"{held[0]['bench']}  {shape}", *lines, *told]))
     return "\n\n".join(blocks)

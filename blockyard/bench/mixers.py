@@ -193,9 +193,7 @@ def bench(
     return rows.rows
 
 
-def _at_length(
-    rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell
-) -> None:
+def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell) -> None:
     shape = {"T": T, **same}
     names = [name for name in stand if name != "machine" and (name != SLOW or T <= SLOW_LENGTH)]
     rates = Rates(stand["machine"], [same["precision"]])

@@ -196,5 +196,3 @@ def bench(
         training_loop(rows, solve("llama", params, {}), length, batch or 8, device, precision, rounds, tell)
     starts(rows, rounds, tell)
     return rows.rows
-
-

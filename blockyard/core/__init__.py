@@ -9,7 +9,7 @@ _HOME = {
     "UsageError": "errors", "Flow": "flow", "State": "state", "Cache": "state", "sub": "state",
     "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
-    "distances": "visible", "remember": "visible", "sight": "visible", "Spec": "spec",
+    "distances": "visible", "farthest": "visible", "remember": "visible", "sight": "visible", "Spec": "spec",
 }  # fmt: skip
 __all__ = list(_HOME)
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blockyard.core.site import Site, constant, normal, uniform_in
     from blockyard.core.spec import Spec
     from blockyard.core.state import Cache, State, sub
-    from blockyard.core.visible import distances, remember, sight
+    from blockyard.core.visible import distances, farthest, remember, sight
 
 
 def __getattr__(name: str) -> Any:

@@ -101,10 +101,14 @@ def _latest(found: Leaves, window: int, sinks: int) -> Leaves:
     return kept | {"places": places[rows, index]}
 
 
-def distances(call: Call, positions: Tensor | None = None) -> tuple[Tensor, int]:
-    """(B or 1,T,S) how far each key lies behind each query, and a bound that no distance reaches."""
+def farthest(call: Call) -> int:
+    """A bound that no distance between a query and a key reaches."""
+    return call.positions.shape[1] if call.past is None else call.past.positions.shape[1]
+
+
+def distances(call: Call, positions: Tensor | None = None) -> Tensor:
+    """(B or 1,T,S) how far each key lies behind each query."""
     rows = slice(0, 1) if call.even else slice(None)
     k_pos = call.positions if call.past is None else call.past.positions
     k_pos = (k_pos if positions is None else positions)[rows].clamp(min=0)
-    bound = call.positions.shape[1] if call.past is None else call.past.positions.shape[1]
-    return call.positions[rows][:, :, None] - k_pos[:, None, :], bound
+    return call.positions[rows][:, :, None] - k_pos[:, None, :]

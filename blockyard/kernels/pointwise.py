@@ -39,7 +39,7 @@ class _RMSNorm(Function):
 
 
 def _norm_fast(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    if torch.compiler.is_compiling():  # a compiler fuses the plain form itself
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # a compiler fuses the plain form itself
         return _norm_reference(x, gain, eps)
     return _RMSNorm.apply(x, gain, eps)  # pyright: ignore[reportReturnType]
 
@@ -67,7 +67,7 @@ class _Turn(Function):
 
 
 def _turn_fast(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return _turn_reference(x, cos, sin)
     return _Turn.apply(x, cos, sin)  # pyright: ignore[reportReturnType]
 

@@ -45,4 +45,3 @@ class Rope(Position):
         """The keys as they were before `at_qk`."""
         cos, sin = self.tables(call)
         return turn(k, cos.to(k.dtype), -sin.to(k.dtype))
-

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, distances, remember, sight
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, distances, farthest, remember, sight
 from blockyard.kernels import attend
 
 
@@ -78,10 +78,11 @@ class Attention(Sublayer):
         mask = None if mask is None else mask[:, None]
         if self.position is None:
             return mask, causal
-        apart, bound = distances(call, positions)
+        bound = farthest(call)
         table = self.position.by_distance(bound)
         if table is None:
             return mask, causal
+        apart = distances(call, positions)
         bias = table.to(q.dtype)[:, apart + bound - 1].transpose(0, 1)
         if causal:
             mask = (apart >= 0)[:, None]

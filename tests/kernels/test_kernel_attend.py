@@ -6,7 +6,7 @@ import pytest
 import torch
 from kernel_cases import error
 
-from blockyard.kernels import attend
+from blockyard.kernels import attend, softmax
 
 
 def case(T, S, heads=4, groups=2, D=8, V=8, dtype=torch.float64):
@@ -64,3 +64,27 @@ def test_bfloat16():
     args = case(33, 33)
     y = attend(*(t.bfloat16() for t in args))
     assert y.dtype == torch.bfloat16 and error(y, attend(*args)) < 2e-2
+
+
+@pytest.mark.parametrize("heads,groups", [(4, 4), (4, 2), (4, 1)])
+def test_whole_matrices_agree_with_the_formula_and_its_gradients(heads, groups):
+    """The bfloat16 training path, run in float64 so that it can be held tightly."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(2, 9, heads, 8), (2, 9, groups, 8), (2, 9, groups, 6)]
+    found = []
+    for twin in (lambda q, k, v: softmax._dense(q, k, v, None), attend.reference):
+        draw.manual_seed(0)
+        leaves = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]
+        y = twin(*leaves)
+        y.backward(torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y))
+        found.append([y.detach(), *[leaf.grad for leaf in leaves]])
+    assert all((a - b).abs().max() < 1e-12 for a, b in zip(*found))
+
+
+def test_bfloat16_training_takes_it_and_stays_near():
+    q, k, v = (torch.randn(2, 40, 2, 16).bfloat16().requires_grad_() for _ in range(3))
+    assert softmax._dense_pays(q, k)
+    rough, exact = attend(q, k, v), attend.reference(q.float(), k.float(), v.float())
+    assert (rough.float() - exact).abs().max() < 3e-2
+    with torch.no_grad():
+        assert not softmax._dense_pays(q, k)

@@ -54,7 +54,7 @@ def attend_reference(
 def attend_fused(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
-    """The framework's fused kernel, causal by itself where query t sees t+1 keys; whole matrices where they are faster."""
+    """The fused kernel, causal by itself where query t sees t+1 keys; whole matrices where they are faster."""
     square = causal and mask is None and q.shape[1] == k.shape[1]
     if square and _dense_pays(q, k):
         return _dense(q, k, v, scale)

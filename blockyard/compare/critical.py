@@ -13,6 +13,7 @@ failures   Clopper and Pearson's interval
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,8 @@ def _critical(k: int, nu: float, alpha: float, against: bool) -> float:
     def excess(log_t: float) -> float:
         return math.log(tail(math.exp(log_t), nu, k, against) / alpha)
 
-    return math.exp(float(brentq(excess, math.log(alone), math.log(bonferroni), xtol=1e-11)))  # type: ignore[arg-type]
+    root: Any = brentq(excess, math.log(alone), math.log(bonferroni), xtol=1e-11)
+    return math.exp(root)
 
 
 def combined_freedom(vs: float, nu_s: float, vb: float, groups: int) -> float:

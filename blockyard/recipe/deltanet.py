@@ -5,7 +5,8 @@ Claim    better recall and perplexity than gated linear attention and Mamba at 1
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
-from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, system
+from blockyard.core.spec import Spec, mixer
+from blockyard.recipe._body import decoder
 
 
 def recipe(
@@ -13,14 +14,7 @@ def recipe(
     reach: float = 1.0, tied: bool = True,
 ) -> Spec:  # fmt: skip
     delta = mixer("deltanet", heads=heads or max(1, dim // 32), reach=reach)
-    return system(model(
-        dim=dim,
-        stem=stem("tokens", vocab=vocab),
-        blocks=(block("layer", delta, channel("gated", inner=ffn)),),
-        residual=residual("prenorm"),
-        depth=depth("stack", layers=layers),
-        head=head("lm", tied=tied),
-    ))  # fmt: skip
+    return decoder(delta, dim=dim, layers=layers, ffn=ffn, vocab=vocab, tied=tied)
 
 
 sizes = {

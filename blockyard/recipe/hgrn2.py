@@ -5,21 +5,16 @@ Claim    ahead of Mamba and on par with LLaMA-style Transformers at 1.3 to 3 B p
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
-from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, system
+from blockyard.core.spec import Spec, mixer
+from blockyard.recipe._body import decoder
 
 
 def recipe(
     dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
     tied: bool = True,
 ) -> Spec:  # fmt: skip
-    return system(model(
-        dim=dim,
-        stem=stem("tokens", vocab=vocab),
-        blocks=(block("layer", mixer("hgrn2", heads=heads or max(1, dim // 32)), channel("gated", inner=ffn)),),
-        residual=residual("prenorm"),
-        depth=depth("stack", layers=layers),
-        head=head("lm", tied=tied),
-    ))  # fmt: skip
+    own = mixer("hgrn2", heads=heads or max(1, dim // 32))
+    return decoder(own, dim=dim, layers=layers, ffn=ffn, vocab=vocab, tied=tied)
 
 
 sizes = {

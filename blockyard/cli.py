@@ -16,6 +16,7 @@ EXAMPLES = {
     "train": "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-model",
     "eval": "blockyard eval my-model --data other.txt",
     "generate": 'blockyard generate my-model --prompt "Once upon a time"',
+    "study": "blockyard study recall --tier smoke",
     "list": "blockyard list mixer",
     "show": "blockyard show mixer:gla",
     "check": "blockyard check mixer:gla",
@@ -27,6 +28,7 @@ VERBS = {
     "train": "train one architecture and keep the model",
     "eval": "score a trained model on a text, in bits per byte",
     "generate": "continue a prompt with a trained model",
+    "study": "re-test a published claim at a small scale, or `status`: what the studies said",
     "list": "the names of recipes, or of parts of a kind",
     "show": "what a recipe or a part is: equations, settings, claims",
     "check": "hold a part to what it claims",
@@ -58,9 +60,12 @@ def parser() -> argparse.ArgumentParser:
     made["generate"].add_argument("--top-k", type=int, default=None, help="only the k likeliest tokens")
     made["generate"].add_argument("--top-p", type=float, default=1.0, help="only the likeliest tokens of this mass")
     made["generate"].add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
-    made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), mixer, norm, ...")
+    made["study"].add_argument("name", help="a study (see: blockyard list study), or status")
+    made["study"].add_argument("--tier", default="small", help="smoke: it runs, in seconds; small (default): it tells")
+    made["study"].add_argument("--out", default="results", help="the folder of the records (default results)")
+    made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), task, study, mixer, ...")
     for verb in ("show", "check"):
-        made[verb].add_argument("name", help="a recipe, or kind:name of a part")
+        made[verb].add_argument("name", help="a recipe, or kind:name of a part, a task or a study")
     made["bench"].add_argument("name", help="train, mixers or overhead")
     made["bench"].add_argument(
         "--length", action="append", type=int, default=None, help="tokens a row; may be repeated"
@@ -78,24 +83,28 @@ def _training(verb: argparse.ArgumentParser, many: bool) -> None:
     add = verb.add_argument
     add("--data", action="append", default=[], help="a text file, a folder or a .jsonl; - for standard input; "
         "may be given several times (default: the texts of CPython itself)")  # fmt: skip
-    add("--params", default="200k", help="parameters of every arm (default 200k)")
+    add("--task", default=None, metavar="NAME[:KEY=VALUE,...]", help="a task, not text (see: blockyard list task)")
+    add("--params", default=None, help="parameters of every arm (default 200k)")
+    add("--memory", default=None, help="peak memory of a training step of every arm, instead of parameters: 200M")
     add("--tokens", default=None, help="training tokens of every arm (default 200k)")
     add("--flops", default=None, help="training operations of every arm, instead of tokens")
     add("--minutes", type=float, default=None, help="training minutes of every arm, instead of tokens")
-    add("--length", type=int, default=128, help="tokens a row (default 128)")
+    add("--length", type=int, default=None, help="tokens a row (default 128; a task has its own)")
     add("--batch", type=int, default=16, help="rows a step (default 16)")
     add("--codec", default="bytes", help="bytes (default), or bpe:4096: trained on your text")
     add("--device", default=None, help="cpu, cuda, mps (default: cuda if there is one)")
     add("--precision", default=None, help="float32 or bfloat16 (default: a rule, printed)")
     if many:
-        add("--seeds", type=int, default=None, help="runs of every arm (default by the number of arms)")
+        add("--seeds", default=None, help="runs of every arm (default by the number of arms); 3,6,10 looks three times "
+            "and stops when it is settled")  # fmt: skip
         add(
             "--margin",
             type=float,
             default=0.01,
             help="the difference that matters, as a share of the loss (default 0.01)",
         )
-        add("--tuning", default="fit", help="fit (default): 4 rates for every arm; none")
+        add("--tuning", default="fit", help="fit (default): 4 rates for every arm; nested: for every seed too; none")
+        add("--against", default=None, metavar="LABEL", help="judge every arm against this one only")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all arms, as mixer.heads=4")
     add("--out", default=None, help="the folder of runs, figures and report; the same folder goes on where it stopped")
     add("--dry-run", action="store_true", help="print what would be done and how long it would take")
@@ -144,7 +153,9 @@ Answer = tuple[Any, str]  # the JSON document, and the same for a person
 def _request(options: argparse.Namespace) -> dict[str, Any]:
     from blockyard.compare.compare import parse_overrides
 
-    names = ("params", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "codec")
+    names = (
+        "task", "params", "memory", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "codec",
+    )  # fmt: skip
     return {name: getattr(options, name) for name in names} | {"overrides": parse_overrides(options.set)}
 
 
@@ -153,7 +164,7 @@ def _compare(options: argparse.Namespace) -> Answer:
 
     result = compare(
         options.target, data=options.data, out=options.out, dry_run=options.dry_run, seeds=options.seeds,
-        margin=options.margin, tuning=options.tuning, **_request(options),
+        margin=options.margin, tuning=options.tuning, against=options.against, **_request(options),
     )  # fmt: skip
     return result.data, "" if options.dry_run else str(result)
 
@@ -164,7 +175,7 @@ def _train(options: argparse.Namespace) -> Answer:
     report = train_one(options.target, data=options.data, out=options.out, dry_run=options.dry_run, **_request(options))
     if "model" not in report:
         return report, ""
-    return report, f"{report['bits_per_byte']:.4f} bits/byte on the test text; the model is in {report['model']}"
+    return report, f"{report['score']:.4f} {report['unit']} on the test; the model is in {report['model']}"
 
 
 def _eval(options: argparse.Namespace) -> Answer:
@@ -191,13 +202,31 @@ def _generate(options: argparse.Namespace) -> Answer:
     return {"prompt": prompt, "text": "".join(pieces)}, ""
 
 
+def _study(options: argparse.Namespace) -> Answer:
+    from blockyard.study import run_study, status
+
+    if options.name == "status":
+        rows = status(options.out)
+        return rows, "\n".join(line for row in rows for line in _findings(row))
+    record = run_study(options.name, options.tier, options.out)
+    return record, "\n".join(_findings(record))
+
+
+def _findings(record: dict[str, Any]) -> list[str]:
+    lines = [f"{record['study']}: {record['verdict']} ({record['tier']}, {record['seeds']} seeds, {record['date']})"]
+    for p in record["predictions"]:
+        value = "-" if p["value"] is None else f"{p['value']:.4g}"
+        lines.append(f"  {p['verdict']:14} {p['text']} (value {value}, threshold {p['threshold']:.4g})")
+    return lines
+
+
 def _list(options: argparse.Namespace) -> Answer:
     from blockyard.core import registry
     from blockyard.core.errors import unknown
 
     kind = options.kind
-    if kind not in (*registry.KINDS, "recipe"):
-        raise unknown("kind", kind, (*registry.KINDS, "recipe"))
+    if kind not in (*registry.KINDS, *registry.ROOMS):
+        raise unknown("kind", kind, (*registry.KINDS, *registry.ROOMS))
     rows = [
         {"name": e.name, "title": e.title, "family": e.header.get("Family")} for e in registry.entries(kind).values()
     ]

@@ -22,21 +22,25 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "model": {"core", "kernels"},
     "transform": {"core", "model", "data"},
     "decode": {"core", "model"},
+    "probe": {"core", "model", "kernels"},
+    "task": {"core", "data"},
     "train": {"core", "data", "model", "transform", "decode"},
     "recipe": {"core"},
     "systems": {"core", "model", "recipe"},
-    "compare": {"core", "kernels", "data", "model", "transform", "decode", "train", "systems"},
+    "compare": {"core", "kernels", "data", "task", "probe", "model", "transform", "decode", "train", "systems"},
+    "study": {"core", "data", "compare"},
     "catalogue": {"core"},
     "interop": {"core", "model", "transform", "decode", "systems"},
     "bench": {"core", "kernels", "data", "model", "decode", "train", "compare", "interop", "systems"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
-TRAINING = "json data params tokens flops minutes length batch codec device precision set out dry-run"
+TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
 OPTIONS = {
-    "compare": f"{TRAINING} seeds margin tuning",
+    "compare": f"{TRAINING} seeds margin tuning against",
     "train": TRAINING,
     "eval": "json data length",
     "generate": "json prompt tokens temperature top-k top-p seed",
+    "study": "json tier out",
     "list": "json",
     "show": "json",
     "check": "json",
@@ -95,13 +99,13 @@ def test_a_file_keeps_the_rules(path):
             assert node.func.id != "hasattr", "what a part has belongs to its contract"
 
 
-ENTRIES = [e for kind in (*registry.KINDS, "recipe") for e in registry.entries(kind).values()]
+ENTRIES = [e for kind in (*registry.KINDS, *registry.ROOMS) for e in registry.entries(kind).values()]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}:{e.name}")
 def test_a_header_says_what_it_must(entry):
-    assert entry.title.endswith(".") and len(entry.title) < 121
-    wanted = {"Source", "Family", "Differs"} | ({"Claim"} if entry.kind == "recipe" else {"Shapes"})
+    assert entry.title.endswith("?" if entry.kind == "study" else ".") and len(entry.title) < 121
+    wanted = {"Source", "Family", "Differs"} | ({"Claim"} if entry.kind in ("recipe", "study") else {"Shapes"})
     assert wanted <= set(entry.header), f"missing {wanted - set(entry.header)}"
     if entry.kind == "recipe":
         assert {"tiny"} <= set(entry.constant("sizes")) and len(entry.constant("knobs")) == 3

@@ -1,8 +1,8 @@
 """What the contracts cost, over code that has none.
 
 stack   our llama beside two hand-written forwards over its own weights: `loop/llama` calls the same sublayers one
-        after another, `torch/llama` spells every product out in plain torch. Both have their tables (positions,
-        rotary angles, masks) ready before the clock starts; ours makes them in every forward, as a model must.
+        after another, with the same tables (positions, rotary angles, masks) made once in every forward, as a model
+        must; `torch/llama` spells every product out in plain torch, its tables ready before the clock starts.
 train   the training loop beside bare forward, backward, clip and optimiser step of an equal model
 start   the command line and the import, beside those of torch
 """
@@ -41,11 +41,10 @@ STARTS = {
 
 
 def over_sublayers(model: Any, ids: Tensor) -> Forward:
-    """The same sublayers in a loop, with the tables of one call for good."""
-    call = model.start(ids).call
+    """The same sublayers in a loop, under one call with its tables."""
 
     def forward(ids: Tensor) -> Tensor:
-        x = embedding(ids, model.stem.table)
+        call, x = model.start(ids).call, embedding(ids, model.stem.table)
         for step in model.steps:
             x = x + step.part(step.rule.norm(x, call), call)[0]
         return linear(model.head.norm(x, call), model.head.table)

@@ -17,13 +17,14 @@ from blockyard.systems import spec as system_of
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15}
 LAYERS = ((3_000_000, 4), (30_000_000, 6), (300_000_000, 12), (3_000_000_000, 24), (math.inf, 32))
 TOLERANCE = 0.01
+FEWEST = 2000  # parameters
 
 
 def quantity(text: str | float, name: str) -> float:
     """`200k`, `1.5M`, `2e6` as a number."""
     if not isinstance(text, str):
         return float(text)
-    found = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgbtp]?)", text.strip().lower())
+    found = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgbtp]?)b?", text.strip().lower())
     try:
         value = float(found[1]) * UNITS[found[2]] if found else 0.0
     except ValueError:
@@ -60,6 +61,30 @@ def solve(name: str, params: float, overrides: dict[str, Any]) -> Spec:
     slope = (at_high - at_low) / (high - low)
     best = max(1, round((low + (params - at_low) / slope) / granules[fine])) * granules[fine]
     return _checked(entry.name, system_of(name, None, **fixed, **chosen, **{fine: best}), params)
+
+
+def at_memory(name: str, memory: float, length: int, batch: int, overrides: dict[str, Any]) -> Spec:
+    """The system of a recipe whose training step needs that many bytes: bisection over its parameters."""
+    from blockyard.model.count import count
+
+    best, low, high = None, math.log(FEWEST), math.log(max(FEWEST, memory / 16))
+    for _ in range(24):
+        middle = (low + high) / 2
+        try:
+            system = solve(name, math.exp(middle), overrides)
+        except UsageError:  # too few parameters for this recipe's granules
+            low = middle
+            continue
+        needed = count(system, length, batch).training_bytes / memory
+        if best is None or abs(math.log(needed)) < abs(math.log(best[0])):
+            best = needed, system
+        if abs(needed - 1) < TOLERANCE / 2:
+            break
+        low, high = (middle, high) if needed < 1 else (low, middle)
+    if best is None or abs(best[0] - 1) > 2 * TOLERANCE:
+        nearest = f"; the nearest needs {best[0] * memory / 1e6:,.1f} MB" if best else ""
+        raise UsageError(f"{name} cannot train in {memory / 1e6:,.1f} MB with these settings{nearest}; change --memory")
+    return best[1]
 
 
 def _width(params_at: Any, granule: int, params: float) -> int:

@@ -23,6 +23,9 @@ from blockyard.core.spec import parse_value
 from blockyard.data.tokens import write_whole
 
 BENCH_ROUNDS = 5
+Run = tuple[str, int]  # an arm and a seed
+Rates = dict[str, tuple[float, bool]]
+Trials = dict[str, list[float]]
 
 
 def compare(
@@ -33,7 +36,8 @@ def compare(
 
     targets   NAME, LABEL=NAME or LABEL=NAME:key=value,...        data    files or folders; none: CPython's own texts
     out       the folder of runs, figures and report; one that holds part of the same comparison goes on
-    asked     params, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning, codec
+    asked     task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning,
+              against, codec
     """
     watch = Watch(quiet)
     paths = (data,) if isinstance(data, str) else tuple(data)
@@ -76,22 +80,40 @@ def _measure(plan: dict[str, Any], pool: Pool, watch: Watch) -> None:
 
 
 def _execute(store: Store, pool: Pool, watch: Watch) -> Result:
+    """Look by look: tune and train the seeds of each, and stop at the first look that settles the matter."""
     plan = store.plan
     watch.start(planning.estimate(plan) * plan["same"]["workers"])
-    rates = {arm["id"]: (planning.RATES[1], False) for arm in plan["arms"]}
-    trials: dict[str, list[float]] = {}
-    if plan["tuning"] == "fit":
-        wanted = [("tune", arm, plan["tuning_seed"], rate) for rate in planning.RATES for arm in plan["arms"]]
-        results = _runs(store, pool, watch, wanted)
-        for (_, arm, _, _), result in zip(wanted, results):
-            trials.setdefault(arm["id"], []).append(result["score"] if result["status"] == "finished" else math.nan)
-        rates = fit_rates(planning.RATES, trials)
-    wanted = [("final", arm, seed, rates[arm["id"]][0]) for seed in plan["seeds"] for arm in plan["arms"]]
-    finals = _runs(store, pool, watch, wanted)
-    runs = {(arm["id"], seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
-    result = assemble(plan, runs, rates, trials)
+    runs: dict[Run, dict[str, Any]] = {}
+    tuned: dict[int, tuple[Rates, Trials]] = {}
+    rates: dict[Run, tuple[float, bool]] = {}
+    done = 0
+    for look in plan["looks"]:
+        fresh = plan["seeds"][done:look]
+        for seed, tuning_seed in zip(fresh, planning.tuning_seeds(plan, fresh)):
+            if tuning_seed not in tuned:
+                tuned[tuning_seed] = _tuned(store, pool, watch, tuning_seed)
+            rates |= {(arm, seed): rate for arm, rate in tuned[tuning_seed][0].items()}
+        wanted = [("final", arm, seed, rates[arm["id"], seed][0]) for seed in fresh for arm in plan["arms"]]
+        finals = _runs(store, pool, watch, wanted)
+        runs |= {(arm["id"], seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
+        done = look
+        result = assemble(plan, plan["seeds"][:done], runs, rates, [trials for _, trials in tuned.values()])
+        if result.settled:
+            break
     result.write(store.folder, write_whole)
     return result
+
+
+def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Trials]:
+    """The rate of every arm, with whether it lies at the edge of the grid, and the losses of its trials."""
+    plan = store.plan
+    if plan["tuning"] == "none":
+        return {arm["id"]: (planning.RATES[1], False) for arm in plan["arms"]}, {}
+    wanted = [("tune", arm, seed, rate) for rate in planning.RATES for arm in plan["arms"]]
+    trials: Trials = {}
+    for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
+        trials.setdefault(arm["id"], []).append(result["score"] if result["status"] == "finished" else math.nan)
+    return fit_rates(planning.RATES, trials), trials
 
 
 def _runs(
@@ -111,7 +133,9 @@ def _runs(
         facts = {"arm": arm["id"], "role": role, "seed": seed, "lr": jobs[i]["lr"]}
         facts |= {name: result.get(name) for name in ("status", "score", "seconds")}
         store.finished(keys[i], facts)
-        what = f"{result['score']:.4f} bits/byte" if result["status"] == "finished" else f"failed: {result['reason']}"
+        what = f"failed: {result['reason']}"
+        if result["status"] == "finished":
+            what = f"{result['score']:.4f} {plan['metric']['unit']}"
         which = f"rate {rate:.3g}" if role == "tune" else f"seed {seed}"
         watch.finished(i, expected[i], f"  {role:5} {arm['label']:18} {which:12} {what}")
 

@@ -226,7 +226,8 @@ def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str
     ends = [0.0, margin, -margin, *(value for value in values if value is not None)]
     left, right, top, row = (8, 332, 30, 54) if narrow else (176, 590, 34, 36)
     bottom = top + row * len(arms)
-    about = "Each row: the difference in bits per byte and its interval. A filled mark is resolved, a hollow one not."
+    unit = data["metric"]["unit"]
+    about = f"Each row: the difference in {unit} and its interval. A filled mark is resolved, a hollow one not."
     name, width = ("forest-narrow", 340) if narrow else ("forest", 780)
     canvas = Canvas(name, f"Differences to {best}", about, width, bottom + 46, (left, top, right, bottom))
     x = scale(ends, left, right, log=False, pad=0.04)
@@ -234,7 +235,7 @@ def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str
         corners = [(x(end), y) for end, y in ((-margin, top), (margin, top), (margin, bottom), (-margin, bottom))]
         canvas.parts.append(line(corners, "band"))
         canvas.text(x(0), top - 10, "margin", "note", "middle")
-    canvas.axis_x(x, f"bits/byte more than {shorten(best)} (right is worse)", form=alike(x.ticks(), "+"))
+    canvas.axis_x(x, f"{unit} more than {shorten(best)} (right is worse)", form=alike(x.ticks(), "+"))
     canvas.rule(x(0), top, x(0), bottom, "zero")
     for i, (arm, (found, said)) in enumerate(zip(arms, gaps)):
         _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + (0.72 if narrow else 0.5)), said)
@@ -248,7 +249,7 @@ def _forest_row(
     beside = y - 17 if narrow else y + 4
     parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm["name"]))]
     if found is None and arm["score"]["mean"] is not None:
-        parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f} bits/byte"))
+        parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f}"))
     elif found is not None:
         solid = found["resolved"]
         title = f"{arm['name']}: {found['difference']:+.4f}"
@@ -322,7 +323,7 @@ def against(data: dict[str, Any], axis: Axis, at: int) -> str:
         values = [(axis.of(arm) or 0.0, arm["score"]["mean"]) for arm in shown]
         x = scale([v for v, _ in values], left, right, pad=0.14)
         y = scale([v for _, v in values], bottom, top, log=False, pad=0.14)
-        canvas.axis_y(y, "bits/byte (lower is better)")
+        canvas.axis_y(y, f"{data['metric']['unit']} (lower is better)")
         better = f"{'more' if axis.more else 'less'} is better"
         canvas.axis_x(x, f"{axis.title}, {'log scale, ' if x.log else ''}{better}", x.ticks(5), axis.form)
         points = [(x(a), y(b)) for a, b in values]
@@ -334,7 +335,7 @@ def against(data: dict[str, Any], axis: Axis, at: int) -> str:
         spots = place(points, [len(shorten(arm["name"])) * CHARACTER for arm in shown], canvas.frame)
         for i, arm in enumerate(shown):
             k, (tx, ty, anchor), filled = index[arm["name"]], spots[i], i in front
-            said = f"{arm['name']}: {values[i][1]:.4f} bits/byte, {axis.form(values[i][0])} ({axis.title})"
+            said = f"{arm['name']}: {values[i][1]:.4f}, {axis.form(values[i][0])} ({axis.title})"
             canvas.arm(k, mark(k, *points[i], 6, not filled, said), label(tx, ty, shorten(arm["name"]), anchor=anchor))
     without = {"no finished run": [arm["name"] for arm in data["arms"] if arm not in scored],
                axis.missing: [arm["name"] for arm in scored if arm not in shown]}  # fmt: skip
@@ -413,13 +414,14 @@ def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
     flat = [point for of_arm in points.values() for point in of_arm]
     if not flat:
         return None
-    canvas = Canvas("lengths", "Loss against length", "Bits per byte on the head of the test text, read in windows of "
-                    "each length, by the run of the first seed.", 680, 372, (42, 44, 540, 322))  # fmt: skip
+    unit = data["metric"]["unit"].capitalize()
+    about = f"{unit} at several lengths, by the run of the first seed."
+    canvas = Canvas("lengths", "Score against length", about, 680, 372, (42, 44, 540, 322))  # fmt: skip
     left, top, right, bottom = canvas.frame
     at = sorted({n for of_arm in measured.values() for n in of_arm} | {trained})
     x = scale(at, left, right, log=True, pad=0.04)
     y = scale([loss for _, loss in flat], bottom, top, log=False, pad=0.1)
-    canvas.axis_y(y, "bits/byte")
+    canvas.axis_y(y, data["metric"]["unit"])
     canvas.axis_x(x, "tokens a window (log scale)", at, form=lambda n: f"{n:,.0f}")
     canvas.rule(x(trained), top, x(trained), bottom, "zero")
     canvas.text(x(trained), top - 8, "training length", "note", "middle")
@@ -446,11 +448,11 @@ def tuning(data: dict[str, Any], arm: dict[str, Any], rates: Sequence[float], en
     y = scale(ends, bottom, top, log=False, pad=0.1)
     canvas.arm(k, mark(k, 6, 11), label(20, 15, shorten(arm["name"]), "head"))
     canvas.text(right, 15, f"trained at {arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}", "note", "end")
-    canvas.axis_y(y, "bits/byte")
+    canvas.axis_y(y, data["metric"]["unit"])
     canvas.axis_x(x, "learning rate (log scale)", rates, form=lambda v: f"{v:.2g}")
     done = [(rate, loss) for rate, loss in zip(rates, arm["trials"]) if loss is not None]
     parts = [line([(x(rate), y(loss)) for rate, loss in done], "thick")] if done else []
-    parts += [mark(k, x(rate), y(loss), 4.5, True, f"{rate:.3g}: {loss:.4f} bits/byte") for rate, loss in done]
+    parts += [mark(k, x(rate), y(loss), 4.5, True, f"{rate:.3g}: {loss:.4f}") for rate, loss in done]
     parts += [cross(x(rate), top + 6) for rate, loss in zip(rates, arm["trials"]) if loss is None]
     chosen = x(arm["learning_rate"])
     canvas.arm(k, *parts, line([(chosen, top), (chosen, bottom)], "chosen"))

@@ -5,17 +5,18 @@ import os
 import platform
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 from blockyard import __version__, systems
-from blockyard.compare import job
-from blockyard.compare.budget import quantity, solve
+from blockyard.compare import job, material
+from blockyard.compare.budget import at_memory, quantity, solve
 from blockyard.compare.power import default_seeds
 from blockyard.compare.store import FORMAT
 from blockyard.core import registry
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
 from blockyard.model.count import count, state_bytes
 from blockyard.train.precision import choose
@@ -24,7 +25,9 @@ RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
 WIDTH = 64
 STATE_LENGTHS = (1024, 8192, 65536)
 SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
-TUNINGS = ("fit", "none")
+TUNINGS = ("fit", "nested", "none")
+LENGTH = 128  # tokens a row of text, unless the user says otherwise
+MOST_NESTED = 49  # seeds that can tune for themselves: their tuning seeds lie between the final ones and the common one
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,20 @@ class Request:
 
     targets: tuple[str, ...]
     data: tuple[str, ...] = ()
-    params: str | float = "200k"
+    task: str | None = None
+    params: str | float | None = None
+    memory: str | float | None = None
     tokens: str | float | None = None
     flops: str | float | None = None
     minutes: float | None = None
-    length: int = 128
+    length: int | None = None
     batch: int = 16
     device: str | None = None
     precision: str | None = None
-    seeds: int | None = None
+    seeds: int | str | None = None
     margin: float = 0.01
     tuning: str = "fit"
+    against: str | None = None
     codec: str = "bytes"
     base: int = 0
     overrides: tuple[tuple[str, Any], ...] = ()
@@ -54,39 +60,39 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
     """Match every arm to the budget and fix what all of them share."""
     if not request.targets:
         raise UsageError("nothing to compare; for example: blockyard compare llama gla")
-    axis = [name for name in ("tokens", "flops", "minutes") if getattr(request, name) is not None]
-    if len(axis) > 1:
-        raise UsageError(f"--{axis[0]} and --{axis[1]} both say how long to train; give one")
     if request.tuning not in TUNINGS:
-        raise UsageError(f"tuning {request.tuning!r} is not one of {', '.join(TUNINGS)}")
-    for name, least in (("length", 2), ("batch", 1), ("seeds", 1), ("margin", 0)):
+        raise unknown("tuning", request.tuning, TUNINGS)
+    for name, least in (("length", 2), ("batch", 1), ("margin", 0)):
         value = getattr(request, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} {value} must be at least {least}")
-    text = job.corpus(request.data or None, request.codec)
-    for note in text.notes:
+    data = material.chosen(request.task, request.data, request.codec)
+    stuff = material.named(data)
+    for note in stuff.notes:
         told(note)
-    arms = _arms(request, quantity(request.params, "--params"), text.codec.vocab)
-    measure = axis[0] if axis else "tokens"
-    amount = quantity(getattr(request, measure) or "200k", f"--{measure}")
-    seeds = request.seeds or default_seeds(len(arms))
-    return {
+    length = _length(request, stuff.length)
+    matched = _matched(request)
+    arms = _arms(request, matched, length, stuff.vocab)
+    looks = _looks(request, len(arms))
+    plan = {
         "format": FORMAT,
         "arms": arms,
         "data": {
-            "name": text.name,
-            "hash": text.hash,
-            "paths": [path if path == "-" else os.path.abspath(path) for path in request.data],
-            "codec": request.codec,
-            "summary": text.summary(),
-            "bytes": dict(text.bytes),
+            "name": stuff.name,
+            "hash": stuff.hash,
+            **data,
+            "paths": [path if path == "-" else os.path.abspath(path) for path in data["paths"]],
+            **stuff.facts(),
         },
-        "matched": {"params": quantity(request.params, "--params"), measure: amount},
-        "same": _same(request, max(arm["dim"] for arm in arms)),
+        "metric": stuff.metric,
+        "matched": matched,
+        "same": _same(request, length, max(arm["dim"] for arm in arms)),
         "tuning": request.tuning,
         "alpha": request.alpha,
         "margin": request.margin,
-        "seeds": [request.base * 100 + i for i in range(seeds)],
+        "looks": looks,
+        "against": _against(request, arms),
+        "seeds": [request.base * 100 + i for i in range(looks[-1])],
         "tuning_seed": request.base * 100 + 99,
         "versions": {
             "blockyard": __version__,
@@ -96,15 +102,60 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
             "numerics": job.NUMERICS,
         },
     }
+    return plan | {"references": {k: v.tolist() for k, v in stuff.references("final").items()}}
 
 
-def _same(request: Request, widest: int) -> dict[str, Any]:
+def _one_of(request: Request, names: tuple[str, ...], says: str, default: str) -> tuple[str, float]:
+    """The one budget of these that was given, or the default of the first."""
+    given = [name for name in names if getattr(request, name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} both say {says}; give one")
+    name = given[0] if given else names[0]
+    return name, quantity(getattr(request, name) if given else default, f"--{name}")
+
+
+def _matched(request: Request) -> dict[str, float]:
+    """What all arms get the same amount of: a size and a length of training."""
+    size = _one_of(request, ("params", "memory"), "how large the models are", "200k")
+    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", "200k")
+    return dict([size, time])
+
+
+def _length(request: Request, given: int | None) -> int:
+    """Tokens a row. A task has its own."""
+    if given is not None and request.length not in (None, given):
+        raise UsageError(f"--length {request.length}: the examples of this task have {given} tokens; set it in --task")
+    return given or request.length or LENGTH
+
+
+def _looks(request: Request, arms: int) -> list[int]:
+    """After how many seeds an arm the verdicts are looked at; more than one look shares the error among them."""
+    words = str(default_seeds(arms) if request.seeds is None else request.seeds).split(",")
+    looks = [int(word) if word.strip().isdigit() else 0 for word in words]
+    if min(looks) < 1 or any(a >= b for a, b in pairwise(looks)):
+        raise UsageError(f"--seeds {request.seeds} must be at least 1, or looks in rising order such as 3,6,10")
+    if request.tuning == "nested" and looks[-1] > MOST_NESTED:
+        raise UsageError(f"--tuning nested has room for {MOST_NESTED} seeds, not {looks[-1]}")
+    return looks
+
+
+def _against(request: Request, arms: list[dict[str, Any]]) -> str | None:
+    """The id of the arm that all others are held against."""
+    if request.against is None:
+        return None
+    ids = {arm["label"]: arm["id"] for arm in arms}
+    if request.against not in ids:
+        raise unknown("arm", request.against, ids)
+    return ids[request.against]
+
+
+def _same(request: Request, length: int, widest: int) -> dict[str, Any]:
     """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     narrow = device == "cpu" and widest < SIDE_BY_SIDE
     return {
-        "length": request.length,
+        "length": length,
         "batch": request.batch,
         "schedule": "cosine",
         "warmup": 0.1,
@@ -120,7 +171,7 @@ def _same(request: Request, widest: int) -> dict[str, Any]:
     }
 
 
-def _arms(request: Request, params: float, vocab: int) -> list[dict[str, Any]]:
+def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) -> list[dict[str, Any]]:
     seen: Counter[str] = Counter()
     labels: set[str] = set()
     arms = []
@@ -134,11 +185,14 @@ def _arms(request: Request, params: float, vocab: int) -> list[dict[str, Any]]:
         if vocab != 256:
             overrides.setdefault("vocab", vocab)
         if "length" in entry.schema:
-            overrides.setdefault("length", request.length)
+            overrides.setdefault("length", length)
         overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in own}
-        system = solve(name, params, overrides)
-        system = system.but(model=system["model"].but(length=request.length))
-        costs = count(system, request.length, request.batch)
+        if "memory" in matched:
+            system = at_memory(name, matched["memory"], length, request.batch, overrides)
+        else:
+            system = solve(name, matched["params"], overrides)
+        system = system.but(model=system["model"].but(length=length))
+        costs = count(system, length, request.batch)
         said = dict(request.overrides) | own
         arms.append(
             {
@@ -193,6 +247,7 @@ def make_job(plan: dict[str, Any], arm: dict[str, Any], role: str, seed: int, ra
         "system": arm["system"],
         "ordinal": arm["ordinal"],
         "data": data["hash"],
+        "task": data["task"],
         "paths": data["paths"],
         "codec": data["codec"],
         "steps": plan["steps"][arm["id"]],
@@ -202,23 +257,28 @@ def make_job(plan: dict[str, Any], arm: dict[str, Any], role: str, seed: int, ra
         **{name: same[name] for name in ("batch", "length", "schedule", "precision", "threads", "device")},
         "micro": None,
         "save_seconds": plan.get("save_seconds", 20.0),
-        "lengths": role == "final" and seed == plan["seeds"][0],
+        "lengths": role == "final" and (bool(data["task"]) or seed == plan["seeds"][0]),
     }
+
+
+def tuning_seeds(plan: dict[str, Any], seeds: list[int]) -> list[int]:
+    """The seed that each of these final seeds is tuned with: one for all, or one for each."""
+    common = plan["tuning_seed"]
+    return [common - MOST_NESTED + seed % 100 if plan["tuning"] == "nested" else common for seed in seeds]
 
 
 def seconds_of(plan: dict[str, Any], arm: dict[str, Any], role: str) -> float:
     """How long a run should take, from the bench: training, and scoring at about two fifths of its price a token."""
-    same, data = plan["same"], plan["data"]["bytes"]
+    same, scored = plan["same"], plan["data"]["scored"][role]
     step = plan["speed"][arm["id"]]["step"]
-    scored = data["tune"] if role == "tune" else data["test"]
     return step * (plan["steps"][arm["id"]] + 0.4 * scored / (same["length"] * same["batch"])) + 0.1
 
 
 def estimate(plan: dict[str, Any]) -> float:
-    """Seconds that the whole comparison should take."""
-    tuning = len(RATES) if plan["tuning"] == "fit" else 0
+    """Seconds that the whole comparison should take, all looks included."""
+    seeds = plan["seeds"]
+    trials = 0 if plan["tuning"] == "none" else len(RATES) * len(set(tuning_seeds(plan, seeds)))
     total = sum(
-        tuning * seconds_of(plan, arm, "tune") + len(plan["seeds"]) * seconds_of(plan, arm, "final")
-        for arm in plan["arms"]
+        trials * seconds_of(plan, arm, "tune") + len(seeds) * seconds_of(plan, arm, "final") for arm in plan["arms"]
     )
     return total / plan["same"]["workers"]

@@ -48,9 +48,10 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
         "forest": _forest(data), "matrix": _matrix(data, digits) if data["pairs"] else None,
         "pair_notes": _pair_notes(data["pairs"]),
         "pareto": [(axis.name, Markup(pictures.against(data, axis, i))) for i, axis in enumerate(axes)],
+        "target": _target(data),
         "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(data, late))],
         "lengths": Markup(pictures.lengths(data, lengths) or ""), "impossible": lengths,
-        "tuning": _tuning(data), "untuned": _untuned(plan),
+        "inside": _inside(data), "tuning": _tuning(data), "untuned": _untuned(plan),
         "equal": held_equal(plan), "budgets": _budgets(data),
         "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan["versions"].items()),
         "json": json.dumps(plan, indent=1),
@@ -59,9 +60,10 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
 
 def _sorted(data: dict[str, Any]) -> dict[str, list[str]]:
     """The sentences of the result by the place where they help; one of an unknown kind goes under the ranking."""
-    places: dict[str, list[str]] = {"answer": [], "budget": [], "hold": [], "unequal": [], "notes": []}
+    places: dict[str, list[str]] = {"answer": [], "budget": [], "hold": [], "unequal": [], "along": [], "notes": []}
     starts = {"Best:": "answer", "One seed": "answer", "This budget": "budget", "To resolve": "budget",
-              "These verdicts": "hold", "NOT EQUAL": "unequal"}  # fmt: skip
+              "These verdicts": "hold", "NOT EQUAL": "unequal",
+              "At equal minutes": "along", "The order of": "along"}  # fmt: skip
     for sentence in sentences(data):
         places[next((place for start, place in starts.items() if sentence.startswith(start)), "notes")].append(sentence)
     if not any(arm["finished"] for arm in data["arms"]):
@@ -88,16 +90,18 @@ def facts(data: dict[str, Any]) -> list[tuple[str, str, str]]:
         "flops": "training operations each",
         "minutes": "minutes each",
     }
-    spent = [(brief(value), str(budget.get(axis, axis))) for axis, value in matched.items() if axis != "params"]
-    seeds = ", ".join(map(str, plan["seeds"]))
-    text = plan["data"]["bytes"]
+    spent = [(brief(value), budget[axis]) for axis, value in matched.items() if axis in budget]
+    seeds = ", ".join(map(str, data["seeds"]))
+    text, about = plan["data"].get("bytes"), "fresh examples at every step"
+    if text:
+        about = f"trained on {memory(text['train'])}, tested on {memory(text['test'])}"
     return [
-        ("Data", plan["data"]["name"], f"trained on {memory(text['train'])}, tested on {memory(text['test'])}"),
+        ("Data" if text else "Task", plan["data"]["name"], about),
         ("Parameters", brief(matched["params"]) if "params" in matched else brief(max(params)),
          f"from {brief(min(params), 4)} to {brief(max(params), 4)}"),
         ("Budget", spent[0][0] if spent else "-", spent[0][1] if spent else ""),
-        ("Seeds", str(len(plan["seeds"])), f"for every arm: {seeds}" if len(seeds) < 30 else "for every arm"),
-        ("Runs", f"{sum(arm['finished'] for arm in data['arms'])} of {len(data['arms']) * len(plan['seeds'])}",
+        ("Seeds", str(len(data["seeds"])), f"for every arm: {seeds}" if len(seeds) < 30 else "for every arm"),
+        ("Runs", f"{sum(arm['finished'] for arm in data['arms'])} of {len(data['arms']) * len(data['seeds'])}",
          "final runs finished"),
         ("Where", str(same["device"]), f"{same['precision']}, length {same['length']:,}, batch {same['batch']:,}"),
     ]  # fmt: skip
@@ -254,6 +258,45 @@ def impossible(data: dict[str, Any]) -> list[str]:
     return found
 
 
+def _target(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The table of time to a common loss."""
+    if not data["along"]:
+        return None
+    target, rows = data["along"]["target"], []
+    for arm in target["arms"]:
+        runs = f"{arm['runs']} of {len(data['seeds'])}"
+        if arm["tokens"] is None:
+            cells = ["–", "–", "–", runs]
+        else:
+            times, low, high = arm["times"]
+            within = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
+            cells = [brief(arm["tokens"]), f"{times:.2f}{within}", brief(arm["minutes"]), runs]
+        rows.append({"name": arm["name"], "glyph": Markup(glyph(indices(data)[arm["name"]])), "cells": cells})
+    return {"loss": f"{target['loss']:.3f} nats a token", "rows": rows}
+
+
+def _inside(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The table of the probes: the range over seeds of what is one number, a figure a step for the rest."""
+    rows, text = [], data["metric"]["name"] == "loss"
+    for arm in data["arms"]:
+        found = [probes for probes in arm["probes"] if probes]
+        if not found:
+            continue
+        cells = [_range([p[name] for p in found if name in p]) for name in ("copying", "recall")] if text else []
+        for name in ("horizon", "rank"):
+            steps = ["no end" if value is None else brief(value, 2) for value in found[0][name]]
+            cells.append(", ".join(steps) or "no recurrent memory")
+        rows.append({"name": arm["name"], "glyph": Markup(glyph(indices(data)[arm["name"]])), "cells": cells})
+    return {"rows": rows, "text": text} if rows else None
+
+
+def _range(values: list[float]) -> str:
+    """The mean over seeds and how far they lie apart."""
+    if not values:
+        return "–"
+    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 def _tuning(data: dict[str, Any]) -> list[Markup]:
     """A picture of the trials of every arm, all on one scale of losses."""
     ends = [loss for arm in data["arms"] for loss in arm["trials"] if loss is not None]
@@ -279,11 +322,12 @@ def held_equal(plan: dict[str, Any]) -> list[tuple[str, str]]:
     same, matched = plan["same"], plan["matched"]
     listed = {key: value for key, value in same.items() if key not in ("rates", "rate_rule")}
     trials = f"{len(same['rates'])} rates, {', '.join(f'{rate:g}' for rate in same['rates'])}, as {same['rate_rule']}"
+    trials = {"none": "none", "fit": trials, "nested": f"{trials}, for every seed"}[plan["tuning"]]
     return [
         *((f"matched {axis}", brief(value)) for axis, value in matched.items()),
         ("data order", "by the seed alone"),
-        ("test text", f"{memory(plan['data']['bytes']['test'])}, never used for tuning"),
-        ("tuning", trials if plan["tuning"] == "fit" else "none"),
+        ("test", f"{plan['data']['scored']['final']:,} tokens or bytes, never used for tuning"),
+        ("tuning", trials),
         *((key.replace("_", " "), f"{v:,}" if isinstance(v, int) else str(v)) for key, v in listed.items()),
     ]  # fmt: skip
 
@@ -326,12 +370,15 @@ def target(arm: dict[str, Any]) -> str:
 def command(plan: dict[str, Any]) -> list[str]:
     """The command line that asks for this plan, in the pieces that are not to be torn apart."""
     same, parts = plan["same"], [["blockyard"], ["compare"], *([target(arm)] for arm in plan["arms"])]
-    parts += [["--data", path] for path in plan["data"]["paths"]]
+    material = plan["data"]
+    parts += [["--task", material["task"]]] if material["task"] else [["--data", path] for path in material["paths"]]
     parts += [[f"--{axis}", amount(value)] for axis, value in plan["matched"].items()]
-    options = {"length": same["length"], "batch": same["batch"], "codec": plan["data"]["codec"],
-               "device": same["device"], "precision": same["precision"], "seeds": len(plan["seeds"]),
-               "margin": plan["margin"], "tuning": plan["tuning"]}  # fmt: skip
-    for name, value in options.items():
+    against = {arm["id"]: arm["label"] for arm in plan["arms"]}.get(plan["against"])
+    length = None if material["task"] else same["length"]
+    options = {"length": length, "batch": same["batch"], "codec": material["codec"],
+               "device": same["device"], "precision": same["precision"], "seeds": ",".join(map(str, plan["looks"])),
+               "margin": plan["margin"], "tuning": plan["tuning"], "against": against}  # fmt: skip
+    for name, value in ((name, value) for name, value in options.items() if value is not None):
         parts.append([f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)])
     return [shlex.join(part) for part in parts]
 

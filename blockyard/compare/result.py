@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from blockyard.compare.curves import along
 from blockyard.compare.power import seeds_for
 from blockyard.compare.report import render
-from blockyard.compare.statistics import Table, Verdicts, analyse
+from blockyard.compare.statistics import EQUIVALENT, Table, Verdicts, analyse
 from blockyard.compare.words import describe, describe_plan
-
-METRIC = {"name": "loss", "unit": "bits/byte", "better": "lower"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,11 @@ class Result:
         """The labels that may be the best."""
         return [arm["name"] for arm in self.arms if arm["candidate"]]
 
+    @property
+    def settled(self) -> bool:
+        """Whether more seeds have nothing left to tell: one arm may be the best, or no pair is open."""
+        return len(self.best) == 1 or all(p["resolved"] or p["verdict"] == EQUIVALENT for p in self.pairs)
+
     def write(self, folder: Path, save: Callable[[Path, bytes], None]) -> None:
         """result.json, report.txt and report.html, each whole or not at all."""
         self.data["report"] = str(folder / "report.html")
@@ -51,10 +55,11 @@ Runs = dict[tuple[str, int], dict[str, Any]]
 
 
 def assemble(
-    plan: dict[str, Any], runs: Runs, rates: dict[str, tuple[float, bool]], trials: dict[str, list[float]]
-) -> Result:
-    """Verdicts and figures of all arms, from the plan and the results of the final runs."""
-    ids, seeds = [arm["id"] for arm in plan["arms"]], plan["seeds"]
+    plan: dict[str, Any], seeds: list[int], runs: Runs, rates: dict[tuple[str, int], tuple[float, bool]],
+    trials: list[dict[str, list[float]]],
+) -> Result:  # fmt: skip
+    """Verdicts and figures of all arms, from the plan and the results of these seeds' final runs."""
+    ids = [arm["id"] for arm in plan["arms"]]
     finished = {key: result for key, result in runs.items() if result["status"] == "finished"}
     losses = {key: np.array(result["groups"]) for key, result in finished.items()}
     weights = np.array(next(iter(finished.values()))["weights"]) if finished else np.ones(1)
@@ -63,8 +68,11 @@ def assemble(
         losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
     table = Table(ids, seeds, losses, weights, failed)
     means = [float(weights @ y) for y in losses.values()]
-    margin = plan["margin"] * float(np.mean(means)) if means else None
-    verdicts = analyse(table, alpha=plan["alpha"], margin=margin)
+    relative = plan["metric"]["name"] == "loss"  # a share of wrong answers is a share already
+    margin = plan["margin"] * (float(np.mean(means)) if relative else 1.0) if means else None
+    verdicts = analyse(
+        table, alpha=plan["alpha"], margin=margin, looks=len(plan["looks"]), against=plan["against"]
+    )
     label = {arm["id"]: arm["label"] for arm in plan["arms"]}
     by_id = {arm["id"]: arm for arm in plan["arms"]}
     pairs = [
@@ -73,35 +81,38 @@ def assemble(
         for p in verdicts.pairs
     ]  # fmt: skip
     return Result({
-        "format": plan["format"], "plan": plan, "metric": METRIC, "alpha": plan["alpha"], "margin": verdicts.margin,
-        "looks": verdicts.looks,
-        "arms": [_arm(plan, by_id[a.name], a, runs, rates, trials) for a in verdicts.arms],
+        "format": plan["format"], "plan": plan, "metric": plan["metric"], "alpha": plan["alpha"],
+        "margin": verdicts.margin, "looks": verdicts.looks, "seeds": seeds, "against": label.get(plan["against"]),
+        "arms": [_arm(plan, seeds, by_id[a.name], a, runs, rates, trials) for a in verdicts.arms],
+        "references": {name: float(weights @ np.array(y)) for name, y in plan["references"].items()},
         "pairs": pairs, "needed_difference": verdicts.needed_difference, "detectable": verdicts.detectable,
         "seeds_for_margin": _seeds(verdicts), "noisiest": label.get(verdicts.noisiest or ""),
-        "spread_ratio": verdicts.spread_ratio, "report": None,
+        "spread_ratio": verdicts.spread_ratio, "along": along(plan, seeds, runs), "report": None,
     })  # fmt: skip
 
 
 def _arm(
-    plan: dict[str, Any], arm: dict[str, Any], score: Any, runs: Runs, rates: dict[str, tuple[float, bool]],
-    trials: dict[str, list[float]],
+    plan: dict[str, Any], seeds: list[int], arm: dict[str, Any], score: Any, runs: Runs,
+    rates: dict[tuple[str, int], tuple[float, bool]], trials: list[dict[str, list[float]]],
 ) -> dict[str, Any]:  # fmt: skip
     same, speed = plan["same"], plan["speed"][arm["id"]]
-    mine = [runs[arm["id"], seed] for seed in plan["seeds"]]
+    mine = [runs[arm["id"], seed] for seed in seeds]
     tokens = plan["steps"][arm["id"]] * same["batch"] * same["length"]
-    rate, edge = rates[arm["id"]]
+    used, edges = zip(*(rates[arm["id"], seed] for seed in seeds))
+    tried = np.mean([t[arm["id"]] for t in trials if t], axis=0) if any(trials) else []
     return {
         "name": arm["label"], "recipe": arm["name"], "params": arm["params"], "body_params": arm["body_params"],
         "flops_per_token": arm["flops_per_token"], "tokens": tokens, "flops": 3 * arm["flops_per_token"] * tokens,
         "score": {"mean": score.mean, "low": score.low, "high": score.high, "per_seed": list(score.per_seed)},
         "rank": list(score.rank) if score.rank else None, "letters": score.letters, "candidate": score.candidate,
         "finished": score.finished, "failed": score.failed, "failure_interval": list(score.failure_interval),
-        "learning_rate": rate * math.sqrt(64 / arm["dim"]), "edge_of_grid": edge,
-        "trials": [None if not math.isfinite(x) else x for x in trials.get(arm["id"], [])],
+        "learning_rate": float(np.exp(np.mean(np.log(used)))) * math.sqrt(64 / arm["dim"]), "edge_of_grid": any(edges),
+        "trials": [None if not math.isfinite(x) else float(x) for x in tried],
         "train_tokens_per_s": same["batch"] * same["length"] / speed["step"],
         "decode_tokens_per_s": 1 / speed["token"], "seconds": [result["seconds"] for result in mine],
         "peak_bytes": arm["peak_bytes"], "state_bytes": arm["state_bytes"],
         "curves": [result["curve"] for result in mine], "by_length": mine[0].get("lengths"),
+        "lengths": [result.get("lengths") for result in mine], "probes": [result.get("probes") for result in mine],
         "status": "finished" if score.finished == len(mine) else "failed" if not score.finished else "partly failed",
         "reasons": sorted({result["reason"] for result in mine if result["reason"]}),
     }  # fmt: skip

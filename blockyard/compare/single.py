@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from blockyard.compare.compare import compare
-from blockyard.compare.job import losses
+from blockyard.compare.job import amounts
+from blockyard.compare.material import Text, TextExam
 from blockyard.core.errors import UsageError
-from blockyard.data import eval_windows, load_text
+from blockyard.data import load_text
 from blockyard.data.tokens import Codec, load_codec
 from blockyard.decode.sample import generate
 from blockyard.model.model import Model
@@ -31,7 +32,8 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
     model = next((folder / "runs").glob("*/model"))
     return {
         "model": str(model),
-        "bits_per_byte": arm["score"]["mean"],
+        "score": arm["score"]["mean"],
+        "unit": result.data["metric"]["unit"],
         "params": arm["params"],
         "tokens": arm["tokens"],
     }
@@ -51,15 +53,15 @@ def open_model(folder: str) -> tuple[Model, Codec]:
 def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dict[str, Any]:
     """Bits per byte of a whole text under a trained model."""
     model, codec = open_model(folder)
-    text = load_text(list(data) or None, codec=codec)
+    stuff = Text(load_text(list(data) or None, codec=codec))
     job = {"batch": 16, "length": length or model.spec.get("length") or 128, "device": "cpu", "precision": "float32"}
-    nats, size = 0.0, 0
-    for split in (text.train, text.tune, text.test) if data else (text.test,):
-        windows = eval_windows(split, job["length"], 1)
-        nats += float(losses(model, windows, job).sum())
-        size += int(windows.bytes.sum())
+    corpus, nats, size = stuff.corpus, 0.0, 0
+    for split in (corpus.train, corpus.tune, corpus.test) if data else (corpus.test,):
+        exam = TextExam(split, job["length"], 1)
+        nats += float(amounts(model, stuff, exam, job).sum())
+        size += int(exam.bytes.sum())
     value = nats / (math.log(2) * size)
-    return {"bits_per_byte": value, "bytes": size, "data": text.name, "length": job["length"]}
+    return {"bits_per_byte": value, "bytes": size, "data": corpus.name, "length": job["length"]}
 
 
 def continue_text(folder: str, prompt: str, tokens: int, **how: Any) -> Iterator[str]:

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from blockyard.compare.job import corpus
+from blockyard.compare import material
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
-from blockyard.data import TrainOrder
 from blockyard.model.model import Model, build
 from blockyard.train.loop import Diverged, Run, Settings
 
@@ -43,19 +42,17 @@ def _advance(run: Run) -> None:
 
 
 def _prepared(job: dict[str, Any]) -> Run:
-    text = corpus(tuple(job["paths"]) if job["paths"] else None, job["codec"])
     system = Spec.from_json(job["system"])
     model = build(system, fold("bench")).to(job["device"])
     settings = Settings(steps=10**6, lr=1e-4, precision=job["precision"], device=job["device"], micro=job["micro"])
-    run = Run(system, model, TrainOrder(text.train, job["length"], job["batch"], 0), settings)
-    return run
+    return Run(system, model, material.named(job).order(job["length"], job["batch"], 0), settings)
 
 
 @torch.no_grad()
 def decode_seconds(model: Model, prompt: int = 32) -> float:
     """The median time of one token, greedy, one row, after a short prompt."""
     device = next(model.parameters()).device
-    ids = torch.arange(prompt, device=device)[None] % 256
+    ids = torch.zeros(1, prompt, dtype=torch.long, device=device)
     out = model(ids, model.init_state(1))
     seconds = []
     for _ in range(DECODE):

@@ -38,6 +38,7 @@ class Store:
             raise UsageError(f"{folder} holds another plan (it differs in {', '.join(differ)}); use another --out")
         self.fresh = known is None
         self.plan = plan if known is None else known
+        self._rows: dict[str, dict[str, Any]] = {}
 
     def write_plan(self) -> None:
         write_atomic(self.folder / "plan.json", json.dumps(self.plan, indent=1).encode())
@@ -61,7 +62,8 @@ class Store:
             os.fsync(log.fileno())
 
     def index(self, rows: list[dict[str, Any]]) -> None:
-        """The finished runs as a table, made anew."""
+        """The finished runs as a table, made anew with these added."""
+        self._rows |= {row["key"]: row for row in rows}
         aside = self.folder / f".index.{os.getpid()}"
         aside.unlink(missing_ok=True)
         columns = ("key", "arm", "role", "seed", "lr", "status", "score", "seconds")
@@ -70,7 +72,7 @@ class Store:
             table.execute(
                 "create table run (key text primary key, arm, role, seed, lr real, status, score real, seconds real)"
             )
-            values = [tuple(row.get(name) for name in columns) for row in rows]
+            values = [tuple(row.get(name) for name in columns) for row in self._rows.values()]
             table.executemany(f"insert into run values ({','.join('?' * len(columns))})", values)
         table.close()
         os.replace(aside, self.folder / "index.sqlite")

@@ -11,7 +11,7 @@ def describe_plan(plan: dict[str, Any]) -> str:
     """The plan as a person reads it before anything is spent."""
     same = plan["same"]
     axes = ", ".join(f"{name} {amount:,.0f}" for name, amount in plan["matched"].items())
-    trials = len(same["rates"]) if plan["tuning"] == "fit" else 0
+    trials = 0 if plan["tuning"] == "none" else len(same["rates"])
     equal = [f"{name} {value}" for name, value in same.items() if name not in ("rates", "rate_rule")]
     equal += [f"learning rates {same['rates']} x sqrt(64/dim)", f"margin {plan['margin']:.1%}"]
     columns = zip(
@@ -19,7 +19,7 @@ def describe_plan(plan: dict[str, Any]) -> str:
     )
     lines = [
         f"{len(plan['arms'])} architectures on {plan['data']['summary']}",
-        f"matched: {axes}; {len(plan['seeds'])} seeds, {trials} tuning trials each",
+        f"matched: {axes}; {_seeds(plan)}, {trials} tuning trials {'a seed' if plan['tuning'] == 'nested' else 'each'}",
         f"same for all: {', '.join(equal)}",
         f"{'arm':20}" + "".join(f"{name:>{width}}" for name, width in columns),
     ]
@@ -35,6 +35,20 @@ def describe_plan(plan: dict[str, Any]) -> str:
     if "speed" in plan:
         lines.append(f"estimated time: {clock(estimate(plan))}")
     return "\n".join(lines)
+
+
+def _seeds(plan: dict[str, Any]) -> str:
+    """The seeds of a plan, with its looks where there are several."""
+    looks = plan["looks"]
+    return f"{looks[0]} seeds" if len(looks) == 1 else f"looks at {', '.join(map(str, looks))} seeds"
+
+
+def share(data: dict[str, Any], difference: float) -> str:
+    """A difference as a part of what it is a difference of."""
+    if data["metric"]["name"] != "loss":
+        return f"{difference:.1%} of the answers"
+    loss = next(arm["score"]["mean"] for arm in data["arms"] if arm["score"]["mean"] is not None)
+    return f"{difference / loss:.1%} of the loss"
 
 
 def size(count: float | None) -> str:
@@ -54,7 +68,7 @@ def describe(data: dict[str, Any]) -> str:
     best = next((arm for arm in arms if arm["score"]["mean"] is not None), None)
     gaps = {(p["a"], p["b"]): p for p in data["pairs"]}
     lines = [
-        f"{'rank':6}{'arm':20}{'bits/byte':>10}  {'behind the first':26}{'params':>10}{'MFLOP/tok':>10}"
+        f"{'rank':6}{'arm':20}{data['metric']['unit']:>10}  {'behind the first':26}{'params':>10}{'MFLOP/tok':>10}"
         f"{'tok/s':>9}{'lr':>10}  runs"
     ]
     for arm in arms:
@@ -94,29 +108,41 @@ def sentences(data: dict[str, Any]) -> list[str]:
     arms, lines = data["arms"], []
     best = [arm["name"] for arm in arms if arm["candidate"]]
     scored = [arm for arm in arms if arm["score"]["mean"] is not None]
-    if len(data["plan"]["seeds"]) < 2:
+    seeds = data["seeds"]
+    if len(seeds) < 2:
         lines.append("One seed gives no verdict: run at least 2, better 3 (--seeds).")
     elif len(best) == 1 and len(scored) > 1:
         lines.append(f"Best: {best[0]}.")
     elif len(best) > 1:
         lines.append(f"Best: {' or '.join(best)}; this comparison cannot say which.")
-    if len(scored) > 1:
+    if len(scored) > 1 and not data["against"]:
         lines.append("Arms that share a letter are not resolved.")
+    if data["against"]:
+        lines.append(f"Every arm is held against {data['against']} only; ranks and letters say no more than that.")
+    if data["references"]:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in data["references"].items())
+        lines.append(f"Without training: {told}.")
     if any(arm["edge_of_grid"] for arm in arms):
         lines.append("* the best rate lies at the edge of the tuning grid.")
-    loss = scored[0]["score"]["mean"] if scored else None
-    if data["needed_difference"] and loss:
+    if data["needed_difference"] and scored:
         lines.append(
-            f"This budget could show differences of about {data['needed_difference'] / loss:.1%} of the loss "
-            f"({data['detectable'] / loss:.1%} with 80% chance)."
+            f"This budget could show differences of about {share(data, data['needed_difference'])} "
+            f"({share(data, data['detectable'])} with 80% chance)."
         )
     lines += _resolution(data)
-    if len(scored) > 1 and len(data["plan"]["seeds"]) > 1:
+    if len(scored) > 1 and len(seeds) > 1:
+        test = "test text" if data["metric"]["name"] == "loss" else "test examples"
         lines.append(
             f"These verdicts hold together at {1 - data['alpha']:.0%}: in at most about 1 of {1 / data['alpha']:.0f} "
-            "such comparisons does any of them err. They count seeds and test text, not other data, sizes or budgets."
+            f"such comparisons does any of them err. They count seeds and {test}, not other data, sizes or budgets."
         )
-    lines += _unequal(arms)
+    if data["looks"] > 1:
+        looks = data["plan"]["looks"]
+        lines.append(
+            f"Look {looks.index(len(seeds)) + 1} of {len(looks)} that were declared "
+            f"({', '.join(map(str, looks))} seeds); the error is shared among all of them."
+        )
+    lines += _unequal(arms) + _along(data)
     for arm in arms:
         if arm["failed"]:
             low, high = arm["failure_interval"]
@@ -148,6 +174,23 @@ def _resolution(data: dict[str, Any]) -> list[str]:
     high = needed["high"] if needed["high"] is not None else "more than 100"
     span = str(high) if high == needed["low"] else f"{needed['low']} to {high}"
     return [f"To resolve {margin:.1%} (your margin): {span} seeds."]
+
+
+def _along(data: dict[str, Any]) -> list[str]:
+    """What the curves warn of."""
+    if not data["along"]:
+        return []
+    minutes, crossing, lines = data["along"]["minutes"], data["along"]["crossing"], []
+    if minutes:
+        order = ", ".join(f"{name} {loss:.3f}" for name, loss in minutes["losses"])
+        lines.append(
+            f"At equal minutes ({minutes['minutes']:.3g} a run) the order of training losses would be about: {order}. "
+            "An estimate from the middle of schedules, unkind to the slower arms."
+        )
+    if crossing:
+        pairs = "; ".join(f"{a} and {b}" for a, b in crossing)
+        lines.append(f"The order of these may change with 4 times the tokens: {pairs}.")
+    return lines
 
 
 def _unequal(arms: list[dict[str, Any]]) -> list[str]:

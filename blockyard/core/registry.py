@@ -1,4 +1,4 @@
-"""Names of parts and recipes, read from the files' paths and headers. Needs no torch and imports no part.
+"""Names of parts, recipes and tasks, read from the files' paths and headers. Needs no torch and imports no part.
 
 A file is its registration: `parts/mixer/linear/gla.py` is `mixer:gla`, `recipe/gla.py` the recipe `gla`. What can
 be known without running it comes from its syntax tree: the header, the settings of the one public class (the
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 KINDS = (
     "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "residual", "depth", "objective",
 )  # fmt: skip
+ROOMS = ("recipe", "task", "study")  # what has names and is no part: each in a room of its own
 FIELDS = ("Shapes", "Source", "Slug", "Family", "Needs", "Differs", "Claim")
 
 
@@ -55,11 +56,12 @@ class Entry:
 
     @cached_property
     def node(self) -> ast.ClassDef | ast.FunctionDef:
-        """The one public class of a part, or the function `recipe`."""
-        wanted = ast.FunctionDef if self.kind == "recipe" else ast.ClassDef
+        """The one public class of a part or a task, or the function `recipe` or `study`."""
+        function = self.kind in ("recipe", "study")
+        wanted = ast.FunctionDef if function else ast.ClassDef
         public = [n for n in self.tree.body if isinstance(n, wanted) and not n.name.startswith("_")]
-        if self.kind == "recipe":
-            public = [n for n in public if n.name == "recipe"]
+        if function:
+            public = [n for n in public if n.name == self.kind]
         if len(public) != 1:
             raise UsageError(f"{self.path.name}: expected one public {wanted.__name__}, found {len(public)}")
         return public[0]
@@ -107,8 +109,8 @@ def _literal(node: ast.AST | None) -> Any:
 
 @lru_cache
 def entries(kind: str) -> dict[str, Entry]:
-    """Every part of a kind (or every recipe), ours and those of other packages, by name."""
-    root = ROOT / "recipe" if kind == "recipe" else ROOT / "parts" / kind
+    """Every part of a kind (or every recipe, every task), ours and those of other packages, by name."""
+    root = ROOT / kind if kind in ROOMS else ROOT / "parts" / kind
     found: dict[str, Entry] = {}
     for path in sorted(root.rglob("*.py")):
         if not path.name.startswith("_"):
@@ -130,7 +132,7 @@ def _add(found: dict[str, Entry], entry: Entry) -> None:
 
 def find(kind: str, name: str) -> Entry:
     """The entry of a name; `-` and `_` are the same. Unknown names raise with the nearest known ones."""
-    if kind != "recipe" and kind not in KINDS:
+    if kind not in (*KINDS, *ROOMS):
         raise unknown("kind of part", kind, KINDS)
     known = entries(kind)
     entry = known.get(name.replace("-", "_"))

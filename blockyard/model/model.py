@@ -86,6 +86,7 @@ class Model(nn.Module):
         self.depth.blocks = tuple(places)
         self.head = site.build("head", spec["head"])
         self.axes, self.uses = ledger.axes, tuple(ledger.uses)
+        self.claims = _claims(self)
         self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
         _check(self, ledger, spec)
 
@@ -99,6 +100,10 @@ class Model(nn.Module):
     ) -> Flow:  # fmt: skip
         """The flow in front of the first step: positions placed, tokens embedded, shared tables made."""
         batch = Batch.of(batch)
+        if state is not None and not self.claims.get("streams"):
+            raise UsageError("this model keeps no state: not all of its parts claim to stream")
+        if batch.segment is not None and not self.claims.get("packs"):
+            raise UsageError("this model reads no packed rows: not all of its parts claim to keep segments apart")
         call, state = batch.place(state, causal=self.causal)
         if points is not None or seed or isinstance(tick, Tensor) or tick:
             call = call._replace(points=None if points is None else self.resolve(points), seed=seed, tick=tick)
@@ -175,6 +180,15 @@ class Model(nn.Module):
             carry = _zip_map(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
         return flow._replace(carry=carry, state=state, notes={**flow.notes, **book} if book else flow.notes)
+
+
+def _claims(model: Model) -> dict[str, Any]:
+    """What the stem, the head and every sublayer claim; of figures (exponents) the largest."""
+    parts: list[Any] = [model.stem, model.head, *(step.part for step in model.steps)]
+    every = [part.claims for part in parts]
+    shared = {name for name in every[0] if all(claims.get(name) for claims in every)}
+    exponent = max((claims["time_exponent"] for claims in every if "time_exponent" in claims), default=1.0)
+    return {**dict.fromkeys(sorted(shared), True), "time_exponent": exponent}
 
 
 def _noted(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, dict[Any, Tensor]]:

@@ -28,11 +28,13 @@ from blockyard.train import checkpoint
 from blockyard.train.optim import adamw, schedule, trained
 from blockyard.train.precision import arithmetic
 
+Rows = tuple[np.ndarray, np.ndarray]  # ids and targets (B,T), -1 where nothing is asked
+
 
 class Source(Protocol):
-    """Where batches come from: `next(step)` is a pure function of the step."""
+    """Where batches come from: `next(step)` is a pure function of the step. One array (B,T+1) is both, shifted."""
 
-    def next(self, step: int) -> np.ndarray: ...
+    def next(self, step: int) -> np.ndarray | Rows: ...
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,11 @@ def build_objective(spec: Spec, model: Model) -> Any:
     return Site("", stream, Ledger(0, Spec("linear", "dense"))).build("objective", spec)
 
 
-def to_batch(rows: np.ndarray, device: str) -> Batch:
-    """(B, T+1) ids as inputs and targets."""
+def to_batch(rows: np.ndarray | Rows, device: str) -> Batch:
+    """The arrays of a source as a batch."""
+    if isinstance(rows, tuple):
+        tokens, targets = (torch.from_numpy(ids).to(device) for ids in rows)
+        return Batch(tokens, targets)
     ids = torch.from_numpy(rows).to(device)
     return Batch(ids[:, :-1], ids[:, 1:])
 

@@ -16,6 +16,7 @@ import pytest
 from blockyard.cli import parser
 from blockyard.compare import pictures
 from blockyard.compare.budget import quantity
+from blockyard.compare.material import Text
 from blockyard.compare.report import amount, command, render
 from blockyard.compare.result import assemble
 from blockyard.compare.words import sentences
@@ -42,11 +43,13 @@ def plan_of(labels: list[str], seeds: int, **changed: Any) -> dict[str, Any]:
     data = {
         "name": "a text", "hash": "d73d3ac1cbf1", "paths": ["/data/my text.txt"], "codec": "bytes",
         "summary": "a text (sha256 d73d3ac1cbf1): train 1.30 MB",
-        "bytes": {"train": 1_300_957, "tune": 72_420, "test": 72_414},
+        "task": None, "bytes": {"train": 1_300_957, "tune": 72_420, "test": 72_414},
+        "scored": {"tune": 72_420, "final": 72_414},
     }  # fmt: skip
     speed = {arm["id"]: {"step": STEP / (9000 + 2000 * i), "token": 1 / (900 + 400 * i)} for i, arm in enumerate(arms)}
     return {
         "format": 1, "arms": arms, "data": data, "matched": {"params": 1e6, "tokens": 1e6}, "same": same,
+        "metric": Text.metric, "looks": [seeds], "against": None, "references": {},
         "tuning": "fit", "alpha": 0.05, "margin": 0.01, "seeds": list(range(seeds)), "tuning_seed": 99,
         "versions": {"torch": "2.13.0", "numerics": 1}, "steps": {arm["id"]: STEPS for arm in arms}, "speed": speed,
         **changed,
@@ -61,19 +64,20 @@ def document(
     text, means = rng.normal(0, 0.1, 32), list(MEANS.values())
     runs, trials, rates = {}, {}, {}
     for i, arm in enumerate(plan["arms"]):
-        rates[arm["id"]] = 0.004, i == 2
         trials[arm["id"]] = [] if plan["tuning"] == "none" else [means[i] + 0.1, means[i], math.nan if i else 2.0, 2.4]
         for seed in plan["seeds"]:
             bad = (arm["label"], seed) in failed
             groups = means[i] + text + rng.normal(0, 0.004, 32) + rng.normal(0, 0.006)
             curve = [[step * STEP, 2.6 + 9 / step + 0.02 * i] for step in range(12, (90 if bad else STEPS) + 1, 12)]
             lengths = {"64": 2.1, "128": means[i], "256": 2.0, "512": None if i == 1 else 1.99}
+            rates[arm["id"], seed] = 0.004, i == 2
             runs[arm["id"], seed] = {
                 "status": "failed" if bad else "finished", "reason": "the loss is not finite" if bad else "",
                 "seconds": 90.0, "groups": groups.tolist(), "weights": [1 / 32] * 32, "curve": curve,
                 "lengths": None if bad or seed else lengths,
+                "probes": None if bad else {"copying": 0.1, "recall": 0.02, "horizon": [3.5, None], "rank": [2.0, 7.1]},
             }  # fmt: skip
-    return assemble(plan, runs, rates, trials).data
+    return assemble(plan, plan["seeds"], runs, rates, [trials] if plan["tuning"] == "fit" else [{}]).data
 
 
 def everything(*labels: str, seeds: int = 3) -> frozenset[tuple[str, int]]:
@@ -256,7 +260,7 @@ def test_command_asks_for_the_plan() -> None:
     assert targets[0] == ("gated_deltanet", "gated_deltanet", {"mixer.heads": 8, "dim": 128})
     assert targets[2] == ("other", "gla", {})
     assert quantity(asked.params, "--params") == 1e6 and quantity(asked.tokens, "--tokens") == 1e6
-    assert (asked.seeds, asked.margin, asked.length, asked.batch, asked.tuning) == (1, 0.01, 128, 16, "fit")
+    assert (asked.seeds, asked.margin, asked.length, asked.batch, asked.tuning) == ("1", 0.01, 128, 16, "fit")
     assert "From Python" not in render(CASES["one seed"])
     plan["seeds"], plan["alpha"] = [200], 0.01
     assert "base=2, alpha=0.01" in render(

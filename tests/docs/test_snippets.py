@@ -75,9 +75,10 @@ def test_a_command_parses(command):
             _, name, overrides = systems.parse_target(target)
             if name != OWN:
                 by.spec(name, "tiny", **overrides)
-        if options.verb in ("show", "check") and OWN not in options.name:
+        if options.verb in ("show", "check", "study") and OWN not in options.name and options.name != "status":
             kind, colon, name = options.name.partition(":")
-            assert systems.registry.find(kind if colon else "recipe", name if colon else kind)
+            default = "study" if options.verb == "study" else "recipe"
+            assert systems.registry.find(kind if colon else default, name if colon else kind)
 
 
 def test_a_wrong_command_is_caught():

@@ -175,3 +175,19 @@ def test_sequences_are_drawn_by_key():
     assert not torch.equal(a, call.uniform("y", (1000,)))
     assert not torch.equal(a, call._replace(tick=torch.tensor(1)).uniform("x", (1000,)))
     assert a.min() >= 0 and a.max() < 1 and abs(a.mean() - 0.5) < 0.05
+
+
+def test_a_model_claims_what_all_its_parts_claim(monkeypatch):
+    model = by.build("olmo_hybrid", "tiny")
+    assert model.claims == {
+        "causal": True, "packs": True, "row_independent": True, "streams": True, "time_exponent": 2.0,
+    }  # fmt: skip
+    assert by.build("gla", "tiny").claims["time_exponent"] == 1.0
+    mixer = type(model.steps[0].part)
+    monkeypatch.setattr(mixer, "claims", {"causal": True})
+    poor, tokens = by.build("olmo_hybrid", "tiny"), torch.zeros(1, 4, dtype=torch.long)
+    assert poor.claims == {"causal": True, "time_exponent": 2.0}
+    with pytest.raises(UsageError, match="stream"):
+        poor(tokens, poor.init_state(1))
+    with pytest.raises(UsageError, match="packed"):
+        poor(by.Batch(tokens, segment=tokens))

@@ -1,0 +1,88 @@
+"""What the training losses say beside the verdicts: described, never ranked.
+
+    target    the worst of the arms' final training losses, so that every arm comes down to it; per run the tokens at
+              which it is first reached; arms are held against the quickest one by ln(tokens), paired by seed
+    minutes   where the arms would stand when the quickest one ends. Read in the middle of the others' schedules,
+              hence an estimate that is unkind to them
+    crossing  pairs whose order may change with four times the tokens
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from blockyard.compare.scaling import may_cross, time_to_target
+from blockyard.compare.statistics import Table, analyse
+
+ALIKE = 1.1  # minutes that differ by less are not told
+
+Curve = np.ndarray  # (points, 2): tokens, loss
+
+
+def along(plan: dict[str, Any], seeds: list[int], runs: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any] | None:
+    """The figures of a comparison with two or more arms that finished; names are labels."""
+    label = {arm["id"]: arm["label"] for arm in plan["arms"]}
+    curves: dict[str, dict[int, Curve]] = {}
+    for arm, name in label.items():
+        found = {seed: runs[arm, seed] for seed in seeds if runs[arm, seed]["status"] == "finished"}
+        if found and all(len(run["curve"]) > 3 for run in found.values()):
+            curves[name] = {seed: np.array(run["curve"]) for seed, run in found.items()}
+    if len(curves) < 2:
+        return None
+    rows = plan["same"]["batch"] * plan["same"]["length"]
+    speed = {arm["label"]: rows / plan["speed"][arm["id"]]["step"] for arm in plan["arms"]}
+    return {"target": _target(curves, seeds, speed), "minutes": _minutes(curves, speed), "crossing": _crossing(curves)}
+
+
+def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speed: dict[str, float]) -> dict[str, Any]:
+    loss = max(float(np.mean([c[-1, 1] for c in held.values()])) for held in curves.values())
+    reached = {
+        (name, seed): math.log(tokens)
+        for name, held in curves.items()
+        for seed, curve in held.items()
+        if (tokens := time_to_target(curve[:, 0].tolist(), curve[:, 1].tolist(), loss)) is not None
+    }
+    table = Table(list(curves), seeds, {key: np.array([x]) for key, x in reached.items()}, np.ones(1))
+    verdicts = analyse(table)
+    quickest = verdicts.arms[0].name
+    arms = []
+    for arm in verdicts.arms:
+        if arm.mean is None:
+            arms.append({"name": arm.name, "tokens": None, "minutes": None, "runs": 0, "times": None})
+            continue
+        times = (0.0, None, None) if arm.name == quickest else verdicts.difference(arm.name, quickest)
+        tokens = math.exp(arm.mean)
+        arms.append({
+            "name": arm.name, "tokens": tokens, "minutes": tokens / speed[arm.name] / 60, "runs": arm.finished,
+            "times": [None if x is None else math.exp(min(x, 100.0)) for x in times],
+        })  # fmt: skip
+    return {"loss": loss, "arms": arms}
+
+
+def _minutes(curves: dict[str, dict[int, Curve]], speed: dict[str, float]) -> dict[str, Any] | None:
+    """The arms by their loss when the quickest ends; None where all take about as long."""
+    spent = {name: next(iter(held.values()))[-1, 0] / speed[name] for name, held in curves.items()}
+    least = min(spent.values())
+    if max(spent.values()) < ALIKE * least:
+        return None
+    losses = {}
+    for name, held in curves.items():
+        at = math.log(least * speed[name])
+        losses[name] = float(np.mean([np.interp(at, np.log(curve[:, 0]), curve[:, 1]) for curve in held.values()]))
+    order = sorted(losses, key=losses.__getitem__)
+    return {"minutes": least / 60, "losses": [[name, losses[name]] for name in order]}
+
+
+def _crossing(curves: dict[str, dict[int, Curve]]) -> list[list[str]]:
+    names, found = list(curves), []
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            both = sorted(set(curves[a]) & set(curves[b]))
+            tokens = [curves[name][seed][:, 0] for seed in both for name in (a, b)]
+            if len(both) < 2 or any(len(x) != len(tokens[0]) or (x != tokens[0]).any() for x in tokens):
+                continue
+            gaps = [(curves[a][seed][:, 1] - curves[b][seed][:, 1]).tolist() for seed in both]
+            if may_cross(tokens[0].tolist(), gaps):
+                found.append([a, b])
+    return found

@@ -1,0 +1,14 @@
+"""Read-only looks inside a model: (model, data, controls) -> {name: array}; the weights stay as they are.
+
+    state_probe(model, tokens)["steps.0.part:horizon"]       what a recurrent memory keeps, and for how long
+    copying_probe(model, rows)["gap"]                        what a second reading of the same text saves
+    recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
+
+Arrays are of numpy, in single or double precision.
+"""
+
+from blockyard.probe.copying import copying_probe
+from blockyard.probe.recall import recall_probe
+from blockyard.probe.state import state_probe
+
+__all__ = ["copying_probe", "recall_probe", "state_probe"]

@@ -1,0 +1,37 @@
+"""What probes share: ids on the model's device, and the nats of every token of a row."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from blockyard.core import UsageError
+
+Arrays = dict[str, np.ndarray]
+
+
+def ids(model: Any, data: Any) -> Tensor:
+    """The data as int64 ids on the device of the model."""
+    tokens = torch.as_tensor(data if isinstance(data, Tensor) else np.asarray(data, np.int64))
+    device = next((p.device for p in model.parameters()), tokens.device)
+    return tokens.to(device, torch.long)
+
+
+def rows_of(model: Any, data: Any, least: int) -> Tensor:
+    """The data as rows (n,L) of at least so many tokens."""
+    tokens = ids(model, data)
+    if tokens.dim() != 2 or not len(tokens) or tokens.shape[1] < least:
+        raise UsageError(f"a probe reads rows of {least} tokens or more, not data of shape {tuple(tokens.shape)}")
+    return tokens
+
+
+@torch.no_grad()
+def nats(model: Any, rows: Tensor, batch: int) -> np.ndarray:
+    """(n,L-1): what each token but the first of a row costs after those before it."""
+    found = []
+    for piece in rows.split(batch):
+        logits = model(piece).logits[:, :-1].double()
+        found.append(cross_entropy(logits.flatten(0, 1), piece[:, 1:].flatten(), reduction="none").view(len(piece), -1))
+    return torch.cat(found).cpu().numpy()

@@ -1,0 +1,39 @@
+"""Linear recurrences with a share of full attention: `ratio` layers of one mixer, then one of attention, repeated.
+
+Source   arXiv 2507.06457    Slug  hybrid-linear-attention    Family  recurrent
+Claim    the share of attention hardly moves the loss, but recall rises with it; 3 to 6 linear layers for one suffice
+Differs  bytes in place of subwords, and a tied head
+"""
+
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, position, residual, stem, system
+
+LINEAR = ("hgrn", "retnet", "gla", "hgrn2", "deltanet", "gated_deltanet")
+
+
+def recipe(
+    dim: int = 256, layers: int = 4, linear: str = "gated_deltanet", ratio: int = 3, heads: int | None = None,
+    ffn: int | None = None, vocab: int = 256, tied: bool = True,
+) -> Spec:  # fmt: skip
+    if linear not in LINEAR:
+        raise unknown("linear mixer", linear, LINEAR)
+    if ratio < 0:
+        raise UsageError(f"ratio={ratio} must be at least 0: how many linear layers stand before one of attention")
+    heads = heads or max(1, dim // 32)
+    recurrence = mixer(linear) if linear == "hgrn" else mixer(linear, heads=heads)
+    wide = channel("gated", inner=ffn)
+    return system(model(
+        dim=dim,
+        stem=stem("tokens", vocab=vocab),
+        blocks=(
+            block("linear", recurrence, wide),
+            block("attention", mixer("attention", heads=heads, position=position("rope")), wide),
+        ),
+        residual=residual("prenorm"),
+        depth=depth("hybrid", pattern=f"{ratio}*linear + attention" if ratio else "attention", layers=layers),
+        head=head("lm", tied=tied),
+    ))  # fmt: skip
+
+
+sizes = {"tiny": dict(dim=32, layers=4)}
+knobs = {"layers": 1, "dim": 32, "ffn": 1}

@@ -1,0 +1,108 @@
+"""A study re-tests a claim: races under an equal budget, and predictions that were written before the first run.
+
+    def study() -> Study:
+        return Study(
+            races=(Race("recall", ("gla", "olmo_hybrid"), task="mqar:pairs=8,length=64"),),
+            predictions=(better("recall", "olmo_hybrid", "gla"),),
+        )
+
+A race is a comparison with the comparison's own statistics. A prediction turns its outcome into *holds*, *does not
+hold* or *inconclusive*, with the value it looked at and the threshold; an inconclusive one stays that.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from blockyard.compare.result import Result
+from blockyard.compare.statistics import EQUIVALENT
+
+SMOKE = {"params": "60k", "tokens": "2k", "seeds": 2, "tuning": "none", "batch": 8}  # it runs; it tells nothing
+HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
+
+
+@dataclass(frozen=True)
+class Race:
+    """One comparison of a study; `options` are those of `compare`."""
+
+    name: str
+    arms: tuple[str, ...]
+    task: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Finding(NamedTuple):
+    verdict: str
+    value: float | None
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is expected of a race, in words and as a function of its result."""
+
+    text: str
+    race: str
+    judge: Callable[[Result], Finding]
+
+
+@dataclass(frozen=True)
+class Study:
+    races: tuple[Race, ...]
+    predictions: tuple[Prediction, ...]
+
+    def verdict(self, findings: list[Finding]) -> str:
+        """Of the whole: one prediction that fails is enough, and all must hold."""
+        said = {finding.verdict for finding in findings}
+        return FAILS if FAILS in said else OPEN if OPEN in said else HOLDS
+
+
+def better(race: str, a: str, b: str) -> Prediction:
+    """a is resolved better than b. The value is what b is worse by."""
+
+    def judge(result: Result) -> Finding:
+        pair = next(p for p in result.pairs if {p["a"], p["b"]} == {a, b})
+        gap = pair["difference"] if pair["a"] == b else -pair["difference"]
+        return Finding(OPEN if not pair["resolved"] else HOLDS if gap > 0 else FAILS, gap, 0.0)
+
+    return Prediction(f"{race}: {a} is better than {b}", race, judge)
+
+
+def level(race: str, a: str, b: str) -> Prediction:
+    """a and b differ by less than the margin."""
+
+    def judge(result: Result) -> Finding:
+        pair = next(p for p in result.pairs if {p["a"], p["b"]} == {a, b})
+        inside = pair["verdict"] == EQUIVALENT or pair["verdict"].endswith("below margin")
+        said = HOLDS if inside else FAILS if pair["resolved"] else OPEN
+        return Finding(said, abs(pair["difference"]), result.data["margin"])
+
+    return Prediction(f"{race}: {a} and {b} are level within the margin", race, judge)
+
+
+def below(race: str, arm: str, most: float, length: int | None = None) -> Prediction:
+    """The score of every seed of an arm lies below a level; at another length than it was trained at, if given."""
+    return _against(race, arm, most, length, 1)
+
+
+def above(race: str, arm: str, least: float, length: int | None = None) -> Prediction:
+    """The score of every seed of an arm lies above a level."""
+    return _against(race, arm, least, length, -1)
+
+
+def _against(race: str, arm: str, bar: float, length: int | None, sign: int) -> Prediction:
+    def judge(result: Result) -> Finding:
+        found = next(a for a in result.arms if a["name"] == arm)
+        if length is None:
+            scores = found["score"]["per_seed"]
+        else:
+            scores = [(lengths or {}).get(str(length)) for lengths in found["lengths"]]
+        known = [score for score in scores if score is not None]
+        if not known:
+            return Finding(OPEN, None, bar)
+        met = [sign * score < sign * bar for score in known]
+        said = HOLDS if all(met) and len(known) == len(scores) else FAILS if not any(met) else OPEN
+        return Finding(said, sum(known) / len(known), bar)
+
+    where = f" at length {length}" if length else ""
+    return Prediction(f"{race}: the score of {arm}{where} is {'below' if sign > 0 else 'above'} {bar:g}", race, judge)

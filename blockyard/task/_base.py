@@ -1,0 +1,186 @@
+"""The contract of a task: examples that follow from a seed, the answers of one who knows the rule, and the error.
+
+An example is a row of tokens and, at the places where something is asked, the id that a causal model has to predict
+there from the tokens at and before that place. A task's settings are its difficulty. Numbers are drawn from raw bits,
+whose streams numpy promises to keep; every draw has a stream of its own, so that the first rows of a sample do not
+depend on how many rows are asked for.
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import parse_value, write_value
+
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+
+class Examples(NamedTuple):
+    """tokens (n,T) int64 inputs; targets (n,T) int64: the id to be predicted at that place, -1 where none is asked."""
+
+    tokens: np.ndarray
+    targets: np.ndarray
+
+
+class Task(ABC):
+    """What every task has. The settings are the keyword-only arguments of its constructor, kept under their names."""
+
+    metric, unit, better = "error", "share of answers", "lower"
+    grows: ClassVar[tuple[str, ...]] = ("length",)  # the settings that `stretched` multiplies
+    vocab: int
+    length: int  # T
+    answers: range  # the ids that an answer can be
+
+    @abstractmethod
+    def sample(self, seed: int, n: int) -> Examples:
+        """n examples, the same for the same seed on every machine."""
+
+    @abstractmethod
+    def solve(self, tokens: np.ndarray) -> np.ndarray:
+        """(n,T) the right answers, each from the tokens at and before its place; elsewhere any id."""
+
+    def baselines(self) -> dict[str, Predictor]:
+        """What can be had without the skill that is tested."""
+        return {}
+
+    def predictors(self) -> dict[str, Predictor]:
+        """tokens (n,T) -> ids (n,T) by name: the oracle, chance and the baselines."""
+        return {"oracle": self._oracle, "chance": self._guess, **self.baselines()}
+
+    @property
+    def chance(self) -> float:
+        """The expected share of right answers of one who guesses evenly among the ids an answer can be."""
+        return 1 / len(self.answers)
+
+    @property
+    def name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        names = inspect.signature(type(self).__init__).parameters.values()
+        return {p.name: getattr(self, p.name) for p in names if p.kind is p.KEYWORD_ONLY}
+
+    def but(self, **changed: Any) -> "Task":
+        """The task with some settings replaced."""
+        return type(self)(**self.settings | changed)
+
+    def stretched(self, factor: float) -> "Task":
+        """The same task on the same vocabulary, `factor` times as long; refused where the vocabulary is too small."""
+        if factor < 1:
+            raise UsageError(f"{self.name}: a task is stretched by 1 or more, not by {factor}")
+        return self.but(**{key: math.ceil(getattr(self, key) * factor) for key in self.grows})
+
+    def __repr__(self) -> str:
+        """The task as `make_task` reads it."""
+        return f"{self.name}:{','.join(f'{key}={write_value(value)}' for key, value in self.settings.items())}"
+
+    def _oracle(self, tokens: np.ndarray) -> np.ndarray:
+        """The solution, also of rows that break off early."""
+        width = tokens.shape[1]
+        whole = np.pad(tokens, ((0, 0), (0, self.length - width)), constant_values=-1)
+        return self.solve(whole)[:, :width]
+
+    def _guess(self, tokens: np.ndarray) -> np.ndarray:
+        return self.answers.start + Draw(0, len(tokens), stream=1).below(len(self.answers), tokens.shape[1])
+
+
+class Draw:
+    """Random numbers for `rows` rows: each method gives one row of numbers an example."""
+
+    def __init__(self, seed: int, rows: int, stream: int = 0) -> None:
+        self.key, self.rows, self.made = (stream, seed % 2**64), rows, 0
+
+    def raw(self, *shape: int) -> np.ndarray:
+        bits = np.random.PCG64(np.random.SeedSequence([*self.key, self.made]))
+        self.made += 1
+        return np.asarray(bits.random_raw((self.rows, *shape)))
+
+    def uniform(self, *shape: int) -> np.ndarray:
+        """Numbers in (0,1)."""
+        return ((self.raw(*shape) >> np.uint64(12)) + 0.5) * 2.0**-52
+
+    def below(self, high: Any, *shape: int) -> np.ndarray:
+        """int64 from 0 to high - 1; `high` may differ along the shape."""
+        return (self.raw(*shape) % np.asarray(high, np.uint64)).astype(np.int64)
+
+    def order(self, count: int) -> np.ndarray:
+        """(rows,count) permutations."""
+        return np.argsort(self.raw(count), axis=1, kind="stable")
+
+    def distinct(self, count: int, of: int) -> np.ndarray:
+        """(rows,count) different numbers below `of`, in random order (Floyd's sample, then a shuffle)."""
+        last = np.arange(of - count, of)
+        picked = self.below(last + 1, count)
+        for i in range(1, count):
+            again = (picked[:, :i] == picked[:, i : i + 1]).any(1)
+            picked[again, i] = last[i]
+        return np.take_along_axis(picked, self.order(count), 1)
+
+
+def errors(predicted: np.ndarray, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) wrong answers and (n,) questions of each example; the error is the ratio of the two sums."""
+    asked = examples.targets >= 0
+    return (asked & (predicted != examples.targets)).sum(1), asked.sum(1)
+
+
+def tasks() -> list[str]:
+    """The names of all tasks."""
+    return list(registry.entries("task"))
+
+
+def make_task(text: str) -> Task:
+    """The task of `name` or `name:key=value,key=value`."""
+    name, _, tail = text.partition(":")
+    entry = registry.find("task", name)
+    settings: dict[str, Any] = {}
+    for item in filter(None, tail.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"task {text!r}: {item!r} is not key=value")
+        settings[key.strip()] = parse_value(value.strip())
+    registry.check_settings(entry, settings)
+    for key, value in settings.items():
+        kind = type(entry.schema[key])
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            words = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")
+            raise UsageError(f"task {entry.name}: {key}={write_value(value)} must be {words}")
+    return entry.load_class()(**settings)
+
+
+def at_least(low: int, **settings: int) -> None:
+    """Refuse settings that are too small."""
+    for key, value in settings.items():
+        if value < low:
+            raise UsageError(f"{key}={value} must be at least {low}")
+
+
+def fits(right: bool, message: str) -> None:
+    """Refuse sizes that cannot be met together."""
+    if not right:
+        raise UsageError(message)
+
+
+def blank(tokens: np.ndarray) -> np.ndarray:
+    """Targets that ask for nothing yet."""
+    return np.full(tokens.shape, -1, np.int64)
+
+
+def look_up(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(n,T) for every query the value beside the last of the keys (n,P) that equals it; 0 where none does."""
+    found = np.zeros_like(queries)
+    for key, value in zip(keys.T, values.T):
+        found = np.where(queries == key[:, None], value[:, None], found)
+    return found
+
+
+def latest(tokens: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(n,T) the latest token at or before each place among those that count; the first token before there is one."""
+    place = np.where(counts, np.arange(tokens.shape[1]), 0)
+    return np.take_along_axis(tokens, np.maximum.accumulate(place, 1), 1)

@@ -1,0 +1,63 @@
+"""Multi-query associative recall: pairs of keys and values, then the keys again, whose values are asked for.
+
+    k1 v1 k2 v2 ... kP vP  .  .  k2  .  .  .  k1  .  ...            asked at every later key: its value
+
+Keys are different, values may repeat. Each key is asked once, at an even distance behind the pairs; short distances
+are likelier, by a power law with exponent `power` - 1 (1: even). `rewrites` binds that many keys a second time, after
+the pairs, to another value: the last one counts. Other places hold a blank or, with `noise`, any id but the blank.
+
+Shapes   ids: 0 blank, 1..keys the keys, then the values    T = length >= 4 pairs + 2 rewrites    chance 1/values
+Source   arXiv 2312.04927    Family  recall
+Differs  values are drawn with replacement; blanks between the queries by default (paper: noise); small alphabets
+"""
+
+import numpy as np
+
+from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, blank, fits, latest, look_up
+
+
+class MQAR(Task):
+    def __init__(
+        self, *, pairs: int = 4, length: int = 32, keys: int = 16, values: int = 16, power: float = 0.01,
+        rewrites: int = 0, noise: bool = False,
+    ) -> None:  # fmt: skip
+        at_least(1, pairs=pairs, length=length, keys=keys, values=values)
+        at_least(0, rewrites=rewrites)
+        need = 4 * pairs + 2 * rewrites
+        fits(power > 0, f"mqar: power={power} must be positive")
+        fits(rewrites <= pairs <= keys, f"mqar: needs rewrites <= pairs <= keys, not {rewrites} <= {pairs} <= {keys}")
+        fits(values > 1 or not rewrites, "mqar: rewrites need 2 values or more")
+        fits(length >= need, f"mqar: pairs={pairs} with rewrites={rewrites} need length {need} or more, not {length}")
+        self.pairs, self.length, self.keys, self.values = pairs, length, keys, values
+        self.power, self.rewrites, self.noise = power, rewrites, noise
+        self.bound = 2 * (pairs + rewrites)
+        self.vocab, self.answers = 1 + keys + values, range(1 + keys, 1 + keys + values)
+
+    def sample(self, seed: int, n: int) -> Examples:
+        draw = Draw(seed, n)
+        keys, values = 1 + draw.distinct(self.pairs, self.keys), draw.below(self.values, self.pairs)
+        again = draw.order(self.pairs)[:, : self.rewrites]
+        fresh = np.take_along_axis(values, again, 1)
+        fresh = (fresh + 1 + draw.below(max(1, self.values - 1), self.rewrites)) % self.values
+        start = self.answers.start
+        tokens = np.zeros((n, self.length), np.int64)
+        tokens[:, : self.bound : 2] = np.concatenate([keys, np.take_along_axis(keys, again, 1)], 1)
+        tokens[:, 1 : self.bound : 2] = start + np.concatenate([values, fresh], 1)
+        np.put_along_axis(values, again, fresh, 1)
+        space = (self.length - self.bound) // 2
+        # The smallest of exponential times with rates p are a sample without replacement with weights p.
+        weights = np.arange(1, space + 1) ** (self.power - 1)
+        gaps = np.argsort(-np.log(draw.uniform(space)) / weights, axis=1, kind="stable")[:, : self.pairs]
+        place = self.bound + 2 * gaps
+        np.put_along_axis(tokens, place, keys, 1)
+        targets = blank(tokens)
+        np.put_along_axis(targets, place, start + values, 1)
+        if self.noise:
+            tokens = np.where(tokens == 0, 1 + draw.below(self.vocab - 1, self.length), tokens)
+        return Examples(tokens, targets)
+
+    def solve(self, tokens: np.ndarray) -> np.ndarray:
+        return look_up(tokens, tokens[:, : self.bound : 2], tokens[:, 1 : self.bound : 2])
+
+    def baselines(self) -> dict[str, Predictor]:
+        return {"recent": lambda tokens: latest(tokens, tokens >= self.answers.start)}

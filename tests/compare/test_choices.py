@@ -1,0 +1,143 @@
+"""What a user may choose: looks, nested tuning, one baseline, memory for parameters, a task for text."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from blockyard.cli import main
+from blockyard.compare import material
+from blockyard.compare.curves import along
+from blockyard.compare.plan import RATES, Request, make_plan
+from blockyard.compare.result import Result
+from blockyard.compare.tuning import fit_rates
+from blockyard.core.errors import UsageError
+from blockyard.task import errors, make_task
+
+TINY = ["--params", "30k", "--tokens", "2k", "--length", "32", "--batch", "8"]
+TASK = ["--task", "mqar:pairs=2,length=16,keys=8,values=8", "--params", "30k", "--tokens", "2k", "--batch", "8"]
+
+
+def run(out, *words):
+    assert main(["compare", *words, "--out", str(out), "--json"]) == 0
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    return json.loads((out / "result.json").read_text()), events
+
+
+def test_looks_share_the_error_and_end_when_it_is_settled(tmp_path, monkeypatch):
+    data, events = run(tmp_path / "all", "a=llama", "b=llama", *TINY, "--seeds", "2,3")
+    assert data["looks"] == 2 and data["plan"]["looks"] == [2, 3]
+    done = len(data["seeds"])
+    assert len([e for e in events if e["role"] == "final"]) == 2 * done
+    monkeypatch.setattr(Result, "settled", property(lambda self: True))
+    data, events = run(tmp_path / "first", "a=llama", "b=llama", *TINY, "--seeds", "2,3")
+    assert data["seeds"] == [0, 1] and len([e for e in events if e["role"] == "final"]) == 4
+    assert "Look 1 of 2" in (tmp_path / "first" / "report.txt").read_text()
+
+
+def test_a_comparison_is_settled_by_one_candidate_or_by_no_open_pair():
+    def made(candidates, pairs):
+        arms = [{"name": name, "candidate": name in candidates} for name in "abc"]
+        return Result({"arms": arms, "pairs": [{"resolved": r, "verdict": v} for r, v in pairs]})
+
+    assert made("a", [(True, "better"), (True, "better"), (False, "not resolved")]).settled
+    assert made("ab", [(False, "equivalent"), (True, "better"), (True, "better")]).settled
+    assert not made("ab", [(False, "not resolved"), (True, "better"), (True, "better")]).settled
+
+
+def test_nested_tuning_tunes_every_seed_by_itself(tmp_path):
+    data, events = run(tmp_path / "o", "a=llama", "b=llama", *TINY, "--seeds", "2", "--tuning", "nested")
+    trials = [(e["arm"], e["seed"]) for e in events if e["role"] == "tune"]
+    finals = {(e["arm"], e["seed"]) for e in events if e["role"] == "final"}
+    assert len(trials) == 2 * 2 * 4 and len(set(trials)) == 4 and not set(trials) & finals
+    arms = {e["arm"] for e in events}
+    for seed, tuned in ((0, 50), (1, 51)):
+        scores = {arm: [by_rate(events, arm, tuned)[rate] for rate in RATES] for arm in arms}
+        for arm, (rate, _) in fit_rates(RATES, scores).items():
+            used = next(e["lr"] for e in events if (e["arm"], e["role"], e["seed"]) == (arm, "final", seed))
+            factor = next(math.sqrt(64 / a["dim"]) for a in data["plan"]["arms"] if a["id"] == arm)
+            assert used == pytest.approx(rate * factor)
+
+
+def by_rate(events, arm, seed):
+    found = sorted((e["lr"], e["score"]) for e in events if (e["arm"], e["role"], e["seed"]) == (arm, "tune", seed))
+    return dict(zip(RATES, (score for _, score in found)))
+
+
+def test_against_judges_every_arm_against_one(tmp_path):
+    words = ["a=llama", "b=llama", "c=llama", *TINY, "--seeds", "2", "--tuning", "none", "--against", "b"]
+    data, _ = run(tmp_path / "o", *words)
+    assert data["against"] == "b" and len(data["pairs"]) == 2
+    assert all("b" in (pair["a"], pair["b"]) for pair in data["pairs"])
+    assert "held against b" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_memory_in_place_of_parameters():
+    plan = make_plan(Request(("llama", "gla"), memory="40MB", length=64))
+    assert set(plan["matched"]) == {"memory", "tokens"}
+    assert all(abs(arm["peak_bytes"] / 40e6 - 1) < 0.02 for arm in plan["arms"])
+    with pytest.raises(UsageError, match="cannot train in"):
+        make_plan(Request(("llama",), memory="10k"))
+
+
+def test_a_task_is_compared_by_its_errors(tmp_path):
+    data, _ = run(tmp_path / "o", "llama", "gla", *TASK, "--seeds", "2")
+    assert data["metric"]["name"] == "error" and data["references"]["oracle"] == 0
+    assert data["margin"] == data["plan"]["margin"] and data["references"]["chance"] > 0.5
+    for arm in data["arms"]:
+        assert all(0 <= error <= 1 for error in arm["score"]["per_seed"]) and "16" in arm["by_length"]
+    assert "of the answers" in (tmp_path / "o" / "report.txt").read_text()
+    assert data["plan"]["same"]["length"] == 16
+
+
+def test_an_exam_counts_every_wrong_answer_once():
+    stuff = material.named({"task": "mqar:pairs=2,length=16,keys=8,values=8"})
+    exam = stuff.exam("final", 16)
+    tokens, targets = exam.rows(slice(0, len(exam)))
+    task = make_task(stuff.name)
+    wrong, asked = errors(task.predictors()["chance"](tokens), (examples := type(exam.examples)(tokens, targets)))
+    assert exam.weights @ exam.groups(wrong) == pytest.approx(wrong.sum() / asked.sum())
+    assert stuff.references("final")["oracle"].max() == 0 and len(examples.tokens) == 1024
+    train = stuff.order(16, 8, seed=0)
+    assert (train.next(3)[0] == train.next(3)[0]).all() and (train.next(3)[0] != train.next(4)[0]).any()
+
+
+@pytest.mark.parametrize("words,says", [
+    (["--task", "mqa"], "mqar"),
+    (["--task", "mqar:pears=3"], "pairs"),
+    (["--task", "mqar", "--data", "x.txt"], "give one"),
+    (["--task", "mqar", "--length", "64"], "set it in --task"),
+    (["--params", "1M", "--memory", "1G"], "give one"),
+    (["--seeds", "6,3"], "rising"),
+    (["--seeds", "three"], "at least 1"),
+    (["--seeds", "60", "--tuning", "nested"], "49"),
+    (["--against", "lama"], "llama"),
+], ids=lambda w: " ".join(w) if isinstance(w, list) else "")  # fmt: skip
+def test_a_wrong_choice_is_named(words, says, tmp_path, capsys):
+    assert main(["compare", "llama", *words, "--out", str(tmp_path / "o")]) == 2
+    said = capsys.readouterr().err
+    assert says in said and len(said.splitlines()) <= 2 and not (tmp_path / "o").exists()
+
+
+def test_what_curves_say():
+    tokens = np.geomspace(1e4, 1e6, 20)
+
+    def finished(level, slope):
+        curve = [[t, level - slope * math.log(t / 1e6)] for t in tokens]
+        return {"status": "finished", "curve": curve}
+
+    plan = {
+        "arms": [{"id": "x", "label": "quick"}, {"id": "y", "label": "steep"}],
+        "same": {"batch": 10, "length": 100},
+        "speed": {"x": {"step": 0.1}, "y": {"step": 0.2}},
+    }
+    runs = {("x", s): finished(2.0 + 0.001 * s, 0.10) for s in (0, 1)}
+    runs |= {("y", s): finished(2.05 + 0.001 * s, 0.18) for s in (0, 1)}
+    told = along(plan, [0, 1], runs)
+    assert told["target"]["loss"] == pytest.approx(2.0505) and told["target"]["arms"][0]["name"] == "quick"
+    # 2 - 0.1 ln(t/1e6) = 2.0505 at t = e^-0.505 million (seed 0), half a thousandth later for seed 1
+    assert told["target"]["arms"][0]["tokens"] == pytest.approx(1e6 * math.exp(-0.5), rel=0.02)
+    assert told["minutes"]["losses"][0][0] == "quick" and told["minutes"]["minutes"] == pytest.approx(100 / 60)
+    assert told["crossing"] == [["quick", "steep"]]  # the gap of 0.05 closes at 0.08 per e-fold
+    assert along(plan, [0, 1], {key: {**run, "status": "failed"} for key, run in runs.items()}) is None

@@ -1,0 +1,82 @@
+"""Studies: what predictions make of outcomes, that every study can run, and what a run leaves."""
+
+import json
+
+import pytest
+
+from blockyard.cli import main
+from blockyard.compare.plan import Request, make_plan
+from blockyard.compare.result import Result
+from blockyard.core import registry
+from blockyard.study import status, studies
+from blockyard.study._base import FAILS, HOLDS, OPEN, SMOKE, Study, above, below, better, level
+
+
+def outcome(difference, resolved, verdict="", scores=(0.1, 0.2), lengths=()):
+    arms = [{"name": "a", "score": {"per_seed": list(scores)}, "lengths": list(lengths)}]
+    pair = {"a": "a", "b": "b", "difference": difference, "resolved": resolved, "verdict": verdict}
+    return Result({"arms": arms, "pairs": [pair], "margin": 0.05})
+
+
+@pytest.mark.parametrize("prediction,result,verdict", [
+    (better("r", "a", "b"), outcome(-0.3, True), HOLDS),
+    (better("r", "b", "a"), outcome(-0.3, True), FAILS),
+    (better("r", "a", "b"), outcome(-0.3, False), OPEN),
+    (level("r", "b", "a"), outcome(-0.01, False, "equivalent"), HOLDS),
+    (level("r", "a", "b"), outcome(-0.01, True, "better, below margin"), HOLDS),
+    (level("r", "a", "b"), outcome(-0.3, True, "better"), FAILS),
+    (level("r", "a", "b"), outcome(-0.01, False, "not resolved"), OPEN),
+    (below("r", "a", 0.3), outcome(0, False), HOLDS),
+    (below("r", "a", 0.15), outcome(0, False), OPEN),
+    (below("r", "a", 0.05), outcome(0, False), FAILS),
+    (above("r", "a", 0.05), outcome(0, False), HOLDS),
+    (above("r", "a", 0.3), outcome(0, False), FAILS),
+    (below("r", "a", 0.3), outcome(0, False, scores=(0.1, None)), OPEN),
+    (below("r", "a", 0.3, length=64), outcome(0, False, lengths=({"64": 0.1}, {"64": 0.2})), HOLDS),
+    (above("r", "a", 0.3, length=64), outcome(0, False, lengths=({"64": 0.5}, {"64": 0.2})), OPEN),
+    (above("r", "a", 0.3, length=64), outcome(0, False, lengths=({"32": 0.5}, None)), OPEN),
+])  # fmt: skip
+def test_a_prediction_says_what_the_outcome_allows(prediction, result, verdict):
+    assert prediction.judge(result).verdict == verdict
+
+
+def test_a_gap_counts_in_the_predicted_direction():
+    assert better("r", "a", "b").judge(outcome(-0.3, True)).value == pytest.approx(0.3)
+    assert better("r", "b", "a").judge(outcome(-0.3, True)).value == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize("name", studies())
+def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
+    study: Study = registry.find("study", name).load().study()
+    labels = {}
+    for race in study.races:
+        options = {**race.options, **SMOKE}
+        plan = make_plan(Request(race.arms, task=race.task, **options))
+        labels[race.name] = {arm["label"] for arm in plan["arms"]}
+        full = make_plan(Request(race.arms, task=race.task, **race.options))
+        counts = [arm["params"] for arm in full["arms"]]
+        assert max(counts) / min(counts) <= 1.02
+    for prediction in study.predictions:
+        assert prediction.race in labels
+        assert sum(label in prediction.text.split(": ", 1)[1].split() for label in labels[prediction.race]) >= 1
+
+
+def test_a_study_runs_and_its_record_says_how(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "mamba", "--tier", "smoke", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] in (HOLDS, FAILS, OPEN) and record["seeds"] == 2 and record["seconds"] > 0
+    assert len(record["predictions"]) == 3
+    assert {"text", "verdict", "value", "threshold"} == set(record["predictions"][0])
+    assert not (tmp_path / "results").exists()  # a smoke run is no result
+    folder = tmp_path / "results" / "mamba"
+    folder.mkdir(parents=True)
+    (folder / "2026-01-02.json").write_text(json.dumps(record))
+    assert status()[0]["slug"] == "mamba" and "races" not in status()[0]
+    assert main(["study", "status"]) == 0 and "mamba" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words,says", [(["mambo"], "mamba"), (["mamba", "--tier", "large"], "small")])
+def test_a_wrong_request_is_named(words, says, capsys):
+    assert main(["study", *words]) == 2
+    assert says in capsys.readouterr().err

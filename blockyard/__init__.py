@@ -19,7 +19,9 @@ _HOME = {
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
-    "Spec": "blockyard.core.spec", "generate": "blockyard.decode.sample",
+    "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "Rules": "blockyard.decode.rules",
+    "beams": "blockyard.decode.beams", "speculate": "blockyard.decode.speculate",
+    "PrefixStore": "blockyard.decode.prefix",
 }  # fmt: skip
 __all__ = list(_HOME)
 

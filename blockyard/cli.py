@@ -59,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     made["generate"].add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest (default 0.8)")
     made["generate"].add_argument("--top-k", type=int, default=None, help="only the k likeliest tokens")
     made["generate"].add_argument("--top-p", type=float, default=1.0, help="only the likeliest tokens of this mass")
+    made["generate"].add_argument("--min-p", type=float, default=0.0, help="only tokens this near the likeliest")
+    made["generate"].add_argument("--repetition", type=float, default=1.0, help="above 1: seen tokens lose weight")
+    made["generate"].add_argument("--stop", action="append", default=[], help="end before this text; may be repeated")
+    made["generate"].add_argument("--beams", type=int, default=0, help="search the likeliest texts, so many wide")
+    made["generate"].add_argument("--ahead", type=int, default=0, help="guess so many tokens from the text so far: "
+        "faster where it repeats itself, the same text")  # fmt: skip
     made["generate"].add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
     made["study"].add_argument("name", help="a study (see: blockyard list study), or status")
     made["study"].add_argument("--tier", default="small", help="smoke: it runs, in seconds; small (default): it tells")
@@ -186,20 +192,28 @@ def _eval(options: argparse.Namespace) -> Answer:
 
 
 def _generate(options: argparse.Namespace) -> Answer:
-    from blockyard.compare.single import continue_text
+    from blockyard.compare.single import continue_text, search_text
+    from blockyard.decode.rules import Rules
 
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    pieces = []
-    for piece in continue_text(
-        options.model, prompt, options.tokens, temperature=options.temperature, top_k=options.top_k,
-        top_p=options.top_p, seed=options.seed,
-    ):  # fmt: skip
+    if options.beams:
+        found = search_text(options.model, prompt, options.tokens, options.beams)
+        return {"prompt": prompt, "beams": found}, "\n".join(f"{beam['score']:9.4f}  {beam['text']}" for beam in found)
+    rules = Rules(
+        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, min_p=options.min_p,
+        repetition=options.repetition, seed=options.seed,
+    )  # fmt: skip
+    pieces, tokens, logprobs = [], [], []
+    for step in continue_text(options.model, prompt, options.tokens, rules, options.stop, options.ahead):
+        piece = step.text[0] if step.text else ""
         pieces.append(piece)
+        tokens.append(int(step.tokens))
+        logprobs.append(float(step.logprobs))
         if not options.json:
             print(piece, end="", flush=True)
     if not options.json:
         print()
-    return {"prompt": prompt, "text": "".join(pieces)}, ""
+    return {"prompt": prompt, "text": "".join(pieces), "tokens": tokens, "logprobs": logprobs}, ""
 
 
 def _study(options: argparse.Namespace) -> Answer:

@@ -39,7 +39,7 @@ OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against",
     "train": TRAINING,
     "eval": "json data length",
-    "generate": "json prompt tokens temperature top-k top-p seed",
+    "generate": "json prompt tokens temperature top-k top-p min-p repetition stop beams ahead seed",
     "study": "json tier out",
     "list": "json",
     "show": "json",

@@ -5,6 +5,9 @@ stack   our llama beside two hand-written forwards over its own weights: `loop/l
         must; `torch/llama` spells every product out in plain torch, its tables ready before the clock starts.
 train   the training loop beside bare forward, backward, clip and optimiser step of an equal model
 start   the command line and the import, beside those of torch
+
+All with the allocator that training uses: with the system's, what glibc gives back and takes again is a sixth of a
+forward, by accidents of what is freed when.
 """
 
 import subprocess
@@ -27,6 +30,7 @@ from blockyard.core.errors import unknown
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
 from blockyard.systems import spec
+from blockyard.train.allocator import keep_memory
 from blockyard.train.loop import Run, Settings
 from blockyard.train.optim import adamw
 from blockyard.train.precision import PRECISIONS, arithmetic
@@ -186,6 +190,7 @@ def bench(
     """All rows. `batch` is that of the stack (1 and 8 if left out); `quick` leaves the larger out; `count` threads."""
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    keep_memory()
     rows = Rows("overhead")
     with threads(count or cores()):
         rows.load({"rounds": rounds}, tell)

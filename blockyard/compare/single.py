@@ -13,9 +13,14 @@ from blockyard.compare.material import Text, TextExam
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.data.tokens import Codec, load_codec
-from blockyard.decode.sample import generate
+from blockyard.decode.beams import beams
+from blockyard.decode.generate import Step, generate
+from blockyard.decode.propose import Lookup
+from blockyard.decode.rules import Rules
+from blockyard.decode.speculate import speculate
 from blockyard.model.model import Model
 from blockyard.model.save import load_model
+from blockyard.train.allocator import keep_memory
 
 
 def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **asked: Any) -> dict[str, Any]:
@@ -47,6 +52,7 @@ def open_model(folder: str) -> tuple[Model, Codec]:
         path = inside[0]
     if not (path / "tokenizer.json").exists() and (path / "config.json").exists():
         raise UsageError(f"{path} has no tokenizer.json: it was not trained on text by blockyard")
+    keep_memory()
     return load_model(path).eval(), load_codec(path / "tokenizer.json")
 
 
@@ -64,16 +70,26 @@ def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dic
     return {"bits_per_byte": value, "bytes": size, "data": corpus.name, "length": job["length"]}
 
 
-def continue_text(folder: str, prompt: str, tokens: int, **how: Any) -> Iterator[str]:
-    """Pieces of text that continue the prompt, as they come."""
+def continue_text(
+    folder: str, prompt: str, tokens: int, rules: Rules, stop: Sequence[str] = (), ahead: int = 0
+) -> Iterator[Step]:
+    """Steps with the text that continues the prompt, as they come; `ahead` guesses tokens from what stands before."""
     model, codec = open_model(folder)
-    ids = torch.from_numpy(codec.encode(prompt).astype("int64"))[None]
-    held: list[int] = []
-    for chosen in generate(model, ids, tokens, **how):
-        held.append(int(chosen[0]))
-        piece = codec.decode(held)
-        if not piece.endswith("\ufffd") or len(held) > 8:  # a character may need several tokens
-            yield piece
-            held = []
-    if held:
-        yield codec.decode(held)
+    ids, how = _prompt(codec, prompt), {"stop": stop, "decode": codec.decode}
+    if ahead:
+        return speculate(model, ids, tokens, Lookup(), rules, ahead=ahead, **how)
+    return generate(model, ids, tokens, rules, **how)
+
+
+def search_text(folder: str, prompt: str, tokens: int, width: int) -> list[dict[str, Any]]:
+    """The likeliest continuations that a beam search finds."""
+    model, codec = open_model(folder)
+    found = beams(model, _prompt(codec, prompt), tokens, width=width)
+    return [{"text": codec.decode(beam.tokens), "logprob": beam.logprob, "score": beam.score} for beam in found]
+
+
+def _prompt(codec: Codec, prompt: str) -> torch.Tensor:
+    ids = codec.encode(prompt)
+    if not len(ids):
+        raise UsageError("the prompt is empty; give at least one character")
+    return torch.from_numpy(ids.astype("int64"))[None]

@@ -9,7 +9,7 @@ SETTINGS = ((-3, 1 << 25), (-1, 2**31 - 1), (-2, 1 << 26), (-8, 1))
 
 
 def keep_memory() -> None:
-    """For a process whose life is training; elsewhere than glibc nothing happens."""
+    """For a process whose life is running models; elsewhere than glibc nothing happens."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):

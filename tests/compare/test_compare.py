@@ -217,6 +217,18 @@ def test_train_eval_generate(tmp_path, text, capsys):
     first = json.loads(capsys.readouterr().out)
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out) == first and len(first["text"]) > 0
+    assert len(first["tokens"]) == len(first["logprobs"]) == 12 and max(first["logprobs"]) <= 0
+    greedy = [*words[:2], "--tokens", "40", "--temperature", "0", "--json", "--prompt", "the cat sat on the cat "]
+    assert main(greedy) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main([*greedy, "--ahead", "4"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == plain["text"]
+    stop = plain["text"][10:13]
+    assert main([*greedy, "--stop", stop]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == plain["text"][: plain["text"].index(stop)]
+    assert main([*greedy, "--beams", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)["beams"]
+    assert len(found) == 2 and found[0]["score"] >= found[1]["score"]
     assert main(["generate", str(tmp_path), "--json"]) == 2
     assert main(["generate", out, "--prompt", ""]) == 2
 

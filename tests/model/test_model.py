@@ -191,3 +191,16 @@ def test_a_model_claims_what_all_its_parts_claim(monkeypatch):
         poor(tokens, poor.init_state(1))
     with pytest.raises(UsageError, match="packed"):
         poor(by.Batch(tokens, segment=tokens))
+
+
+@torch.no_grad()
+def test_learned_positions_end_where_they_end():
+    model = tiny("gpt2", length=12)
+    inside = torch.ones(2, 16, dtype=torch.bool)
+    inside[:, :5] = False  # 11 valid tokens in 16 slots
+    assert torch.isfinite(model(by.Batch(ids(2, 16), keys=inside)).logits).all()
+    inside[:, 3:] = True
+    with pytest.raises(UsageError, match="13 tokens"):
+        model(by.Batch(ids(2, 16), keys=inside))
+    with pytest.raises(UsageError, match="16 tokens"):
+        model(ids(2, 16))

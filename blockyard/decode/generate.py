@@ -1,0 +1,131 @@
+"""One token after another from the model's own state, the same for every architecture, rows of any length together.
+
+The prompt enters in pieces of `chunk` tokens; rows that meet a stop leave the batch and cost nothing from then on. A
+row's numbers depend on the seed, its own seed and the position only: neither its neighbours, nor how the prompt is
+divided, nor where a first call ended and a second one went on, change which tokens it gets (but for rounding).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from blockyard.core.errors import UsageError
+from blockyard.core.state import State
+from blockyard.decode.ends import Ends, Step, Stop
+from blockyard.decode.ragged import Prompt, close_up, fits, join, padded, prefill, rows_of
+from blockyard.decode.rules import PLAIN, Draws, Rules, choose
+from blockyard.decode.text import Decode
+from blockyard.model.model import Model
+
+if TYPE_CHECKING:
+    from blockyard.decode.prefix import PrefixStore
+
+
+def generate(
+    model: Model, prompt: Prompt, tokens: int, rules: Rules = PLAIN, *,
+    lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None, stop: Stop = (),
+    decode: Decode | None = None, chunk: int = 512, store: "PrefixStore | None" = None,
+) -> Iterator[Step]:  # fmt: skip
+    """Yield a `Step` for each of at most `tokens` new tokens a row; it ends early when every row has met a stop.
+
+    `prompt`: ids (B,T), padded on the right where `lengths` are given; a list of rows (T_i); or a batch with keys.
+    `seeds`: one a row, its number in the batch by default. `stop`: ids and, with `decode`, strings.
+    `store`: where prefixes are found and left for later calls.
+    """
+    rows = rows_of(model, prompt, lengths)
+    own = seeds_of(rows, seeds, tokens, chunk)
+    fits(model, rows, tokens)
+    if store is not None and store.model is not model:
+        raise UsageError("this store holds the prefixes of another model")
+    return _generate(model, rows, tokens, rules, own, Ends(len(rows), stop, decode), chunk, store)
+
+
+def seeds_of(rows: Sequence[Tensor], seeds: Sequence[int] | None, tokens: int, chunk: int) -> list[int]:
+    """A seed for every row, with the numbers of a request checked on the way."""
+    if tokens < 0 or chunk < 1:
+        raise UsageError(f"tokens {tokens} must be 0 or more, chunk {chunk} at least 1")
+    own = list(range(len(rows))) if seeds is None else [int(seed) for seed in seeds]
+    if len(own) != len(rows):
+        raise UsageError(f"{len(own)} seeds for {len(rows)} rows; give one a row")
+    return own
+
+
+def logprob(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p of each token: logits (...,V), tokens (...)."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return wide.gather(-1, tokens[..., None])[..., 0] - wide.logsumexp(-1)
+
+
+def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: Rules) -> Tensor | None:
+    """Which tokens each row holds already, (B,V); none where no rule asks."""
+    if rules.repetition == 1:
+        return None
+    seen = torch.zeros_like(logits, dtype=torch.bool)
+    for line, ids in zip(seen, rows):
+        line[torch.as_tensor(ids, device=line.device)] = True
+    return seen
+
+
+@torch.no_grad()
+def _generate(
+    model: Model, rows: list[Tensor], tokens: int, rules: Rules, seeds: list[int], ends: Ends, chunk: int,
+    store: "PrefixStore | None",
+) -> Iterator[Step]:  # fmt: skip
+    if not tokens:
+        return
+    draws = Draws("generate", rules, seeds, rows[0].device)
+    if store is None:
+        logits, state = prefill(model, padded(rows), chunk=chunk)
+    else:
+        begun = [store.feed(ids, chunk=chunk) for ids in rows]
+        logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
+    seen = seen_in(rows, logits, rules)
+    kept = _Kept(store, rows)
+    try:
+        for step in range(tokens):
+            live = list(ends.live)
+            chosen = choose(logits, draws(live, [len(rows[row]) + step for row in live]), rules, seen)
+            taken = ends.take(chosen, logprob(logits, chosen), final=step + 1 == tokens)
+            kept.chosen(live, chosen)
+            yield taken
+            if step + 1 == tokens or not ends.live:
+                return
+            if seen is not None:
+                seen = seen.scatter(1, chosen[:, None], True)
+            if len(ends.live) < len(live):
+                stays = torch.tensor([live.index(row) for row in ends.live], device=chosen.device)
+                kept.leave([(i, row) for i, row in enumerate(live) if row not in ends.live], state)
+                kept.rows = list(ends.live) if store is not None else []
+                state, chosen = close_up(state.select(stays)), chosen[stays]
+                seen = None if seen is None else seen[stays]
+            logits, state = prefill(model, chosen[:, None], state)
+            kept.passed(state)
+    finally:
+        kept.leave(list(enumerate(kept.rows)), state)
+
+
+class _Kept:
+    """What a store gets: each row's state at every multiple of its granule and when the row ends."""
+
+    def __init__(self, store: "PrefixStore | None", rows: list[Tensor]) -> None:
+        self.store = store
+        self.ids = [] if store is None else [ids.tolist() for ids in rows]
+        self.rows = [] if store is None else list(range(len(rows)))  # of the state, in its order
+
+    def chosen(self, live: list[int], tokens: Tensor) -> None:
+        if self.store is not None:
+            for row, token in zip(live, tokens.tolist()):
+                self.ids[row].append(token)
+
+    def passed(self, state: State) -> None:
+        if self.store is not None:
+            full = [(i, r) for i, r in enumerate(self.rows) if len(self.ids[r]) % self.store.granule == 0]
+            self.leave(full, state)
+
+    def leave(self, rows: list[tuple[int, int]], state: State) -> None:
+        if self.store is not None:
+            for line, row in rows:
+                one = state.select(torch.tensor([line], device=state.length.device))
+                self.store.keep(self.ids[row][: int(one.length[0])], one)

@@ -1,0 +1,166 @@
+"""States by the prefix that led to them, so that a turn of a conversation never processes the turns before it again.
+
+A prefix is a chain of pieces of `granule` tokens, each named by the hash of its tokens and of the piece before it,
+the last one possibly shorter. A piece holds its own slots of every cache, so a prefix that several conversations
+share is held once, and the recurrent leaves as they were behind it where they were seen there; a prefix opens at the
+last piece that has them. Where bytes run out, the ends of chains go first, the longest unused before the others.
+"""
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blockyard.core.batch import Batch
+from blockyard.core.errors import UsageError
+from blockyard.core.state import Cache, State
+from blockyard.decode.ragged import close_up, planted, prefill, split
+from blockyard.model.model import Model
+
+ROOT = b""
+
+
+Name = bytes  # the class below has an attribute `bytes`
+
+
+@dataclass
+class _Piece:
+    before: Name  # the name of the piece that this one continues
+    length: int  # tokens up to its end
+    caches: list[tuple[tuple[Any, ...], Cache]]
+    others: list[tuple[tuple[Any, ...], Tensor]] | None  # None: not seen here
+    nbytes: int
+    after: int = 0  # pieces that continue it
+
+
+def _name(before: Name, tokens: Sequence[int]) -> Name:
+    return hashlib.sha256(before + array("q", tokens).tobytes()).digest()
+
+
+def _nbytes(caches: list[Any], others: list[Any] | None) -> int:
+    held = [x for _, cache in caches for x in cache] + [x for _, x in others or []]
+    return sum(x.numel() * x.element_size() for x in held)
+
+
+class PrefixStore:
+    """The prefixes of one model, in at most so many bytes. Weights that change make it worthless: `clear` it then."""
+
+    def __init__(self, model: Model, granule: int = 64, bytes: int = 1 << 30) -> None:
+        if granule < 1 or bytes < 1:
+            raise UsageError(f"granule {granule} and bytes {bytes} must be at least 1")
+        self.model, self.granule, self.bytes, self.nbytes = model, granule, bytes, 0
+        self._pieces: dict[Name, _Piece] = {}  # the longest unused first
+        self._tails: dict[Name, Counter[int]] = {}  # how many short last pieces of a length follow a piece
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def clear(self) -> None:
+        self._pieces, self._tails, self.nbytes = {}, {}, 0
+
+    def open(self, ids: Tensor | Sequence[int]) -> tuple[State, int]:
+        """A state of one row after the longest known beginning of `ids`, and how many tokens that is.
+
+        At least the last token is left to be fed: its logits are not kept.
+        """
+        tokens = _listed(ids)
+        chain = self._chain(tokens, len(tokens) - 1)
+        for name in chain:
+            self._pieces[name] = self._pieces.pop(name)
+        while chain and self._pieces[chain[-1]].others is None:
+            chain.pop()
+        if not chain:
+            return self.model.init_state(1), 0
+        pieces = [self._pieces[name] for name in chain]
+        gathered = [
+            (path, Cache(*(torch.cat(x, 1) for x in zip(*(dict(piece.caches)[path] for piece in pieces)))))
+            for path, _ in pieces[-1].caches
+        ]
+        last, device = pieces[-1], self.model.init_state(1).length.device
+        positions = torch.arange(last.length, device=device)[None]
+        length = torch.full((1,), last.length, device=device)
+        return State(positions, length, leaves=planted([*gathered, *(last.others or [])])), last.length
+
+    @torch.no_grad()
+    def keep(self, ids: Tensor | Sequence[int], state: State) -> None:
+        """Hold on to a state of one row that has seen just these tokens."""
+        tokens = _listed(ids)
+        state = close_up(state)
+        if len(state.length) != 1 or int(state.length[0]) != len(tokens) or state.order is not None:
+            raise UsageError(f"a state of one row after these {len(tokens)} tokens, causal, is what a store keeps")
+        if not state.even:
+            raise UsageError("a state with empty slots cannot be kept")
+        caches, others = split(state.leaves)
+        before, start = ROOT, 0
+        while start < len(tokens):
+            end = min(start + self.granule, len(tokens))
+            name, here = _name(before, tokens[start:end]), end == len(tokens)
+            piece = self._pieces.pop(name, None)
+            if piece is None:
+                cut = [(p, Cache(c.k[:, start:end].clone(), c.v[:, start:end].clone())) for p, c in caches]
+                piece = _Piece(before, end, cut, None, _nbytes(cut, None))
+                self.nbytes += piece.nbytes
+                if before in self._pieces:
+                    self._pieces[before].after += 1
+                if end - start < self.granule:
+                    self._tails.setdefault(before, Counter())[end] += 1
+            if piece.others is None and (here or not others):
+                piece.others = [(p, x.clone()) for p, x in others]
+                piece.nbytes += (more := _nbytes([], piece.others))
+                self.nbytes += more
+            self._pieces[name] = piece
+            before, start = name, end
+        self._shrink()
+
+    def feed(self, ids: Tensor | Sequence[int], *, chunk: int = 512) -> tuple[Tensor, State]:
+        """The logits (1,V) behind `ids` and the state after them; what is known is not processed, the rest is kept."""
+        tokens = _listed(ids)
+        state, known = self.open(tokens)
+        row = torch.tensor(tokens, device=state.length.device)[None]
+        logits: Any = None
+        while known < len(tokens):
+            # recurrent leaves can be taken up again only where a piece ended while they were there
+            ahead = self.granule - known % self.granule
+            wide = chunk - chunk % self.granule if known and not split(state.leaves)[1] else 0
+            end = min(known + ahead + wide, len(tokens))
+            logits, state = prefill(self.model, Batch(row[:, known:end]), state, chunk=chunk)
+            self.keep(tokens[:end], state)
+            known = end
+        return logits, state
+
+    def _chain(self, tokens: list[int], most: int) -> list[Name]:
+        """The names of the known pieces that `tokens` begins with, at most so many tokens long."""
+        names: list[Name] = []
+        before, start = ROOT, 0
+        while start + self.granule <= most:
+            name = _name(before, tokens[start : start + self.granule])
+            if name not in self._pieces:
+                break
+            names.append(name)
+            before, start = name, start + self.granule
+        for end in sorted(self._tails.get(before, ()), reverse=True):
+            name = _name(before, tokens[start:end])
+            if end <= most and name in self._pieces:
+                return [*names, name]
+        return names
+
+    def _shrink(self) -> None:
+        while self.nbytes > self.bytes:
+            name = next(name for name, piece in self._pieces.items() if not piece.after)
+            piece = self._pieces.pop(name)
+            self.nbytes -= piece.nbytes
+            if piece.before in self._pieces:
+                self._pieces[piece.before].after -= 1
+            if piece.length % self.granule:
+                self._tails[piece.before] -= Counter([piece.length])
+                if not self._tails[piece.before]:
+                    del self._tails[piece.before]
+
+
+def _listed(ids: Tensor | Sequence[int]) -> list[int]:
+    return ids.flatten().tolist() if isinstance(ids, Tensor) else [int(x) for x in ids]

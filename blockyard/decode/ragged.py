@@ -1,0 +1,181 @@
+"""Rows of different lengths through one forward, without padding in any state: prompts, prefill, joining, closing up.
+
+A padded token has `keys` false: it is no key of any query, it leaves recurrent leaves as they were, and its slot in a
+cache is empty (position -1), which `close_up` takes out again as soon as no row needs the column.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+
+from blockyard.core.batch import Batch
+from blockyard.core.call import gather
+from blockyard.core.errors import UsageError
+from blockyard.core.state import Cache, State
+from blockyard.model.model import Model
+
+Prompt = Tensor | Batch | Sequence[Tensor]
+
+
+def rows_of(model: Model, prompt: Prompt, lengths: Tensor | Sequence[int] | None = None) -> list[Tensor]:
+    """The ids of each row: of a tensor (B,T), right-padded where `lengths` says, of a batch with keys, or a list."""
+    if isinstance(prompt, Batch):
+        if lengths is not None or prompt.segment is not None or prompt.order is not None:
+            raise UsageError("a batch to continue has tokens and keys only; use batch.unpacked() for packed rows")
+        keys = torch.ones_like(prompt.tokens, dtype=torch.bool) if prompt.keys is None else prompt.keys
+        rows = [row[valid] for row, valid in zip(prompt.tokens, keys)]
+    elif isinstance(prompt, Tensor):
+        if prompt.dim() != 2:
+            raise UsageError(f"a prompt is a tensor (rows, tokens) or a list of rows; got the shape {[*prompt.shape]}")
+        counts = [prompt.shape[1]] * len(prompt) if lengths is None else [int(n) for n in lengths]
+        if len(counts) != len(prompt) or max(counts, default=0) > prompt.shape[1]:
+            raise UsageError(f"lengths {counts} do not fit a prompt of {len(prompt)} rows of {prompt.shape[1]} tokens")
+        rows = [row[:n] for row, n in zip(prompt, counts)]
+    else:
+        rows = list(prompt)
+    if not rows or any(row.dim() != 1 or not len(row) for row in rows):
+        raise UsageError("the prompt is empty; give at least one token a row")
+    vocab, flat = model.axes.get("stem.vocab"), torch.cat(rows)
+    if flat.is_floating_point() or (vocab is not None and not 0 <= int(flat.min()) <= int(flat.max()) < vocab.size):
+        raise UsageError("a prompt holds token ids" + (f" from 0 to {vocab.size - 1}" if vocab is not None else ""))
+    if not model.causal:
+        raise UsageError("this model sees the future; only a causal one writes token by token")
+    return [row.long() for row in rows]
+
+
+def fits(model: Model, rows: Sequence[Tensor], tokens: int) -> None:
+    """Refuse what would run out of learned positions on the way."""
+    known, longest = model.axes.get("stem.position.length"), max(map(len, rows))
+    if known is not None and longest + tokens - 1 > known.size:  # the last token is not fed
+        raise UsageError(f"{longest} tokens and {tokens} new ones: positions are learned for {known.size} only")
+
+
+def padded(rows: Sequence[Tensor], side: str = "left") -> Batch:
+    """One batch of rows of ids, padded with zeros on one side; no keys where nothing is padded."""
+    if len({len(row) for row in rows}) == 1:
+        return Batch(torch.stack(list(rows)))
+    tokens = pad_sequence(list(rows), batch_first=True, padding_side=side)
+    keys = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True, padding_side=side)
+    return Batch(tokens, keys=keys)
+
+
+@torch.no_grad()
+def prefill(
+    model: Model, batch: Batch | Tensor, state: State | None = None, *, chunk: int = 512,
+    steps: Iterable[int] | None = None,
+) -> tuple[Tensor, State]:  # fmt: skip
+    """The logits (B,V) behind each row's last token, and the state after all; `chunk` tokens a forward.
+
+    Any mask of keys will do. A head that needs no other token scores the last one of each row only.
+    """
+    batch, steps = Batch.of(batch), None if steps is None else tuple(steps)
+    (rows, length), keys, device = batch.tokens.shape, batch.keys, batch.tokens.device
+    state = model.init_state(rows) if state is None else state
+    if length == 1 and keys is None:
+        out = model.finish(model.run(model.start(batch, state), steps))
+        assert out.state is not None
+        return out.logits[:, -1], out.state
+    places, lines = torch.arange(length, device=device), torch.arange(rows, device=device)
+    last = torch.full((rows,), length - 1, device=device) if keys is None else (places * keys).amax(1)
+    logits: Any = None
+    for start in range(0, length, chunk):
+        end = min(start + chunk, length)
+        piece = Batch(batch.tokens[:, start:end], keys=None if keys is None else keys[:, start:end])
+        flow = model.run(model.start(piece, state), steps)
+        alone = type(model.head).claims.get("per_token")
+        if alone and keys is None and end < length:
+            state = flow.state
+            continue
+        here = (last >= start) & (last < end)
+        if alone and end - start > 1:
+            state, index = flow.state, torch.where(here, lines * (end - start) + last - start, -1)[:, None]
+            only = flow._replace(carry=gather(flow.x, index), rule=None, call=flow.call.regroup(index))
+            found = model.finish(only).logits[:, 0]
+        else:
+            out = model.finish(flow)
+            state, found = out.state, out.logits[lines, (last - start).clamp(0, end - start - 1)]
+        logits = found if logits is None else torch.where(here[:, None], found, logits)
+    assert state is not None
+    return logits, state
+
+
+def split(leaves: Any) -> tuple[list[tuple[tuple[Any, ...], Cache]], list[tuple[tuple[Any, ...], Tensor]]]:
+    """Every cache and every other tensor of nested leaves, each with its path."""
+    caches: list[tuple[tuple[Any, ...], Cache]] = []
+    others: list[tuple[tuple[Any, ...], Tensor]] = []
+
+    def walk(tree: Any, path: tuple[Any, ...]) -> None:
+        if isinstance(tree, Cache):
+            caches.append((path, tree))
+        elif isinstance(tree, Tensor):
+            others.append((path, tree))
+        else:
+            for key, value in tree.items():
+                walk(value, (*path, key))
+
+    walk(leaves, ())
+    return caches, others
+
+
+def planted(found: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[Any, Any]:
+    """Nested leaves from values with their paths; the other way round than `split`."""
+    leaves: dict[Any, Any] = {}
+    for path, value in found:
+        tree = leaves
+        for key in path[:-1]:
+            tree = tree.setdefault(key, {})
+        tree[path[-1]] = value
+    return leaves
+
+
+def close_up(state: State) -> State:
+    """The same rows in as few slots as they need, in the order of their positions; even again where they can be."""
+    if state.even:
+        return state
+    width = int((state.positions >= 0).sum(1).max()) if state.positions.numel() else 0
+    full = state.order is None and bool((state.length == width).all())
+    if width == state.positions.shape[1] and not full:
+        return state
+    index = state.positions.argsort(dim=1, stable=True)[:, state.positions.shape[1] - width :]
+    rows = torch.arange(len(index), device=index.device)[:, None]
+    caches, others = split(state.leaves)
+    closed = [(path, Cache(cache.k[rows, index], cache.v[rows, index])) for path, cache in caches]
+    order = None if state.order is None else state.order[rows, index]
+    positions = state.positions[rows, index]
+    return replace(state, positions=positions, order=order, even=full, leaves=planted([*closed, *others]))
+
+
+def join(states: Sequence[State]) -> State:
+    """Several states as the rows of one, in this order; a state without leaves yet joins as an empty one."""
+    if len(states) == 1:
+        return states[0]
+    if any(state.order is not None for state in states):
+        raise UsageError("states of batches with an order of their own cannot be joined")
+    width = max(state.positions.shape[1] for state in states)
+    room = [width - state.positions.shape[1] for state in states]
+    positions = torch.cat([pad(state.positions, (n, 0), value=-1) for state, n in zip(states, room)])
+    held, kept = [dict(split(state.leaves)[0]) for state in states], [dict(split(state.leaves)[1]) for state in states]
+    caches = {path: cache for one in held for path, cache in one.items()}
+    others = {path: leaf for one in kept for path, leaf in one.items()}
+    for path, like in caches.items():
+        found = [_cache_of(one.get(path), like, n, state) for one, n, state in zip(held, room, states)]
+        caches[path] = Cache(torch.cat([cache.k for cache in found]), torch.cat([cache.v for cache in found]))
+    for path, like in others.items():
+        blank = [like.new_zeros(len(state.length), *like.shape[1:]) for state in states]
+        others[path] = torch.cat([one.get(path, zeros) for one, zeros in zip(kept, blank)])
+    even = all(state.even for state in states) and len({int(state.length[0]) for state in states}) == 1
+    length = torch.cat([state.length for state in states])
+    return State(positions, length, even, None, planted([*caches.items(), *others.items()]))
+
+
+def _cache_of(cache: Cache | None, like: Cache, room: int, state: State) -> Cache:
+    """A state's own cache, or an empty one like another's, with room in front."""
+    if cache is None:
+        rows = len(state.length)
+        cache = Cache(like.k.new_zeros(rows, 0, *like.k.shape[2:]), like.v.new_zeros(rows, 0, *like.v.shape[2:]))
+    return Cache(*(pad(x, (0, 0) * (x.dim() - 2) + (room, 0)) for x in cache))

@@ -1,0 +1,113 @@
+"""How the next token is chosen from its logits, as pure functions of the logits and one uniform number.
+
+    l'_v = l_v / c where l_v > 0 else l_v c, for every v that was seen        c = repetition
+    p = softmax(l' / temperature), cut to the `top_k` likeliest tokens, to the smallest set of likeliest tokens of
+    mass `top_p` and to the tokens of at least `min_p` times the largest p, all measured on the same p; then rescaled
+
+Shapes   logits, p (...,V)   seen (...,V) bool   draw (...) in [0,1)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from blockyard.core.call import finest
+from blockyard.core.errors import UsageError
+from blockyard.core.random import uniform
+
+BLOCK = 256  # positions whose numbers are drawn at once
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A temperature of zero takes the likeliest token and needs no number; the defaults cut nothing."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"temperature {self.temperature} must be 0 (the likeliest token) or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"top_k {self.top_k} must be at least 1; leave it out to keep every token")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p {self.top_p} must be above 0 and at most 1 (keep every token)")
+        if not 0 <= self.min_p <= 1:
+            raise UsageError(f"min_p {self.min_p} must be between 0 (keep every token) and 1")
+        if not 0 < self.repetition < float("inf"):
+            raise UsageError(f"repetition {self.repetition} must be above 0; 1 leaves repeated tokens alone")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+PLAIN, GREEDY = Rules(), Rules(temperature=0)
+
+
+def penalised(logits: Tensor, rules: Rules, seen: Tensor | None = None) -> Tensor:
+    """The logits with the tokens that were seen made less likely (more likely under a repetition below 1)."""
+    if seen is None or rules.repetition == 1:
+        return logits
+    weaker = torch.where(logits > 0, logits / rules.repetition, logits * rules.repetition)
+    return torch.where(seen, weaker, logits)
+
+
+def probabilities(logits: Tensor, rules: Rules, seen: Tensor | None = None) -> Tensor:
+    """What `choose` draws from, in the widest float of the device."""
+    logits = penalised(logits, rules, seen).to(finest(logits.device))
+    if rules.greedy:
+        return one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+    p = (logits / rules.temperature).softmax(-1)
+    least = rules.min_p * p.amax(-1, keepdim=True)
+    if rules.top_k is not None or rules.top_p < 1:
+        ranked, ids = p.sort(stable=True, dim=-1, descending=True)
+        keep = ranked.cumsum(-1) - ranked < rules.top_p
+        if rules.top_k is not None:
+            keep[..., rules.top_k :] = False
+        p = p * torch.zeros_like(keep).scatter(-1, ids, keep)
+    if rules.min_p > 0:
+        p = p * (p >= least)
+    return p / p.sum(-1, keepdim=True)
+
+
+def pick(p: Tensor, draw: Tensor) -> Tensor:
+    """The first token whose cumulative mass exceeds `draw`: one of probability zero is never picked."""
+    mass = p.cumsum(-1)
+    return (mass <= draw[..., None].to(p.dtype) * mass[..., -1:]).sum(-1)
+
+
+def choose(logits: Tensor, draw: Tensor | None, rules: Rules, seen: Tensor | None = None) -> Tensor:
+    """(...,V) logits and (...) uniform numbers -> (...) tokens."""
+    if rules.greedy or draw is None:
+        return penalised(logits, rules, seen).argmax(-1)
+    return pick(probabilities(logits, rules, seen), draw)
+
+
+class Draws:
+    """Uniform numbers by (use, seed, a row's own seed, position): who else is in the batch does not enter."""
+
+    def __init__(self, use: str, rules: Rules, seeds: Sequence[int], device: torch.device) -> None:
+        self.use, self.rules, self.seeds, self.device = use, rules, seeds, device
+        self.blocks: dict[int, tuple[int, list[float]]] = {}
+
+    def number(self, row: int, position: int) -> float:
+        block = position // BLOCK
+        if self.blocks.get(row, (-1, []))[0] != block:
+            key = (self.use, self.rules.seed, self.seeds[row], block)
+            self.blocks[row] = block, uniform(key, (BLOCK,), "cpu").tolist()
+        return self.blocks[row][1][position % BLOCK]
+
+    def __call__(self, rows: Sequence[int], positions: Sequence[int]) -> Tensor | None:
+        """One number for each pair of row and position; none where the rules need none."""
+        if self.rules.greedy:
+            return None
+        numbers = [self.number(row, position) for row, position in zip(rows, positions)]
+        return torch.tensor(numbers, device=self.device)

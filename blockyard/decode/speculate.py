@@ -1,0 +1,202 @@
+"""Several tokens a forward, losing nothing: a proposer guesses, the model verifies all guesses at once.
+
+    x_i guessed without drawing:   take the token t that the model chooses at i; go on while t = x_i
+    x_i drawn from q_i:            take x_i with probability min(1, p_i(x_i) / q_i(x_i)), else t from (p_i - q_i)+
+
+Every forward that accepts n guesses gives n + 1 tokens, of the very distribution of plain decoding (arXiv 2211.17192,
+2302.01318); without drawing, also the very tokens of the same seed. What was refused is taken back: caches are cut.
+Recurrent leaves go back to the mark before the guesses, and the accepted tokens stand in front of the next guesses,
+in one forward with them, until they are more than `REFEED`: then they enter in a forward of their own.
+
+A forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie closer than
+the noise of that (`tie`, relative to the largest logit), a greedy choice is not safe: there the row is decoded again
+from its last exact state, one token at a time as plain decoding does it, and that choice counts. So the likeliest
+tokens are those of plain greedy decoding of the row, to the last one, as long as the noise stays below `tie`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from blockyard.core.errors import UsageError
+from blockyard.core.state import State
+from blockyard.decode.ends import Ends, Step, Stop
+from blockyard.decode.generate import logprob, seeds_of, seen_in
+from blockyard.decode.propose import Proposal, Proposer, Rows
+from blockyard.decode.ragged import Prompt, close_up, fits, padded, prefill, rows_of
+from blockyard.decode.rules import GREEDY, Draws, Rules, choose, penalised, pick, probabilities
+from blockyard.decode.text import Decode
+from blockyard.model.model import Model
+
+REFEED = 16  # a forward of one token costs as much as about ten more tokens in another one: measured
+# units in the last place of the largest logit: in float32 up to 17 a logit were measured in trained models of 1M
+# parameters, up to 68 in untrained ones; of the choices on natural text one in about 6,000 is so close
+NOISE = 128
+
+
+@dataclass
+class Counts:
+    """What speculation did. `forwards` are the model's own after the prompt, without `replayed` ones."""
+
+    tokens: int = 0
+    proposed: int = 0
+    accepted: int = 0
+    forwards: int = 0
+    ties: int = 0
+    replayed: int = 0
+
+
+def speculate(
+    model: Model, prompt: Prompt, tokens: int, proposer: Proposer, rules: Rules = GREEDY, *,
+    ahead: int = 6, lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None, stop: Stop = (),
+    decode: Decode | None = None, chunk: int = 512, tie: float | None = None, counts: Counts | None = None,
+) -> Iterator[Step]:  # fmt: skip
+    """Yield the steps that `generate` yields; at most `ahead` guesses a forward, fewer where few of them hold.
+
+    `tie`: how close two logits are too close, relative to the largest; by default `NOISE` units in the last place of
+    their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). `counts` is filled in.
+    """
+    rows = rows_of(model, prompt, lengths)
+    own = seeds_of(rows, seeds, tokens, chunk)
+    fits(model, rows, tokens)
+    if ahead < 1 or (tie is not None and tie < 0):
+        raise UsageError(f"ahead {ahead} must be at least 1, tie {tie} at least 0")
+    ends = Ends(len(rows), stop, decode)
+    draws = Draws("generate", rules, own, rows[0].device)
+    run = _Run(model, rows, tokens, proposer, draws, ahead, tie, counts or Counts(), ends)
+    return run.steps(chunk)
+
+
+class _Run:
+    def __init__(
+        self, model: Model, prompt: list[Tensor], tokens: int, proposer: Proposer, draws: Draws, ahead: int,
+        tie: float | None, counts: Counts, ends: Ends,
+    ) -> None:  # fmt: skip
+        self.model, self.prompt, self.tokens, self.proposer, self.ahead = model, prompt, tokens, proposer, ahead
+        self.rules, self.draws, self.counts, self.ends, self.tie = draws.rules, draws, counts, ends, tie
+        self.accepts = Draws("accept", draws.rules, draws.seeds, draws.device)
+        self.guesses = Draws("guess", draws.rules, draws.seeds, draws.device)
+        self.made: list[list[tuple[int, float]]] = [[] for _ in prompt]
+        self.reach = [ahead] * len(prompt)  # guesses asked for: more after all held, fewer after one did not
+        self.exact: dict[int, State] = {}  # by row: the state of plain decoding, where a tie was last decided
+
+    @torch.no_grad()
+    def steps(self, chunk: int) -> Iterator[Step]:
+        if not self.tokens:
+            return
+        logits, state = prefill(self.model, padded(self.prompt), chunk=chunk)
+        self.start, numbers = state, list(range(len(self.prompt)))
+        seen = seen_in(self.prompt, logits, self.rules)
+        first = choose(logits, self.draws(numbers, [len(ids) for ids in self.prompt]), self.rules, seen)
+        self._write(numbers, first[:, None].tolist(), logprob(logits, first)[:, None].tolist())
+        ids = [[*row.tolist(), token] for row, token in zip(self.prompt, first.tolist())]
+        rows = Rows(self.model, self.rules, self.guesses, numbers, ids, state)
+        self.proposer.begin(len(numbers))
+        for given in range(self.tokens):
+            while any(len(self.made[row]) <= given for row in self.ends.live):
+                self._leave(rows)
+                self._round(rows)
+            now = [self.made[row][given] for row in self.ends.live]
+            chosen = torch.tensor([token for token, _ in now], device=logits.device)
+            p = torch.tensor([value for _, value in now], device=logits.device, dtype=torch.float64)
+            yield self.ends.take(chosen, p.to(logprob(logits[:1], first[:1]).dtype), final=given + 1 == self.tokens)
+            if not self.ends.live:
+                return
+
+    def _write(self, numbers: list[int], tokens: list[list[int]], logprobs: list[list[float]]) -> None:
+        for row, new, values in zip(numbers, tokens, logprobs):
+            self.made[row] += list(zip(new, values))
+            self.counts.tokens += len(new)
+
+    def _leave(self, rows: Rows) -> None:
+        """Rows that are complete leave the batch."""
+
+        def runs(row: int) -> bool:
+            made = self.made[row]
+            return row in self.ends.live and len(made) < self.tokens and made[-1][0] not in self.ends.ids
+
+        lines = [line for line, row in enumerate(rows.numbers) if runs(row)]
+        if len(lines) < len(rows.numbers):
+            rows.state = close_up(rows.state.select(torch.tensor(lines, device=rows.state.length.device)))
+            rows.numbers, rows.ids = [rows.numbers[i] for i in lines], [rows.ids[i] for i in lines]
+            self.proposer.select(lines)
+
+    def _round(self, rows: Rows) -> None:
+        """One proposal, one forward, and what of it holds."""
+        wanted = [min(self.reach[row], self.tokens - len(self.made[row]) - 1) for row in rows.numbers]
+        guess = self.proposer.propose(rows, wanted)
+        pending = rows.pending
+        feed = [torch.cat([old, old.new_tensor(new)]) for old, new in zip(pending, guess.tokens)]
+        out = self.model(padded(feed), replace(rows.state, marks=()).mark())
+        self.counts.forwards += 1
+        reached = []
+        for line, (row, new) in enumerate(zip(rows.numbers, guess.tokens)):
+            logits = out.logits[line, -len(new) - 1 :]
+            taken = self._verify(row, rows.ids[line], logits, guess, line)
+            reached.append(len(rows.ids[line]) + len(taken) - 1)
+            if new:
+                self.reach[row] = min(self.ahead, len(new) + 2 if len(taken) > len(new) else len(taken))
+            self.counts.proposed += len(new)
+            self.counts.accepted += len(taken) - 1
+            values = logprob(logits[: len(taken)], torch.tensor(taken, device=logits.device))
+            self._write([row], [taken], [values.tolist()])
+            rows.ids[line] += taken
+        state = out.state.rewind(torch.tensor(reached, device=out.logits.device))
+        rows.state = close_up(replace(state, marks=()))
+        if max(len(ids) for ids in rows.pending) > REFEED:
+            _, state = prefill(self.model, padded([ids[:-1] for ids in rows.pending]), rows.state)
+            rows.state = close_up(state)
+            self.counts.forwards += 1
+
+    def _verify(self, row: int, ids: list[int], logits: Tensor, guess: Proposal, line: int) -> list[int]:
+        """The guesses of one row that hold, and the token behind them; logits (k+1,V) in front of each."""
+        new, many = guess.tokens[line], len(logits)
+        seen = seen_in([ids], logits[:1], self.rules)
+        if seen is not None:
+            seen = seen.repeat(many, 1)
+            for i, token in enumerate(new):
+                seen[i + 1 :, token] = True
+        places = [len(ids) + i for i in range(many)]
+        draw = self.draws([row] * many, places)
+        if guess.p is None or draw is None or not new:
+            chosen = choose(logits, draw, self.rules, seen).tolist()
+            close = self._close(logits, seen) if self.rules.greedy else []
+            for i in close:
+                if chosen[:i] != new[:i]:
+                    break
+                chosen[i] = self._plain(row, ids + chosen[:i])
+            held = next((i for i, token in enumerate(new) if chosen[i] != token), len(new))
+            return chosen[: held + 1]
+        p, q = probabilities(logits, self.rules, seen), guess.p[line]
+        accept = self.accepts([row] * many, places)
+        assert accept is not None
+        at = torch.tensor(new, device=logits.device)[:, None]
+        holds = (accept[:-1].to(p.dtype) * q.gather(1, at)[:, 0] < p[:-1].gather(1, at)[:, 0]).tolist()
+        held = holds.index(False) if False in holds else len(new)
+        left = p[held] if held == len(new) else (p[held] - q[held]).clamp(min=0)
+        return [*new[:held], int(pick(left if bool(left.sum() > 0) else p[held], draw[held]))]
+
+    def _close(self, logits: Tensor, seen: Tensor | None) -> list[int]:
+        """The places where the two likeliest tokens lie within the noise."""
+        tie = NOISE * torch.finfo(logits.dtype).eps if self.tie is None else self.tie
+        if tie == 0 or logits.shape[-1] < 2:
+            return []
+        first = penalised(logits, self.rules, seen).topk(2, dim=-1).values
+        return (first[:, 0] - first[:, 1] <= tie * logits.abs().amax(-1)).nonzero()[:, 0].tolist()
+
+    def _plain(self, row: int, ids: list[int]) -> int:
+        """What plain decoding of this row chooses behind `ids`, from the place where it was last asked."""
+        self.counts.ties += 1
+        if row not in self.exact:
+            line = torch.tensor([row], device=self.start.length.device)
+            self.exact[row] = close_up(self.start.select(line))
+        state, logits = self.exact[row], None
+        for token in ids[int(state.length[0]) :]:
+            logits, state = prefill(self.model, torch.tensor([[token]], device=state.length.device), state)
+            self.counts.replayed += 1
+        assert logits is not None
+        self.exact[row] = state
+        seen = seen_in([ids], logits, self.rules)
+        return int(choose(logits, None, self.rules, seen))

@@ -1,0 +1,184 @@
+"""Speculation loses nothing: the same tokens where nothing is drawn, the same distribution where it is."""
+
+from itertools import product
+
+import pytest
+import torch
+from decode_cases import NAMES, ids, model_of, ragged, tiny, written
+from scipy.stats import chi2
+
+from blockyard.core.errors import UsageError
+from blockyard.decode import speculate as module
+from blockyard.decode.generate import generate
+from blockyard.decode.propose import Draft, Lookup, Proposal, Skip
+from blockyard.decode.rules import Rules, probabilities
+from blockyard.decode.speculate import Counts, speculate
+
+GREEDY = Rules(temperature=0)
+
+
+class Chance:
+    """Guesses that hold about half of the time, so that every kind of taking back occurs."""
+
+    def __init__(self, truth):
+        self.truth, self.draw = truth, torch.Generator().manual_seed(1)
+
+    def begin(self, rows): ...
+
+    def select(self, lines): ...
+
+    def propose(self, rows, wanted):
+        found = []
+        for row, past, n in zip(rows.numbers, rows.ids, wanted):
+            right = self.truth[row][len(past) : len(past) + n]
+            flips = torch.rand(len(right), generator=self.draw) < 0.25
+            found.append([(t + 1) % 256 if flip else t for t, flip in zip(right, flips.tolist())])
+        return Proposal(found)
+
+
+def proposers(model, name):
+    other = tiny("gla" if name != "gla" else "llama", seed=9)
+    steps = [s for s in range(len(model.steps)) if s != 1]
+    return [Lookup(), Draft(other), Draft(model), Skip(steps), Skip([])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
+    model, x = model_of(name), ids(1, 12)
+    plain = written(generate(model, x, 36, GREEDY))
+    truth = [[*x[0].tolist(), *plain[0].tolist()]]
+    for proposer in [*proposers(model, name), Chance(truth)]:
+        counts = Counts()
+        assert torch.equal(written(speculate(model, x, 36, proposer, ahead=5, counts=counts)), plain)
+        assert counts.tokens == 36 and counts.ties == 0 and counts.proposed >= counts.accepted
+        if isinstance(proposer, Draft) and proposer.model is model:
+            assert counts.accepted == counts.proposed and counts.forwards == 6
+        if isinstance(proposer, Chance):
+            assert 0 < counts.accepted < counts.proposed and counts.forwards < 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_any_length_and_speed(name, monkeypatch):
+    monkeypatch.setattr(module, "REFEED", 4)  # so that it happens here
+    model, rows = model_of(name), ragged(3, 17, 9)
+    for rules in (GREEDY, Rules(seed=5, repetition=1.2, top_k=40)):
+        plain = written(generate(model, rows, 16, rules))
+        truth = [[*row.tolist(), *line] for row, line in zip(rows, plain.tolist())]
+        for proposer in (Chance(truth), Draft(tiny("llama", seed=9), likeliest=True)):
+            assert torch.equal(written(speculate(model, rows, 16, proposer, rules)), plain)
+
+
+@pytest.mark.parametrize("name", ["llama", "olmo_hybrid", "mamba"])
+def test_without_drawing_a_seed_writes_the_same(name):
+    model, x, rules = tiny(name), ids(2, 9), Rules(temperature=0.9, top_p=0.95, repetition=1.1, seed=8)
+    plain = written(generate(model, x, 24, rules, seeds=[3, 1]))
+    for proposer in (Lookup(), Draft(model, likeliest=True), Skip([0], likeliest=True)):
+        assert torch.equal(written(speculate(model, x, 24, proposer, rules, seeds=[3, 1])), plain)
+
+
+@pytest.mark.parametrize("name", ["gla", "olmo_hybrid"])
+def test_stops_are_those_of_plain_decoding(name):
+    def text_of(ids):
+        return bytes(ids).decode("latin-1")
+
+    model, rows, rules = tiny(name), ragged(4, 9, 6), Rules(seed=2)
+    free = written(generate(model, rows, 30, rules))
+    how = dict(stop=(int(free[0, 3]), text_of(free[1, 10:12].tolist())), decode=text_of)
+    plain = list(generate(model, rows, 30, rules, **how))
+    fast = list(speculate(model, rows, 30, Draft(model, likeliest=True), rules, **how))
+    assert len(plain) == len(fast)
+    for a, b in zip(plain, fast):
+        assert torch.equal(a.tokens, b.tokens) and torch.equal(a.finished, b.finished) and a.text == b.text
+        assert (a.logprobs - b.logprobs).abs().max() < 1e-9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["draft", "skip", "lookup"])
+@pytest.mark.parametrize("name", ["llama", "mamba2_hybrid"])
+def test_drawn_tokens_have_the_distribution_of_plain_decoding(name, kind):
+    """A chi-square test over all sequences of four tokens, at 1e-4, that a broken verifier fails (see below)."""
+    model, found, held = _drawn(name, kind)
+    assert 0.1 < held < 0.95
+    assert _statistic(model, found) < chi2.ppf(1 - 1e-4, 80)
+
+
+@torch.no_grad()
+def test_the_test_of_distribution_catches_a_broken_verifier(monkeypatch):
+    def lenient(self, use, *rest):
+        plain(self, use, *rest)
+        if use == "accept":
+            self.number = lambda row, position: 0.0  # takes every guess that is possible at all
+
+    plain = module.Draws.__init__
+    monkeypatch.setattr(module.Draws, "__init__", lenient)
+    model, found, _ = _drawn("llama", "draft")
+    assert _statistic(model, found) > chi2.ppf(1 - 1e-4, 80)
+
+
+RULES, COUNT = Rules(temperature=4.0, seed=11), 3000
+LINES = torch.tensor(list(product(range(3), repeat=4)))
+
+
+def _drawn(name, kind):
+    model = tiny(name, noise=0.3, stem__vocab=3)
+    proposer = {"draft": Draft(tiny("gla", seed=3, noise=0.3, stem__vocab=3)), "skip": Skip([0]), "lookup": Lookup()}
+    counts, x = Counts(), ids(1, 6, vocab=3).expand(COUNT, -1)
+    found = written(speculate(model, x, 4, proposer[kind], RULES, counts=counts))
+    return model, found, counts.accepted / counts.proposed
+
+
+@torch.no_grad()
+def _statistic(model, found):
+    """Sum of (observed - expected)^2 / expected over the 81 sequences."""
+    logits = model(torch.cat([ids(1, 6, vocab=3).expand(81, -1), LINES], 1)).logits[:, 5:9]
+    expected = COUNT * probabilities(logits, RULES).gather(-1, LINES[..., None])[..., 0].prod(1)
+    observed = (found @ torch.tensor([27, 9, 3, 1])).bincount(minlength=81)
+    assert expected.min() > 1
+    return float(((observed - expected) ** 2 / expected).sum())
+
+
+def test_a_tie_is_decided_as_plain_decoding_decides_it():
+    model, x = tiny("olmo_hybrid", dtype=torch.float32), ids(1, 12)
+    plain = written(generate(model, x, 30, GREEDY))
+    counts = Counts()
+    fast = written(speculate(model, x, 30, Draft(model), tie=10.0, counts=counts))  # everything is a tie
+    assert torch.equal(fast, plain) and counts.ties == 29 and counts.replayed == 29
+    truth = [[*x[0].tolist(), *plain[0].tolist()]]
+    assert torch.equal(written(speculate(model, x, 30, Chance(truth), tie=10.0)), plain)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "windowed"])
+def test_single_precision_writes_the_same_too(name):
+    model = tiny(name, dtype=torch.float32)
+    for seed in range(3):
+        x, counts = ids(1, 12, seed), Counts()
+        plain = written(generate(model, x, 40, GREEDY))
+        truth = [[*x[0].tolist(), *plain[0].tolist()]]
+        assert torch.equal(written(speculate(model, x, 40, Chance(truth), counts=counts)), plain)
+        assert counts.ties <= 3
+
+
+def test_wrong_requests():
+    model, x = tiny("llama"), ids(1, 6)
+    other = tiny("gla", seed=3, noise=0.3, stem__vocab=4)
+    for call, words in [
+        (lambda: speculate(model, x, 3, Lookup(), ahead=0), "ahead"),
+        (lambda: speculate(model, x, 3, Lookup(), tie=-1.0), "tie"),
+        (lambda: list(speculate(model, x, 3, Skip([99]))), "steps go from 0"),
+        (lambda: Lookup(2, 3), "shortest"),
+        (lambda: list(speculate(other, x % 4, 5, Draft(model))), "vocabulary"),
+        (lambda: list(speculate(model, x, 5, Draft(other), Rules())), "vocabulary"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            call()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_two_thousand_tokens(name):
+    model, x = model_of(name), ids(1, 12)
+    model = model if "gpt2" not in name else tiny("gpt2", position__length=2100)
+    plain = written(generate(model, x, 2000, GREEDY))
+    truth = [[*x[0].tolist(), *plain[0].tolist()]]
+    for proposer in (Lookup(), Skip([0]), Chance(truth)):
+        assert torch.equal(written(speculate(model, x, 2000, proposer)), plain)

@@ -1,10 +1,10 @@
 """What the training losses say beside the verdicts: described, never ranked.
 
-    target    the worst of the arms' final training losses, so that every arm comes down to it; per run the tokens at
-              which it is first reached; arms are held against the quickest one by ln(tokens), paired by seed
-    minutes   where the arms would stand when the quickest one ends. Read in the middle of the others' schedules,
-              hence an estimate that is unkind to them
-    crossing  pairs whose order may change with four times the tokens
+target    the worst of the arms' final training losses, so that every arm comes down to it; per run the tokens at
+          which it is first reached; arms are held against the quickest one by ln(tokens), paired by seed
+minutes   where the arms would stand when the quickest one ends. Read in the middle of the others' schedules,
+          hence an estimate that is unkind to them
+crossing  pairs whose order may change with four times the tokens
 """
 
 import math

@@ -1,9 +1,9 @@
 """What a trained arm does with its context: probes of every final run, described and never ranked.
 
-    copying   bits a token that a second reading of the same row saves (text)
-    recall    nats that having seen a key with its value saves on that value (text)
-    horizon   tokens until what a recurrent step remembers has halved, the median over heads, a figure a step
-    rank      how many directions of that memory are in use, the mean over rows and heads, a figure a step
+copying   bits a token that a second reading of the same row saves (text)
+recall    nats that having seen a key with its value saves on that value (text)
+horizon   tokens until what a recurrent step remembers has halved, the median over heads, a figure a step
+rank      how many directions of that memory are in use, the mean over rows and heads, a figure a step
 """
 
 import math

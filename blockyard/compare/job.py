@@ -14,6 +14,7 @@ import json
 import math
 import platform
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,23 @@ from blockyard.train.checkpoint import write_atomic
 from blockyard.train.loop import Settings, train
 from blockyard.train.precision import arithmetic
 
-NUMERICS = 1  # raised when figures may change for the same job
+NUMERICS = 2  # raised when figures may change for the same job
 Tell = Callable[[dict[str, Any]], None]
 
 
 def key_of(job: dict[str, Any]) -> str:
     """Sixteen hexadecimal digits that name a run's figures."""
-    facts = {**job, "numerics": NUMERICS, "torch": torch.__version__, "machine": platform.machine()}
+    facts = {**job, "numerics": NUMERICS, "torch": torch.__version__, "machine": platform.machine(), "loops": loops()}
     facts = {name: value for name, value in facts.items() if name not in ("paths", "save_seconds", "lengths")}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def loops() -> str | None:
+    """The version of what compiles the recurrences; without it figures differ in the last bits."""
+    try:
+        return version("numba")
+    except PackageNotFoundError:
+        return None
 
 
 def run_job(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:

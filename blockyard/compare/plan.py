@@ -99,6 +99,7 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "torch": torch.__version__,
+            "numba": job.loops(),
             "numerics": job.NUMERICS,
         },
     }

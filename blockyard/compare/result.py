@@ -70,9 +70,7 @@ def assemble(
     means = [float(weights @ y) for y in losses.values()]
     relative = plan["metric"]["name"] == "loss"  # a share of wrong answers is a share already
     margin = plan["margin"] * (float(np.mean(means)) if relative else 1.0) if means else None
-    verdicts = analyse(
-        table, alpha=plan["alpha"], margin=margin, looks=len(plan["looks"]), against=plan["against"]
-    )
+    verdicts = analyse(table, alpha=plan["alpha"], margin=margin, looks=len(plan["looks"]), against=plan["against"])
     label = {arm["id"]: arm["label"] for arm in plan["arms"]}
     by_id = {arm["id"]: arm for arm in plan["arms"]}
     pairs = [

@@ -3,8 +3,9 @@
 from .conv import causal_conv
 from .decayed import decayed_scan
 from .delta import delta_scan
+from .diagonal import diagonal_scan
 from .dispatch import count_flops, exact, force
-from .pointwise import rms_norm, turn
+from .pointwise import gated, rms_norm, turn
 from .selective import selective_scan
 from .softmax import attend
 
@@ -14,8 +15,10 @@ __all__ = [
     "count_flops",
     "decayed_scan",
     "delta_scan",
+    "diagonal_scan",
     "exact",
     "force",
+    "gated",
     "rms_norm",
     "selective_scan",
     "turn",

@@ -100,6 +100,24 @@ class _Taps(torch.autograd.Function):
         return d_past, d_taps, d_y.sum((0, 1)) if offset.dim() else None
 
 
+def causal_conv_cpu(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    tail: Tensor | None = None,
+    keys: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One loop over tokens; pieces shorter than the filter and rows with gaps are left to the other twin."""
+    T, W = x.shape[1], weight.shape[1]
+    if keys is not None or T < W:
+        return causal_conv_chunked(x, weight, bias, tail=tail, keys=keys, reset=reset)
+    from .cpu.conv import filtered
+
+    return filtered(x, weight, bias, tail, reset)
+
+
 def _ragged(past, x, taps, bias, keys, reset):
     """Valid tokens moved to the front of each row, filtered with a mask per tap, and moved back."""
     B, T, W = *x.shape[:2], taps.shape[0]
@@ -137,6 +155,7 @@ causal_conv = Op(
     "causal_conv",
     reference=causal_conv_reference,
     chunked=causal_conv_chunked,
+    cpu=causal_conv_cpu,
     flops=_flops,
     fake=_fake,
     precise=False,

@@ -90,6 +90,22 @@ def decayed_scan_chunked(
     return merge(y.view_as(values), v), state
 
 
+def decayed_scan_cpu(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    if v.shape[1] == 1:
+        return _step(q, k, v, log_decay, initial_state, reset)
+    from .cpu.decayed import decayed_scan
+
+    return decayed_scan(q, k, v, log_decay, initial_state, reset)
+
+
 def _step(q, k, v, log_decay, initial_state, reset):
     dtype = wide(v)
     key, value = _every_head(k, v)[:, 0, :, :, None].to(dtype), v[:, 0, :, None, :].to(dtype)
@@ -168,5 +184,10 @@ def _fake(q, k, v, log_decay, *, initial_state=None, reset=None):
 
 
 decayed_scan = Op(
-    "decayed_scan", reference=decayed_scan_reference, chunked=decayed_scan_chunked, flops=_flops, fake=_fake
+    "decayed_scan",
+    reference=decayed_scan_reference,
+    chunked=decayed_scan_chunked,
+    cpu=decayed_scan_cpu,
+    flops=_flops,
+    fake=_fake,
 )

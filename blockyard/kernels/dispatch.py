@@ -1,10 +1,14 @@
 """One operation, several twins: choose one, count what it costs.
 
-    op = Op("name", reference=loop, chunked=fast, flops=closed_form, fake=shapes_only)
-    op(...)                          runs the chunked twin, the fastest that every device has
+    op = Op("name", reference=loop, chunked=fast, cpu=compiled, flops=closed_form, fake=shapes_only)
+    op(...)                          runs the compiled twin where it serves, else the chunked one, which always does
     with force("reference"): ...     runs the named twin; BLOCKYARD_KERNEL=reference does so for the whole process
     with exact(): ...                runs references, which may be differentiated any number of times
     with count_flops() as tally:     adds every op's closed form to `tally[name]`
+
+A compiled twin serves plain tensors of floats on the CPU. Whoever looks at the operations themselves (a tracer, a
+function transform, a counter of operations) gets the chunked twin, and so does everybody where numba is missing.
+Gradients of the compiled twins are compiled too; a derivative of one is the chunked twin's.
 
 A multiply-add is two operations, element-wise work counts, causal attention counts the pairs it sees. While counting,
 inputs on the meta device give outputs of the right shape without running a twin, so an outer operation counter does not
@@ -14,17 +18,23 @@ Switches hold for the process, not for a thread.
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
+from torch._C import _functorch, _len_torch_dispatch_stack  # pyright: ignore
+from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TWINS = ("chunked", "reference")
+TWINS = ("cpu", "chunked", "reference")
+FLOATS = (torch.float32, torch.bfloat16, torch.float64)
 
 
 def _known(twin: str) -> str:
@@ -59,9 +69,10 @@ class Op(Generic[P, R]):
         chunked: Callable[P, R],
         flops: Callable[P, int],
         fake: Callable[P, R],
+        cpu: Callable[P, R] | None = None,
         precise: bool = True,
     ):
-        self.name, self.reference, self.chunked = name, reference, chunked
+        self.name, self.reference, self.chunked, self.cpu = name, reference, chunked, cpu
         self.flops, self.fake, self.precise = flops, fake, precise
         self.__name__, self.__wrapped__ = name, reference
         self.__doc__ = sys.modules[reference.__module__].__doc__  # the equations stand at the top of the file
@@ -71,6 +82,8 @@ class Op(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if _switch.plain and not _autocasting(args):
+            if self.cpu is not None and not is_compiling() and _serves(args[0]):
+                return self.cpu(*args, **kwargs)
             return self.chunked(*args, **kwargs)
         return self._switched(*args, **kwargs)
 
@@ -80,11 +93,38 @@ class Op(Generic[P, R]):
         device: Any = args[0].device  # pyright: ignore[reportAttributeAccessIssue]
         if _switch.tallies and device.type == "meta":
             return self.fake(*args, **kwargs)
-        twin = self.chunked if _switch.twin == "chunked" else self.reference
+        twin = self.reference if _switch.twin == "reference" else self.chunked
+        if _switch.twin == "cpu" and self.cpu is not None and not is_compiling() and _serves(args[0]):
+            twin = self.cpu
         if self.precise and _autocasting(args):
             with torch.autocast(device.type, enabled=False):
                 return twin(*args, **kwargs)
         return twin(*args, **kwargs)
+
+
+def _serves(x: Any) -> bool:
+    """Whether compiled loops may run on x: its numbers lie in this machine's memory and nobody watches operations."""
+    return (
+        type(x) is torch.Tensor
+        and x.is_cpu
+        and x.dtype in FLOATS
+        and not _len_torch_dispatch_stack()
+        and _functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+        and _numba()
+    )
+
+
+@cache
+def _numba() -> bool:
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        warnings.warn(
+            f"numba cannot be imported ({error}): recurrences run without compiled loops, slower", stacklevel=4
+        )
+        return False
+    return True
 
 
 def _autocasting(args: Any) -> bool:
@@ -94,7 +134,7 @@ def _autocasting(args: Any) -> bool:
 
 @contextmanager
 def force(twin: str) -> Iterator[None]:
-    """Run this twin of every op: "chunked" or "reference"."""
+    """Run this twin of every op: "reference", "chunked", or "cpu" as without a word."""
     before, _switch.twin = _switch.twin, _known(twin)
     _switch.refresh()
     try:

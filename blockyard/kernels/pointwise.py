@@ -1,6 +1,7 @@
-"""Token-wise maps whose plain form goes through memory too often: root-mean-square norm and the turn of pairs.
+"""Token-wise maps whose plain form goes through memory too often.
 
-    rms_norm    y = g * x / sqrt(mean(x^2) + eps)                          x (..., D), g (D)
+    rms_norm    y = g * x / sqrt(mean(x^2) + eps)                          x (..., D), g (D), or x (..., H, D), g (H,D)
+    gated       y = x * silu(g)                                            x, g (..., D)
     turn        (a, b) <- (a cos - b sin, b cos + a sin)                   x (..., 2K) = [a | b], cos, sin (..., K)
 
 With r = 1 / sqrt(mean(x^2) + eps), n = x r and h = g dy the norm's gradient is dx = r (h - n mean(h n)); that of a
@@ -32,7 +33,7 @@ class _RMSNorm(Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
         unit, gain, scale = ctx.saved_tensors
-        d_gain = (dy * unit).flatten(0, -2).sum(0)
+        d_gain = (dy * unit).sum_to_size(gain.shape)
         h = dy * gain
         along = (h * unit).mean(-1, keepdim=True)
         return torch.addcmul(h, unit, along, value=-1).mul_(scale.to(h.dtype)), d_gain, None
@@ -44,8 +45,35 @@ def _norm_fast(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     return _RMSNorm.apply(x, gain, eps)  # pyright: ignore[reportReturnType]
 
 
+def _norm_cpu(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    if not _passes_pay(x) or gain.dtype != x.dtype:
+        return _norm_fast(x, gain, eps)
+    from .cpu.pointwise import norm
+
+    return norm(x, gain, eps)
+
+
 def _norm_reference(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    return functional.rms_norm(x, gain.shape, gain, eps)
+    if gain.dim() == 1:
+        return functional.rms_norm(x, gain.shape, gain, eps)
+    return functional.rms_norm(x, gain.shape[-1:], None, eps) * gain
+
+
+def _passes_pay(x: Tensor) -> bool:
+    """Loops of our own take rows of whole vectors, and save passes where a gradient will be asked for."""
+    return torch.is_grad_enabled() and x.dtype != torch.bfloat16 and x.shape[-1] % 16 == 0
+
+
+def _gated_reference(x: Tensor, g: Tensor) -> Tensor:
+    return x * functional.silu(g)
+
+
+def _gated_cpu(x: Tensor, g: Tensor) -> Tensor:
+    if not _passes_pay(x) or x.shape != g.shape or x.dtype != g.dtype:
+        return _gated_reference(x, g)
+    from .cpu.pointwise import gated
+
+    return gated(x, g)
 
 
 class _Turn(Function):
@@ -85,5 +113,6 @@ def _alike(*given: Any, **_: Any) -> Tensor:
     return torch.empty_like(given[0])
 
 
-rms_norm = Op("rms_norm", reference=_norm_reference, chunked=_norm_fast, flops=_nothing, fake=_alike)
+rms_norm = Op("rms_norm", reference=_norm_reference, chunked=_norm_fast, cpu=_norm_cpu, flops=_nothing, fake=_alike)
+gated = Op("gated", reference=_gated_reference, chunked=_gated_reference, cpu=_gated_cpu, flops=_nothing, fake=_alike)
 turn = Op("turn", reference=_turn_reference, chunked=_turn_fast, flops=_nothing, fake=_alike)

@@ -73,6 +73,23 @@ def selective_scan_chunked(
     return y.transpose(0, 1).to(x.dtype), state.transpose(1, 2)
 
 
+def selective_scan_cpu(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    if x.shape[1] == 1:
+        return selective_scan_chunked(x, dt, A, B, C, initial_state=initial_state, reset=reset)
+    from .cpu.selective import selective_scan
+
+    return selective_scan(x, dt, A, B, C, initial_state, reset)
+
+
 def _states(step, push, rate, write, keep, state):
     """Fades and states (C,B,N,E) of one slice; states overwrite what is pushed in."""
     fade = (step.unsqueeze(-2) * rate).exp2_()
@@ -153,5 +170,10 @@ def _fake(x, dt, A, B, C, *, initial_state=None, reset=None):
 
 
 selective_scan = Op(
-    "selective_scan", reference=selective_scan_reference, chunked=selective_scan_chunked, flops=_flops, fake=_fake
+    "selective_scan",
+    reference=selective_scan_reference,
+    chunked=selective_scan_chunked,
+    cpu=selective_scan_cpu,
+    flops=_flops,
+    fake=_fake,
 )

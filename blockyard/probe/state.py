@@ -11,7 +11,7 @@
     bytes ()                of one row of the step's state, convolution tails included
 
 Names are `<path of the part>:<name>`; of a later loop of a step, `<path>@<loop>:<name>`. What A_t is follows from the
-points `decay` (logarithms, or factors), `beta` with `k`, or `dt`; a mixer with a memory and none of these has a fixed
+points `decay` (logarithms), `beta` with `k`, or `dt`; a mixer with a memory and none of these has a fixed
 diagonal A, which is measured on a memory of ones. Steps without a recurrent memory, such as attention, are left out.
 
 Source   arXiv 2411.12537 (eigenvalues of the transition); Roy and Vetterli 2007 (effective rank)
@@ -61,8 +61,6 @@ def state_probe(model: Any, data: Any) -> Arrays:
 
 def _transition(part: Any, noted: dict[str, Tensor | None], memory: Tensor, length: int) -> Transition:
     decay, beta, k, dt = (None if v is None else v.double() for v in noted.values())
-    if decay is not None and bool((decay > 0).any()):
-        decay = decay.log()  # given as factors: logarithms of what fades are never positive
     if beta is not None and k is not None:
         log_a = torch.zeros_like(beta) if decay is None else decay
         return Transition(log_a[..., None], beta, k)

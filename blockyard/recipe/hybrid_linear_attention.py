@@ -35,5 +35,10 @@ def recipe(
     ))  # fmt: skip
 
 
-sizes = {"tiny": dict(dim=32, layers=4)}
-knobs = {"layers": 1, "dim": 32, "ffn": 1}
+sizes = {
+    "tiny": dict(dim=32, layers=4),
+    "340m": dict(dim=1024, layers=24, linear="hgrn2", ffn=2816, vocab=32000),
+    "1.3b": dict(dim=2048, layers=24, linear="hgrn2", ffn=5632, vocab=32000),
+}
+expect = {"340m": dict(params=(3.4e8, 0.05)), "1.3b": dict(params=(1.3e9, 0.05))}
+knobs = {"layers": 4, "dim": 32, "ffn": 1}  # whole periods of the pattern

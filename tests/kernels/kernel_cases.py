@@ -3,10 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from blockyard.kernels import decayed_scan, delta_scan, selective_scan
+from blockyard.kernels import decayed_scan, delta_scan, diagonal_scan, selective_scan
 
 B, H, K, V = 2, 4, 6, 5
-KINDS = ("scalar", "grouped", "vector", "delta", "gated", "selective")
+KINDS = ("scalar", "grouped", "vector", "delta", "gated", "selective", "diagonal")
 OPS = {
     "scalar": decayed_scan,
     "grouped": decayed_scan,
@@ -14,6 +14,7 @@ OPS = {
     "delta": delta_scan,
     "gated": delta_scan,
     "selective": selective_scan,
+    "diagonal": diagonal_scan,
 }
 
 
@@ -31,6 +32,9 @@ def inputs(kind, T, *, extreme=False, state=False, segments=False, seed=0):
         x, rate = normal(B, T, K), -torch.rand(K, V, dtype=torch.float64) * (50 if extreme else 2)
         args = [x, torch.rand(B, T, K, dtype=torch.float64), rate, normal(B, T, V), normal(B, T, V)]
         start = normal(B, K, V)
+    elif kind == "diagonal":
+        args = [normal(B, T, K), fades(B, T, K, extreme=extreme)]
+        start = normal(B, K)
     elif kind in ("delta", "gated"):
         keys = F.normalize(normal(B, T, H, K), dim=-1)
         args = [normal(B, T, H, K), keys, normal(B, T, H, V), 2 * torch.rand(B, T, H, dtype=torch.float64)]

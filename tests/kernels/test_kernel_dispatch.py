@@ -82,7 +82,7 @@ def test_counting_on_the_meta_device_runs_nothing():
 def test_every_twin_runs_on_the_meta_device(kind):
     op, args, start, reset = inputs(kind, 40, state=True, segments=True)
     there = [t.to("meta") for t in args]
-    for twin in (op.chunked, op.reference):
+    for twin in (op, op.chunked, op.reference):
         y, state = twin(*there, initial_state=start.to("meta"), reset=reset.to("meta"))
         assert y.shape == op(*args)[0].shape and state.shape == start.shape
 
@@ -111,7 +111,7 @@ def test_a_twin_can_be_forced():
     with pytest.raises(RuntimeError), exact():
         raise RuntimeError
     assert probe(x) == 2
-    with pytest.raises(ValueError, match="accepted: chunked, reference"), force("fast"):
+    with pytest.raises(ValueError, match="accepted: cpu, chunked, reference"), force("fast"):
         pass
 
 
@@ -125,9 +125,9 @@ def test_the_environment_forces_a_twin():
 @pytest.mark.parametrize("kind", KINDS)
 def test_exact_can_be_differentiated_twice(kind):
     op, args, start, _ = inputs(kind, 3, state=True)
-    if kind == "selective":
+    if kind in ("selective", "diagonal"):
         small = [t[:1, :, :2] if t.dim() == 3 else t[:2, :2] for t in args]
-        start = start[:1, :2, :2]
+        start = start[:1, :2] if kind == "diagonal" else start[:1, :2, :2]
     else:
         small = [t[:1, :, :1] if t.dim() == 3 else t[:1, :, :1, :2] for t in args]
         start = start[:1, :1, :2, :2]
@@ -144,7 +144,7 @@ def test_the_slice_kernel_refuses_a_second_derivative():
         grad.sum().backward()
 
 
-@pytest.mark.parametrize("kind", ["grouped", "vector", "gated", "selective"])
+@pytest.mark.parametrize("kind", ["grouped", "vector", "gated", "selective", "diagonal"])
 def test_traces_as_one_graph(kind):
     op, args, start, reset = inputs(kind, 10, state=True, segments=True)
     leaves = [t.requires_grad_() for t in args]

@@ -1,4 +1,4 @@
-"""The chunked scans against the token loops: outputs, states, gradients, pieces, segments, precisions."""
+"""The fast scans against the token loops: outputs, states, gradients, pieces, segments, precisions."""
 
 import itertools
 
@@ -6,12 +6,16 @@ import pytest
 import torch
 from kernel_cases import KINDS, error, inputs, with_grads
 
-LENGTHS = (1, 5, 64, 100, 130)
+from blockyard.kernels import force
+
+LENGTHS = (1, 5, 67, 130)
+TWINS = ("chunked", "cpu")
+pytestmark = pytest.mark.parametrize("twin", TWINS)
 
 
-def agree(kind, T, **how):
+def agree(twin, kind, T, **how):
     op, args, start, reset = inputs(kind, T, **how)
-    fast, slow = (with_grads(twin, args, start, reset) for twin in (op.chunked, op.reference))
+    fast, slow = (with_grads(getattr(op, name), args, start, reset) for name in (twin, "reference"))
     assert error(fast[0], slow[0]) < 1e-10 and error(fast[1], slow[1]) < 1e-10
     for ours, theirs in zip(fast[2], slow[2]):
         assert error(ours, theirs) < 1e-8
@@ -19,36 +23,36 @@ def agree(kind, T, **how):
 
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_plain(kind, T):
-    agree(kind, T)
+def test_plain(twin, kind, T):
+    agree(twin, kind, T)
 
 
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_state_and_segments(kind, T):
-    agree(kind, T, state=True, segments=True)
+def test_with_state_and_segments(twin, kind, T):
+    agree(twin, kind, T, state=True, segments=True)
 
 
 @pytest.mark.parametrize("how", [("state",), ("segments",), ("extreme", "state", "segments")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_or_segments_or_extreme_fades(kind, how):
-    agree(kind, 100, **dict.fromkeys(how, True))
+def test_state_or_segments_or_extreme_fades(twin, kind, how):
+    agree(twin, kind, 100, **dict.fromkeys(how, True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_rows_use_larger_pieces(kind):
+def test_long_rows_use_larger_pieces(twin, kind):
     op, args, start, _ = inputs(kind, 600, state=True)
     with torch.no_grad():
-        fast, slow = (twin(*args, initial_state=start) for twin in (op.chunked, op.reference))
+        fast, slow = (getattr(op, name)(*args, initial_state=start) for name in (twin, "reference"))
     assert error(fast[0], slow[0]) < 1e-10 and error(fast[1], slow[1]) < 1e-10
 
 
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_float32(kind, extreme):
+def test_float32(twin, kind, extreme):
     op, args, start, reset = inputs(kind, 130, extreme=extreme, state=True, segments=True)
     exact = with_grads(op.reference, args, start, reset)
-    ours = with_grads(op.chunked, [t.float() for t in args], start.float(), reset)
+    ours = with_grads(getattr(op, twin), [t.float() for t in args], start.float(), reset)
     assert ours[0].dtype == ours[1].dtype == torch.float32
     assert error(ours[0], exact[0]) < 2e-5 and error(ours[1], exact[1]) < 2e-5
     for mine, theirs in zip(ours[2], exact[2]):
@@ -57,10 +61,10 @@ def test_float32(kind, extreme):
 
 @pytest.mark.parametrize("T", [1, 100])
 @pytest.mark.parametrize("kind", KINDS)
-def test_bfloat16_keeps_a_wide_state(kind, T):
+def test_bfloat16_keeps_a_wide_state(twin, kind, T):
     op, args, start, reset = inputs(kind, T, state=True, segments=True)
     args, start = [t.bfloat16() for t in args], start.float()
-    fast, slow = (with_grads(twin, args, start, reset) for twin in (op.chunked, op.reference))
+    fast, slow = (with_grads(getattr(op, name), args, start, reset) for name in (twin, "reference"))
     assert fast[0].dtype == torch.bfloat16 and fast[1].dtype == torch.float32
     assert error(fast[0], slow[0]) < 2e-2 and error(fast[1], slow[1]) < 1e-5
     for mine, theirs in zip(fast[2], slow[2]):
@@ -69,8 +73,9 @@ def test_bfloat16_keeps_a_wide_state(kind, T):
 
 @pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_cut_anywhere_equals_whole(kind, segments):
+def test_cut_anywhere_equals_whole(twin, kind, segments):
     op, args, start, reset = inputs(kind, 70, state=True, segments=segments)
+    op = getattr(op, twin)
     y, final = op(*args, initial_state=start, reset=reset)
     pieces, state = [], start
     for a, b in ((0, 1), (1, 2), (2, 40), (40, 57), (57, 70)):
@@ -81,8 +86,9 @@ def test_cut_anywhere_equals_whole(kind, segments):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_equals_alone(kind):
+def test_packed_equals_alone(twin, kind):
     op, args, start, _ = inputs(kind, 90, state=True, extreme=True)
+    op = getattr(op, twin)
     borders = [0, 7, 8, 40, 90]
     reset = torch.zeros(2, 90, dtype=torch.bool)
     reset[:, borders[1:-1]] = True
@@ -95,8 +101,9 @@ def test_packed_equals_alone(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_past_does_not_see_the_future(kind):
+def test_the_past_does_not_see_the_future(twin, kind):
     op, args, _, _ = inputs(kind, 50)
+    op = getattr(op, twin)
     y, _ = op(*args)
     half = lambda t: torch.cat([t[:, :30], t[:, 30:] * 0.5], 1)  # noqa: E731
     later = [t if kind == "selective" and i == 2 else half(t) for i, t in enumerate(args)]
@@ -104,30 +111,31 @@ def test_the_past_does_not_see_the_future(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_fade_extreme_stays_finite(kind):
+def test_every_fade_extreme_stays_finite(twin, kind):
     op, args, start, reset = inputs(kind, 512 if kind != "selective" else 64, state=True, segments=True)
     if kind == "selective":
         args[2] = torch.full_like(args[2], -1e4)
     elif kind != "delta":
-        args[-1] = torch.where(torch.rand_like(args[-1]) < 0.5, -1e4, args[-1])
+        args[-1] = torch.where(torch.rand_like(args[-1]) < 0.5, -1e4, args[-1])  # and sums of them over a row
     args = [t.float() for t in args]
-    y, final, grads = with_grads(op.chunked, args, start.float(), reset)
+    y, final, grads = with_grads(getattr(op, twin), args, start.float(), reset)
     for t in (y, final, *grads):
         assert torch.isfinite(t).all()
 
 
-def test_a_strong_gate_matches_the_loop():
+def test_a_strong_gate_matches_the_loop(twin):
     op, args, _, _ = inputs("vector", 512)
     args[-1] = torch.nn.functional.logsigmoid(torch.full_like(args[-1], -30.0))
     args = [t.float() for t in args]
-    assert error(op.chunked(*args)[0], op.reference(*args)[0]) < 1e-5
+    assert error(getattr(op, twin)(*args)[0], op.reference(*args)[0]) < 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_autocast_leaves_scans_alone(kind):
+def test_autocast_leaves_scans_alone(twin, kind):
     op, args, _, _ = inputs(kind, 40)
     args = [t.float() for t in args]
-    plain = op(*args)
-    with torch.autocast("cpu", torch.bfloat16):
-        cast = op(*args)
+    with force(twin):
+        plain = op(*args)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = op(*args)
     assert torch.equal(plain[0], cast[0]) and torch.equal(plain[1], cast[1])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blockyard.kernels import exact, rms_norm, turn
+from blockyard.kernels import exact, gated, rms_norm, turn
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
@@ -21,13 +21,44 @@ def inputs(dtype):
 def test_twins_agree(op, dtype):
     x, gain, cos, sin = inputs(dtype)
     found = []
-    for twin in (op.chunked, op.reference):
+    for twin in (op, op.chunked, op.reference):
         leaves = [t.clone().requires_grad_() for t in ((x, gain) if op is rms_norm else (x,))]
         y = twin(*leaves, 1e-5) if op is rms_norm else twin(*leaves, cos, sin)
         y.backward(torch.linspace(-1, 1, y.numel()).view_as(y).to(dtype))
         found.append([y.detach(), *[leaf.grad for leaf in leaves]])
+    *fast, plain = found
+    for mine in fast:
+        for a, b in zip(mine, plain):
+            assert a.dtype == dtype and (a - b).abs().max() <= TOLERANCE[dtype] * b.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("shape", [(16,), (70, 32), (3, 50, 16), (2, 50, 3, 16)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_norm_takes_any_shape_and_stride(shape, each, dtype):
+    gain = torch.randn(shape[-2:] if each and len(shape) == 4 else shape[-1], dtype=dtype, requires_grad=True)
+    wide = torch.randn(*shape[:-1], shape[-1] + 4, dtype=dtype, requires_grad=True)
+    found = []
+    for twin in (rms_norm, rms_norm.chunked, rms_norm.reference):
+        y = twin(wide[..., 2:-2], gain, 1e-5)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)
+        found.append((y, *torch.autograd.grad((y * weights).sum(), (wide, gain))))
+    for mine in found[:2]:
+        for a, b in zip(mine, found[2]):
+            assert (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("shape", [(32,), (70, 16), (3, 50, 16), (2, 50, 3, 16), (2, 5, 7)])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_gate_is_a_product_with_silu(shape, dtype):
+    x = torch.randn(shape).to(dtype).requires_grad_()
+    g = (20 * torch.randn(*shape[:-1], 2 * shape[-1])).to(dtype).requires_grad_()
+    found = []
+    for twin in (gated, gated.reference):
+        y = twin(x, g[..., : shape[-1]])
+        found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), (x, g))))
     for a, b in zip(*found):
-        assert a.dtype == dtype and (a - b).abs().max() <= TOLERANCE[dtype] * b.abs().max().clamp(min=1)
+        assert (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
 
 
 def test_gradients_are_right_and_a_turn_differentiates_twice():

@@ -155,9 +155,7 @@ def test_writing_twice_is_writing_once():
     once, twice = (inner(m, x.expand(-1, n, -1), state=start)[1]["memory"] for n in (1, 2))
     assert gap(twice, once) < 1e-12 and gap(once, start["memory"]) > 1e-2
     linear = part("mixer:gla", heads=H)
-    once, twice = (
-        inner(linear, x.expand(-1, n, -1), state={}, decay=torch.zeros_like)[1]["memory"] for n in (1, 2)
-    )
+    once, twice = (inner(linear, x.expand(-1, n, -1), state={}, decay=torch.zeros_like)[1]["memory"] for n in (1, 2))
     assert gap(twice, 2 * once) < 1e-12
 
 

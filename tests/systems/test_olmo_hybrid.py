@@ -100,9 +100,7 @@ def test_chunked_is_recurrent_with_steps_above_one():
         assert gap(out.logits, loop) < 1e-10
         assert gap(decode(m, x, [33, 1, 36])[0], loop) < 1e-10
     names = [p for p in m.parameters() if p.requires_grad]
-    both = [
-        torch.autograd.grad(by_twin(twin, m)(x).logits.square().mean(), names) for twin in ("chunked", "reference")
-    ]
+    both = [torch.autograd.grad(by_twin(twin, m)(x).logits.square().mean(), names) for twin in ("chunked", "reference")]
     assert max(gap(a, b) for a, b in zip(*both)) < 1e-8
 
 

@@ -14,10 +14,11 @@ Differs  nothing known
 from typing import Any
 
 from torch import Tensor
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
 from blockyard.kernels import delta_scan
+from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
 
 
@@ -59,6 +60,6 @@ class GatedDeltaNet(Sublayer):
         o, memory = delta_scan(
             q * self.scale, k, v, call.blank(beta), call.blank(decay), initial_state=start, reset=call.reset
         )
-        o = self.norm(o, call) * self.point("gate", silu(g), call)
+        o = gate(self, self.norm(o, call), g, call)
         y = self.out(self.point("context", o.flatten(2), call), call)
         return y, None if state is None else {"memory": memory, "conv": tail or {}}

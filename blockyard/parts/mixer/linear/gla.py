@@ -11,10 +11,11 @@ Differs  projections start like every other linear (paper: Xavier with gain 2^-2
 from typing import Any
 
 from torch import Tensor
-from torch.nn.functional import logsigmoid, silu
+from torch.nn.functional import logsigmoid
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, wide
 from blockyard.kernels import decayed_scan
+from blockyard.parts.mixer._gate import gate
 
 
 class GatedLinear(Sublayer):
@@ -46,7 +47,7 @@ class GatedLinear(Sublayer):
         start = None if state is None else state.get("memory")
         log_a = self.point("decay", log_a, call)
         o, memory = decayed_scan(q * self.scale, k, v, log_a, initial_state=start, reset=call.reset)
-        o = self.norm(o, call) * self.point("gate", silu(r), call)
+        o = gate(self, self.norm(o, call), r, call)
         y = self.out(self.point("context", o.flatten(2), call), call)
         return y, None if state is None else {"memory": memory}
 

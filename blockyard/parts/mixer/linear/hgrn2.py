@@ -14,8 +14,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import silu
 
-from blockyard.core import Axis, Call, Cat, Prod, Site, Spec, Sublayer, UsageError, constant, wide
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer
 from blockyard.kernels import decayed_scan
+from blockyard.parts.mixer._floor import floor, log_keep, shared_floors
 
 
 class HGRN2(Sublayer):
@@ -32,30 +33,18 @@ class HGRN2(Sublayer):
         value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
         self.rows = Cat(key, key, value)
         self.proj = site.linear("proj", site.stream, self.rows)
-        self.bounds = site.shared(
-            "bounds", "hgrn2", lambda: site.param("bounds", (Axis("layers", site.alike), key), constant(0.0))
-        )
-        if self.bounds.shape[1] != key.size:
-            raise UsageError(
-                f"{site.path}: all hgrn2 layers share their bounds, so all need the same heads and key_dim"
-            )
+        self.bounds = shared_floors(site, "hgrn2", key)
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
         self.key, self.ordinal = key, site.ordinal
 
-    def lower_bound(self) -> Tensor:
-        """(H,K) what this layer keeps at least."""
-        return self.key.split(wide(self.bounds).softmax(0)[: self.ordinal].sum(0))
-
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, f, v = self.rows.split(self.proj(x, call))
-        low = self.lower_bound()
-        keep = low + (1 - low) * wide(f).sigmoid()
-        keep = self.point("decay", keep, call)
-        k = call.blank((1 - keep).to(x.dtype))
+        low = self.key.split(floor(self.bounds, self.ordinal))
+        fade = self.point("decay", log_keep(low, f), call)
+        k = call.blank(-fade.expm1().to(x.dtype))
         q, v = self.point("q", silu(q), call), self.point("v", v, call)
         start = None if state is None else state.get("memory")
-        fade = call.blank(keep.clamp(min=1e-30).log())  # a gate that saturates must not give minus infinity
-        o, memory = decayed_scan(q, k, v, fade, initial_state=start, reset=call.reset)
+        o, memory = decayed_scan(q, k, v, call.blank(fade), initial_state=start, reset=call.reset)
         y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
         return y, None if state is None else {"memory": memory}

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
 from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, finest, wide
 from blockyard.kernels import decayed_scan
+from blockyard.parts.mixer._gate import gate
 
 
 class Retention(Sublayer):
@@ -49,6 +49,6 @@ class Retention(Sublayer):
         fade = call.blank(torch.log1p(-rate).to(wide(x).dtype)[:, None].expand(*x.shape[:2], -1, 1))
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q * self.scale, k, v, fade, initial_state=start, reset=call.reset)
-        o = self.norm(o, call) * self.point("gate", silu(r), call)
+        o = gate(self, self.norm(o, call), r, call)
         y = self.out(self.point("context", o.flatten(2), call), call)
         return y, None if state is None else {"memory": memory}

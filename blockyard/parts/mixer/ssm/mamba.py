@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu, softplus
+from torch.nn.functional import linear, softplus
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, wide
 from blockyard.kernels import selective_scan
+from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import softplus_step
 
 
@@ -53,7 +54,7 @@ class Mamba(Sublayer):
         start = None if state is None else state.get("memory")
         rate = -wide(self.log_rate).exp()
         o, memory = selective_scan(u, dt, rate, b, c, initial_state=start, reset=call.reset)
-        o = (o + self.skip.to(u.dtype) * u) * self.point("gate", silu(z), call)
+        o = gate(self, torch.addcmul(o, self.skip.to(u.dtype), u), z, call)
         return self.out(self.point("context", o, call), call), None if state is None else {
             "memory": memory,
             "conv": tail,

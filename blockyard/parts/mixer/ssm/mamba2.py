@@ -10,11 +10,13 @@ Differs  nothing known
 
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, constant, sub, wide
 from blockyard.kernels import decayed_scan
+from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
 
 
@@ -55,6 +57,7 @@ class Mamba2(Sublayer):
         decay = self.point("decay", call.blank(-wide(self.log_rate).exp() * dt)[..., None], call)
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q, k, v, decay, initial_state=start, reset=call.reset)
-        o = (o + self.skip[:, None].to(u.dtype) * u).flatten(2) * self.point("gate", silu(z.flatten(2)), call)
+        o = torch.addcmul(o, self.skip[:, None].to(u.dtype), u).flatten(2)
+        o = gate(self, o, z.flatten(2), call)
         y = self.out(self.point("context", self.norm(o, call), call), call)
         return y, None if state is None else {"memory": memory, "conv": tail}

@@ -1,0 +1,224 @@
+"""Vectors of numbers for the compiled loops: left to itself a compiler vectorises one such loop and not the next.
+
+    x = load(array, at)       LANES(array) neighbours of a flat array as one vector; store(array, at, x) puts them back
+    splat(array, at)          one number in every lane
+    x + y, x - y, x * y, x / y lane by lane; a product that is added to is one operation
+    exponential(x)            e^x of a number or of a vector: exactly 1 at 0, exactly 0 far below
+    sums(array, at)           LANES vectors that lie one behind the other -> the vector of their sums
+    aligned(n, like)          a flat array of zeros that starts at a cache line
+
+A vector is 64 bytes, whatever the machine's registers are: the code generator splits what is too wide. Nothing checks
+an index. With arrays padded to whole vectors there are no remainders.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+from .._chunks import LOG2E
+
+FLAGS = ("contract", "nsz")
+PAD = 16  # numbers to which arrays are padded: whole vectors in both precisions
+
+
+class Lanes(types.Type):
+    """64 bytes of one float type."""
+
+    def __init__(self, dtype: Any):
+        self.dtype, self.count = dtype, 512 // dtype.bitwidth
+        super().__init__(name=f"Lanes({dtype})")
+
+
+def instruction(generator: Any) -> Any:
+    """What loops call without the interpreter's arguments; a type checker sees any callable."""
+    return intrinsic(generator)
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):  # pyright: ignore
+    def __init__(self, manager: Any, kind: Any):
+        element = ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
+        super().__init__(manager, kind, ir.VectorType(element, kind.count))
+
+
+def _place(context: Any, builder: Any, kind: Any, value: Any, at: Any) -> Any:
+    data = context.make_array(kind)(context, builder, value).data
+    return builder.gep(data, [at])
+
+
+def _vector(context: Any, kind: Any) -> Any:
+    return context.get_value_type(kind)
+
+
+def _spread(builder: Any, number: Any, vector: Any) -> Any:
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+
+
+@instruction
+def load(_, array, at):
+    kind = Lanes(array.dtype)
+
+    def generate(context, builder, signature, args):
+        vector = _vector(context, kind)
+        place = builder.bitcast(_place(context, builder, signature.args[0], *args), vector.as_pointer())
+        return builder.load(place, align=kind.dtype.bitwidth // 8)
+
+    return kind(array, types.intp), generate
+
+
+@instruction
+def store(_, array, at, value):
+    def generate(context, builder, signature, args):
+        place = _place(context, builder, signature.args[0], *args[:2])
+        place = builder.bitcast(place, _vector(context, signature.args[2]).as_pointer())
+        builder.store(args[2], place, align=signature.args[2].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@instruction
+def splat(_, array, at):
+    kind = Lanes(array.dtype)
+
+    def generate(context, builder, signature, args):
+        number = builder.load(_place(context, builder, signature.args[0], *args))
+        return _spread(builder, number, _vector(context, kind))
+
+    return kind(array, types.intp), generate
+
+
+@instruction
+def full(_, number):
+    """A number in every lane."""
+    kind = Lanes(number)
+
+    def generate(context, builder, signature, args):
+        return _spread(builder, args[0], _vector(context, kind))
+
+    return kind(number), generate
+
+
+@instruction
+def total(_, x):
+    """The sum over lanes."""
+
+    def generate(context, builder, signature, args):
+        value, half = args[0], x.count // 2
+        while half:
+            both = ir.VectorType(ir.IntType(32), x.count)
+            turn = ir.Constant(both, [(i + half) % x.count for i in range(x.count)])
+            value = builder.fadd(value, builder.shuffle_vector(value, value, turn), flags=FLAGS)
+            half //= 2
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return x.dtype(x), generate
+
+
+@instruction
+def sums(_, array, at):
+    kind = Lanes(array.dtype)
+
+    def generate(context, builder, signature, args):
+        n, rows = kind.count, []
+        for i in range(n):
+            where = builder.add(args[1], ir.Constant(args[1].type, i * n))
+            place = _place(context, builder, signature.args[0], args[0], where)
+            place = builder.bitcast(place, _vector(context, kind).as_pointer())
+            rows.append(builder.load(place, align=kind.dtype.bitwidth // 8))
+        masks = ir.VectorType(ir.IntType(32), n)
+        even, odd = (ir.Constant(masks, [2 * i + shift for i in range(n)]) for shift in (0, 1))
+        while len(rows) > 1:  # neighbours of two vectors are added into one, until every lane is one row's sum
+            pairs = zip(rows[::2], rows[1::2])
+            rows = [
+                builder.fadd(builder.shuffle_vector(a, b, even), builder.shuffle_vector(a, b, odd), flags=FLAGS)
+                for a, b in pairs
+            ]
+        return rows[0]
+
+    return kind(array, types.intp), generate
+
+
+def _operation(name: str) -> Any:
+    @instruction
+    def apply(_, a, b):
+        def generate(context, builder, signature, args):
+            return getattr(builder, name)(*args, flags=FLAGS)
+
+        return a(a, b), generate
+
+    return apply
+
+
+_add, _sub, _mul, _div = (_operation(name) for name in ("fadd", "fsub", "fmul", "fdiv"))
+
+
+@overload(operator.add)
+def _lanes_add(a, b):
+    if isinstance(a, Lanes) and a == b:
+        return lambda a, b: _add(a, b)
+
+
+@overload(operator.sub)
+def _lanes_sub(a, b):
+    if isinstance(a, Lanes) and a == b:
+        return lambda a, b: _sub(a, b)
+
+
+@overload(operator.mul)
+def _lanes_mul(a, b):
+    if isinstance(a, Lanes) and a == b:
+        return lambda a, b: _mul(a, b)
+
+
+@overload(operator.truediv)
+def _lanes_div(a, b):
+    if isinstance(a, Lanes) and a == b:
+        return lambda a, b: _div(a, b)
+
+
+@overload(len)
+def _lanes_len(x):
+    if isinstance(x, Lanes):
+        count = x.count
+        return lambda x: count
+
+
+# 2^f for f in [-1/2, 1/2], relative error 2e-7: Cephes' exp2f
+POWERS = (1.535336188319500e-4, 1.339887440266574e-3, 9.618437357674640e-3, 5.550332471162809e-2)
+POWERS = (*POWERS, 2.402264791363012e-1, 6.931472028550421e-1, 1.0)
+
+
+@instruction
+def exponential(_, x):
+    dtype = getattr(x, "dtype", x)
+
+    def single(context, builder, signature, args):
+        here = _vector(context, x)
+        whole = ir.IntType(32) if x is dtype else ir.VectorType(ir.IntType(32), x.count)
+        many = (lambda c: c) if x is dtype else (lambda c: [c] * x.count)
+        number, integer = (lambda c: ir.Constant(here, many(c))), (lambda c: ir.Constant(whole, many(c)))
+        z = builder.fmul(args[0], number(np.float32(LOG2E)))
+        low, high = number(-127.0), number(128.0)  # 2^-127 comes out as 0, 2^128 as infinity; nan passes both tests
+        z = builder.select(builder.fcmp_ordered("<", z, low), low, z)
+        z = builder.select(builder.fcmp_ordered(">", z, high), high, z)
+        up = builder.fptosi(builder.fadd(z, number(127.5)), whole)
+        f = builder.fsub(z, builder.sitofp(builder.sub(up, integer(127)), here))
+        power = number(np.float32(POWERS[0]))
+        for c in POWERS[1:]:
+            power = builder.fadd(builder.fmul(power, f, flags=FLAGS), number(np.float32(c)), flags=FLAGS)
+        return builder.fmul(power, builder.bitcast(builder.shl(up, integer(23)), here))
+
+    def double(context, builder, signature, args):
+        here = _vector(context, x)
+        name = "llvm.exp.f64" if x is dtype else f"llvm.exp.v{x.count}f64"
+        function = builder.module.declare_intrinsic(name, fnty=ir.FunctionType(here, [here]))
+        return builder.call(function, args)
+
+    return x(x), single if dtype == types.float32 else double

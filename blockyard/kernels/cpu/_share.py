@@ -1,0 +1,81 @@
+"""Tensors as flat arrays, and tasks shared among threads.
+
+The compiled loops bring no threads of their own: numba's pools would stand beside the framework's, and the one that
+needs no library is not safe under concurrent calls. One small pool is enough: tasks are rows and heads.
+"""
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._lanes import PAD
+
+LITTLE = 1 << 15  # elements of work that cost less than waking a thread
+
+_pools: list[ThreadPoolExecutor] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def _pool() -> ThreadPoolExecutor:
+    if not _pools:  # threads start on demand: a second pool made at the same time costs nothing
+        _pools.append(ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="blockyard"))
+    return _pools[0]
+
+
+def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
+    """loop(*args, first, last) over all tasks, by as many threads as the framework uses; `work` in elements."""
+    threads = min(torch.get_num_threads(), tasks) if work > LITTLE else 1
+    if threads == 1:
+        loop(*args, 0, tasks)
+        return
+    pieces = min(tasks, 4 * threads)  # some to spare: a thread that is disturbed takes fewer
+    turns = itertools.count()
+
+    def take():
+        for i in turns:
+            if i >= pieces:
+                return
+            loop(*args, tasks * i // pieces, tasks * (i + 1) // pieces)
+
+    others = [_pool().submit(take) for _ in range(threads - 1)]
+    try:
+        take()
+    finally:
+        for other in others:
+            other.result()
+
+
+def flat(x: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The memory of x as one row, and the strides of all axes but the last, which is contiguous."""
+    if x.stride(-1) != 1 and x.shape[-1] != 1:
+        x = x.contiguous()
+    size = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride())) if x.numel() else 0
+    return x.detach().as_strided((size,), (1,)).numpy(), x.stride()[:-1]
+
+
+def whole(x: Tensor, axes: int = 1) -> Tensor:
+    """Zeros after the end of the last axes, up to whole vectors."""
+    short = [-n % PAD for n in x.shape[: -axes - 1 : -1]]
+    return F.pad(x, [n for s in short for n in (0, s)]) if any(short) else x
+
+
+def array(x: Tensor) -> np.ndarray:
+    return x.detach().numpy()
+
+
+def line(x: Tensor) -> np.ndarray:
+    """A contiguous tensor as one row."""
+    return x.detach().view(-1).numpy()
+
+
+def marks(reset: Tensor | None) -> np.ndarray:
+    """(B,T) bytes, or nothing at all."""
+    return np.empty((0, 0), np.uint8) if reset is None else reset.contiguous().view(torch.uint8).numpy()

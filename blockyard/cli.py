@@ -290,7 +290,3 @@ def _bench(options: argparse.Namespace) -> Answer:
     names = ("length", "batch", "device", "precision", "rounds")
     rows = run(options.name, **{name: getattr(options, name) for name in names})
     return rows, describe(rows)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -116,7 +116,7 @@ def kill_until_done(command, out, kills, seconds, draw):
 
 def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "blockyard.cli", "compare", "a=llama", "b=gla", "--data", text, "--out", str(out)]
+    command = [sys.executable, "-m", "blockyard", "compare", "a=llama", "b=gla", "--data", text, "--out", str(out)]
     finished = kill_until_done([*command, *SMALL], out, 3, (4.0, 7.0), random.Random(7))
     assert len(finished) == len(set(finished)) == 12
     assert facts(out) == facts(done)
@@ -124,7 +124,7 @@ def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text):
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "stopped"
-    command = [sys.executable, "-m", "blockyard.cli", "compare", "llama", "gla", "--data", text, "--out", str(out)]
+    command = [sys.executable, "-m", "blockyard", "compare", "llama", "gla", "--data", text, "--out", str(out)]
     child = subprocess.Popen([*command, *SMALL], stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(5)
     os.killpg(child.pid, signal.SIGINT)

@@ -135,12 +135,8 @@ def test_stop_strings_end_a_row_and_cut_its_text():
     assert bool(steps[-1].finished[0]) and int((written(steps)[0] >= 0).sum()) < 40
 
 
-def test_the_thin_wrapper_yields_tokens():
-    model, x = tiny("llama"), ids(2, 9)
-    rules = Rules(temperature=0.9, top_k=5, seed=4)
-    found = torch.stack(list(by.generate(model, x, 6, temperature=0.9, top_k=5, seed=4)), 1)
-    assert torch.equal(found, written(generate(model, x, 6, rules)))
-    assert list(generate(model, x, 0)) == []
+def test_no_tokens_are_no_steps():
+    assert list(generate(tiny("llama"), ids(2, 9), 0)) == []
 
 
 def test_wrong_requests_are_named_in_a_line():

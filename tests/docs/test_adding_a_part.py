@@ -67,22 +67,22 @@ def dropped_in(tmp_path):
 
 
 def test_a_package_adds_a_part(in_a_package):
-    assert "FAIL" not in python(in_a_package, "-m", "blockyard.cli", "check", "mixer:fading_average")
-    assert "fading_average" in python(in_a_package, "-m", "blockyard.cli", "list", "mixer")
-    assert "m_t = a_h m_{t-1}" in python(in_a_package, "-m", "blockyard.cli", "show", "mixer:fading_average")
+    assert "FAIL" not in python(in_a_package, "-m", "blockyard", "check", "mixer:fading_average")
+    assert "fading_average" in python(in_a_package, "-m", "blockyard", "list", "mixer")
+    assert "m_t = a_h m_{t-1}" in python(in_a_package, "-m", "blockyard", "show", "mixer:fading_average")
     assert python(in_a_package, "-c", STEP).strip() == "my_blocks.fading_average"
 
 
 def test_a_file_dropped_in_is_a_part(dropped_in):
-    assert "FAIL" not in python(dropped_in, "-m", "blockyard.cli", "check", "mixer:fading_average")
-    assert "fading_average" in python(dropped_in, "-m", "blockyard.cli", "list", "mixer")
+    assert "FAIL" not in python(dropped_in, "-m", "blockyard", "check", "mixer:fading_average")
+    assert "fading_average" in python(dropped_in, "-m", "blockyard", "list", "mixer")
     assert python(dropped_in, "-c", HEADER + STEP).strip() == "blockyard.parts.mixer.linear.fading_average"
 
 
 def test_a_package_may_not_take_a_name(in_a_package):
     info = in_a_package / "my_blocks-1.0.dist-info" / "entry_points.txt"
     info.write_text("[blockyard.mixer]\ngla = my_blocks.fading_average\n")
-    said = python(in_a_package, "-m", "blockyard.cli", "list", "mixer", code=2)
+    said = python(in_a_package, "-m", "blockyard", "list", "mixer", code=2)
     assert "two parts are called mixer:gla" in said and "Traceback" not in said
 
 
@@ -94,5 +94,5 @@ def test_a_part_that_lies_is_caught(in_a_package, broken, claim):
     wrong = PART.replace("y = m * self", f"y = ({broken}) * self")
     assert wrong != PART
     (in_a_package / "my_blocks" / "fading_average.py").write_text(wrong)
-    said = python(in_a_package, "-m", "blockyard.cli", "check", "mixer:fading_average", code=1)
+    said = python(in_a_package, "-m", "blockyard", "check", "mixer:fading_average", code=1)
     assert f"FAIL {claim}" in said

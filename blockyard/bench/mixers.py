@@ -10,6 +10,8 @@ peak_bytes           growth of the process's resident memory during forward and 
                      (reset by the kernel before the step, freed memory given back first); the device's own counter
                      on a GPU. It counts what a user needs, transient buffers and gradients included, and is taken
                      under the system's allocator, for all alike.
+fwd_bwd_slope        of the logarithm of time against that of T, by least squares over all lengths (three at least);
+peak_slope           the same of memory
 fraction_of_floor    floor / fwd_bwd_ms; the operations are those of the layer's equations in closed form, the same
                      for a peer as for ours, whatever the algorithm spends
 """
@@ -22,13 +24,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from blockyard import kernels
 from blockyard.bench.measure import Rates, Row, Rows, Seconds, Tell, aloud, interleave, require, timed
-from blockyard.bench.peers import LAYERS, Layer
+from blockyard.bench.peers import LAYERS, LOOPS, Layer
 from blockyard.bench.process import Maker, contestants
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call
@@ -38,15 +41,16 @@ from blockyard.core.state import State
 from blockyard.model.model import make
 from blockyard.train.precision import PRECISIONS, arithmetic
 
-OURS = ("attention", "gla", "retnet", "hgrn2", "deltanet", "gated_deltanet", "mamba", "mamba2")
-JOBS = {  # whom a layer of ours is held against
-    "attention": ("torch/sdpa",),
-    "mamba": ("transformers/mamba",),
+OURS = ("attention", "gla", "retnet", "hgrn", "hgrn2", "deltanet", "gated_deltanet", "mamba", "mamba2")
+PLAIN = "torch/sdpa"  # whom every layer of ours is held against
+JOBS = {  # and who does the same job
+    "gla": ("fla/gla",),
+    "retnet": ("fla/retnet",),
+    "deltanet": ("fla/deltanet",),
+    "gated_deltanet": ("transformers/gated_deltanet", "fla/gated_deltanet"),
+    "mamba": ("transformers/mamba", "transformers/mamba+mambapy"),
     "mamba2": ("transformers/mamba2", "transformers/mamba2+chunk64"),
-    "gated_deltanet": ("transformers/gated_deltanet",),
 }
-SLOW = "transformers/mamba"  # a loop over tokens: seconds a step
-SLOW_LENGTH = 512
 PASSES = ("fwd", "fwd_bwd", "decode")
 DECODED = 8
 
@@ -94,9 +98,12 @@ class Contestant:
         self.layer = ours(mixer, dim, device) if library == "blockyard" else LAYERS[name](dim)
         self.layer.module.to(device).train()
         self.shape, self.device, self.precision = (batch, dim), device, precision
-        self.facts = {"params": sum(p.numel() for p in self.layer.module.parameters())}
+        self.facts = {
+            "params": sum(p.numel() for p in self.layer.module.parameters()),
+            "decodes": self.layer.token is not None,
+        }
         self.states: dict[int, Any] = {}
-        self.fwd_bwd(16)
+        self.fwd_bwd(64)
 
     def _input(self, length: int, grad: bool = False) -> Tensor:
         return torch.randn(self.shape[0], length, self.shape[1], device=self.device, requires_grad=grad)
@@ -119,6 +126,7 @@ class Contestant:
 
     @torch.no_grad()
     def decode(self, length: int) -> float:
+        assert self.layer.begin is not None
         with arithmetic(self.precision, self.device):
             if length not in self.states:
                 self.states = {length: self.layer.begin(self._input(length))}  # those of other lengths may go
@@ -126,6 +134,7 @@ class Contestant:
             return median(timed(lambda: self._decode(x, length), self.device) for _ in range(DECODED))
 
     def _decode(self, x: Tensor, length: int) -> None:
+        assert self.layer.token is not None
         self.states[length] = self.layer.token(x, self.states[length])
 
     def peak(self, length: int) -> float | None:
@@ -184,39 +193,54 @@ def bench(
     rows.load(same, tell)
     given = {"dim": dim, "batch": batch, "device": device, "precision": precision}
     names = [*(f"blockyard/{name}" for name in OURS), *LAYERS]
-    names = [name for name in names if not quick or name != SLOW]
+    names = [name for name in names if not quick or name not in LOOPS]
     makers: dict[str, Maker] = {name: ("mixers:Contestant", {"name": name, **given}) for name in names}
     makers["machine"] = "measure:machine", {"device": device, "small": not apart}
     with contestants(makers, apart=apart, tell=tell) as stand:
         for T in length[:1] if quick else length:
             _at_length(rows, stand, T, same, rounds, tell)
+    _slopes(rows, same)
     return rows.rows
 
 
 def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell) -> None:
     shape = {"T": T, **same}
-    names = [name for name in stand if name != "machine" and (name != SLOW or T <= SLOW_LENGTH)]
+    names = [name for name in stand if name != "machine" and LOOPS.get(name, T) >= T]
     rates = Rates(stand["machine"], [same["precision"]])
     measured: dict[str, Seconds] = {}
     for do in PASSES:
-        turns: dict[str, Callable[[], float]] = {name: partial(stand[name].call, do, length=T) for name in names}
+        able = [name for name in names if do != "decode" or stand[name].facts["decodes"]]
+        turns: dict[str, Callable[[], float]] = {name: partial(stand[name].call, do, length=T) for name in able}
         if do == "fwd_bwd":
             turns["machine"] = rates
         measured[f"{do}_ms"] = interleave(turns, rounds, tell=tell, what=f"mixers T={T} {do}")
     rows.rates(rates, shape)
-    jobs = {peer: name for name, held in JOBS.items() for peer in held}
     for name in names:
         params = stand[name].facts["params"]
         rows.add(name, "params", params, "", shape)
         for metric, seconds in measured.items():
-            rows.add(name, metric, 1e3 * median(seconds[name]), "ms", shape)
+            if name in seconds:
+                rows.add(name, metric, 1e3 * median(seconds[name]), "ms", shape)
         peak = stand[name].call("peak", length=T)
         if peak is not None:
             rows.add(name, "peak_bytes", peak, "B", shape)
-        work = 3 * same["batch"] * operations(jobs.get(name, name.partition("/")[2]), same["dim"], T)
+        part = name.partition("/")[2].partition("+")[0]
+        work = 3 * same["batch"] * operations("attention" if name == PLAIN else part, same["dim"], T)
         least = rates.floor(work, 2 * 4 * params, same["precision"])  # weights read, gradients written
         rows.add(name, "fraction_of_floor", least / median(measured["fwd_bwd_ms"][name]), "", shape)
-    for name, held in JOBS.items():
-        for peer in held:
+    for name in OURS:
+        for peer in (*JOBS.get(name, ()), PLAIN):
             for metric, seconds in measured.items():
                 rows.ratio(f"blockyard/{name}", peer, metric, seconds, shape)
+
+
+def _slopes(rows: Rows, same: dict[str, Any]) -> None:
+    """How time and memory grow, where there are three lengths at least."""
+    grown: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows.rows:
+        if row["metric"] in ("fwd_bwd_ms", "peak_bytes") and row["shape"].keys() == {"T", *same}:
+            grown.setdefault((row["contestant"], row["metric"]), {})[row["shape"]["T"]] = row["value"]
+    for (name, metric), found in grown.items():
+        if len(found) >= 3:
+            slope = np.polyfit(np.log(list(found)), np.log(list(found.values())), 1)[0]
+            rows.add(name, f"{metric.rpartition('_')[0]}_slope", slope, "", {"T": "all", **same})

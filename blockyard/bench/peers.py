@@ -1,11 +1,16 @@
 """The peers' models and layers at our sizes. Their libraries are imported when one is built, never before.
 
 A model comes with a function (module, ids) -> logits; a layer with `forward(x)`, `begin(x) -> state` after a prompt,
-and `token(x, state) -> state`.
+and `token(x, state) -> state`, unless it only trains.
 """
 
+import importlib.util
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +24,8 @@ class Layer(NamedTuple):
 
     module: nn.Module
     forward: Callable[[Tensor], Tensor]
-    begin: Callable[[Tensor], Any]
-    token: Callable[[Tensor, Any], Any]
+    begin: Callable[[Tensor], Any] | None = None
+    token: Callable[[Tensor, Any], Any] | None = None
 
 
 def transformers_llama(size: Size, length: int) -> tuple[nn.Module, Callable[[Any, Tensor], Tensor]]:
@@ -68,12 +73,14 @@ def _cached(module: Any, config: Any) -> Layer:
     return Layer(module, module, begin, token)
 
 
-def mamba(dim: int) -> Layer:
-    """Its plain form is a loop over tokens."""
+def mamba(dim: int, parallel: bool = False) -> Layer:
+    """Its plain form is a loop over tokens; with mambapy, a parallel scan."""
     from transformers import MambaConfig
     from transformers.models.mamba.modeling_mamba import MambaMixer
 
-    config = MambaConfig(hidden_size=dim, state_size=16, expand=2, num_hidden_layers=1)
+    if parallel:
+        import_module("mambapy")  # without it the loop would run under this name
+    config = MambaConfig(hidden_size=dim, state_size=16, expand=2, num_hidden_layers=1, use_mambapy=parallel)
     return _cached(MambaMixer(config, 0), config)
 
 
@@ -121,10 +128,59 @@ def sdpa(dim: int) -> Layer:
     return Layer(module, lambda x: module(x)[0], lambda x: module(x)[1], lambda x, past: module(x, past)[1])
 
 
+def fla(op: str, function: str) -> Callable[..., Any]:
+    """A plain function of flash-linear-attention from its own file: the package as a whole needs Triton."""
+    found = importlib.util.find_spec("fla")
+    folder = (found.submodule_search_locations or [""])[0] if found else ""
+    file = importlib.util.spec_from_file_location(f"fla_{op}", Path(folder) / "ops" / op / "naive.py")
+    assert file is not None and file.loader is not None
+    module = importlib.util.module_from_spec(file)
+    file.loader.exec_module(module)
+    return getattr(module, function)
+
+
+def _fla_gla(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, **_: Any) -> tuple[Tensor, None]:
+    """A loop over tokens."""
+    return fla("gla", "naive_recurrent_gla")(q * q.shape[-1] ** 0.5, k, v, log_decay)[0], None
+
+
+def _fla_simple(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, **_: Any) -> tuple[Tensor, None]:
+    return fla("simple_gla", "naive_chunk_simple_gla")(q, k, v, log_decay.squeeze(-1), scale=1.0)[0], None
+
+
+def _fla_delta(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, **_: Any) -> tuple[Tensor, None]:
+    q, k, v, beta = (t.transpose(1, 2) for t in (q * q.shape[-1] ** 0.5, k, v, beta))
+    return fla("delta_rule", "delta_rule_chunkwise")(q, k, v, beta)[0].transpose(1, 2), None
+
+
+def _fla_gated(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, **_: Any) -> tuple[Tensor, None]:
+    scan = fla("gated_delta_rule", "naive_chunk_gated_delta_rule")
+    return scan(q, k, v, log_decay, beta, scale=1.0)[0], None
+
+
+def _around(mixer: str, scan: str, theirs: Callable[..., Any], dim: int) -> Layer:
+    """A layer of ours around their scan; what decodes is left out."""
+    from blockyard.bench.mixers import ours
+
+    layer, home = ours(mixer, dim), f"blockyard.parts.mixer.linear.{mixer}.{scan}"
+
+    def forward(x: Tensor) -> Tensor:
+        with patch(home, theirs):
+            return layer.forward(x)
+
+    return Layer(layer.module, forward)
+
+
 LAYERS: dict[str, Callable[[int], Layer]] = {
     "torch/sdpa": sdpa,
     "transformers/mamba": mamba,
+    "transformers/mamba+mambapy": partial(mamba, parallel=True),
     "transformers/mamba2": mamba2,
-    "transformers/mamba2+chunk64": lambda dim: mamba2(dim, 64),
+    "transformers/mamba2+chunk64": partial(mamba2, chunk=64),
     "transformers/gated_deltanet": gated_deltanet,
+    "fla/gla": partial(_around, "gla", "decayed_scan", _fla_gla),
+    "fla/retnet": partial(_around, "retnet", "decayed_scan", _fla_simple),
+    "fla/deltanet": partial(_around, "deltanet", "delta_scan", _fla_delta),
+    "fla/gated_deltanet": partial(_around, "gated_deltanet", "delta_scan", _fla_gated),
 }
+LOOPS = {"transformers/mamba": 512, "fla/gla": 2048}  # token by token: no further than so many tokens

@@ -26,6 +26,7 @@ def installed(*names):
 
 
 needs_transformers = pytest.mark.skipif(not installed("transformers"), reason="needs the extra oracle")
+needs_fla = pytest.mark.skipif(not installed("fla", "einops"), reason="needs the extra oracle")
 needs_peers = pytest.mark.skipif(not installed("transformers", "x_transformers"), reason="needs the extra oracle")
 
 
@@ -117,26 +118,50 @@ def test_a_contestant_of_another_size_is_refused(monkeypatch):
 
 @needs_transformers
 def test_mixers_report_equal_layers():
-    rows = mixers.bench(length=(16,), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
+    rows = mixers.bench(length=(32, 64, 128), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
     values = well_formed(rows, "mixers")
     for name, peers in mixers.JOBS.items():
         for peer in peers:
+            if (peer, "params") not in values:
+                continue  # not installed
             ours, theirs = values[f"blockyard/{name}", "params"], values[peer, "params"]
             assert abs(ours - theirs) <= 0.02 * theirs, (name, peer)
     for name in mixers.OURS:
         assert {metric for contestant, metric in values if contestant == f"blockyard/{name}"} >= {
-            "fwd_ms", "fwd_bwd_ms", "decode_ms", "fraction_of_floor",
+            "fwd_ms", "fwd_bwd_ms", "decode_ms", "fraction_of_floor", "fwd_bwd_slope",
         }  # fmt: skip
-    assert len([row for row in rows if row["metric"] == "ratio"]) == 5 * 3
+    held = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
+    assert held >= {(f"blockyard/{name}", mixers.PLAIN) for name in mixers.OURS}
+    assert ("blockyard/mamba2", "transformers/mamba2") in held
+
+
+@needs_fla
+@pytest.mark.parametrize("name", [name for name in mixers.LAYERS if name.startswith("fla/")])
+def test_their_scan_in_our_layer_computes_the_same(name):
+    torch.manual_seed(0)
+    theirs, x = mixers.LAYERS[name](64), torch.randn(2, 64, 64)
+    with torch.no_grad():
+        found = theirs.forward(x)
+        torch.manual_seed(0)
+        assert (found - mixers.ours(name[4:], 64).forward(x)).abs().max() < 1e-4
+
+
+def test_a_slope_is_the_exponent():
+    rows, same = measure.Rows("mixers"), {"batch": 1}
+    for T in (16, 32, 128):
+        rows.add("a", "fwd_bwd_ms", 3 * T**1.5, "ms", {"T": T, **same})
+    mixers._slopes(rows, same)
+    assert abs(rows.rows[-1]["value"] - 1.5) < 1e-9 and rows.rows[-1]["metric"] == "fwd_bwd_slope"
 
 
 @needs_transformers
 def test_the_loop_over_tokens_stays_at_short_lengths(monkeypatch):
-    monkeypatch.setattr(mixers, "SLOW_LENGTH", 16)
+    loop = "transformers/mamba"
+    monkeypatch.setattr(mixers, "LOOPS", {loop: 16})
     monkeypatch.setattr(mixers, "OURS", ("mamba",))
-    monkeypatch.setattr(mixers, "LAYERS", {name: mixers.LAYERS[name] for name in ("torch/sdpa", mixers.SLOW)})
+    monkeypatch.setattr(mixers, "LAYERS", {name: mixers.LAYERS[name] for name in ("torch/sdpa", loop)})
     rows = mixers.bench(length=(16, 24), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
-    assert {row["shape"]["T"] for row in rows if row["contestant"] == mixers.SLOW} == {16}
+    assert {row["shape"]["T"] for row in rows if row["contestant"] == loop} == {16}
     assert {row["shape"]["T"] for row in rows if row["contestant"] == "blockyard/mamba"} == {16, 24}
 
 

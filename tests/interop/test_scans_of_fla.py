@@ -1,13 +1,15 @@
-"""Scans against the plain loops of flash-linear-attention, which needs Triton to be imported at all."""
+"""Scans against the plain loops of flash-linear-attention, each from its own file: the package needs Triton."""
+
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torch.nn.functional import logsigmoid, normalize
 
+from blockyard.bench.peers import fla
 from blockyard.kernels import decayed_scan, delta_scan
 
-pytest.importorskip("triton")  # without it fla fails in more than one way
-pytest.importorskip("fla")
+pytestmark = pytest.mark.skipif(not find_spec("fla"), reason="needs the extra oracle")
 B, T, H, K, V = 2, 37, 3, 8, 6
 LIMIT = 1e-4  # the loops compute in float32, whatever they are given
 
@@ -29,8 +31,7 @@ def agree(ours, theirs):
 
 
 def test_gated_linear_attention(given):
-    from fla.ops.gla.naive import naive_recurrent_gla
-
+    naive_recurrent_gla = fla("gla", "naive_recurrent_gla")
     q, k, v, _, _, start = given
     fade = logsigmoid(q.flip(1))
     ours = decayed_scan(q * K**-0.5, k, v, fade, initial_state=start)
@@ -38,16 +39,14 @@ def test_gated_linear_attention(given):
 
 
 def test_delta_rule(given):
-    from fla.ops.delta_rule.naive import delta_rule_recurrence
-
+    delta_rule_recurrence = fla("delta_rule", "delta_rule_recurrence")
     q, k, v, beta, _, start = given
     y, state = delta_scan(q * K**-0.5, k, v, beta, initial_state=start)
     agree((y.transpose(1, 2), state), delta_rule_recurrence(*(x.transpose(1, 2) for x in (q, k, v, beta)), start))
 
 
 def test_gated_delta_rule(given):
-    from fla.ops.gated_delta_rule.naive import naive_recurrent_gated_delta_rule
-
+    naive_recurrent_gated_delta_rule = fla("gated_delta_rule", "naive_recurrent_gated_delta_rule")
     q, k, v, beta, fade, start = given
     ours = delta_scan(q * K**-0.5, k, v, beta, fade, initial_state=start)
     theirs = naive_recurrent_gated_delta_rule(q, k, v, beta, fade, initial_state=start, output_final_state=True)

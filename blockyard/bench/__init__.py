@@ -1,6 +1,7 @@
 """How fast this library is beside its peers, on this machine, now.
 
     rows = run("train")            the training step of a small llama: ours, transformers, x-transformers
+    rows = run("recipes")          the training step of every recipe at 11M parameters, beside llama's
     rows = run("mixers")           one layer at a time: forward, backward, one decoded token, peak memory
     rows = run("overhead")         what the contracts cost over hand-written code
     print(describe(rows))
@@ -19,6 +20,7 @@ from blockyard.core.errors import UsageError, unknown
 
 BENCHES = {
     "train": "the training step of llama at 11M parameters, beside transformers and x-transformers",
+    "recipes": "the training step of every recipe at 11M parameters, beside llama",
     "mixers": "forward, backward, decoding and memory of one mixer, beside transformers and plain attention",
     "overhead": "what the contracts cost: stack, training loop, command line",
 }

@@ -10,7 +10,7 @@ loss, torch's default AdamW, the system's allocator).
 counted products. Bytes of the floor: weights, gradients and two moments read, weights and moments written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from statistics import median
 from typing import Any
@@ -74,11 +74,18 @@ def trainee(
     """One model under the step that all share."""
     torch.manual_seed(0)
     module, logits_of = _model(library, size, length)
+    return stepped(module, logits_of, Ids(size["vocab"], batch, length), device, precision, compiled)
+
+
+def stepped(
+    module: nn.Module, logits_of: Callable[[Any, Tensor], Tensor], source: Ids, device: str, precision: str,
+    compiled: bool = False,
+) -> Trainee:  # fmt: skip
+    """A model under that step, on these ids."""
     module.to(device).train()
     runs = torch.compile(module) if compiled else module
     params = list(module.parameters())
     optimiser = torch.optim.AdamW(params, lr=RATE, betas=(0.9, 0.95), weight_decay=DECAY, fused=True)
-    source = Ids(size["vocab"], batch, length)
 
     def data(count: int) -> Tensor:
         return torch.from_numpy(source.next(count)).to(device)
@@ -133,49 +140,54 @@ def bench(
     shape = {"T": length, "batch": batch, **size}
     rows.load(shape, tell)
     given = {"size": size, "length": length, "batch": batch, "device": device}
+    operations = float(count_flops(on_meta(spec("llama", None, **size)), length))
+    race = partial(run_race, rows, rounds=rounds, device=device, apart=apart, tell=tell)
     for name in PRECISIONS if precision is None else (precision,):
         makers: dict[str, Maker] = {}
         for compiled in (False,) if quick else (False, True):
             for library in LIBRARIES:
                 settings = {"library": library, "compiled": compiled, "precision": name, **given}
                 makers[f"{library}/llama{'+compile' * compiled}"] = "train:trainee", settings
-        _race(rows, makers, dict.fromkeys(makers, name), True, rounds, shape | {"precision": name}, device, apart, tell)
+        work: dict[str, tuple[float, str]] = dict.fromkeys(makers, (operations, name))
+        race(makers, work, _alike(makers), shape | {"precision": name}, keep=True)
     makers = {f"{x}/llama+defaults": ("train:default_trainee", {"library": x, **given}) for x in LIBRARIES[:2]}
-    chosen = dict(zip(makers, (choose(None, device, size["dim"]), "float32")))
+    work = dict(zip(makers, ((operations, choose(None, device, size["dim"])), (operations, "float32"))))
     keep = {name: name.startswith("blockyard") for name in (*makers, "machine")}
-    _race(rows, makers, chosen, keep, rounds, shape | {"precision": "default"}, device, apart, tell)
+    race(makers, work, _alike(makers), shape | {"precision": "default"}, keep=keep)
     return rows.rows
 
 
-def _race(
-    rows: Rows, makers: dict[str, Maker], precision: dict[str, str], keep: Any, rounds: int, shape: dict[str, Any],
-    device: str, apart: bool, tell: Tell,
+def _alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Ours and each peer that runs in the same way."""
+    ours = [name for name in names if name.startswith("blockyard/")]
+    way = lambda name: name.partition("+")[2]  # noqa: E731
+    return [(mine, name) for mine in ours for name in names if name != mine and way(name) == way(mine)]
+
+
+def run_race(
+    rows: Rows, makers: dict[str, Maker], work: dict[str, tuple[float, str]], pairs: list[tuple[str, str]],
+    shape: dict[str, Any], *, keep: bool | dict[str, bool], rounds: int, device: str, apart: bool, tell: Tell,
 ) -> None:  # fmt: skip
-    """One set of contestants and the machine, in turns; `precision` of each for its floor."""
+    """Training steps of all contestants and the machine, in turns.
+
+    `work`: each one's forward operations for a row and its precision, for its floor. `pairs`: who is held against whom.
+    """
     makers = makers | {"machine": ("measure:machine", {"device": device, "small": not apart})}
     with contestants(makers, keep=keep, apart=apart, tell=tell) as stand:
         names = [name for name in stand if name != "machine"]
         params = {name: stand[name].facts["params"] for name in names}
         if max(params.values()) > 1.02 * min(params.values()):
             raise WorkFailed(f"contestants of unequal size: {params}")
-        rates = Rates(stand["machine"], precision.values())
+        rates = Rates(stand["machine"], {precision for _, precision in work.values()})
         turns: dict[str, Callable[[], float]] = {name: partial(stand[name].call, "step") for name in names}
-        what = f"train {shape['precision']}"
+        what = f"{rows.bench} {shape['precision']}"
         seconds = interleave(turns | {"machine": rates}, rounds, tell=tell, what=what)
     rows.rates(rates, shape)
-    tokens = shape["T"] * shape["batch"]
-    operations = 3 * shape["batch"] * _forward_flops(shape)
     for name in names:
-        taken = median(seconds[name])
-        least = rates.floor(operations, MOVED * params[name], precision[name])
+        taken, (operations, precision) = median(seconds[name]), work[name]
+        least = rates.floor(3 * shape["batch"] * operations, MOVED * params[name], precision)
         rows.add(name, "params", params[name], "", shape)
-        rows.add(name, "tokens_per_s", tokens / taken, "tokens/s", shape)
+        rows.add(name, "tokens_per_s", shape["T"] * shape["batch"] / taken, "tokens/s", shape)
         rows.add(name, "fraction_of_floor", least / taken, "", shape)
-    for ours in (name for name in names if name.startswith("blockyard/")):
-        for theirs in names:
-            if theirs != ours and theirs.partition("+")[2] == ours.partition("+")[2]:
-                rows.ratio(ours, theirs, "tokens_per_s", seconds, shape)
-
-
-def _forward_flops(shape: dict[str, Any]) -> int:
-    return count_flops(on_meta(spec("llama", None, **{name: shape[name] for name in SIZE})), shape["T"])
+    for ours, theirs in pairs:
+        rows.ratio(ours, theirs, "tokens_per_s", seconds, shape)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blockyard import bench
-from blockyard.bench import measure, mixers, overhead, process, train
+from blockyard.bench import measure, mixers, overhead, process, recipes, train
 from blockyard.compare.pool import WorkFailed
 from blockyard.core.errors import UsageError
 from blockyard.model.model import build
@@ -88,6 +88,16 @@ def test_train_reports_equal_models():
         ("blockyard/llama", "x-transformers/llama"),
         ("blockyard/llama+defaults", "transformers/llama+defaults"),
     }
+
+
+def test_recipes_are_held_against_llama():
+    rows = recipes.bench(length=16, batch=2, rounds=1, quick=True, params=1.5e5, apart=False, tell=quiet)
+    values = well_formed(rows, "recipes")
+    params = [value for (_, metric), value in values.items() if metric == "params"]
+    assert len(params) == 3 and max(params) <= 1.02 * min(params)
+    pairs = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
+    assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
+    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "overhead"}
 
 
 @needs_peers

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from blockyard.kernels import force
+
 Size = dict[str, int]
 
 
@@ -159,13 +161,13 @@ def _fla_gated(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor,
 
 
 def _around(mixer: str, scan: str, theirs: Callable[..., Any], dim: int) -> Layer:
-    """A layer of ours around their scan; what decodes is left out."""
+    """A layer of ours around their scan, the rest in plain torch too; what decodes is left out."""
     from blockyard.bench.mixers import ours
 
     layer, home = ours(mixer, dim), f"blockyard.parts.mixer.linear.{mixer}.{scan}"
 
     def forward(x: Tensor) -> Tensor:
-        with patch(home, theirs):
+        with patch(home, theirs), force("chunked"):
             return layer.forward(x)
 
     return Layer(layer.module, forward)

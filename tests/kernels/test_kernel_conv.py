@@ -28,16 +28,17 @@ def run(twin, tensors, how):
 
 @pytest.mark.parametrize("T", [1, 2, 5, 150])
 @pytest.mark.parametrize("W", [1, 2, 4])
-def test_twins(T, W):
+@pytest.mark.parametrize("silu", [False, True])
+def test_twins(silu, T, W):
     x, weight, bias = case(T, W)
     tail = torch.randn(2, W - 1, 6, dtype=F64)
     keys, reset = torch.rand(2, T) < 0.6, torch.rand(2, T) < 0.2
     for past, offset, k, r in itertools.product((None, tail), (None, bias), (None, keys), (None, reset)):
         tensors = {"x": x, "weight": weight, "bias": offset, "tail": past}
         tensors = {n: t for n, t in tensors.items() if t is not None}
-        slow = run(causal_conv.reference, tensors, {"keys": k, "reset": r})
+        slow = run(causal_conv.reference, tensors, {"keys": k, "reset": r, "silu": silu})
         for twin in (causal_conv.chunked, causal_conv.cpu):
-            for a, b in zip(run(twin, tensors, {"keys": k, "reset": r}), slow):
+            for a, b in zip(run(twin, tensors, {"keys": k, "reset": r, "silu": silu}), slow):
                 assert error(a, b) < 1e-10
 
 

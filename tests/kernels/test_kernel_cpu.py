@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+import torch.utils.flop_counter
 from kernel_cases import KINDS, error, inputs, with_grads
 
 from blockyard.kernels import causal_conv, decayed_scan, force

@@ -1,84 +1,133 @@
-"""The short filter, token by token: x is read once, y written once.
+"""The short filter, a tile of tokens and channels at a time, with the W-1 tokens before it.
 
 A tap that reaches d tokens back is used where the token has d tokens before it in its segment, the tail included.
-Backward reads the taps from the other side, and sums the gradients of taps and bias by blocks of tokens:
+Backward reads the taps from the other side, and sums the gradients of taps and bias by blocks of tokens. With z what
+the filter sums and dz its gradient (dy, or dy silu'(z) where silu is taken: z is computed once more):
 
-    dx_t = sum_d taps_d dy_{t+d}        dtaps_d = sum_t dy_t x_{t-d}        dbias = sum_t dy_t
+    dx_t = sum_d taps_d dz_{t+d}        dtaps_d = sum_t dz_t x_{t-d}        dbias = sum_t dz_t
 """
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .._chunks import wide
-from ._compile import compiled
+from ._compile import aligned, compiled, copy
 from ._grad import Form, Given, run
-from ._lanes import full, load, store
+from ._lanes import exponential, full, load, store
 from ._share import flat, line, marks, share, whole
 
 BLOCK = 128  # tokens a task
+TILE = 64  # channels of a task at a time
 
 
 @compiled
-def reach(reset, b, t, most):
-    """How many tokens back token t may look, at most so many."""
-    if reset.size:
-        for d in range(min(most, t + 1)):
-            if reset[b, t - d]:
-                return d
-    return most
+def reaches(reset, b, begin, end, most, far):
+    """How many tokens back each token may look."""
+    for t in range(begin, end):
+        far[t - begin] = most
+        if reset.size:
+            for d in range(min(most, t + 1)):
+                if reset[b, t - d]:
+                    far[t - begin] = d
+                    break
 
 
 @compiled
-def forward(x, taps, bias, tail, reset, y, sizes, strides, first, last):
+def fetch(x, strides, tail, b, begin, end, low, high, W, C, rows):
+    """Tokens begin-W+1 to end, channels low to high: TILE numbers a token."""
+    for t in range(begin - W + 1, end):
+        to, n = (t - begin + W - 1) * TILE, high - low
+        if t < 0:
+            copy(tail, (b * (W - 1) + W - 1 + t) * C + low, rows, to, n)
+        else:
+            copy(x, b * strides[0] + t * strides[1] + low, rows, to, n)
+
+
+@compiled
+def total_at(rows, i, c, taps, bias, low, far, W, C):
+    """What the filter sums for the tile's token i, of the channels from c on."""
+    out = load(bias, low + c)
+    for d in range(W):
+        if d <= far[i]:
+            out = out + load(rows, (i + W - 1 - d) * TILE + c) * load(taps, d * C + low + c)
+    return out
+
+
+@compiled
+def forward(x, taps, bias, tail, reset, y, silu, sizes, strides, first, last):
     """x, y (B,T,C), taps (W,C), the token's own first, tail (B,W-1,C)."""
     T, C, W = sizes
-    (sb, st), blocks = strides[0], (T + BLOCK - 1) // BLOCK
+    blocks, one = (T + BLOCK - 1) // BLOCK, full(x.dtype.type(1))
+    rows, far = aligned((BLOCK + W) * TILE, x), np.empty(BLOCK, np.int64)
     for task in range(first, last):
         b, begin = task // blocks, task % blocks * BLOCK
-        for t in range(begin, min(begin + BLOCK, T)):
-            far, at, to, after = (
-                reach(reset, b, t, W - 1),
-                b * sb + t * st,
-                (b * T + t) * C,
-                (b * (W - 1) + W - 1 + t) * C,
-            )
-            inside = min(far, t) + 1
-            for c in range(0, C, len(load(x, at))):
-                out = load(bias, c)
-                for d in range(inside):
-                    out = out + load(x, at + c - d * st) * load(taps, d * C + c)
-                for d in range(inside, far + 1):
-                    out = out + load(tail, after + c - d * C) * load(taps, d * C + c)
-                store(y, to + c, out)
+        end = min(begin + BLOCK, T)
+        reaches(reset, b, begin, end, W - 1, far)
+        for low in range(0, C, TILE):
+            high = min(low + TILE, C)
+            fetch(x, strides[0], tail, b, begin, end, low, high, W, C, rows)
+            for i in range(end - begin):
+                for c in range(0, high - low, len(one)):
+                    z = total_at(rows, i, c, taps, bias, low, far, W, C)
+                    y_at = (b * T + begin + i) * C + low + c
+                    store(y, y_at, z / (one + exponential(one - one - z)) if silu else z)
 
 
 @compiled
-def backward(x, taps, tail, reset, dy, dx, d_taps, d_bias, d_tail, sizes, strides, first, last):
-    """d_taps (tasks,W,C), d_bias (tasks,C) and d_tail start at zero."""
+def slopes(rows, taps, bias, far, dy, at, stride, dz, silu, low, high, W, C, n):
+    """dz of n tokens of a tile; dy of its first begins at `at`."""
+    one = full(dy.dtype.type(1))
+    for i in range(n):
+        for c in range(0, high - low, len(one)):
+            grad = load(dy, at + i * stride + c)
+            if silu:
+                z = total_at(rows, i, c, taps, bias, low, far, W, C)
+                share = one / (one + exponential(one - one - z))
+                grad = grad * share * (one + z * (one - share))
+            store(dz, i * TILE + c, grad)
+
+
+@compiled
+def backward(x, taps, bias, tail, reset, dy, dx, d_taps, d_bias, d_tail, silu, sizes, strides, first, last):
+    """d_taps (tasks,W,C), d_bias (tasks,C); d_tail starts at zero."""
     T, C, W = sizes
-    (sb, st), (gb, gt), blocks = strides[0], strides[1], (T + BLOCK - 1) // BLOCK
+    (gb, gt), blocks, zero = strides[1], (T + BLOCK - 1) // BLOCK, full(x.dtype.type(0))
+    rows, dz = aligned((BLOCK + 2 * W) * TILE, x), aligned((BLOCK + W) * TILE, x)
+    far = np.empty(BLOCK + W, np.int64)
     for task in range(first, last):
         b, begin = task // blocks, task % blocks * BLOCK
-        for t in range(begin, min(begin + BLOCK, T)):
-            far, at, ga, to = reach(reset, b, t, W - 1), b * sb + t * st, b * gb + t * gt, (b * T + t) * C
-            after, inside, seen = (b * (W - 1) + W - 1 + t) * C, min(far, t) + 1, 1
-            while seen < W and t + seen < T and not (reset.size and reset[b, t + seen]):
-                seen += 1
-            for c in range(0, C, len(load(x, at))):
-                grad, out = load(dy, ga + c), full(x.dtype.type(0))
-                for d in range(seen):
-                    out = out + load(dy, ga + c + d * gt) * load(taps, d * C + c)
-                store(dx, to + c, out)
-                store(d_bias, task * C + c, load(d_bias, task * C + c) + grad)
-                for d in range(inside):
-                    own = (task * W + d) * C + c
-                    store(d_taps, own, load(d_taps, own) + grad * load(x, at + c - d * st))
-                for d in range(inside, far + 1):
-                    own, old = (task * W + d) * C + c, after + c - d * C
-                    store(d_taps, own, load(d_taps, own) + grad * load(tail, old))
-                    store(d_tail, old, load(d_tail, old) + grad * load(taps, d * C + c))
+        end = min(begin + BLOCK, T)
+        n, m = end - begin, min(end + W - 1, T) - begin  # own tokens, and those that look back at them
+        reaches(reset, b, begin, begin + m, W - 1, far)
+        for low in range(0, C, TILE):
+            high = min(low + TILE, C)
+            fetch(x, strides[0], tail, b, begin, begin + m, low, high, W, C, rows)
+            slopes(rows, taps, bias, far, dy, b * gb + begin * gt + low, gt, dz, silu, low, high, W, C, m)
+            for c in range(0, high - low, len(zero)):
+                both = zero
+                for i in range(n):
+                    both = both + load(dz, i * TILE + c)
+                store(d_bias, task * C + low + c, both)
+                for d in range(W):
+                    both = zero
+                    for i in range(n):
+                        if d <= far[i]:
+                            both = both + load(dz, i * TILE + c) * load(rows, (i + W - 1 - d) * TILE + c)
+                    store(d_taps, (task * W + d) * C + low + c, both)
+                for i in range(n):
+                    out = zero
+                    for d in range(W):
+                        if i + d < m and d <= far[i + d]:
+                            out = out + load(dz, (i + d) * TILE + c) * load(taps, d * C + low + c)
+                    store(dx, (b * T + begin + i) * C + low + c, out)
+                for i in range(min(n, W - 1 - begin)):
+                    for d in range(begin + i + 1, far[i] + 1):
+                        old = (b * (W - 1) + W - 1 + begin + i - d) * C + low + c
+                        store(d_tail, old, load(d_tail, old) + load(dz, i * TILE + c) * load(taps, d * C + low + c))
 
 
 def _rows(given: Given) -> Any:
@@ -91,6 +140,10 @@ def _rows(given: Given) -> Any:
     return *flat(whole(x.to(taps.dtype))), taps, before
 
 
+def _offset(bias: Tensor | None, taps: Tensor) -> Tensor:
+    return taps.new_zeros(taps.shape[1]) if bias is None else whole(bias.to(taps.dtype)).contiguous()
+
+
 def _live(reset: Tensor | None, W: int) -> Tensor | float:
     """Which of the last W-1 tokens are in the segment of the last."""
     if reset is None:
@@ -99,27 +152,28 @@ def _live(reset: Tensor | None, W: int) -> Tensor | float:
     return (number == number[:, -1:]).unsqueeze(-1)
 
 
-def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
+def _forward(given: Given, reset: Tensor | None, keep: bool, silu: bool) -> tuple[Tensor, Tensor, Given]:
     x, _, bias, _ = given
     fx, sx, taps, before = _rows(given)
     (B, T, _), (W, C) = x.shape, taps.shape
-    offset = taps.new_zeros(C) if bias is None else whole(bias.to(taps.dtype)).contiguous()
+    offset = _offset(bias, taps)
     y = taps.new_empty(B, T, C)
     arrays = (fx, line(taps), line(offset), line(before), marks(reset), line(y))
-    share(forward, B * -(-T // BLOCK), y.numel(), *arrays, (T, C, W), (sx,))
+    share(forward, B * -(-T // BLOCK), y.numel(), *arrays, silu, (T, C, W), (sx,))
     return y[..., : x.shape[2]].to(x.dtype), x[:, T - W + 1 :] * _live(reset, W), ()
 
 
-def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_last: Tensor) -> Given:
+def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_last: Tensor, silu: bool) -> Given:
     x, _, bias, tail = given
     fx, sx, taps, before = _rows(given)
     fd, sd = flat(whole(d_y.to(taps.dtype)))
     (B, T, real), (W, C) = x.shape, taps.shape
     tasks = B * -(-T // BLOCK)
     dx, d_tail = taps.new_empty(B, T, C), torch.zeros_like(before)
-    d_taps, d_bias = taps.new_zeros(tasks, W, C), taps.new_zeros(tasks, C)
+    d_taps, d_bias = taps.new_empty(tasks, W, C), taps.new_empty(tasks, C)
     out = [line(t) for t in (dx, d_taps, d_bias, d_tail)]
-    share(backward, tasks, 2 * dx.numel(), fx, line(taps), line(before), marks(reset), fd, *out, (T, C, W), (sx, sd))
+    read = (fx, line(taps), line(_offset(bias, taps)), line(before), marks(reset), fd)
+    share(backward, tasks, 2 * dx.numel(), *read, *out, silu, (T, C, W), (sx, sd))
     dx = dx[..., :real]
     dx[:, T - W + 1 :] += d_last * _live(reset, W)
     d_weight, d_offset = d_taps.sum(0).flip(0).t()[:real], None if bias is None else d_bias.sum(0)[:real]
@@ -127,12 +181,13 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_la
 
 
 def filtered(
-    x: Tensor, weight: Tensor, bias: Tensor | None, tail: Tensor | None, reset: Tensor | None
+    x: Tensor, weight: Tensor, bias: Tensor | None, tail: Tensor | None, reset: Tensor | None, silu: bool
 ) -> tuple[Tensor, Tensor]:
     """y and the last W-1 tokens, of rows of at least W tokens."""
     from ..conv import causal_conv_chunked
 
     def again(*given: Any, initial_state: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Tensor]:
-        return causal_conv_chunked(*given, tail=initial_state, reset=reset)
+        return causal_conv_chunked(*given, tail=initial_state, reset=reset, silu=silu)
 
-    return run(Form(_forward, _backward, again), x, weight, bias, tail, reset=reset)
+    form = Form(partial(_forward, silu=silu), partial(_backward, silu=silu), again)
+    return run(form, x, weight, bias, tail, reset=reset)

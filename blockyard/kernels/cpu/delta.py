@@ -101,6 +101,39 @@ def forward(q, k, v, beta, g, reset, start, y, final, kept, errors, sizes, strid
 
 
 @compiled
+def meet(dS, q, qa, k, ka, dy, ga, K, room):
+    """dS takes in what the token reads; the room gets SLAB vectors whose sums are dS^T k. Four columns at once."""
+    n, zero = len(load(k, ka)), full(k.dtype.type(0))
+    for j in range(0, SLAB, 4):
+        g0, g1, g2, g3 = splat(dy, ga + j), splat(dy, ga + j + 1), splat(dy, ga + j + 2), splat(dy, ga + j + 3)
+        a0 = a1 = a2 = a3 = zero
+        for i in range(0, K, n):
+            key, ask, here = load(k, ka + i), load(q, qa + i), i * SLAB + j * n
+            d0, d1 = load(dS, here) + ask * g0, load(dS, here + n) + ask * g1
+            d2, d3 = load(dS, here + 2 * n) + ask * g2, load(dS, here + 3 * n) + ask * g3
+            store(dS, here, d0)
+            store(dS, here + n, d1)
+            store(dS, here + 2 * n, d2)
+            store(dS, here + 3 * n, d3)
+            a0, a1, a2, a3 = a0 + d0 * key, a1 + d1 * key, a2 + d2 * key, a3 + d3 * key
+        store(room, j * n, a0)
+        store(room, (j + 1) * n, a1)
+        store(room, (j + 2) * n, a2)
+        store(room, (j + 3) * n, a3)
+
+
+@compiled
+def column(dS, here, S, before, after, g, u, m, w, key, fade, to_q, to_k, d_a):
+    """The gradients that one column gives to one vector of K, and what is left of dS."""
+    d, old = load(dS, here), load(S, before + here)
+    to_q = to_q + load(S, after + here) * g
+    to_k = to_k + (d * u - old * m)
+    d = d - key * w
+    store(dS, here, fade * d)
+    return to_q, to_k, d_a + old * d
+
+
+@compiled
 def back(dS, S, before, after, a, beta, q, qa, k, ka, e, ea, dy, ga, dq, dk, to, dv, K, room):
     """One token's gradients of SLAB columns; dS becomes the gradient of the state before it. Gives dbeta and da.
 
@@ -109,33 +142,28 @@ def back(dS, S, before, after, a, beta, q, qa, k, ka, e, ea, dy, ga, dq, dk, to,
     n, zero = len(load(k, ka)), full(k.dtype.type(0))
     fade, rate, d_beta, d_a = full(a), full(beta), zero, zero
     u, m = SLAB * n, SLAB * (n + 1)
-    for j in range(SLAB):
-        store(room, j * n, zero)
-    for i in range(0, K, n):
-        key, ask = load(k, ka + i), load(q, qa + i)
-        for j in range(SLAB):
-            here = i * SLAB + j * n
-            d = load(dS, here) + ask * splat(dy, ga + j)
-            store(dS, here, d)
-            store(room, j * n, load(room, j * n) + d * key)
+    meet(dS, q, qa, k, ka, dy, ga, K, room)
     for j in range(0, SLAB, n):
         du, error = sums(room, j * n), load(e, ea + j)
         d_beta = d_beta + du * error
         store(dv, ea + j, rate * du)
         store(room, u + j, rate * error)
         store(room, m + j, fade * rate * du)
-    for i in range(0, K, n):
-        key, to_q, to_k = load(k, ka + i), zero, zero
-        for j in range(SLAB):
-            here = i * SLAB + j * n
-            d, old = load(dS, here), load(S, before + here)
-            to_q = to_q + load(S, after + here) * splat(dy, ga + j)
-            to_k = to_k + (d * splat(room, u + j) - old * splat(room, m + j))
-            d = d - key * splat(dv, ea + j)
-            d_a = d_a + old * d
-            store(dS, here, fade * d)
-        store(dq, to + i, load(dq, to + i) + to_q)
-        store(dk, to + i, load(dk, to + i) + to_k)
+    for j in range(0, SLAB, 4):
+        g0, g1, g2, g3 = splat(dy, ga + j), splat(dy, ga + j + 1), splat(dy, ga + j + 2), splat(dy, ga + j + 3)
+        ua, ma, wa = u + j, m + j, ea + j
+        u0, u1, u2, u3 = splat(room, ua), splat(room, ua + 1), splat(room, ua + 2), splat(room, ua + 3)
+        m0, m1, m2, m3 = splat(room, ma), splat(room, ma + 1), splat(room, ma + 2), splat(room, ma + 3)
+        w0, w1, w2, w3 = splat(dv, wa), splat(dv, wa + 1), splat(dv, wa + 2), splat(dv, wa + 3)
+        for i in range(0, K, n):
+            x, key = i * SLAB + j * n, load(k, ka + i)
+            p, r = load(dq, to + i), load(dk, to + i)
+            p, r, d_a = column(dS, x, S, before, after, g0, u0, m0, w0, key, fade, p, r, d_a)
+            p, r, d_a = column(dS, x + n, S, before, after, g1, u1, m1, w1, key, fade, p, r, d_a)
+            p, r, d_a = column(dS, x + 2 * n, S, before, after, g2, u2, m2, w2, key, fade, p, r, d_a)
+            p, r, d_a = column(dS, x + 3 * n, S, before, after, g3, u3, m3, w3, key, fade, p, r, d_a)
+            store(dq, to + i, p)
+            store(dk, to + i, r)
     return total(d_beta), total(d_a)
 
 

@@ -8,9 +8,9 @@ Differs  nothing known
 """
 
 from torch import Tensor
-from torch.nn.functional import rms_norm
 
 from blockyard.core import Call, Part, Site, constant
+from blockyard.kernels import rms_norm
 
 
 class GroupRMSNorm(Part):
@@ -24,6 +24,7 @@ class GroupRMSNorm(Part):
         self.eps = eps
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
-        groups = 1 if self.group is None else self.group.size
-        y = x.unflatten(-1, (groups, -1))
-        return rms_norm(y, y.shape[-1:], None, self.eps).flatten(-2) * self.gain.to(x.dtype)
+        if self.group is None:
+            return rms_norm(x, self.gain.to(x.dtype), self.eps)
+        gain = self.gain.to(x.dtype).view(self.group.size, -1)
+        return rms_norm(x.unflatten(-1, gain.shape), gain, self.eps).flatten(-2)

@@ -26,10 +26,11 @@ class ShortConv(Sublayer):
         self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-reach, reach))
         self.bias = site.param("bias", (site.stream,), constant(0.0)) if bias else None
         self.activation = site.slot("activation", activation)
+        self.silu = activation is not None and activation.name == "silu"  # in one pass with the filter
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         tail = None if state is None else state.get("tail")
-        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, keys=call.keys, reset=call.reset)
-        if self.activation is not None:
+        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, keys=call.keys, reset=call.reset, silu=self.silu)
+        if self.activation is not None and not self.silu:
             y = self.activation(y, call)
         return y, None if state is None else {"tail": tail}

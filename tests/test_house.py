@@ -21,7 +21,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "parts": {"core", "kernels"},
     "model": {"core", "kernels"},
     "transform": {"core", "model", "data"},
-    "decode": {"core", "model"},
+    "decode": {"core", "model", "kernels"},
     "probe": {"core", "model", "kernels"},
     "task": {"core", "data"},
     "train": {"core", "data", "model", "transform", "decode"},

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blockyard import kernels
 from blockyard.bench.measure import Rates, Row, Rows, Seconds, Tell, aloud, interleave, require, timed
-from blockyard.bench.peers import LAYERS, LOOPS, Layer
+from blockyard.bench.peers import FURTHEST, LAYERS, Layer
 from blockyard.bench.process import Maker, contestants
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call
@@ -193,7 +193,7 @@ def bench(
     rows.load(same, tell)
     given = {"dim": dim, "batch": batch, "device": device, "precision": precision}
     names = [*(f"blockyard/{name}" for name in OURS), *LAYERS]
-    names = [name for name in names if not quick or name not in LOOPS]
+    names = [name for name in names if not quick or FURTHEST.get(name, 2048) >= 2048]
     makers: dict[str, Maker] = {name: ("mixers:Contestant", {"name": name, **given}) for name in names}
     makers["machine"] = "measure:machine", {"device": device, "small": not apart}
     with contestants(makers, apart=apart, tell=tell) as stand:
@@ -205,7 +205,7 @@ def bench(
 
 def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell) -> None:
     shape = {"T": T, **same}
-    names = [name for name in stand if name != "machine" and LOOPS.get(name, T) >= T]
+    names = [name for name in stand if name != "machine" and FURTHEST.get(name, T) >= T]
     rates = Rates(stand["machine"], [same["precision"]])
     measured: dict[str, Seconds] = {}
     for do in PASSES:

@@ -185,4 +185,5 @@ LAYERS: dict[str, Callable[[int], Layer]] = {
     "fla/deltanet": partial(_around, "deltanet", "delta_scan", _fla_delta),
     "fla/gated_deltanet": partial(_around, "gated_deltanet", "delta_scan", _fla_gated),
 }
-LOOPS = {"transformers/mamba": 512, "fla/gla": 2048}  # token by token: no further than so many tokens
+# a loop over tokens takes seconds a step, the others beyond this minutes a bench
+FURTHEST = {name: 2048 for name in LAYERS if name != "torch/sdpa"} | {"transformers/mamba": 512}

@@ -6,6 +6,7 @@ divided, nor where a first call ended and a second one went on, change which tok
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from blockyard.core.state import State
 from blockyard.decode.ends import Ends, Step, Stop
 from blockyard.decode.ragged import Prompt, close_up, fits, join, padded, prefill, rows_of
 from blockyard.decode.rules import PLAIN, Draws, Rules, choose
+from blockyard.decode.tape import Tape
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
@@ -83,11 +85,15 @@ def _generate(
         logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
+    tape = _tape(model, rows, tokens) if store is None else None
+    if tape is not None:
+        tape.load(state)
     try:
         for step in range(tokens):
             live = list(ends.live)
-            chosen = choose(logits, draws(live, [len(rows[row]) + step for row in live]), rules, seen)
-            taken = ends.take(chosen, logprob(logits, chosen), final=step + 1 == tokens)
+            with quiet(tape is not None):
+                chosen = choose(logits, draws(live, [len(rows[row]) + step for row in live]), rules, seen)
+                taken = ends.take(chosen, logprob(logits, chosen), final=step + 1 == tokens)
             kept.chosen(live, chosen)
             yield taken
             if step + 1 == tokens or not ends.live:
@@ -98,12 +104,40 @@ def _generate(
                 stays = torch.tensor([live.index(row) for row in ends.live], device=chosen.device)
                 kept.leave([(i, row) for i, row in enumerate(live) if row not in ends.live], state)
                 kept.rows = list(ends.live) if store is not None else []
-                state, chosen = close_up(state.select(stays)), chosen[stays]
-                seen = None if seen is None else seen[stays]
-            logits, state = prefill(model, chosen[:, None], state)
-            kept.passed(state)
+                chosen, seen = chosen[stays], None if seen is None else seen[stays]
+                if tape is None:
+                    state = close_up(state.select(stays))
+                else:
+                    tape.keep(stays)
+            if tape is None:
+                logits, state = prefill(model, chosen[:, None], state)
+                kept.passed(state)
+            else:
+                logits = tape.step(chosen)
     finally:
         kept.leave(list(enumerate(kept.rows)), state)
+
+
+WORTH = 1 << 22, 16  # bytes of parameters, and tokens, from which on a tape is worth writing
+
+
+def _tape(model: Model, rows: list[Tensor], tokens: int) -> Tape | None:
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    worth = size >= WORTH[0] and tokens >= WORTH[1]
+    return Tape.of(model, len(rows), max(map(len, rows)) + tokens) if worth else None
+
+
+@contextmanager
+def quiet(on: bool) -> Iterator[None]:
+    """The framework's threads go on spinning after their work, in the way of those that read the tape."""
+    threads = torch.get_num_threads()
+    if on:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if on:
+            torch.set_num_threads(threads)
 
 
 class _Kept:

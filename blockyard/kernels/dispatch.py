@@ -111,12 +111,13 @@ def _serves(x: Any) -> bool:
         and not _len_torch_dispatch_stack()
         and _functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
-        and _numba()
+        and compiles()
     )
 
 
 @cache
-def _numba() -> bool:
+def compiles() -> bool:
+    """Whether numba is there; it is said once where it is not."""
     try:
         import numba  # noqa: F401
     except ImportError as error:

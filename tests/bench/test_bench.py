@@ -167,7 +167,7 @@ def test_a_slope_is_the_exponent():
 @needs_transformers
 def test_the_loop_over_tokens_stays_at_short_lengths(monkeypatch):
     loop = "transformers/mamba"
-    monkeypatch.setattr(mixers, "LOOPS", {loop: 16})
+    monkeypatch.setattr(mixers, "FURTHEST", {loop: 16})
     monkeypatch.setattr(mixers, "OURS", ("mamba",))
     monkeypatch.setattr(mixers, "LAYERS", {name: mixers.LAYERS[name] for name in ("torch/sdpa", loop)})
     rows = mixers.bench(length=(16, 24), batch=1, dim=64, rounds=1, apart=False, tell=quiet)

@@ -7,6 +7,8 @@
     sums(array, at)           LANES vectors that lie one behind the other -> the vector of their sums
     aligned(n, like)          a flat array of zeros that starts at a cache line
 
+Arrays of 16-bit words hold bfloat16: they are loaded as single-precision vectors and stored rounded to even.
+
 A vector is 64 bytes, whatever the machine's registers are: the code generator splits what is too wide. Nothing checks
 an index. With arrays padded to whole vectors there are no remainders.
 """
@@ -60,24 +62,55 @@ def _spread(builder: Any, number: Any, vector: Any) -> Any:
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
 
 
+def _lanes_of(array: Any) -> Lanes:
+    return Lanes(types.float32 if array.dtype == types.uint16 else array.dtype)
+
+
+def _words(count: int, bits: int) -> Any:
+    return ir.VectorType(ir.IntType(bits), count)
+
+
+def _same(value: int, count: int) -> Any:
+    return ir.Constant(_words(count, 32), [value] * count)
+
+
+def loaded(context: Any, builder: Any, array: Any, value: Any, at: Any) -> Any:
+    """The vector of an array at a place."""
+    kind, halves = _lanes_of(array), array.dtype == types.uint16
+    vector = _vector(context, kind)
+    held = _words(kind.count, 16) if halves else vector
+    place = builder.bitcast(_place(context, builder, array, value, at), held.as_pointer())
+    found = builder.load(place, align=array.dtype.bitwidth // 8)
+    if not halves:
+        return found
+    return builder.bitcast(builder.shl(builder.zext(found, _words(kind.count, 32)), _same(16, kind.count)), vector)
+
+
+def stored(context: Any, builder: Any, array: Any, value: Any, at: Any, found: Any) -> None:
+    """The vector put into an array."""
+    if array.dtype == types.uint16:
+        count = found.type.count
+        bits = builder.bitcast(found, _words(count, 32))
+        odd = builder.and_(builder.lshr(bits, _same(16, count)), _same(1, count))
+        even = builder.lshr(builder.add(builder.add(bits, _same(0x7FFF, count)), odd), _same(16, count))
+        lost = builder.fcmp_unordered("uno", found, found)  # rounded up, a nan might become another number
+        found = builder.trunc(builder.select(lost, _same(0x7FC0, count), even), _words(count, 16))
+    place = builder.bitcast(_place(context, builder, array, value, at), found.type.as_pointer())
+    builder.store(found, place, align=array.dtype.bitwidth // 8)
+
+
 @instruction
 def load(_, array, at):
-    kind = Lanes(array.dtype)
-
     def generate(context, builder, signature, args):
-        vector = _vector(context, kind)
-        place = builder.bitcast(_place(context, builder, signature.args[0], *args), vector.as_pointer())
-        return builder.load(place, align=kind.dtype.bitwidth // 8)
+        return loaded(context, builder, signature.args[0], *args)
 
-    return kind(array, types.intp), generate
+    return _lanes_of(array)(array, types.intp), generate
 
 
 @instruction
 def store(_, array, at, value):
     def generate(context, builder, signature, args):
-        place = _place(context, builder, signature.args[0], *args[:2])
-        place = builder.bitcast(place, _vector(context, signature.args[2]).as_pointer())
-        builder.store(args[2], place, align=signature.args[2].dtype.bitwidth // 8)
+        stored(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
@@ -85,10 +118,13 @@ def store(_, array, at, value):
 
 @instruction
 def splat(_, array, at):
-    kind = Lanes(array.dtype)
+    kind, halves = _lanes_of(array), array.dtype == types.uint16
 
     def generate(context, builder, signature, args):
         number = builder.load(_place(context, builder, signature.args[0], *args))
+        if halves:
+            word = ir.IntType(32)
+            number = builder.bitcast(builder.shl(builder.zext(number, word), ir.Constant(word, 16)), ir.FloatType())
         return _spread(builder, number, _vector(context, kind))
 
     return kind(array, types.intp), generate

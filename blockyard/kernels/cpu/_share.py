@@ -6,6 +6,7 @@ needs no library is not safe under concurrent calls. One small pool is enough: t
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -53,12 +54,29 @@ def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
             other.result()
 
 
+_one_at_a_time = threading.Lock()  # threads that wait for one another must all be running
+
+
+def together(loop: Callable[..., None], threads: int, *args: Any) -> None:
+    """loop(*args, thread, threads) by all threads at once."""
+    if threads == 1:
+        loop(*args, 0, 1)
+        return
+    with _one_at_a_time:
+        others = [_pool().submit(loop, *args, i, threads) for i in range(1, threads)]
+        try:
+            loop(*args, 0, threads)
+        finally:
+            for other in others:
+                other.result()
+
+
 def flat(x: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
     """The memory of x as one row, and the strides of all axes but the last, which is contiguous."""
     if x.stride(-1) != 1 and x.shape[-1] != 1:
         x = x.contiguous()
     size = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride())) if x.numel() else 0
-    return x.detach().as_strided((size,), (1,)).numpy(), x.stride()[:-1]
+    return array(x.detach().as_strided((size,), (1,))), x.stride()[:-1]
 
 
 def whole(x: Tensor, axes: int = 1) -> Tensor:
@@ -68,12 +86,18 @@ def whole(x: Tensor, axes: int = 1) -> Tensor:
 
 
 def array(x: Tensor) -> np.ndarray:
-    return x.detach().numpy()
+    """Its memory; bfloat16 as 16-bit words."""
+    return (x.detach().view(torch.uint16) if x.dtype == torch.bfloat16 else x.detach()).numpy()
 
 
 def line(x: Tensor) -> np.ndarray:
     """A contiguous tensor as one row."""
-    return x.detach().view(-1).numpy()
+    return array(x.view(-1))
+
+
+def read(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """What the loops can load in this precision as it is, or a copy that they can."""
+    return x if x.dtype == torch.bfloat16 and dtype == torch.float32 else x.to(dtype)
 
 
 def marks(reset: Tensor | None) -> np.ndarray:

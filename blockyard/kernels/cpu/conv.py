@@ -18,7 +18,7 @@ from .._chunks import wide
 from ._compile import aligned, compiled, copy
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, store
-from ._share import flat, line, marks, share, whole
+from ._share import flat, line, marks, read, share, whole
 
 BLOCK = 128  # tokens a task
 TILE = 64  # channels of a task at a time
@@ -61,8 +61,8 @@ def total_at(rows, i, c, taps, bias, low, far, W, C):
 def forward(x, taps, bias, tail, reset, y, silu, sizes, strides, first, last):
     """x, y (B,T,C), taps (W,C), the token's own first, tail (B,W-1,C)."""
     T, C, W = sizes
-    blocks, one = (T + BLOCK - 1) // BLOCK, full(x.dtype.type(1))
-    rows, far = aligned((BLOCK + W) * TILE, x), np.empty(BLOCK, np.int64)
+    blocks, one = (T + BLOCK - 1) // BLOCK, full(taps.dtype.type(1))
+    rows, far = aligned((BLOCK + W) * TILE, taps), np.empty(BLOCK, np.int64)
     for task in range(first, last):
         b, begin = task // blocks, task % blocks * BLOCK
         end = min(begin + BLOCK, T)
@@ -80,7 +80,7 @@ def forward(x, taps, bias, tail, reset, y, silu, sizes, strides, first, last):
 @compiled
 def slopes(rows, taps, bias, far, dy, at, stride, dz, silu, low, high, W, C, n):
     """dz of n tokens of a tile; dy of its first begins at `at`."""
-    one = full(dy.dtype.type(1))
+    one = full(dz.dtype.type(1))
     for i in range(n):
         for c in range(0, high - low, len(one)):
             grad = load(dy, at + i * stride + c)
@@ -95,8 +95,8 @@ def slopes(rows, taps, bias, far, dy, at, stride, dz, silu, low, high, W, C, n):
 def backward(x, taps, bias, tail, reset, dy, dx, d_taps, d_bias, d_tail, silu, sizes, strides, first, last):
     """d_taps (tasks,W,C), d_bias (tasks,C); d_tail starts at zero."""
     T, C, W = sizes
-    (gb, gt), blocks, zero = strides[1], (T + BLOCK - 1) // BLOCK, full(x.dtype.type(0))
-    rows, dz = aligned((BLOCK + 2 * W) * TILE, x), aligned((BLOCK + W) * TILE, x)
+    (gb, gt), blocks, zero = strides[1], (T + BLOCK - 1) // BLOCK, full(taps.dtype.type(0))
+    rows, dz = aligned((BLOCK + 2 * W) * TILE, taps), aligned((BLOCK + W) * TILE, taps)
     far = np.empty(BLOCK + W, np.int64)
     for task in range(first, last):
         b, begin = task // blocks, task % blocks * BLOCK
@@ -137,7 +137,7 @@ def _rows(given: Given) -> Any:
     before = taps.new_zeros(x.shape[0], len(taps) - 1, taps.shape[1])
     if tail is not None:
         before = whole(tail.to(taps.dtype)).contiguous()
-    return *flat(whole(x.to(taps.dtype))), taps, before
+    return *flat(whole(read(x, taps.dtype))), taps, before
 
 
 def _offset(bias: Tensor | None, taps: Tensor) -> Tensor:
@@ -157,23 +157,23 @@ def _forward(given: Given, reset: Tensor | None, keep: bool, silu: bool) -> tupl
     fx, sx, taps, before = _rows(given)
     (B, T, _), (W, C) = x.shape, taps.shape
     offset = _offset(bias, taps)
-    y = taps.new_empty(B, T, C)
+    y = x.new_empty(B, T, C)
     arrays = (fx, line(taps), line(offset), line(before), marks(reset), line(y))
     share(forward, B * -(-T // BLOCK), y.numel(), *arrays, silu, (T, C, W), (sx,))
-    return y[..., : x.shape[2]].to(x.dtype), x[:, T - W + 1 :] * _live(reset, W), ()
+    return y[..., : x.shape[2]], x[:, T - W + 1 :] * _live(reset, W), ()
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_last: Tensor, silu: bool) -> Given:
     x, _, bias, tail = given
     fx, sx, taps, before = _rows(given)
-    fd, sd = flat(whole(d_y.to(taps.dtype)))
+    fd, sd = flat(whole(read(d_y, taps.dtype)))
     (B, T, real), (W, C) = x.shape, taps.shape
     tasks = B * -(-T // BLOCK)
-    dx, d_tail = taps.new_empty(B, T, C), torch.zeros_like(before)
+    dx, d_tail = x.new_empty(B, T, C), torch.zeros_like(before)
     d_taps, d_bias = taps.new_empty(tasks, W, C), taps.new_empty(tasks, C)
     out = [line(t) for t in (dx, d_taps, d_bias, d_tail)]
-    read = (fx, line(taps), line(_offset(bias, taps)), line(before), marks(reset), fd)
-    share(backward, tasks, 2 * dx.numel(), *read, *out, silu, (T, C, W), (sx, sd))
+    given_ = (fx, line(taps), line(_offset(bias, taps)), line(before), marks(reset), fd)
+    share(backward, tasks, 2 * dx.numel(), *given_, *out, silu, (T, C, W), (sx, sd))
     dx = dx[..., :real]
     dx[:, T - W + 1 :] += d_last * _live(reset, W)
     d_weight, d_offset = d_taps.sum(0).flip(0).t()[:real], None if bias is None else d_bias.sum(0)[:real]

@@ -20,7 +20,7 @@ from .._chunks import wide
 from ._compile import aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, splat, store, sums, total
-from ._share import flat, line, marks, share, whole
+from ._share import flat, line, marks, read, share, whole
 from ._slab import SLAB, advance, turned, turned_back
 
 PIECE = 64  # tokens between kept states
@@ -37,7 +37,7 @@ def fill(fade, at, g, here, K, W):
 @compiled
 def step(S, fade, k, ka, v, va, q, qa, y, ya, K, V):
     """S = diag(fade) S + k v^T, y = S^T q. Four vectors of V at once: their sums wait for one another less."""
-    n, j, zero = len(load(v, va)), 0, full(v.dtype.type(0))
+    n, j, zero = len(load(v, va)), 0, full(S.dtype.type(0))
     while j + 4 * n <= V:
         v0, v1, v2, v3 = load(v, va + j), load(v, va + j + n), load(v, va + j + 2 * n), load(v, va + j + 3 * n)
         y0 = y1 = y2 = y3 = zero
@@ -70,7 +70,7 @@ def forward(q, k, v, g, reset, start, y, final, kept, sizes, strides, first, las
     """y (B,T,H,V), start and final (B,H,K,V), kept (B,H,pieces,K,V) or nothing."""
     T, H, G, K, V, W = sizes
     sq, sk, sv, sg = strides
-    S, fade, size = aligned(K * V, q), aligned(K, q), K * V
+    S, fade, size = aligned(K * V, start), aligned(K, start), K * V
     pieces = (T + PIECE - 1) // PIECE
     for task in range(first, last):
         b, h = task // H, task % H
@@ -90,7 +90,7 @@ def forward(q, k, v, g, reset, start, y, final, kept, sizes, strides, first, las
 @compiled
 def back(dS, S, before, after, fades, at, q, qa, k, ka, v, va, dy, ga, dq, dk, to, dv, da, dg, ha, W, K, room):
     """One token's gradients of SLAB columns; dS becomes the gradient of the state before it."""
-    n, zero = len(load(k, ka)), full(k.dtype.type(0))
+    n, zero = len(load(k, ka)), full(dS.dtype.type(0))
     all_fades = zero
     for j in range(SLAB):
         store(room, j * n, zero)
@@ -123,7 +123,8 @@ def backward(q, k, v, g, reset, kept, dy, d_final, dq, dk, dv, dg, d_start, size
     T, H, G, K, V, W, R = sizes
     sq, sk, sv, sg, sd = strides
     size, pieces = SLAB * (K + 4), (T + PIECE - 1) // PIECE
-    S, dS, fades, room = aligned((PIECE + 1) * size, q), aligned(size, q), aligned(PIECE * K, q), aligned(SLAB * 16, q)
+    S, dS, fades = aligned((PIECE + 1) * size, d_final), aligned(size, d_final), aligned(PIECE * K, d_final)
+    room = aligned(SLAB * 16, d_final)
     for unit in range(first * R, last * R):
         b, h = unit // H, unit % H
         group, part = h // (H // G), h // R
@@ -155,20 +156,21 @@ def backward(q, k, v, g, reset, kept, dy, d_final, dq, dk, dv, dg, d_start, size
 
 def _whole(given: Given, dtype: torch.dtype) -> Any:
     """Whole rows of q, k, v, a gradient of y; and of log-decays where there are many."""
-    return [t.to(dtype) if i == 3 and t.shape[-1] == 1 else whole(t.to(dtype)) for i, t in enumerate(given)]
+    many = [t.to(dtype) if i == 3 else read(t, dtype) for i, t in enumerate(given)]
+    return [t if i == 3 and t.shape[-1] == 1 else whole(t) for i, t in enumerate(many)]
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     q, v, start = given[0], given[2], given[4]
     rows = _whole(given[:4], wide(v))
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
-    y, final = torch.empty_like(rows[2], memory_format=torch.contiguous_format), rows[2].new_empty(B, H, K, V)
-    kept = y.new_empty(B, H, -(-T // PIECE) if keep else 0, K, V)
-    begin = torch.zeros_like(final) if start is None else whole(start.to(y.dtype), 2).contiguous()
+    y, final = rows[2].new_empty(B, T, H, V), rows[3].new_empty(B, H, K, V)
+    kept = final.new_empty(B, H, -(-T // PIECE) if keep else 0, K, V)
+    begin = torch.zeros_like(final) if start is None else whole(start.to(final.dtype), 2).contiguous()
     arrays, strides = zip(*map(flat, rows))
     out = [line(t) for t in (begin, y, final, kept)]
     share(forward, B * H, y.numel() * K, *arrays, marks(reset), *out, (T, H, G, K, V, W), strides)
-    return y[..., : v.shape[3]].to(v.dtype), final[..., : q.shape[3], : v.shape[3]], (kept,)
+    return y[..., : v.shape[3]], final[..., : q.shape[3], : v.shape[3]], (kept,)
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:

@@ -21,7 +21,7 @@ from .._chunks import wide
 from ._compile import aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums, total
-from ._share import flat, line, marks, share, whole
+from ._share import flat, line, marks, read, share, whole
 from ._slab import SLAB, advance, turned, turned_back
 
 PIECE = 64  # tokens between kept states
@@ -76,8 +76,9 @@ def forward(q, k, v, beta, g, reset, start, y, final, kept, errors, sizes, strid
     """y (B,T,H,V), start and final (B,H,K,V), kept (B,H,pieces,K,V) and errors (B,T,H,V), or nothing."""
     T, H, K, V = sizes
     sq, sk, sv, sb, sg = strides
-    one, size, pieces = q.dtype.type(1), K * V, (T + PIECE - 1) // PIECE
-    S, found, read, u, error = aligned(size, q), aligned(V, q), aligned(V, q), aligned(V, q), aligned(V, q)
+    one, size, pieces = start.dtype.type(1), K * V, (T + PIECE - 1) // PIECE
+    S, found, answers = aligned(size, start), aligned(V, start), aligned(V, start)
+    u, error = aligned(V, start), aligned(V, start)
     for task in range(first, last):
         b, h = task // H, task % H
         copy(start, task * size, S, 0, size)
@@ -88,22 +89,22 @@ def forward(q, k, v, beta, g, reset, start, y, final, kept, errors, sizes, strid
                 clear(S, 0, size)
                 clear(u, 0, V)
             ka, qa, here = place(sk, b, t, h), place(sq, b, t, h), ((b * T + t) * H + h) * V
-            step(S, fade, k, before, u, k, ka, q, qa, found, read, K, V)
+            step(S, fade, k, before, u, k, ka, q, qa, found, answers, K, V)
             if kept.size and t % PIECE == 0:
                 copy(S, 0, kept, (task * pieces + t // PIECE) * size, size)
             fade = exponential(g[place(sg, b, t, h)]) if g.size else one
             e, ea = (errors, here) if errors.size else (error, 0)
             rate = beta[place(sb, b, t, h)]
-            answer(fade, rate, k, ka, q, qa, v, place(sv, b, t, h), found, read, e, ea, u, y, here, K, V)
+            answer(fade, rate, k, ka, q, qa, v, place(sv, b, t, h), found, answers, e, ea, u, y, here, K, V)
             before = ka
-        step(S, fade, k, before, u, k, before, k, before, found, read, K, V)
+        step(S, fade, k, before, u, k, before, k, before, found, answers, K, V)
         copy(S, 0, final, task * size, size)
 
 
 @compiled
 def meet(dS, q, qa, k, ka, dy, ga, K, room):
     """dS takes in what the token reads; the room gets SLAB vectors whose sums are dS^T k. Four columns at once."""
-    n, zero = len(load(k, ka)), full(k.dtype.type(0))
+    n, zero = len(load(k, ka)), full(dS.dtype.type(0))
     for j in range(0, SLAB, 4):
         g0, g1, g2, g3 = splat(dy, ga + j), splat(dy, ga + j + 1), splat(dy, ga + j + 2), splat(dy, ga + j + 3)
         a0 = a1 = a2 = a3 = zero
@@ -139,7 +140,7 @@ def back(dS, S, before, after, a, beta, q, qa, k, ka, e, ea, dy, ga, dq, dk, to,
 
     dv begins where e does; room holds SLAB vectors, and u and a w of the token.
     """
-    n, zero = len(load(k, ka)), full(k.dtype.type(0))
+    n, zero = len(load(k, ka)), full(dS.dtype.type(0))
     fade, rate, d_beta, d_a = full(a), full(beta), zero, zero
     u, m = SLAB * n, SLAB * (n + 1)
     meet(dS, q, qa, k, ka, dy, ga, K, room)
@@ -172,9 +173,9 @@ def backward(q, k, beta, g, reset, kept, errors, dy, end, dq, dk, dv, d_beta, dg
     """end and begin (B,H,K,V): gradients of the states; dq, dk (B,T,H,K), d_beta and dg (B,T,H) start at zero."""
     T, H, K, V = sizes
     sq, sk, sb, sg, sd = strides
-    zero, one, size, pieces = q.dtype.type(0), q.dtype.type(1), SLAB * (K + 4), (T + PIECE - 1) // PIECE
-    S, dS, fades, room = aligned((PIECE + 1) * size, q), aligned(size, q), aligned(PIECE * K, q), aligned(SLAB * 18, q)
-    u = aligned(SLAB, q)
+    zero, one, size, pieces = end.dtype.type(0), end.dtype.type(1), SLAB * (K + 4), (T + PIECE - 1) // PIECE
+    S, dS, fades = aligned((PIECE + 1) * size, end), aligned(size, end), aligned(PIECE * K, end)
+    room, u = aligned(SLAB * 18, end), aligned(SLAB, end)
     for task in range(first, last):
         b, h = task // H, task % H
         for column in range(0, V, SLAB):
@@ -209,8 +210,8 @@ def backward(q, k, beta, g, reset, kept, errors, dy, end, dq, dk, dv, d_beta, dg
 def _rows(given: Given, dtype: torch.dtype, *wanted: int) -> Any:
     """Those of `given` as flat arrays of whole rows, and their strides; one number a head stays one."""
     none = torch.empty(0, 0, 0, 0, dtype=dtype)
-    found = [none if given[i] is None else given[i].to(dtype) for i in wanted]
-    return zip(*(flat(t.unsqueeze(-1) if t.dim() == 3 else whole(t)) for t in found))
+    found = [none if given[i] is None else given[i] for i in wanted]
+    return zip(*(flat(t.to(dtype).unsqueeze(-1) if t.dim() == 3 else whole(read(t, dtype))) for t in found))
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
@@ -218,13 +219,13 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
     (B, T, H, V), K, like = v.shape, q.shape[3], torch.empty(0, dtype=wide(v))
     broad, deep = K + -K % PAD, V + -V % PAD
     arrays, strides = _rows(given, like.dtype, 0, 1, 2, 3, 4)
-    y, final = like.new_empty(B, T, H, deep), like.new_empty(B, H, broad, deep)
+    y, final = v.new_empty(B, T, H, deep), like.new_empty(B, H, broad, deep)
     kept = like.new_empty(B, H, -(-T // PIECE) if keep else 0, broad, deep)
     errors = like.new_empty(B, T if keep else 0, H, deep)
     begin = torch.zeros_like(final) if start is None else whole(start.to(like.dtype), 2).contiguous()
     out = [line(t) for t in (begin, y, final, kept, errors)]
     share(forward, B * H, y.numel() * broad, *arrays, marks(reset), *out, (T, H, broad, deep), strides)
-    return y[..., :V].to(v.dtype), final[..., :K, :V], (kept, errors)
+    return y[..., :V], final[..., :K, :V], (kept, errors)
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:

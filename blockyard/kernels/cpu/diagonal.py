@@ -12,7 +12,7 @@ from .._chunks import wide
 from ._compile import aligned, compiled, copy
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, store
-from ._share import flat, line, marks, share, whole
+from ._share import flat, line, marks, read, share, whole
 
 WIDTH = 64  # whole vectors
 
@@ -21,13 +21,13 @@ WIDTH = 64  # whole vectors
 def forward(x, g, reset, start, y, final, sizes, strides, first, last):
     """x, g, y (B,T,E), start and final (B,E)."""
     (T, E), ((sb, st), (gb, gt)) = sizes, strides
-    tiles, h = (E + WIDTH - 1) // WIDTH, aligned(WIDTH, x)
+    tiles, h = (E + WIDTH - 1) // WIDTH, aligned(WIDTH, start)
     for task in range(first, last):
         b, begin = task // tiles, task % tiles * WIDTH
         width = min(WIDTH, E - begin)
         copy(start, b * E + begin, h, 0, width)
         for t in range(T):
-            keep = full(x.dtype.type(0 if reset.size and reset[b, t] else 1))
+            keep = full(start.dtype.type(0 if reset.size and reset[b, t] else 1))
             at, ga, to = b * sb + t * st + begin, b * gb + t * gt + begin, (b * T + t) * E + begin
             for e in range(0, width, len(keep)):
                 state = keep * exponential(load(g, ga + e)) * load(h, e) + load(x, at + e)
@@ -40,13 +40,13 @@ def forward(x, g, reset, start, y, final, sizes, strides, first, last):
 def backward(g, reset, start, y, dy, end, dx, dg, d_start, sizes, strides, first, last):
     """end and d_start (B,E): gradients of the states."""
     (T, E), ((gb, gt), (sb, st)) = sizes, strides
-    tiles, dh = (E + WIDTH - 1) // WIDTH, aligned(WIDTH, g)
+    tiles, dh = (E + WIDTH - 1) // WIDTH, aligned(WIDTH, end)
     for task in range(first, last):
         b, begin = task // tiles, task % tiles * WIDTH
         width = min(WIDTH, E - begin)
         copy(end, b * E + begin, dh, 0, width)
         for t in range(T - 1, -1, -1):
-            keep = full(g.dtype.type(0 if reset.size and reset[b, t] else 1))
+            keep = full(end.dtype.type(0 if reset.size and reset[b, t] else 1))
             at, ga, to = b * sb + t * st + begin, b * gb + t * gt + begin, (b * T + t) * E + begin
             for e in range(0, width, len(keep)):
                 d = load(dh, e) + load(dy, at + e)
@@ -59,21 +59,20 @@ def backward(g, reset, start, y, dy, end, dx, dg, d_start, sizes, strides, first
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     x, g, start = given
-    (fx, sx), (fg, sg) = (flat(whole(t.to(wide(x)))) for t in (x, g))
+    (fx, sx), (fg, sg) = (flat(whole(read(t, wide(x)))) for t in (x, g))
     B, T, E = x.shape[0], x.shape[1], x.shape[2] + -x.shape[2] % PAD
-    y = torch.empty(B, T, E, dtype=wide(x))
-    final = y.new_empty(B, E)
-    begin = torch.zeros_like(final) if start is None else whole(start.to(y.dtype)).contiguous()
+    y, final = x.new_empty(B, T, E), torch.empty(B, E, dtype=wide(x))
+    begin = torch.zeros_like(final) if start is None else whole(start.to(final.dtype)).contiguous()
     out = [line(t) for t in (begin, y, final)]
     share(forward, B * -(-E // WIDTH), 8 * y.numel(), fx, fg, marks(reset), *out, (T, E), (sx, sg))
-    return y[..., : x.shape[2]].to(x.dtype), final[..., : x.shape[2]], (y, begin)
+    return y[..., : x.shape[2]], final[..., : x.shape[2]], (y, begin)
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:
     y, begin = kept
     (B, T, E), real = y.shape, d_y.shape[2]
-    (fg, sg), (fd, sd) = (flat(whole(t.to(y.dtype))) for t in (given[1], d_y))
-    (dx, dg), d_start = y.new_empty(2, B, T, E), torch.empty_like(begin)
+    (fg, sg), (fd, sd) = (flat(whole(read(t, begin.dtype))) for t in (given[1], d_y))
+    dx, dg, d_start = y.new_empty(B, T, E), given[1].new_empty(B, T, E), torch.empty_like(begin)
     out = [line(t) for t in (whole(d_final).contiguous(), dx, dg, d_start)]
     ends = (line(begin), line(y), fd)
     share(backward, B * -(-E // WIDTH), 8 * y.numel(), fg, marks(reset), *ends, *out, (T, E), (sg, sd))

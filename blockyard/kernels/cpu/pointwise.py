@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .._chunks import wide
 from ._compile import compiled, place
 from ._lanes import exponential, full, load, store, total
 from ._share import flat, line, share
@@ -22,39 +23,39 @@ BLOCK = 64
 
 
 @compiled
-def scale(x, at, eps, D):
+def scale(like, x, at, eps, D):
     """1 / sqrt(mean(x^2) + eps)"""
-    squares = full(x.dtype.type(0))
+    squares = full(like.dtype.type(0))
     for i in range(0, D, len(squares)):
         squares = squares + load(x, at + i) * load(x, at + i)
-    return x.dtype.type(1 / math.sqrt(total(squares) / D + eps))
+    return like.dtype.type(1 / math.sqrt(total(squares) / D + eps))
 
 
 @compiled
-def norm_forward(x, gain, eps, y, sizes, strides, first, last):
+def norm_forward(like, x, gain, eps, y, sizes, strides, first, last):
     """gain (H,D) or (1,D)."""
     B, T, H, D = sizes
     each = D if gain.shape[0] > D else 0
     for n in range(first * BLOCK, min(last * BLOCK, B * T)):
         for h in range(H):
             at, to = place(strides[0], n // T, n % T, h), (n * H + h) * D
-            r = full(scale(x, at, eps, D))
+            r = full(scale(like, x, at, eps, D))
             for i in range(0, D, len(r)):
                 store(y, to + i, load(x, at + i) * r * load(gain, h * each + i))
 
 
 @compiled
-def norm_backward(x, gain, eps, dy, dx, d_gain, sizes, strides, first, last):
+def norm_backward(like, x, gain, eps, dy, dx, d_gain, sizes, strides, first, last):
     """d_gain (tasks,) + gain's starts at zero."""
     B, T, H, D = sizes
     each = D if gain.shape[0] > D else 0
     for n in range(first * BLOCK, min(last * BLOCK, B * T)):
         for h in range(H):
             at, ga, to = place(strides[0], n // T, n % T, h), place(strides[1], n // T, n % T, h), (n * H + h) * D
-            sums, r, along = n // BLOCK * gain.shape[0] + h * each, scale(x, at, eps, D), full(x.dtype.type(0))
+            sums, r, along = n // BLOCK * gain.shape[0] + h * each, scale(like, x, at, eps, D), full(like.dtype.type(0))
             for i in range(0, D, len(along)):
                 along = along + load(dy, ga + i) * load(gain, h * each + i) * load(x, at + i)
-            along, r = full(total(along) * r * r / x.dtype.type(D)), full(r)
+            along, r = full(total(along) * r * r / like.dtype.type(D)), full(r)
             for i in range(0, D, len(along)):
                 grad, here = load(dy, ga + i), load(x, at + i)
                 store(d_gain, sums + i, load(d_gain, sums + i) + grad * here * r)
@@ -62,9 +63,9 @@ def norm_backward(x, gain, eps, dy, dx, d_gain, sizes, strides, first, last):
 
 
 @compiled
-def gated_forward(x, g, y, sizes, strides, first, last):
+def gated_forward(like, x, g, y, sizes, strides, first, last):
     B, T, H, D = sizes
-    one = full(x.dtype.type(1))
+    one = full(like.dtype.type(1))
     for n in range(first * BLOCK, min(last * BLOCK, B * T)):
         for h in range(H):
             at, ga, to = place(strides[0], n // T, n % T, h), place(strides[1], n // T, n % T, h), (n * H + h) * D
@@ -74,10 +75,10 @@ def gated_forward(x, g, y, sizes, strides, first, last):
 
 
 @compiled
-def gated_backward(x, g, dy, dx, dg, sizes, strides, first, last):
+def gated_backward(like, x, g, dy, dx, dg, sizes, strides, first, last):
     B, T, H, D = sizes
     sx, sg, sd = strides
-    one = full(x.dtype.type(1))
+    one = full(like.dtype.type(1))
     for n in range(first * BLOCK, min(last * BLOCK, B * T)):
         b, t = n // T, n % T
         for h in range(H):
@@ -97,12 +98,15 @@ def four(x: Tensor) -> Tensor:
 
 
 def _run(loop: Any, given: list[Any], out: list[Tensor]) -> None:
-    """loop(*given, *out, sizes, strides) over blocks of tokens; the strides are those of the tensors of four axes."""
+    """loop(like, *given, *out, sizes, strides) over blocks of tokens; strides of the tensors of four axes.
+
+    `like` is an empty array of the precision to compute in.
+    """
     rows = [flat(t) if isinstance(t, Tensor) and t.dim() == 4 else t for t in given]
     strides = tuple(t[1] for t in rows if isinstance(t, tuple))
     arrays = [t[0] if isinstance(t, tuple) else line(t) if isinstance(t, Tensor) else t for t in rows]
-    B, T, H, D = given[0].shape
-    share(loop, -(-B * T // BLOCK), B * T * H * D, *arrays, *map(line, out), (B, T, H, D), strides)
+    (B, T, H, D), like = given[0].shape, line(torch.empty(0, dtype=wide(given[0])))
+    share(loop, -(-B * T // BLOCK), B * T * H * D, like, *arrays, *map(line, out), (B, T, H, D), strides)
 
 
 class _Norm(Function):
@@ -120,9 +124,9 @@ class _Norm(Function):
         x, gain = ctx.saved_tensors
         rows = four(x)
         blocks = -(-rows.shape[0] * rows.shape[1] // BLOCK)
-        dx, d_gain = torch.empty(x.shape, dtype=x.dtype), gain.new_zeros(blocks, *gain.shape)
+        dx, d_gain = torch.empty(x.shape, dtype=x.dtype), torch.zeros(blocks, *gain.shape, dtype=wide(x))
         _run(norm_backward, [rows, gain, ctx.eps, four(dy)], [dx, d_gain])
-        return dx, d_gain.sum(0), None
+        return dx, d_gain.sum(0).to(gain.dtype), None
 
 
 class _Gated(Function):

@@ -19,7 +19,7 @@ from .._chunks import wide
 from ._compile import aligned, clear, compiled, copy
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums
-from ._share import flat, line, marks, share, whole
+from ._share import flat, line, marks, read, share, whole
 
 PIECE = 32  # tokens between kept states: their fades and states stay in the second cache
 WIDTH = 64  # whole vectors
@@ -58,7 +58,7 @@ def forward(x, dt, A, B, C, reset, start, y, final, kept, sizes, strides, first,
     T, E, N = sizes
     sx, st, sb, sc = strides
     tiles, pieces = (E + WIDTH - 1) // WIDTH, (T + PIECE - 1) // PIECE
-    rate, h = aligned(N * WIDTH, x), aligned(N * WIDTH, x)
+    rate, h = aligned(N * WIDTH, start), aligned(N * WIDTH, start)
     for task in range(first, last):
         b, at = task // tiles, task % tiles * WIDTH
         width = min(WIDTH, E - at)
@@ -119,8 +119,8 @@ def backward(x, dt, A, B, C, reset, kept, dy, end, dx, d_dt, dA, dB, dC, begin, 
     rows, T, E, N, state = sizes
     sx, st, sb, sc, sd = strides
     tiles, pieces, size, lanes = (E + WIDTH - 1) // WIDTH, (T + PIECE - 1) // PIECE, state * WIDTH, len(load(x, 0))
-    h, fades, room = aligned((PIECE + 1) * size, x), aligned(PIECE * size, x), aligned(2 * N * PAD, x)
-    rate, dh, d_rate = aligned(size, x), aligned(size, x), aligned(size, x)
+    h, fades, room = aligned((PIECE + 1) * size, end), aligned(PIECE * size, end), aligned(2 * N * PAD, end)
+    rate, dh, d_rate = aligned(size, end), aligned(size, end), aligned(size, end)
     for task in range(first, last):
         b, at = task // tiles, task % tiles * WIDTH
         width, corner = min(WIDTH, E - at), b * state * E + at
@@ -132,7 +132,7 @@ def backward(x, dt, A, B, C, reset, kept, dy, end, dx, d_dt, dA, dB, dC, begin, 
             tile(kept, (b * pieces + t0 // PIECE) * state * E + at, E, h, state, width)
             for i in range(count):
                 t = t0 + i
-                keep = x.dtype.type(0 if reset.size and reset[b, t] else 1)
+                keep = end.dtype.type(0 if reset.size and reset[b, t] else 1)
                 xa, da, ba = b * sx[0] + t * sx[1] + at, b * st[0] + t * st[1] + at, b * sb[0] + t * sb[1]
                 advance(h, i * size, (i + 1) * size, fades, i * size, rate, x, xa, dt, da, B, ba, keep, state, width)
             for i in range(count - 1, -1, -1):
@@ -152,7 +152,7 @@ def backward(x, dt, A, B, C, reset, kept, dy, end, dx, d_dt, dA, dB, dC, begin, 
 
 
 def _rows(given: Any, dtype: torch.dtype) -> Any:
-    return zip(*(flat(whole(t.to(dtype))) for t in given))
+    return zip(*(flat(whole(read(t, dtype))) for t in given))
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
@@ -161,13 +161,13 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
     (fx, ft, fb, fc), strides = _rows((x, dt, B, C), dtype)
     rate = whole(A.to(dtype).t()).contiguous()
     broad = rate.shape[1]
-    y, final = rate.new_empty(rows, T, broad), rate.new_empty(rows, N, broad)
+    y, final = x.new_empty(rows, T, broad), rate.new_empty(rows, N, broad)
     kept = rate.new_empty(rows, -(-T // PIECE) if keep else 0, N, broad)
     begin = torch.zeros_like(final) if start is None else whole(start.to(dtype).transpose(1, 2)).contiguous()
     out = [line(t) for t in (begin, y, final, kept)]
     tasks, sizes = rows * -(-E // WIDTH), (T, broad, N)
     share(forward, tasks, y.numel() * N, fx, ft, line(rate), fb, fc, marks(reset), *out, sizes, strides)
-    return y[..., :E].to(x.dtype), final[..., :E].transpose(1, 2), (kept,)
+    return y[..., :E], final[..., :E].transpose(1, 2), (kept,)
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:

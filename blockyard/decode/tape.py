@@ -1,0 +1,94 @@
+"""One token through a whole model at the speed of its weights: the model written down as a tape of instructions.
+
+    tape = Tape.of(model, rows=1, room=512)        None where the model, its precision or its device cannot
+    tape.load(state)                               what the prompt left
+    logits = tape.step(tokens)                     (rows,) -> (rows,V), which the next step overwrites
+
+Matrices are read where they lie, small vectors are copied, states have room for `room` tokens from the start.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blockyard.core.state import State
+from blockyard.decode.lowering import write_down
+from blockyard.decode.writer import NotOnTape, Writer
+from blockyard.kernels.dispatch import compiles
+from blockyard.model.model import Model
+
+LITTLE = 1 << 20  # bytes of weights that one thread reads sooner than two have met
+
+
+class Tape:
+    """A model on tape, for so many rows, with room for so many tokens."""
+
+    def __init__(self, model: Model, rows: int, room: int) -> None:
+        self.writer = w = Writer(rows, room)
+        self.logits = write_down(w, model)
+        self.lines = torch.tensor(w.lines)
+        self.numbers = torch.tensor(w.numbers or [0.0])
+        self.length = torch.zeros(rows, dtype=torch.long)
+        self.arrived = torch.zeros(8, dtype=torch.long)
+        self.threads = 1 if w.read < LITTLE else torch.get_num_threads()
+
+    @staticmethod
+    def of(model: Model, rows: int, room: int) -> "Tape | None":
+        """None where something about the model is not known here."""
+        first = next(model.parameters())
+        if first.device.type != "cpu" or first.dtype not in (torch.float32, torch.bfloat16) or not compiles():
+            return None
+        try:
+            return Tape(model, rows, room)
+        except NotOnTape:
+            return None
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits behind one more token a row."""
+        from blockyard.kernels.cpu._share import together
+
+        rows = len(self.length)
+        self.arrived.zero_()
+        none = self.writer.op.NONE
+        given = (self.lines, self.numbers, tokens.contiguous(), self.length)
+        together(self.writer.op.play, self.threads, *(t.numpy() for t in given), rows, none, self.arrived.numpy())
+        self.length += 1
+        return self.logits.held[:rows, : self.logits.size]
+
+    def load(self, state: State) -> None:
+        """What a prompt left, row by row."""
+        self.length.copy_(state.length)
+        for place, made in self.writer.states.items():
+            leaves = state.get(place)
+            for name, into in made.items():
+                into.zero_()
+                if name in ("keys", "values"):
+                    _enter(into, name, leaves, state)
+                elif name == "tail":
+                    into.copy_(leaves["conv"]["tail"])
+                else:
+                    found = leaves["memory"]
+                    into.copy_(found.transpose(1, 2) if found.shape != into.shape else found)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        self.length = self.length[rows]
+        for made in self.writer.states.values():
+            for held in made.values():
+                held[: len(rows)] = held[rows]
+
+
+def _enter(into: Tensor, name: str, leaves: Any, state: State) -> None:
+    """Keys (G,D,S) or values (G,S,V) of every row at their positions."""
+    if "recent" in leaves:
+        found, at = leaves["recent"][name[0]], leaves["recent"]["places"] - 1
+    else:
+        found, at = leaves["cache"]._asdict()[name[0]], state.positions
+    for row, (values, positions) in enumerate(zip(found, at)):
+        there = positions >= 0
+        values = values[there].float()  # (S,G,D)
+        if name == "keys":
+            into[row][:, :, positions[there]] = values.permute(1, 2, 0)
+        else:
+            into[row][:, positions[there]] = values.transpose(0, 1)

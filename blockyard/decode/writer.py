@@ -1,0 +1,102 @@
+"""Writing a tape: instructions of the compiled loop (`blockyard.kernels.cpu.tape`), and all that they point at."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+LANES = 16
+
+
+class NotOnTape(Exception):
+    """A part that no lowering knows, or widths that are no whole vectors."""
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Some neighbours in every row of a float32 tensor (rows, width); of one row for all where width is 0."""
+
+    held: Tensor
+    size: int
+    begin: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its address, and how far apart its rows are."""
+        return self.held.data_ptr() + 4 * self.begin, self.held.stride(0) if self.held.dim() == 2 else 0
+
+    def cut(self, *sizes: int) -> "list[Vector]":
+        """One after the other."""
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        assert sum(sizes) == self.size
+        return [Vector(self.held, size, self.begin + start) for size, start in zip(sizes, starts)]
+
+
+class Writer:
+    """Instructions as they are written, with all that they point at."""
+
+    def __init__(self, rows: int, room: int) -> None:
+        from blockyard.kernels.cpu import tape
+
+        self.op, self.rows, self.room = tape, rows, -(-room // 64) * 64
+        self.lines: list[list[int]] = []
+        self.numbers: list[float] = []
+        self.held: list[Tensor] = []  # small vectors, copied
+        self.states: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self.read = 0  # bytes of matrices
+
+    def write(self, op: int, *given: int, tasks: int = 0) -> None:
+        line = [op, *given]
+        self.lines.append([*line, *[0] * (self.op.WIDTH - 1 - len(line)), tasks])
+
+    def number(self, value: float) -> int:
+        if value not in self.numbers:
+            self.numbers.append(value)
+        return self.numbers.index(value)
+
+    def fresh(self, size: int) -> Vector:
+        """Room for a result: lines of whole vectors, and one more line to read past the end."""
+        self.held.append(torch.zeros(self.rows + 1, size + -size % LANES))
+        return Vector(self.held[-1], size)
+
+    def constant(self, value: Tensor) -> Vector:
+        """One line for all rows."""
+        self.held.append(pad(value.detach().float().flatten(), (0, -value.numel() % LANES + LANES)))
+        return Vector(self.held[-1], value.numel())
+
+    def state(self, place: tuple[int, int], name: str, *shape: int) -> int:
+        made = self.states.setdefault(place, {})[name] = torch.zeros(self.rows, *shape)
+        return made.data_ptr()
+
+    def map(self, code: int, x: Vector, scale: float = 1.0, shift: float = 0.0) -> Vector:
+        y = self.fresh(x.size)
+        self.write(self.op.MAP, *x.place, *y.place, x.size, code, self.number(scale), self.number(shift))
+        return y
+
+    def join(self, code: int, x: Vector, z: Vector, repeat: int = 1) -> Vector:
+        y = self.fresh(x.size)
+        self.write(self.op.JOIN, *x.place, *z.place, *y.place, x.size, code, repeat)
+        return y
+
+    def times(self, x: Vector, z: Vector, repeat: int = 1) -> Vector:
+        return self.join(self.op.TIMES, x, z, repeat)
+
+    def plus(self, x: Vector, z: Vector) -> Vector:
+        return self.join(self.op.PLUS, x, z)
+
+    def matrix(self, weight: Tensor, x: Vector, bias: Tensor | None = None, add: Vector | None = None) -> Vector:
+        """W x (+ b) (+ add)."""
+        if weight.dtype not in (torch.float32, torch.bfloat16):
+            raise NotOnTape(f"weights of {weight.dtype}")
+        N, K = weight.shape
+        if K % LANES or not weight.is_contiguous():
+            weight = pad(weight.detach(), (0, -K % LANES)).contiguous()
+            self.held.append(weight)
+        self.read += weight.numel() * weight.element_size()
+        y = self.fresh(N)
+        bits, offset = 8 * weight.element_size(), 0 if bias is None else self.constant(bias).place[0]
+        sizes = (bits, N, weight.shape[1])
+        added = 0 if add is None else add.place[0]
+        self.write(self.op.PRODUCT, weight.data_ptr(), *sizes, *x.place, *y.place, added, offset, tasks=-(-N // LANES))
+        return y

@@ -1,0 +1,145 @@
+"""A model on tape says what the model says, token by token."""
+
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core import registry
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, position, residual, stem
+from blockyard.core.spec import model as model_spec
+from blockyard.decode.lowering import LOWER
+from blockyard.decode.ragged import padded, prefill
+from blockyard.decode.tape import Tape
+
+RECIPES = list(registry.entries("recipe"))
+
+
+def made(name):
+    """A recipe in widths of whole vectors, its small parameters moved away from where they start."""
+    heads = {"heads": 2} if "heads" in registry.find("recipe", name).schema else {}
+    model = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads))
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=rng))
+    return model.eval()
+
+
+def agree(model, lengths=(9, 9), steps=12, tolerance=1e-4, **how):
+    rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in lengths]
+    logits, state = prefill(model, padded(rows))
+    tape = Tape.of(model, len(rows), max(lengths) + steps)
+    assert tape is not None
+    tape.load(state)
+    for _ in range(steps):
+        tokens = logits.argmax(-1)
+        logits, state = prefill(model, tokens[:, None], state)
+        found = tape.step(tokens)
+        assert (found - logits).abs().max() < tolerance * max(1, float(logits.abs().max()))
+    return tape
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe(name):
+    agree(made(name))
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba2_hybrid", "gated_deltanet"])
+def test_rows_of_any_length(name):
+    agree(made(name), (3, 11, 7, 1, 8))
+
+
+def small(part, rule="prenorm", first=None, activation="silu"):
+    return by.build(model_spec(
+        dim=64, stem=stem("tokens", vocab=96, position=first),
+        blocks=(block("a", part, channel("mlp", inner=96, activation=Spec("activation", activation))),),
+        residual=residual(rule), depth=depth("stack", layers=2), head=head("lm"),
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["alibi", "t5", "rope", None])
+def test_positions_of_attention(where):
+    agree(small(mixer("attention", heads=4, kv_heads=2, position=where and position(where))), (5, 9))
+
+
+@pytest.mark.parametrize("where", ["learned", "sinusoidal"])
+def test_positions_at_the_input(where):
+    agree(small(mixer("attention", heads=2, position=None), first=position(where)))
+
+
+@pytest.mark.parametrize("settings", [
+    dict(window=5), dict(window=4, sinks=2), dict(norm=Spec("norm", "rms")), dict(norm_all=Spec("norm", "rms")),
+    dict(gate=Spec("activation", "silu")), dict(kv_heads=1), dict(scale=0.3),
+])  # fmt: skip
+def test_settings_of_attention(settings):
+    agree(small(mixer("attention", heads=4, **settings)), (3, 12))
+
+
+@pytest.mark.parametrize("rule", ["prenorm", "postnorm", "outnorm", "peri", "scaled"])
+def test_residual_rules(rule):
+    agree(small(mixer("attention", heads=2), rule=rule))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu", "squared_relu"])
+def test_activations(activation):
+    agree(small(mixer("attention", heads=2), activation=activation))
+
+
+def test_matrices_in_half_precision_are_read_as_they_are():
+    """The same numbers in float32, for vectors keep that precision here."""
+    model = made("llama").bfloat16()
+    rounded = by.build(model.spec)
+    rounded.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
+    logits, state = prefill(rounded, torch.randint(256, (2, 9)))
+    tape = Tape.of(model, 2, 16)
+    tape.load(state)
+    for _ in range(6):
+        tokens = logits.argmax(-1)
+        logits, state = prefill(rounded, tokens[:, None], state)
+        assert (tape.step(tokens) - logits).abs().max() < 1e-4 * float(logits.abs().max())
+
+
+def test_threads_change_nothing(monkeypatch):
+    monkeypatch.setattr("blockyard.decode.tape.LITTLE", 0)
+    model, found = made("mamba2_hybrid"), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            tape = Tape.of(model, 2, 32)
+        finally:
+            torch.set_num_threads(1)
+        assert tape.threads == threads
+        found.append(torch.stack([tape.step(torch.tensor([i, 7 * i])).clone() for i in range(20)]))
+    assert torch.equal(*found)
+
+
+def test_rows_leave():
+    model = made("olmo_hybrid")
+    tapes = [Tape.of(model, n, 16) for n in (3, 2)]
+    for i in range(4):
+        tapes[0].step(torch.tensor([i, 5, 2 * i]))
+        tapes[1].step(torch.tensor([2 * i, i]))
+    tapes[0].keep(torch.tensor([2, 0]))
+    assert torch.equal(tapes[0].step(torch.tensor([3, 4])), tapes[1].step(torch.tensor([3, 4])))
+
+
+def test_what_no_lowering_knows_is_left_to_the_model(monkeypatch):
+    model = made("llama")
+    assert Tape.of(model.double(), 1, 8) is None
+    monkeypatch.delitem(LOWER, ("mixer", "attention"))
+    assert Tape.of(model.float(), 1, 8) is None
+    narrow = by.build(by.spec("llama", "tiny", dim=24, layers=2))
+    assert Tape.of(narrow, 1, 8) is None
+
+
+@pytest.mark.parametrize("name", ["llama", "hgrn2", "mamba2_hybrid"])
+def test_text_from_the_tape_is_text_from_the_model(name, monkeypatch):
+    """Also where rows have a length of their own, end early, and are drawn from a distribution."""
+    model, found = made(name), []
+    rows = [torch.randint(256, (n,)) for n in (3, 9, 5)]
+    for worth in ((0, 0), (1 << 60, 0)):
+        monkeypatch.setattr("blockyard.decode.generate.WORTH", worth)
+        for rules in (by.Rules(temperature=0), by.Rules(top_k=20, repetition=1.2, seed=3)):
+            steps = by.generate(model, rows, 24, rules, stop=[7])
+            found.append([step.tokens.tolist() for step in steps])
+    assert found[:2] == found[2:]

@@ -20,7 +20,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "data": {"core"},
     "parts": {"core", "kernels"},
     "model": {"core", "kernels"},
-    "transform": {"core", "model", "data"},
+    "transform": {"core", "kernels", "model", "data"},
     "decode": {"core", "model", "kernels"},
     "probe": {"core", "model", "kernels"},
     "task": {"core", "data"},
@@ -31,7 +31,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "study": {"core", "data", "compare"},
     "catalogue": {"core"},
     "interop": {"core", "model", "transform", "decode", "systems"},
-    "bench": {"core", "kernels", "data", "model", "decode", "train", "compare", "interop", "systems"},
+    "bench": {"core", "kernels", "data", "model", "transform", "decode", "train", "compare", "interop", "systems"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"

@@ -3,6 +3,7 @@
     rows = run("train")            the training step of a small llama: ours, transformers, x-transformers
     rows = run("recipes")          the training step of every recipe at 11M parameters, beside llama's
     rows = run("mixers")           one layer at a time: forward, backward, one decoded token, peak memory
+    rows = run("decode")           writing text, beside transformers, torchao and llama.cpp
     rows = run("overhead")         what the contracts cost over hand-written code
     print(describe(rows))
 
@@ -13,6 +14,7 @@ contestant has its turn. Rows of the metric `ratio` compare speeds (above 1: the
 
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from blockyard.bench.measure import Row, Tell, aloud, describe
@@ -22,6 +24,7 @@ BENCHES = {
     "train": "the training step of llama at 11M parameters, beside transformers and x-transformers",
     "recipes": "the training step of every recipe at 11M parameters, beside llama",
     "mixers": "forward, backward, decoding and memory of one mixer, beside transformers and plain attention",
+    "decode": "writing text with a llama of 110M parameters, beside transformers, torchao and llama.cpp",
     "overhead": "what the contracts cost: stack, training loop, command line",
 }
 
@@ -46,7 +49,10 @@ def run(
             raise UsageError(f"bench {name} takes one length, given {', '.join(map(str, found))}")
         asked["length"] = found if name == "mixers" else min(found)
     given = {key: value for key, value in asked.items() if value is not None}
-    return import_module(f"blockyard.bench.{name}").bench(**given, quick=quick, tell=tell)
+    bench = import_module(f"blockyard.bench.{name}").bench
+    for option in given.keys() - signature(bench).parameters.keys():
+        raise UsageError(f"bench {name} takes no {option}")
+    return bench(**given, quick=quick, tell=tell)
 
 
 def _lengths(length: int | str | Sequence[int] | None) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ STARTS = {
     "python/empty": ("-c", "pass"),
     "torch/import": ("-c", "import torch"),
     "blockyard/import": ("-c", "import blockyard"),
-    "blockyard/help": ("-m", "blockyard.cli", "--help"),
+    "blockyard/help": ("-m", "blockyard", "--help"),
 }
 
 

@@ -43,6 +43,7 @@ class Ledger:
     uses: list[Use] = field(default_factory=list)
     axes: dict[str, Axis] = field(default_factory=dict)
     tensors: dict[str, nn.Parameter] = field(default_factory=dict)
+    buffers: dict[str, nn.Buffer] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
     met: set[Spec] = field(default_factory=set)
 
@@ -133,6 +134,13 @@ class Site:
                 init(value, torch.Generator().manual_seed(fold(self.ledger.seed, path)))
         self.ledger.uses.append(Use(path, axes, reads, writes, decay))
         made = self.ledger.tensors[path] = nn.Parameter(value)
+        return made
+
+    def buffer(self, name: str, make: Callable[[torch.Generator], Tensor]) -> nn.Buffer:
+        """A tensor that is saved but not learned; `make` gets what the (seed, path) draws."""
+        path = self.child(name)
+        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.ledger.seed, path))))
+        self.ledger.buffers[path] = made
         return made
 
     def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:

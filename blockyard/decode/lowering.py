@@ -52,6 +52,11 @@ def _dense(w: Writer, part: Any, x: Vector, add: Vector | None = None) -> Vector
     return w.matrix(part.weight, x, part.bias, add)
 
 
+@lowers("linear:packed")
+def _packed(w: Writer, part: Any, x: Vector, add: Vector | None = None) -> Vector:
+    return w.packed(part.packed, part.bits, part.group, part.writes, x, part.bias, add)
+
+
 @lowers("linear:low_rank")
 def _low_rank(w: Writer, part: Any, x: Vector, add: Vector | None = None) -> Vector:
     return w.matrix(part.up, w.matrix(part.down, x), part.bias, add)
@@ -312,19 +317,22 @@ RULES: dict[str, Callable[[Writer, Any, Vector, Callable[..., Vector]], Vector]]
 
 
 def stem(w: Writer, part: Any, width: int) -> Vector:
-    if part.spec.name not in ("tokens", "bytes"):
+    if part.spec.name not in ("tokens", "packed_tokens"):
         raise NotOnTape(f"stem:{part.spec.name}")
     whole(width)
-    y, table, added = w.fresh(width), part.table, 0
+    y, added = w.fresh(width), 0
     if part.position is not None:
         if part.position.spec.name not in ("learned", "sinusoidal"):
             raise NotOnTape(f"position:{part.position.spec.name}")
         most = part.position.length.size if part.position.spec.name == "learned" else w.room
         rows = part.position.at_input(torch.zeros(1, min(most, w.room), width), places(min(most, w.room)))
         added = w.constant(rows).place[0]
-    if table.dtype not in (torch.float32, torch.bfloat16):
-        raise NotOnTape(f"weights of {table.dtype}")
-    w.write(w.op.EMBED, table.data_ptr(), int(table.dtype == torch.bfloat16), width, *y.place, added)
+    if part.spec.name == "packed_tokens":
+        w.write(w.op.EMBED, part.packed.data_ptr(), part.bits, width, *y.place, added, part.group)
+        return y
+    if part.table.dtype not in (torch.float32, torch.bfloat16):
+        raise NotOnTape(f"weights of {part.table.dtype}")
+    w.write(w.op.EMBED, part.table.data_ptr(), 8 * part.table.element_size(), width, *y.place, added)
     return y
 
 
@@ -345,7 +353,9 @@ def write_down(w: Writer, model: Model) -> Vector:
         return flow
 
     depth(None, run)
-    if head.spec.name != "lm":
+    if head.spec.name not in ("lm", "packed_lm"):
         raise NotOnTape(f"head:{head.spec.name}")
     x = stream[-1] if head.norm is None else lower(w, head.norm, stream[-1])
+    if head.spec.name == "packed_lm":
+        return w.packed(head.packed, head.bits, head.group, head.vocab.size, x)
     return w.matrix(head.table, x)

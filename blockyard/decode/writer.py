@@ -100,3 +100,22 @@ class Writer:
         added = 0 if add is None else add.place[0]
         self.write(self.op.PRODUCT, weight.data_ptr(), *sizes, *x.place, *y.place, added, offset, tasks=-(-N // LANES))
         return y
+
+    def packed(
+        self, store: Tensor, bits: int, group: int, N: int, x: Vector, bias: Tensor | None = None,
+        add: Vector | None = None,
+    ) -> Vector:  # fmt: skip
+        """The same of a packed matrix; x reaches to whole blocks."""
+        K = x.size + -x.size % group
+        if x.size != K:
+            if x.begin:
+                raise NotOnTape(f"{x.size} columns in groups of {group}")
+            wider = self.fresh(K)
+            self.write(self.op.MAP, *x.place, *wider.place, x.size, self.op.SAME, self.number(1.0), self.number(0.0))
+            x = wider
+        self.read += store.numel()
+        y, offset = self.fresh(N), 0 if bias is None else self.constant(bias).place[0]
+        added, sizes = 0 if add is None else add.place[0], (bits, N, K)
+        given = (store.data_ptr(), *sizes, *x.place, *y.place, added, offset, group)
+        self.write(self.op.PRODUCT, *given, tasks=-(-N // LANES))
+        return y

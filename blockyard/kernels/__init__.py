@@ -8,6 +8,7 @@ from .dispatch import count_flops, exact, force
 from .pointwise import gated, rms_norm, turn
 from .selective import selective_scan
 from .softmax import attend
+from .weights import packed_linear
 
 __all__ = [
     "attend",
@@ -19,6 +20,7 @@ __all__ = [
     "exact",
     "force",
     "gated",
+    "packed_linear",
     "rms_norm",
     "selective_scan",
     "turn",

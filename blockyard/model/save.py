@@ -33,7 +33,7 @@ def save_model(model: Model, folder: str | Path, *, tokenizer: bytes | None = No
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         files = {}
-        for number, shard in enumerate(_shards(dict(model.named_parameters()))):
+        for number, shard in enumerate(_shards(stored(model))):
             data = save({name: tensor.detach().cpu().contiguous() for name, tensor in shard.items()})
             name = f"model-{number:05d}.safetensors"
             (fresh / name).write_bytes(data)
@@ -50,6 +50,11 @@ def save_model(model: Model, folder: str | Path, *, tokenizer: bytes | None = No
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return folder
+
+
+def stored(model: Model) -> dict[str, Tensor]:
+    """What a checkpoint holds: parameters and buffers, each once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -101,8 +106,8 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
 
 
 def fill(model: Model, tensors: dict[str, Tensor], device: str | torch.device = "cpu") -> Model:
-    """A model built on the meta device with these tensors as its parameters; shared ones stay shared."""
-    wanted = dict(model.named_parameters())
+    """A model built on the meta device with these tensors as its own; shared ones stay shared."""
+    wanted = stored(model)
     if wanted.keys() != tensors.keys():
         missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
         raise UsageError(f"the checkpoint does not fit its spec: missing {missing[:3]}, not known {extra[:3]}")
@@ -112,8 +117,10 @@ def fill(model: Model, tensors: dict[str, Tensor], device: str | torch.device = 
             raise UsageError(
                 f"{name} is {tuple(tensors[name].shape)} in the checkpoint, {tuple(meta.shape)} in the spec"
             )
-        made[id(meta)] = nn.Parameter(tensors[name].to(device))
+        kind = nn.Parameter if isinstance(meta, nn.Parameter) else nn.Buffer
+        made[id(meta)] = kind(tensors[name].to(device))
     for module in model.modules():
-        for name, old in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+        owned = [*module.named_parameters(recurse=False, remove_duplicate=False)]
+        for name, old in [*owned, *module.named_buffers(recurse=False, remove_duplicate=False)]:
             setattr(module, name, made[id(old)])
     return model

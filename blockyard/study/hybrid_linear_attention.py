@@ -16,7 +16,7 @@ def arms(linear: str) -> tuple[str, ...]:
 
 
 def study() -> Study:
-    recall = {"params": "120k", "tokens": "2M", "batch": 32, "seeds": 3}
+    recall = {"params": "120k", "tokens": "1.5M", "batch": 32, "seeds": 3}
     text = {"params": "200k", "tokens": "300k", "seeds": 3, "margin": 0.03}
     task = "mqar:pairs=12,length=64,keys=32,values=32"
     return Study(

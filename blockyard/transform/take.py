@@ -25,6 +25,8 @@ def take(model: Model, axis: str, index: Tensor) -> tuple[Model, Lineage]:
     """The model with only `index` of the axis of that address, in that order, and where its tensors came from."""
     if axis not in model.axes:
         raise unknown("axis", axis, model.axes)
+    if any(True for _ in model.buffers()):
+        raise UsageError("a packed model cannot be narrowed: narrow the model it was made from, then quantise that")
     target = model.axes[axis]
     if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
         raise UsageError(f"{axis} has {target.size} places; keep at least one of 0..{target.size - 1}")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blockyard import bench
+from blockyard.bench import decode as bench_decode
 from blockyard.bench import measure, mixers, overhead, process, recipes, train
 from blockyard.compare.pool import WorkFailed
 from blockyard.core.errors import UsageError
@@ -97,7 +98,7 @@ def test_recipes_are_held_against_llama():
     assert len(params) == 3 and max(params) <= 1.02 * min(params)
     pairs = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
     assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
-    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "overhead"}
+    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "overhead"}
 
 
 @needs_peers
@@ -183,6 +184,24 @@ def test_a_layer_decodes_what_it_computes(name):
         call, leaves = layer.begin(x[:, :8])
         one, _ = layer.module(x[:, 8:], call, leaves)
         assert torch.allclose(one, layer.forward(x)[:, 8:], atol=1e-5)
+
+
+def test_decode_counts_tokens_and_bytes():
+    size = {"vocab": 64, "dim": 64, "layers": 2, "heads": 2, "ffn": 96}
+    rows = bench_decode.bench(batch=(1, 2), rounds=1, quick=True, size=size, apart=False, tell=quiet)
+    here = {(r["contestant"], r["metric"], r["shape"].get("batch")): r["value"] for r in rows}
+    whole = 2 * (64 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 96))
+    assert here["blockyard/bfloat16", "weight_bytes", 1] == whole
+    assert here["blockyard/int8", "weight_bytes", 1] == whole * 8.5 / 16
+    assert here["blockyard/int4", "weight_bytes", 2] == whole * 4.5 / 16
+    losses = [here[f"blockyard/{kind}", "divergence", None] for kind in ("int8", "int4")]
+    assert 0 < losses[0] < losses[1]
+    assert all(value > 0 for (_, metric, _), value in here.items() if metric == "tokens_per_s")
+
+
+def test_a_bench_names_what_it_does_not_take():
+    with pytest.raises(UsageError, match="bench decode takes no precision"):
+        bench.run("decode", precision="float32")
 
 
 def test_the_hand_written_forwards_are_the_model():

@@ -24,8 +24,9 @@ import numpy as np
 from . import decayed, delta, diagonal, selective
 from ._compile import aligned, compiled, copy
 from ._lanes import exponential, full, load, splat, store, total
-from ._machine import floats, halves, meet
+from ._machine import floats, halves, meet, octets
 from .product import dense
+from .weights import packed4, packed8, unpack
 
 EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL = range(12)
 WIDTH = 24  # integers of an instruction
@@ -42,12 +43,18 @@ def part(n, thread, threads):
 
 @compiled
 def embed(line, tokens, positions, rows):
-    table, short, D, y, ys, places = line[1], line[2], line[3], floats(line[4]), line[5], line[6]
+    table, bits, D, y, ys, places = line[1], line[2], line[3], floats(line[4]), line[5], line[6]
     words, numbers, added, zero = halves(table), floats(table), floats(places), full(np.float32(0))
+    row = aligned(D + 64, y)
     for b in range(rows):
+        at, begin = row, 0
+        if bits <= 8:
+            unpack(octets(table), bits, line[7], D + -D % line[7], tokens[b], row)
+        elif bits == 32:
+            at, begin = numbers, tokens[b] * D
         for i in range(0, D, 16):
-            at, more = tokens[b] * D + i, load(added, positions[b] * D + i) if places else zero
-            store(y, b * ys + i, (load(words, at) if short else load(numbers, at)) + more)
+            more = load(added, positions[b] * D + i) if places else zero
+            store(y, b * ys + i, (load(words, tokens[b] * D + i) if bits == 16 else load(at, begin + i)) + more)
 
 
 @compiled
@@ -138,7 +145,11 @@ def product(line, rows, room, first, last):
     W, kind, N, K = line[1], line[2], line[3], line[4]
     x, xs, y, ys, add, bias = floats(line[5]), line[6], floats(line[7]), line[8], floats(line[9]), floats(line[10])
     sizes = (rows, K, N, xs, ys)
-    if kind == 16:
+    if kind == 4:
+        packed4(octets(W), line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
+    elif kind == 8:
+        packed8(octets(W), line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
+    elif kind == 16:
         dense(halves(W), x, bias, line[10], add, line[9], y, room, sizes, first, last)
     else:
         dense(floats(W), x, bias, line[10], add, line[9], y, room, sizes, first, last)

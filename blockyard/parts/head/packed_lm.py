@@ -1,0 +1,38 @@
+"""Normalise the stream and score every token by a table of few bits, the stem's where tied.
+
+    logits_t = W N(x_t)        W = scale * code
+
+Shapes   x (B,T,D)   logits (B,T,V)   packed (tiles, bytes)
+Source   arXiv 2206.01861    Family  head
+Differs  scales in half precision, fitted to the codes
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Part, Site, Spec
+from blockyard.kernels import packed_linear
+from blockyard.parts.linear._store import packed_buffer
+
+
+class PackedLanguageModel(Part):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
+
+    def __init__(
+        self, site: Site, *, tied: bool = True, norm: Spec | None = Spec("norm", "rms"), bits: int = 8, group: int = 32
+    ) -> None:
+        super().__init__()
+        self.norm = site.slot("norm", norm)
+        self.vocab = site.ledger.axes["stem.vocab"]
+        if tied:
+            self.packed = site.ledger.buffers["stem.packed"]
+        else:
+            width = site.stream.size
+            self.packed = packed_buffer(site, self.vocab.size, width, width**-0.5, bits, group)
+        self.bits, self.group = bits, group
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[dict[str, Tensor], Call, Any]:
+        if self.norm is not None:
+            x = self.norm(x, call)
+        return {"logits": packed_linear(x, self.packed, self.bits, self.group, self.vocab.size)}, call, state

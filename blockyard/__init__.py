@@ -15,7 +15,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
-    "take": "blockyard.transform.take", "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
+    "scaling": "blockyard.compare.surface", "take": "blockyard.transform.take",
+    "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",

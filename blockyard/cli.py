@@ -16,7 +16,8 @@ EXAMPLES = {
     "train": "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-model",
     "eval": "blockyard eval my-model --data other.txt",
     "generate": 'blockyard generate my-model --prompt "Once upon a time"',
-    "study": "blockyard study recall --tier smoke",
+    "quantise": "blockyard quantise my-model --bits 4 --out my-small-model",
+    "study": "blockyard study deltanet --tier smoke",
     "list": "blockyard list mixer",
     "show": "blockyard show mixer:gla",
     "check": "blockyard check mixer:gla",
@@ -28,12 +29,13 @@ VERBS = {
     "train": "train one architecture and keep the model",
     "eval": "score a trained model on a text, in bits per byte",
     "generate": "continue a prompt with a trained model",
+    "quantise": "keep a trained model's matrices in 8 or 4 bits",
     "study": "re-test a published claim at a small scale, or `status`: what the studies said",
     "list": "the names of recipes, or of parts of a kind",
     "show": "what a recipe or a part is: equations, settings, claims",
     "check": "hold a part to what it claims",
     "catalogue": "all systems and how far each one is",
-    "bench": "how fast we are beside others on this machine: train, mixers or overhead",
+    "bench": "how fast we are beside others on this machine: train, recipes, mixers, decode or overhead",
 }
 
 
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         made[verb].add_argument("--json", action="store_true", help="one JSON document on standard output")
     for verb in ("compare", "train"):
         _training(made[verb], many=verb == "compare")
-    for verb in ("eval", "generate"):
+    for verb in ("eval", "generate", "quantise"):
         made[verb].add_argument("model", help="the folder of a trained model")
     made["eval"].add_argument("--data", action="append", default=[], help="a text file or folder; - for standard input")
     made["eval"].add_argument("--length", type=int, default=None, help="tokens a window (default: as trained)")
@@ -66,16 +68,21 @@ def parser() -> argparse.ArgumentParser:
     made["generate"].add_argument("--ahead", type=int, default=0, help="guess so many tokens from the text so far: "
         "faster where it repeats itself, the same text")  # fmt: skip
     made["generate"].add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
+    made["quantise"].add_argument("--bits", type=int, default=8, help="8 (default) or 4 a number")
+    made["quantise"].add_argument(
+        "--group", type=int, default=32, help="numbers that share a scale: 32 (default) or 64"
+    )
+    made["quantise"].add_argument("--keep", action="append", default=[], metavar="PATTERN", help="parts that stay as "
+        "they are, by path: head, *.down; may be repeated")  # fmt: skip
+    made["quantise"].add_argument("--out", required=True, help="the folder of the small model")
     made["study"].add_argument("name", help="a study (see: blockyard list study), or status")
     made["study"].add_argument("--tier", default="small", help="smoke: it runs, in seconds; small (default): it tells")
     made["study"].add_argument("--out", default="results", help="the folder of the records (default results)")
     made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), task, study, mixer, ...")
     for verb in ("show", "check"):
         made[verb].add_argument("name", help="a recipe, or kind:name of a part, a task or a study")
-    made["bench"].add_argument("name", help="train, mixers or overhead")
-    made["bench"].add_argument(
-        "--length", action="append", type=int, default=None, help="tokens a row; may be repeated"
-    )
+    made["bench"].add_argument("name", help="train, recipes, mixers, decode or overhead")
+    made["bench"].add_argument("--length", default=None, help="tokens a row; of mixers also several: 512,2048")
     made["bench"].add_argument("--batch", type=int, default=None, help="rows (default: as the bench says)")
     made["bench"].add_argument("--device", default=None, help="cpu (default) or cuda")
     made["bench"].add_argument("--precision", default=None, help="float32 or bfloat16 (default: both where it pays)")
@@ -214,6 +221,13 @@ def _generate(options: argparse.Namespace) -> Answer:
     if not options.json:
         print()
     return {"prompt": prompt, "text": "".join(pieces), "tokens": tokens, "logprobs": logprobs}, ""
+
+
+def _quantise(options: argparse.Namespace) -> Answer:
+    from blockyard.compare.single import quantise_folder
+
+    coverage = quantise_folder(options.model, options.out, options.bits, options.group, options.keep)
+    return vars(coverage) | {"model": options.out}, f"{coverage}\n{options.out} is a model like any other"
 
 
 def _study(options: argparse.Namespace) -> Answer:

@@ -7,6 +7,7 @@ blockyard/catalogue/records.json, and docs/catalogue.md is written anew.
     must hold   tests/systems/test_<slug>.py
     oracle      the cases of tests/interop/test_oracles.py; the first word of a case is a recipe, whose header has
                 the slug
+    study       the latest record under results/
 """
 
 import argparse
@@ -24,6 +25,7 @@ from blockyard.catalogue import STATUSES, catalogue
 from blockyard.catalogue.index import systems
 from blockyard.catalogue.records import FORMAT, HERE, changed, fingerprint, read_records
 from blockyard.core import registry
+from blockyard.study import status
 
 ROOT = Path(__file__).resolve().parent.parent
 ORACLES = "tests/interop/test_oracles.py"
@@ -142,7 +144,16 @@ def _line(row: dict[str, Any]) -> str:
     if said and tests["oracle"]:
         said += f", {tests['oracle']['passed']} of {sum(tests['oracle'].values())} against an oracle"
     recipe = f"`{row['recipe']}`" if row["recipe"] else ""
-    return f"| **{row['slug']}**: {title} | {row['year']} | {row['kind']} | {recipe} | {said} | {row['status']} |"
+    return f"| **{row['slug']}**: {title} | {row['year']} | {row['kind']} | {recipe} | {said} | {_told(row)} |"
+
+
+def _told(row: dict[str, Any]) -> str:
+    """The status; of a raced system also what its study said."""
+    if row["status"] != "raced":
+        return row["status"]
+    return (
+        f"raced: its claim {row['study_verdict']}" if row["study_verdict"] != "inconclusive" else "raced: inconclusive"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,6 +175,13 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{slug} has no {test_file(slug)}")
         records[slug] = record(slug)
         print(f"{slug:28} {records[slug]['must_hold']} oracle {records[slug]['oracle']}", flush=True)
+    raced = {row["slug"]: row for row in status(ROOT / "results")}
+    for slug in known:
+        row = raced.get(slug)
+        records[slug]["study"] = row and {
+            "name": row["study"],
+            **{key: row[key] for key in ("verdict", "tier", "date")},
+        }
     data = {"format": FORMAT, "systems": {slug: records[slug] for slug in known}}
     (HERE / "records.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     (ROOT / "docs" / "catalogue.md").write_text(page(catalogue()), encoding="utf-8")

@@ -40,6 +40,7 @@ OPTIONS = {
     "train": TRAINING,
     "eval": "json data length",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition stop beams ahead seed",
+    "quantise": "json bits group keep out",
     "study": "json tier out",
     "list": "json",
     "show": "json",

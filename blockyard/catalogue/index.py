@@ -15,7 +15,7 @@ _SLOT = re.compile(r"Spec\('(\w+)', '(\w+)'\)")
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """One row a system: slug, title, year, family, kind, parts, recipe, study, tests, status."""
+    """One row a system: slug, title, year, family, kind, parts, recipe, study, its verdict, tests, status."""
     parts, recipes = _carriers()
     records = read_records()
     return [_row(line, parts.get(line["slug"], []), recipes.get(line["slug"], []), records) for line in systems()]
@@ -36,7 +36,7 @@ def _row(line: dict[str, str], parts: list[Entry], recipes: list[Entry], records
     return {
         "slug": line["slug"], "title": line["title"], "year": int(line["year"]), "family": line["family"],
         "kind": line["kind"], "parts": sorted(used), "recipe": recipes[0].name if recipes else None,
-        "study": study["name"] if study else None, "tests": tests,
+        "study": study["name"] if study else None, "study_verdict": study["verdict"] if study else None, "tests": tests,
         "status": _status(bool(parts or recipes), tests, study),
     }  # fmt: skip
 

@@ -80,13 +80,13 @@ class Scaling:
 
     def interval(self, name: str) -> tuple[float, float]:
         """95% interval of floor, factor or exponent."""
-        return _middle(self.draws[:, ("floor", "factor", "exponent").index(name)])
+        return middle(self.draws[:, ("floor", "factor", "exponent").index(name)])
 
     def predict(self, size: float) -> Prediction:
         """The loss at a size, with its 95% interval."""
         curves = self.draws[:, 0] + self.draws[:, 1] * size ** -self.draws[:, 2]
         loss = self.floor + self.factor * size**-self.exponent
-        return Prediction(float(size), loss, *_middle(curves), size > FAR * self.largest)
+        return Prediction(float(size), loss, *middle(curves), size > FAR * self.largest)
 
 
 def fit_scaling(
@@ -141,6 +141,7 @@ def _line(
     return floor, factor, ((y - floor[:, None] - factor[:, None] * x) ** 2) @ w
 
 
-def _middle(values: np.ndarray) -> tuple[float, float]:
+def middle(values: np.ndarray) -> tuple[float, float]:
+    """The 95% in the middle."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

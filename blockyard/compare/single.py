@@ -21,6 +21,7 @@ from blockyard.decode.speculate import speculate
 from blockyard.model.model import Model
 from blockyard.model.save import load_model
 from blockyard.train.allocator import keep_memory
+from blockyard.transform.quantise import Coverage, quantise
 
 
 def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **asked: Any) -> dict[str, Any]:
@@ -46,14 +47,26 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
 
 def open_model(folder: str) -> tuple[Model, Codec]:
     """A trained model with its codec; the folder of a `train` or `compare` run with one model serves as well."""
-    path = Path(folder)
-    inside = sorted(path.glob("runs/*/model"))
-    if not (path / "config.json").exists() and len(inside) == 1:
-        path = inside[0]
+    path = _found(folder)
     if not (path / "tokenizer.json").exists() and (path / "config.json").exists():
         raise UsageError(f"{path} has no tokenizer.json: it was not trained on text by blockyard")
     keep_memory()
     return load_model(path).eval(), load_codec(path / "tokenizer.json")
+
+
+def _found(folder: str) -> Path:
+    path = Path(folder)
+    inside = sorted(path.glob("runs/*/model"))
+    return inside[0] if not (path / "config.json").exists() and len(inside) == 1 else path
+
+
+def quantise_folder(folder: str, out: str, bits: int, group: int, keep: Sequence[str] = ()) -> Coverage:
+    """Write the model of a folder once more with its matrices in few bits."""
+    path = _found(folder)
+    small, coverage = quantise(load_model(path), bits, group=group, keep=tuple(keep))
+    words = path / "tokenizer.json"
+    small.save(out, tokenizer=words.read_bytes() if words.exists() else None)
+    return coverage
 
 
 def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from blockyard.catalogue import STATUSES, catalogue, index, records
 from blockyard.core import registry
 from tests import record
 
-KEYS = ["slug", "title", "year", "family", "kind", "parts", "recipe", "study", "tests", "status"]
+KEYS = ["slug", "title", "year", "family", "kind", "parts", "recipe", "study", "study_verdict", "tests", "status"]
 GOOD = {"passed": 3, "failed": 0, "skipped": 0}
 
 

@@ -229,6 +229,15 @@ def test_train_eval_generate(tmp_path, text, capsys):
     assert main([*greedy, "--beams", "2"]) == 0
     found = json.loads(capsys.readouterr().out)["beams"]
     assert len(found) == 2 and found[0]["score"] >= found[1]["score"]
+    small = str(tmp_path / "small")
+    assert main(["quantise", out, "--bits", "8", "--out", small, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["after"] < told["before"] / 2 and "stem" in told["packed"]
+    assert main(["eval", small, "--data", text, "--length", "64", "--json"]) == 0
+    assert abs(json.loads(capsys.readouterr().out)["bits_per_byte"] - scored["bits_per_byte"]) < 0.02
+    assert main(["generate", small, "--tokens", "4"]) == 0
+    assert main(["quantise", out, "--bits", "3", "--out", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
     assert main(["generate", str(tmp_path), "--json"]) == 2
     assert main(["generate", out, "--prompt", ""]) == 2
 

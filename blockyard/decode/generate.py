@@ -118,11 +118,11 @@ def _generate(
         kept.leave(list(enumerate(kept.rows)), state)
 
 
-WORTH = 1 << 22, 16  # bytes of parameters, and tokens, from which on a tape is worth writing
+WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a tape is worth writing
 
 
 def _tape(model: Model, rows: list[Tensor], tokens: int) -> Tape | None:
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     worth = size >= WORTH[0] and tokens >= WORTH[1]
     return Tape.of(model, len(rows), max(map(len, rows)) + tokens) if worth else None
 

@@ -137,13 +137,14 @@ def packed4(packed, group, x, bias, biased, add, added, y, sizes, first, last):
     """Tiles first to last of a matrix of 4 bits."""
     B, K, xs, ys = sizes
     units, size, back = K // UNIT, K // group * 32 + K * 8, full(np.float32(16))
+    shift = group // UNIT - 1  # of one unit or two: a division would take longer than the unit
     sums, zero = sums_of(x, (B, K, xs), np.float32(1.5)), full(np.float32(0))
     for tile in range(first, last):
         scales, codes, b, n0 = tile * size, tile * size + K // group * 32, 0, tile * LANES
         while b + 4 <= B:
             a0 = a1 = a2 = a3 = zero
             for u in range(units):
-                s = halves_at(packed, scales + u * UNIT // group * 32)
+                s = halves_at(packed, scales + (u >> shift) * 32)
                 p0, p1, p2, p3 = _quad4(packed, codes + u * 256, x, b * xs + u * UNIT, xs)
                 a0 = a0 + s * (p0 - full(sums[b * units + u]))
                 a1 = a1 + s * (p1 - full(sums[(b + 1) * units + u]))
@@ -158,7 +159,7 @@ def packed4(packed, group, x, bias, biased, add, added, y, sizes, first, last):
         while b < B:
             a0 = zero
             for u in range(units):
-                s = halves_at(packed, scales + u * UNIT // group * 32)
+                s = halves_at(packed, scales + (u >> shift) * 32)
                 a0 = a0 + s * (_one4(packed, codes + u * 256, x, b * xs + u * UNIT, xs) - full(sums[b * units + u]))
             finish(a0 * back, bias, biased, add, added, y, b * ys + n0, n0)
             b += 1
@@ -169,12 +170,13 @@ def packed8(packed, group, x, bias, biased, add, added, y, sizes, first, last):
     """The same of 8 bits."""
     B, K, xs, ys = sizes
     units, size, zero = K // UNIT, K // group * 32 + K * 16, full(np.float32(0))
+    shift = group // UNIT - 1
     for tile in range(first, last):
         scales, codes, b, n0 = tile * size, tile * size + K // group * 32, 0, tile * LANES
         while b + 4 <= B:
             a0 = a1 = a2 = a3 = zero
             for u in range(units):
-                s = halves_at(packed, scales + u * UNIT // group * 32)
+                s = halves_at(packed, scales + (u >> shift) * 32)
                 p0, p1, p2, p3 = _quad8(packed, codes + u * 512, x, b * xs + u * UNIT, xs)
                 a0, a1, a2, a3 = a0 + s * p0, a1 + s * p1, a2 + s * p2, a3 + s * p3
             at = b * ys + n0
@@ -186,7 +188,7 @@ def packed8(packed, group, x, bias, biased, add, added, y, sizes, first, last):
         while b < B:
             a0 = zero
             for u in range(units):
-                s = halves_at(packed, scales + u * UNIT // group * 32)
+                s = halves_at(packed, scales + (u >> shift) * 32)
                 a0 = a0 + s * _one8(packed, codes + u * 512, x, b * xs + u * UNIT, xs)
             finish(a0, bias, biased, add, added, y, b * ys + n0, n0)
             b += 1

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -181,8 +182,7 @@ class LlamaCpp:
     """Through its C interface: nothing between it and the clock."""
 
     def __init__(self, kind: str, size: dict[str, int]) -> None:
-        import llama_cpp.llama_cpp as lib  # pyright: ignore[reportMissingImports]
-
+        lib: Any = import_module("llama_cpp.llama_cpp")
         self.lib, self.vocab = lib, size["vocab"]
         self.folder = tempfile.TemporaryDirectory()
         path = _packed_file(Path(self.folder.name), kind, size)
@@ -236,9 +236,8 @@ class LlamaCpp:
 
 def _packed_file(folder: Path, kind: str, size: dict[str, int]) -> Path:
     """Random weights in the file format, then in one of its precisions."""
-    import gguf  # pyright: ignore[reportMissingImports]
-    import llama_cpp.llama_cpp as lib  # pyright: ignore[reportMissingImports]
-
+    gguf: Any = import_module("gguf")
+    lib: Any = import_module("llama_cpp.llama_cpp")
     plain, packed, D, F = folder / "plain.gguf", folder / f"{kind}.gguf", size["dim"], size["ffn"]
     file, rng = gguf.GGUFWriter(str(plain), "llama"), np.random.default_rng(0)
     file.add_context_length(2048)

@@ -127,8 +127,11 @@ def turns(w: Writer, position: Any) -> tuple[int, int]:
         return 0, 0
     if position.spec.name != "rope":
         raise NotOnTape(f"position:{position.spec.name}")
-    cos, sin = position.tables(places(w.room))
-    return w.constant(cos).place[0], w.constant(sin).place[0]
+    key = ("rope", position.width.size, position.base)
+    if key not in w.shared:
+        w.shared[key] = [w.constant(table) for table in position.tables(places(w.room))]
+    cos, sin = w.shared[key]
+    return cos.place[0], sin.place[0]
 
 
 def places(count: int) -> Call:

@@ -49,10 +49,8 @@ class Tape:
         from blockyard.kernels.cpu._share import together
 
         rows = len(self.length)
-        self.arrived.zero_()
-        none = self.writer.op.NONE
-        given = (self.lines, self.numbers, tokens.contiguous(), self.length)
-        together(self.writer.op.play, self.threads, *(t.numpy() for t in given), rows, none, self.arrived.numpy())
+        given = (t.numpy() for t in (self.lines, self.numbers, tokens.contiguous(), self.length))
+        together(self.writer.op.play, self.threads, self.arrived.numpy(), *given, rows, self.writer.op.NONE)
         self.length += 1
         return self.logits.held[:rows, : self.logits.size]
 

@@ -1,6 +1,7 @@
 """Writing a tape: instructions of the compiled loop (`blockyard.kernels.cpu.tape`), and all that they point at."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ class Writer:
         self.lines: list[list[int]] = []
         self.numbers: list[float] = []
         self.held: list[Tensor] = []  # small vectors, copied
+        self.shared: dict[tuple[Any, ...], list[Vector]] = {}  # tables that layers have in common
         self.states: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.read = 0  # bytes of matrices
 

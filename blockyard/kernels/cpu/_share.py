@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ._lanes import PAD
 
+WORKERS = os.cpu_count() or 1
 LITTLE = 1 << 15  # elements of work that cost less than waking a thread
 
 _pools: list[ThreadPoolExecutor] = []
@@ -27,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 
 def _pool() -> ThreadPoolExecutor:
     if not _pools:  # threads start on demand: a second pool made at the same time costs nothing
-        _pools.append(ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="blockyard"))
+        _pools.append(ThreadPoolExecutor(WORKERS, thread_name_prefix="blockyard"))
     return _pools[0]
 
 
@@ -57,15 +58,17 @@ def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
 _one_at_a_time = threading.Lock()  # threads that wait for one another must all be running
 
 
-def together(loop: Callable[..., None], threads: int, *args: Any) -> None:
-    """loop(*args, thread, threads) by all threads at once."""
-    if threads == 1:
-        loop(*args, 0, 1)
-        return
+def together(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args: Any) -> None:
+    """loop(*args, arrived, thread, threads) by all threads at once; `arrived` counts those who came to a meeting."""
+    threads = min(threads, WORKERS + 1)  # more would wait for each other without ever starting
     with _one_at_a_time:
-        others = [_pool().submit(loop, *args, i, threads) for i in range(1, threads)]
+        arrived[:] = 0
+        others = [_pool().submit(loop, *args, arrived, i, threads) for i in range(1, threads)]
         try:
-            loop(*args, 0, threads)
+            loop(*args, arrived, 0, threads)
+        except BaseException:  # stopped before it began: nobody may wait for this thread
+            arrived[:] = np.iinfo(arrived.dtype).max // 2
+            raise
         finally:
             for other in others:
                 other.result()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._chunks import LOG2E, future, merge, segments, split, start_of, wide
-from .dispatch import Op
+from .dispatch import Op, compiled
 
 
 def decayed_scan_reference(
@@ -88,22 +88,6 @@ def decayed_scan_chunked(
     y = torch.bmm(_flat(_per_head(queries, queries, into)), _flat(torch.stack(before)))
     y = torch.baddbmm(y, _flat(weights), _flat(values))
     return merge(y.view_as(values), v), state
-
-
-def decayed_scan_cpu(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
-    *,
-    initial_state: Tensor | None = None,
-    reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    if v.shape[1] == 1:
-        return _step(q, k, v, log_decay, initial_state, reset)
-    from .cpu.decayed import decayed_scan
-
-    return decayed_scan(q, k, v, log_decay, initial_state, reset)
 
 
 def _step(q, k, v, log_decay, initial_state, reset):
@@ -187,7 +171,7 @@ decayed_scan = Op(
     "decayed_scan",
     reference=decayed_scan_reference,
     chunked=decayed_scan_chunked,
-    cpu=decayed_scan_cpu,
+    cpu=compiled("decayed", decayed_scan_chunked),
     flops=_flops,
     fake=_fake,
 )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._chunks import LOG2E, future, merge, segments, split, start_of, wide
-from .dispatch import Op
+from .dispatch import Op, compiled
 
 
 def delta_scan_reference(
@@ -96,23 +96,6 @@ def delta_scan_chunked(
     return merge(y.view_as(values), v), state.view(*values.shape[1:3], K, V)
 
 
-def delta_scan_cpu(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None = None,
-    *,
-    initial_state: Tensor | None = None,
-    reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    if v.shape[1] == 1:
-        return _step(q, k, v, beta, log_decay, initial_state, reset)
-    from .cpu.delta import delta_scan
-
-    return delta_scan(q, k, v, beta, log_decay, initial_state, reset)
-
-
 class _Fades(NamedTuple):
     pair: Tensor  # (M,C,C) from token s to token t, zero where s > t
     into: Tensor | float  # (N,B,H,C,1) from before the piece to token t
@@ -172,7 +155,7 @@ delta_scan = Op(
     "delta_scan",
     reference=delta_scan_reference,
     chunked=delta_scan_chunked,
-    cpu=delta_scan_cpu,
+    cpu=compiled("delta", delta_scan_chunked),
     flops=_flops,
     fake=_fake,
 )

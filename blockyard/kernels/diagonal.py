@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._chunks import LOG2E, start_of, wide
-from .dispatch import Op
+from .dispatch import Op, compiled
 
 SIZE = 32  # tokens in a piece
 
@@ -65,16 +65,6 @@ def diagonal_scan_chunked(
     return h.view(B, -1, E)[:, :T].to(x.dtype), state
 
 
-def diagonal_scan_cpu(
-    x: Tensor, log_decay: Tensor, *, initial_state: Tensor | None = None, reset: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    if x.shape[1] == 1:
-        return diagonal_scan_chunked(x, log_decay, initial_state=initial_state, reset=reset)
-    from .cpu.diagonal import diagonal_scan
-
-    return diagonal_scan(x, log_decay, initial_state, reset)
-
-
 def _flops(x, log_decay, *, initial_state=None, reset=None) -> int:
     return 3 * x.numel()
 
@@ -87,7 +77,7 @@ diagonal_scan = Op(
     "diagonal_scan",
     reference=diagonal_scan_reference,
     chunked=diagonal_scan_chunked,
-    cpu=diagonal_scan_cpu,
+    cpu=compiled("diagonal", diagonal_scan_chunked),
     flops=_flops,
     fake=_fake,
 )

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
@@ -82,10 +83,11 @@ class Op(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if _switch.plain and not _autocasting(args):
-            if self.cpu is not None and not is_compiling() and _serves(args[0]):
-                return self.cpu(*args, **kwargs)
-            return self.chunked(*args, **kwargs)
+            return self._fastest(args[0])(*args, **kwargs)
         return self._switched(*args, **kwargs)
+
+    def _fastest(self, x: Any) -> Callable[P, R]:
+        return self.cpu if self.cpu is not None and not is_compiling() and _serves(x) else self.chunked
 
     def _switched(self, *args: P.args, **kwargs: P.kwargs) -> R:
         for tally in _switch.tallies:
@@ -93,13 +95,23 @@ class Op(Generic[P, R]):
         device: Any = args[0].device  # pyright: ignore[reportAttributeAccessIssue]
         if _switch.tallies and device.type == "meta":
             return self.fake(*args, **kwargs)
-        twin = self.reference if _switch.twin == "reference" else self.chunked
-        if _switch.twin == "cpu" and self.cpu is not None and not is_compiling() and _serves(args[0]):
-            twin = self.cpu
+        twin = self._fastest(args[0]) if _switch.twin == "cpu" else getattr(self, _switch.twin)
         if self.precise and _autocasting(args):
             with torch.autocast(device.type, enabled=False):
                 return twin(*args, **kwargs)
         return twin(*args, **kwargs)
+
+
+def compiled(module: str, chunked: Callable[P, R]) -> Callable[P, R]:
+    """The `scan` of a module of compiled loops, imported when first needed; rows of one token need no loop."""
+
+    def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+        rows: Any = args[0]
+        if rows.shape[1] == 1:
+            return chunked(*args, **kwargs)
+        return import_module(f"blockyard.kernels.cpu.{module}").scan(*args, **kwargs)
+
+    return twin
 
 
 def _serves(x: Any) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._chunks import LOG2E, wide
-from .dispatch import Op
+from .dispatch import Op, compiled
 
 LN2 = 1 / LOG2E
 
@@ -71,23 +71,6 @@ def selective_scan_chunked(
         size = max(8, min(64, 2**19 // max(1, start.numel())))  # about 2 MB a slice (measured on one thread)
         y, state, _ = _Slices.apply(step, step * xs, rate, write, read, start, keep, size)  # pyright: ignore
     return y.transpose(0, 1).to(x.dtype), state.transpose(1, 2)
-
-
-def selective_scan_cpu(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    initial_state: Tensor | None = None,
-    reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    if x.shape[1] == 1:
-        return selective_scan_chunked(x, dt, A, B, C, initial_state=initial_state, reset=reset)
-    from .cpu.selective import selective_scan
-
-    return selective_scan(x, dt, A, B, C, initial_state, reset)
 
 
 def _states(step, push, rate, write, keep, state):
@@ -173,7 +156,7 @@ selective_scan = Op(
     "selective_scan",
     reference=selective_scan_reference,
     chunked=selective_scan_chunked,
-    cpu=selective_scan_cpu,
+    cpu=compiled("selective", selective_scan_chunked),
     flops=_flops,
     fake=_fake,
 )

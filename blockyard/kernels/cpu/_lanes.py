@@ -181,7 +181,9 @@ def sums(_, array, at):
     return kind(array, types.intp), generate
 
 
-def _operation(name: str) -> Any:
+def _lane_by_lane(symbol: Any, name: str) -> None:
+    """The operator of two vectors is this instruction."""
+
     @instruction
     def apply(_, a, b):
         def generate(context, builder, signature, args):
@@ -189,34 +191,16 @@ def _operation(name: str) -> Any:
 
         return a(a, b), generate
 
-    return apply
+    @overload(symbol)
+    def _both(a, b):
+        if isinstance(a, Lanes) and a == b:
+            return lambda a, b: apply(a, b)
 
 
-_add, _sub, _mul, _div = (_operation(name) for name in ("fadd", "fsub", "fmul", "fdiv"))
-
-
-@overload(operator.add)
-def _lanes_add(a, b):
-    if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _add(a, b)
-
-
-@overload(operator.sub)
-def _lanes_sub(a, b):
-    if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _sub(a, b)
-
-
-@overload(operator.mul)
-def _lanes_mul(a, b):
-    if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _mul(a, b)
-
-
-@overload(operator.truediv)
-def _lanes_div(a, b):
-    if isinstance(a, Lanes) and a == b:
-        return lambda a, b: _div(a, b)
+_lane_by_lane(operator.add, "fadd")
+_lane_by_lane(operator.sub, "fsub")
+_lane_by_lane(operator.mul, "fmul")
+_lane_by_lane(operator.truediv, "fdiv")
 
 
 @overload(len)

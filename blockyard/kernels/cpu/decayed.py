@@ -190,7 +190,15 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     return dq[..., :K], dk[..., :K], dv[..., :V], dg[..., :W], d_start[..., :K, :V]
 
 
-def decayed_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, start: Tensor | None, reset: Tensor | None) -> Any:
+def scan(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> Any:
     from ..decayed import decayed_scan_chunked
 
-    return run(Form(_forward, _backward, decayed_scan_chunked), q, k, v, log_decay, start, reset=reset)
+    return run(Form(_forward, _backward, decayed_scan_chunked), q, k, v, log_decay, initial_state, reset=reset)

@@ -243,9 +243,16 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     return dq[..., :K], dk[..., :K], dv[..., :V], d_beta, None if given[4] is None else dg, d_start[..., :K, :V]
 
 
-def delta_scan(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, start: Tensor | None, reset: Tensor | None
+def scan(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None = None,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
 ) -> Any:
     from ..delta import delta_scan_chunked
 
-    return run(Form(_forward, _backward, delta_scan_chunked), q, k, v, beta, log_decay, start, reset=reset)
+    return run(Form(_forward, _backward, delta_scan_chunked), q, k, v, beta, log_decay, initial_state, reset=reset)

@@ -79,7 +79,7 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     return dx[..., :real], dg[..., :real], d_start[..., :real]
 
 
-def diagonal_scan(x: Tensor, log_decay: Tensor, start: Tensor | None, reset: Tensor | None) -> Any:
+def scan(x: Tensor, log_decay: Tensor, *, initial_state: Tensor | None = None, reset: Tensor | None = None) -> Any:
     from ..diagonal import diagonal_scan_chunked
 
-    return run(Form(_forward, _backward, diagonal_scan_chunked), x, log_decay, start, reset=reset)
+    return run(Form(_forward, _backward, diagonal_scan_chunked), x, log_decay, initial_state, reset=reset)

@@ -185,9 +185,16 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     return dx[..., :E], d_dt[..., :E], dA.sum(0)[:, :E].t(), dB, dC, d_start[..., :E].transpose(1, 2)
 
 
-def selective_scan(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None, reset: Tensor | None
+def scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    reset: Tensor | None = None,
 ) -> Any:
     from ..selective import selective_scan_chunked
 
-    return run(Form(_forward, _backward, selective_scan_chunked), x, dt, A, B, C, start, reset=reset)
+    return run(Form(_forward, _backward, selective_scan_chunked), x, dt, A, B, C, initial_state, reset=reset)

@@ -26,7 +26,8 @@ from ._compile import aligned, compiled, copy
 from ._lanes import exponential, full, load, splat, store, total
 from ._machine import floats, halves, meet, octets
 from .product import dense
-from .weights import packed4, packed8, unpack
+from .weights import product as packed
+from .weights import unpack
 
 EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL = range(12)
 WIDTH = 24  # integers of an instruction
@@ -145,10 +146,8 @@ def product(line, rows, room, first, last):
     W, kind, N, K = line[1], line[2], line[3], line[4]
     x, xs, y, ys, add, bias = floats(line[5]), line[6], floats(line[7]), line[8], floats(line[9]), floats(line[10])
     sizes = (rows, K, N, xs, ys)
-    if kind == 4:
-        packed4(octets(W), line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
-    elif kind == 8:
-        packed8(octets(W), line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
+    if kind <= 8:
+        packed(octets(W), kind, line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
     elif kind == 16:
         dense(halves(W), x, bias, line[10], add, line[9], y, room, sizes, first, last)
     else:

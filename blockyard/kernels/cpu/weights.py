@@ -133,23 +133,32 @@ def sums_of(x, sizes, times):
 
 
 @compiled
-def packed4(packed, group, x, bias, biased, add, added, y, sizes, first, last):
-    """Tiles first to last of a matrix of 4 bits."""
+def one(bits, packed, at, x, xa, apart):
+    return _one4(packed, at, x, xa, apart) if bits == 4 else _one8(packed, at, x, xa, apart)
+
+
+@compiled
+def quad(bits, packed, at, x, xa, apart):
+    return _quad4(packed, at, x, xa, apart) if bits == 4 else _quad8(packed, at, x, xa, apart)
+
+
+@compiled
+def product(packed, bits, group, x, bias, biased, add, added, y, sizes, first, last):
+    """Tiles first to last. What the codes of 4 bits add is taken off again, and their sixteenths are made whole."""
     B, K, xs, ys = sizes
-    units, size, back = K // UNIT, K // group * 32 + K * 8, full(np.float32(16))
+    units, size, codes_of, zero = K // UNIT, K // group * 32 + K * bits * 2, UNIT * bits * 2, full(np.float32(0))
     shift = group // UNIT - 1  # of one unit or two: a division would take longer than the unit
-    sums, zero = sums_of(x, (B, K, xs), np.float32(1.5)), full(np.float32(0))
+    back = full(np.float32(16 if bits == 4 else 1))
+    sums = sums_of(x, (B, K, xs), np.float32(1.5 if bits == 4 else 0))
     for tile in range(first, last):
         scales, codes, b, n0 = tile * size, tile * size + K // group * 32, 0, tile * LANES
         while b + 4 <= B:
             a0 = a1 = a2 = a3 = zero
             for u in range(units):
-                s = halves_at(packed, scales + (u >> shift) * 32)
-                p0, p1, p2, p3 = _quad4(packed, codes + u * 256, x, b * xs + u * UNIT, xs)
-                a0 = a0 + s * (p0 - full(sums[b * units + u]))
-                a1 = a1 + s * (p1 - full(sums[(b + 1) * units + u]))
-                a2 = a2 + s * (p2 - full(sums[(b + 2) * units + u]))
-                a3 = a3 + s * (p3 - full(sums[(b + 3) * units + u]))
+                s, m = halves_at(packed, scales + (u >> shift) * 32), b * units + u
+                p0, p1, p2, p3 = quad(bits, packed, codes + u * codes_of, x, b * xs + u * UNIT, xs)
+                a0, a1 = a0 + s * (p0 - full(sums[m])), a1 + s * (p1 - full(sums[m + units]))
+                a2, a3 = a2 + s * (p2 - full(sums[m + 2 * units])), a3 + s * (p3 - full(sums[m + 3 * units]))
             at = b * ys + n0
             finish(a0 * back, bias, biased, add, added, y, at, n0)
             finish(a1 * back, bias, biased, add, added, y, at + ys, n0)
@@ -160,37 +169,9 @@ def packed4(packed, group, x, bias, biased, add, added, y, sizes, first, last):
             a0 = zero
             for u in range(units):
                 s = halves_at(packed, scales + (u >> shift) * 32)
-                a0 = a0 + s * (_one4(packed, codes + u * 256, x, b * xs + u * UNIT, xs) - full(sums[b * units + u]))
+                p0 = one(bits, packed, codes + u * codes_of, x, b * xs + u * UNIT, xs)
+                a0 = a0 + s * (p0 - full(sums[b * units + u]))
             finish(a0 * back, bias, biased, add, added, y, b * ys + n0, n0)
-            b += 1
-
-
-@compiled
-def packed8(packed, group, x, bias, biased, add, added, y, sizes, first, last):
-    """The same of 8 bits."""
-    B, K, xs, ys = sizes
-    units, size, zero = K // UNIT, K // group * 32 + K * 16, full(np.float32(0))
-    shift = group // UNIT - 1
-    for tile in range(first, last):
-        scales, codes, b, n0 = tile * size, tile * size + K // group * 32, 0, tile * LANES
-        while b + 4 <= B:
-            a0 = a1 = a2 = a3 = zero
-            for u in range(units):
-                s = halves_at(packed, scales + (u >> shift) * 32)
-                p0, p1, p2, p3 = _quad8(packed, codes + u * 512, x, b * xs + u * UNIT, xs)
-                a0, a1, a2, a3 = a0 + s * p0, a1 + s * p1, a2 + s * p2, a3 + s * p3
-            at = b * ys + n0
-            finish(a0, bias, biased, add, added, y, at, n0)
-            finish(a1, bias, biased, add, added, y, at + ys, n0)
-            finish(a2, bias, biased, add, added, y, at + 2 * ys, n0)
-            finish(a3, bias, biased, add, added, y, at + 3 * ys, n0)
-            b += 4
-        while b < B:
-            a0 = zero
-            for u in range(units):
-                s = halves_at(packed, scales + (u >> shift) * 32)
-                a0 = a0 + s * _one8(packed, codes + u * 512, x, b * xs + u * UNIT, xs)
-            finish(a0, bias, biased, add, added, y, b * ys + n0, n0)
             b += 1
 
 
@@ -216,6 +197,16 @@ def packed_linear(x: Tensor, packed: Tensor, bits: int, group: int) -> Tensor:
     """x (B,K) float32, contiguous -> (B, 16 tiles)."""
     (B, K), tiles = x.shape, packed.shape[0]
     y, nothing = torch.empty(B, tiles * LANES), np.empty(0, np.float32)
-    given = (packed.view(-1).numpy(), group, x.view(-1).numpy(), nothing, False, nothing, False, y.view(-1).numpy())
-    share(packed4 if bits == 4 else packed8, tiles, packed.numel(), *given, (B, K, K, tiles * LANES))
+    given = (
+        packed.view(-1).numpy(),
+        bits,
+        group,
+        x.view(-1).numpy(),
+        nothing,
+        False,
+        nothing,
+        False,
+        y.view(-1).numpy(),
+    )
+    share(product, tiles, packed.numel(), *given, (B, K, K, tiles * LANES))
     return y

@@ -5,6 +5,8 @@
     torchao/*         the same with weights of 8 bits, and of 4
     llama.cpp/*       llama-cpp-python on a file that `gguf` wrote, in its own 8 and 4 bits
 
+A peer that is not installed is left out: pip install transformers torchao gguf llama-cpp-python
+
 tokens_per_s        new tokens after the first, of all rows; what the prompt takes is not in it
 prefill_per_s       tokens of one long prompt, up to the logits behind it
 weight_bytes        what one step must read: every matrix, the head included
@@ -329,7 +331,8 @@ def bench(
                 reached = stand[name].facts["bytes"] / median(seconds[name]) / median(reads)
                 rows.add(name, "fraction_of_limit", reached, "", here)
             _ratios(rows, seconds, "tokens_per_s", here)
-        seconds = interleave({name: partial(stand[name].call, "prefill") for name in names}, rounds, tell=tell)
+        turns = {name: partial(stand[name].call, "prefill") for name in names}
+        seconds = interleave(turns, rounds, tell=tell, what="prefill")
         for name in names:
             rows.add(name, "prefill_per_s", LONG / median(seconds[name]), "tokens/s", shape | {"prompt": LONG})
         _ratios(rows, seconds, "prefill_per_s", shape | {"prompt": LONG})

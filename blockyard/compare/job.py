@@ -12,6 +12,7 @@ on the seed alone; the start of the weights on the seed, the system and its ordi
 import hashlib
 import json
 import math
+import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -45,7 +46,10 @@ def key_of(job: dict[str, Any]) -> str:
 
 
 def loops() -> str | None:
-    """The version of what compiles the recurrences; without it figures differ in the last bits."""
+    """What runs the recurrences: a twin that is forced, or the version of what compiles them; the last bits differ."""
+    forced = os.environ.get("BLOCKYARD_KERNEL", "cpu")
+    if forced not in ("", "cpu"):
+        return forced
     try:
         return version("numba")
     except PackageNotFoundError:

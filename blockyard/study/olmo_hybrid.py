@@ -9,7 +9,7 @@ from blockyard.study._base import Race, Study, better
 
 
 def study() -> Study:
-    options = {"params": "120k", "tokens": "3M", "batch": 32, "seeds": 3}
+    options = {"params": "120k", "tokens": "2.5M", "batch": 32, "seeds": 3}
     arms = ("hybrid=olmo_hybrid", "attention=llama", "delta=gated_deltanet:reach=2")
     return Study(
         races=(Race("swap and recall", arms, task="swap_recall", options=options),),

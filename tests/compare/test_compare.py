@@ -13,7 +13,7 @@ import pytest
 
 from blockyard.cli import main
 from blockyard.compare.job import key_of
-from blockyard.compare.plan import Request, make_plan, steps_of
+from blockyard.compare.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.store import Store
 from blockyard.core.errors import UsageError
 
@@ -82,9 +82,17 @@ def test_a_finished_comparison_repeats_without_a_run(done, text, capsys):
 def test_equal_arms_start_differently(text):
     plan = make_plan(Request(("a=llama", "b=llama"), (text,), params="60k"))
     plan["steps"] = steps_of(plan, {})
-    from blockyard.compare.plan import make_job
-
     keys = {key_of(make_job(plan, arm, "final", 0, 1e-3)) for arm in plan["arms"]}
+    assert len(keys) == 2
+
+
+def test_a_forced_twin_is_another_run(text, monkeypatch):
+    keys = set()
+    for twin in ("cpu", "chunked"):
+        monkeypatch.setenv("BLOCKYARD_KERNEL", twin)
+        plan = make_plan(Request(("gla", "llama"), (text,), params="60k"))
+        plan["steps"] = steps_of(plan, {})
+        keys.add(key_of(make_job(plan, plan["arms"][0], "final", 0, 1e-3)))
     assert len(keys) == 2
 
 

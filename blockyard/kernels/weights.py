@@ -6,8 +6,9 @@ Shapes   x (..., K)   y (..., N)   W (N,K)   packed (tiles, bytes) uint8
 Source   codes in blocks of columns as in GGML; the layout is our own
 
 A tile holds 16 rows of W, the last one padded with zeros: first the scales in half precision, 16 a block of `group`
-columns; then the codes, column by column, in 32-bit words of one row each (4 bits: eight columns), or in bytes
-(8 bits). Columns are padded to whole blocks. A product reads it from one end to the other.
+columns; then the codes, counted from the lowest, in 32-bit words of one row each. A word's four bytes are four columns,
+or eight: the next four are in the high halves. Columns are padded to whole blocks. A product reads a tile from one end
+to the other.
 """
 
 from math import prod
@@ -55,13 +56,12 @@ def _pack(weight: Tensor, bits: int, group: int) -> Tensor:
     tiles, K = weight.shape[0] // ROWS, weight.shape[1]
     codes, scales = quantised(weight.view(-1, K // group, group), bits)
     scales = scales.view(tiles, ROWS, -1).transpose(1, 2).contiguous().view(torch.uint8).view(tiles, -1)
-    codes = codes.view(tiles, ROWS, K)
     if bits == 8:
-        codes = codes.transpose(1, 2).contiguous().view(torch.uint8)
+        n = (codes.view(torch.uint8) ^ 128).view(tiles, ROWS, K // 4, 4)
     else:
-        n = (codes + 8).view(torch.uint8).view(tiles, ROWS, K // 8, 4, 2)
-        codes = (n[..., 0] | n[..., 1] << 4).transpose(1, 2)
-    return torch.cat([scales, codes.reshape(tiles, -1)], 1)
+        low, high = (codes + 8).view(torch.uint8).view(tiles, ROWS, K // 8, 2, 4).unbind(3)
+        n = low | high << 4
+    return torch.cat([scales, n.transpose(1, 2).reshape(tiles, -1)], 1)
 
 
 def quantised(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -97,12 +97,12 @@ def dense(packed: Tensor, bits: int, group: int, K: int, rows: Tensor | None = N
     blocks = wide // group
     scales, codes = tiles.split([blocks * 2 * ROWS, wide * bits * ROWS // 8], 1)
     scales = _placed(scales.contiguous().view(torch.float16).view(count, blocks, ROWS, 1).transpose(1, 2), rows)
-    if bits == 8:
-        codes = _placed(codes.contiguous().view(torch.int8).view(count, wide, ROWS, 1).transpose(1, 2), rows).float()
-    else:
-        pairs = _placed(codes.reshape(count, wide // 8, ROWS, 4).transpose(1, 2), rows)
-        codes = torch.stack([pairs & 15, pairs >> 4], -1).flatten(1).float() - 8
-    return (codes.view(-1, blocks, group) * scales.float()[..., None]).flatten(1)[:, :K]
+    codes = _placed(codes.reshape(count, wide * bits // 32, ROWS, 4).transpose(1, 2), rows)
+    if bits == 4:
+        fours = codes.view(-1, wide // 8, 1, 4)
+        codes = torch.cat([fours & 15, fours >> 4], 2)
+    codes = codes.reshape(-1, blocks, group).float() - (1 << bits - 1)
+    return (codes * scales.float()[..., None]).flatten(1)[:, :K]
 
 
 def _placed(tiles: Tensor, rows: Tensor | None) -> Tensor:

@@ -4,7 +4,7 @@
     print(coverage)
 
 What is packed: every `linear:dense`, the stem's table and the head's. The rest (norms, gates, filters, low-rank
-pairs) keeps its precision, and so does what is multiplied. The result decodes; it does not learn.
+pairs) keeps its precision, and what is multiplied 16 bits at least. The result decodes; it does not learn.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import linear
 
 from blockyard.kernels import packed_linear
-from blockyard.kernels.weights import dense, pack, quantised, tiles_shape
+from blockyard.kernels.weights import dense, pack, packed_linear_reference, quantised, tiles_shape
 
 SHAPES = [(16, 32), (48, 96), (5, 64), (33, 70), (100, 257)]
 
@@ -58,6 +58,41 @@ def test_twins_agree(N, K, bits, group, rows):
         assert y.shape == (*rows, N) and (y - exact).abs().max() < 1e-5 * K**0.5 * max(1, exact.abs().max())
     short = packed_linear(x.bfloat16(), packed, bits, group, N)
     assert short.dtype == torch.bfloat16 and (short - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def ways():
+    weights = pytest.importorskip("blockyard.kernels.cpu.weights")
+    return {"floats": weights.FLOATS} | ({} if weights.WAY is weights.FLOATS else {"bytes": weights.BYTES})
+
+
+@pytest.mark.parametrize("B", [1, 4, 7])
+@pytest.mark.parametrize("bits,group", [(4, 32), (4, 64), (8, 32), (8, 64)])
+def test_every_way_of_multiplying_codes(bits, group, B):
+    from blockyard.kernels.cpu.weights import packed_linear
+
+    packed, x = pack(matrix(48, 192), bits, group), torch.randn(B, 192) * torch.rand(B, 192) ** 8
+    x[:, 32:64] = 0
+    x[0, 100] = 1e4  # its neighbours lose what 16 bits beside it cannot hold, the other blocks nothing
+    exact = packed_linear_reference(x.double(), packed, bits, group, 48)
+    steps = x.double().unflatten(1, (-1, 32)).abs().amax(2) / 65024  # half of one
+    sizes = dense(packed, bits, group, 192).double().abs().unflatten(1, (-1, 32)).sum(2)
+    bound = (1.2 * steps @ sizes.T) + 1e-4
+    for way in ways().values():
+        y = packed_linear(x, packed, bits, group, way)
+        assert ((y - exact).abs() <= bound).all()
+        alone = torch.cat([packed_linear(row, packed, bits, group, way) for row in x.split(1)])
+        assert ((y - alone).abs() <= bound).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_not_lost(bad):
+    from blockyard.kernels.cpu.weights import packed_linear
+
+    packed, x = pack(matrix(16, 64), 8, 32), torch.randn(2, 64)
+    x[1, 40] = bad
+    for way in ways().values():
+        y = packed_linear(x, packed, 8, 32, way)
+        assert y[0].isfinite().all() and not y[1].isfinite().any()
 
 
 def test_gradients_reach_what_is_multiplied():

@@ -52,7 +52,7 @@ def test_the_tape_reads_the_codes(name, bits, group):
     with torch.no_grad():
         whole = small(ids).logits
         for t in range(8):
-            assert (tape.step(ids[:, t]) - whole[:, t]).abs().max() < 1e-4 * max(1, float(whole.abs().max()))
+            assert (tape.step(ids[:, t]) - whole[:, t]).abs().max() < 1e-3 * max(1, float(whole.abs().max()))
 
 
 def test_what_was_covered():

@@ -1,4 +1,4 @@
-"""Arrays at addresses, and a place where threads wait for one another."""
+"""What the machine can do, arrays at addresses, and a place where threads wait for one another."""
 
 import sys
 from typing import Any
@@ -6,9 +6,18 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, types  # pyright: ignore
+from numba.core.registry import cpu_target
 
 from ._compile import compiled
 from ._lanes import _place, instruction
+
+
+def has(feature: str) -> bool:
+    """Whether loops are compiled for a machine with such instructions."""
+    context: Any = cpu_target.target_context
+    _, _, known = context.codegen().magic_tuple()
+    return f"+{feature}" in known.split(",")
+
 
 SPINS = 1 << 12  # looks at the counter before the others get this core
 FAR = 1 << 40  # nothing checks an index

@@ -26,8 +26,8 @@ from ._compile import aligned, compiled, copy
 from ._lanes import exponential, full, load, splat, store, total
 from ._machine import floats, halves, meet, octets
 from .product import dense
+from .weights import WAY, unpack
 from .weights import product as packed
-from .weights import unpack
 
 EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL = range(12)
 WIDTH = 24  # integers of an instruction
@@ -147,7 +147,7 @@ def product(line, rows, room, first, last):
     x, xs, y, ys, add, bias = floats(line[5]), line[6], floats(line[7]), line[8], floats(line[9]), floats(line[10])
     sizes = (rows, K, N, xs, ys)
     if kind <= 8:
-        packed(octets(W), kind, line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
+        packed(WAY, octets(W), kind, line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
     elif kind == 16:
         dense(halves(W), x, bias, line[10], add, line[9], y, room, sizes, first, last)
     else:

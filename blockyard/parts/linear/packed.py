@@ -6,7 +6,7 @@ It does not learn: a model is trained first and packed after, by `blockyard.quan
 
 Shapes   x (..., reads)   y (..., writes)   packed (tiles, bytes)   b (writes)
 Source   arXiv 2206.01861    Family  linear
-Differs  scales in half precision, fitted to the codes; what is multiplied keeps its precision
+Differs  scales in half precision, fitted to the codes; what is multiplied keeps its precision, or 16 bits a block
 """
 
 from torch import Tensor

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     made["generate"].add_argument("--beams", type=int, default=0, help="search the likeliest texts, so many wide")
     made["generate"].add_argument("--ahead", type=int, default=0, help="guess so many tokens from the text so far: "
         "faster where it repeats itself, the same text")  # fmt: skip
+    made["generate"].add_argument("--int8-cache", action="store_true", help="attention keeps its past in 8 bits")
     made["generate"].add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
     made["quantise"].add_argument("--bits", type=int, default=8, help="8 (default) or 4 a number")
     made["quantise"].add_argument(
@@ -211,7 +212,9 @@ def _generate(options: argparse.Namespace) -> Answer:
         repetition=options.repetition, seed=options.seed,
     )  # fmt: skip
     pieces, tokens, logprobs = [], [], []
-    for step in continue_text(options.model, prompt, options.tokens, rules, options.stop, options.ahead):
+    for step in continue_text(
+        options.model, prompt, options.tokens, rules, options.stop, options.ahead, options.int8_cache
+    ):
         piece = step.text[0] if step.text else ""
         pieces.append(piece)
         tokens.append(int(step.tokens))

@@ -84,14 +84,17 @@ def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dic
 
 
 def continue_text(
-    folder: str, prompt: str, tokens: int, rules: Rules, stop: Sequence[str] = (), ahead: int = 0
-) -> Iterator[Step]:
+    folder: str, prompt: str, tokens: int, rules: Rules, stop: Sequence[str] = (), ahead: int = 0,
+    int8_cache: bool = False,
+) -> Iterator[Step]:  # fmt: skip
     """Steps with the text that continues the prompt, as they come; `ahead` guesses tokens from what stands before."""
     model, codec = open_model(folder)
     ids, how = _prompt(codec, prompt), {"stop": stop, "decode": codec.decode}
+    if ahead and int8_cache:
+        raise UsageError("--ahead checks guesses to the last bit, which keys in 8 bits do not keep; leave one out")
     if ahead:
         return speculate(model, ids, tokens, Lookup(), rules, ahead=ahead, **how)
-    return generate(model, ids, tokens, rules, **how)
+    return generate(model, ids, tokens, rules, int8_cache=int8_cache, **how)
 
 
 def search_text(folder: str, prompt: str, tokens: int, width: int) -> list[dict[str, Any]]:

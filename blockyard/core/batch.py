@@ -75,4 +75,6 @@ class Batch:
             orders = torch.cat([state.positions if state.order is None else state.order, order], 1)
         seen = length if self.keys is None else self.keys.sum(1)
         state = replace(state, positions=slots, length=state.length + seen, even=even, order=orders)
-        return Call(positions, self.keys, None, None, order, Past(slots, orders), even=even, once={}), state
+        return Call(
+            positions, self.keys, None, None, order, Past(slots, orders, state.int8_cache), even=even, once={}
+        ), state

@@ -25,6 +25,7 @@ class Past(NamedTuple):
 
     positions: Tensor
     order: Tensor | None
+    int8: bool = False  # keys and values are kept in 8 bits
 
 
 class Call(NamedTuple):

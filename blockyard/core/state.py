@@ -3,13 +3,14 @@
 A `State` is immutable and addressed by place, (step, loop). A part gets its own leaves (`{}` at the first piece)
 and returns new ones. Rows are segments. Two kinds of leaf:
 
-    Cache    keys and values, one slot a token, aligned with the state's `positions` (-1: an empty slot)
+    Cache    keys and values, one slot a token, aligned with the state's `positions` (-1: an empty slot); numbers as
+             they are, or `Coded` in 8 bits where the state says so
     Tensor   recurrent: the whole past in one value, never written in place, so a mark is a reference
 
 `rewind` cuts caches at any position; recurrent leaves go back to the nearest mark, and the caller feeds the rest.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,11 +20,46 @@ from torch import Tensor
 Leaves = dict[str, Any]
 
 
+class Coded(NamedTuple):
+    """Numbers (...,D) as codes of 8 bits with a scale (...,1), the largest size of a line is 127: off by 0.4% of it."""
+
+    codes: Tensor
+    scales: Tensor
+
+    @staticmethod
+    def of(x: Tensor) -> "Coded":
+        wide = x.float()
+        scales = wide.abs().amax(-1, keepdim=True) / 127
+        return Coded((wide / scales.masked_fill(scales == 0, 1)).round().to(torch.int8), scales)
+
+    def numbers(self, dtype: torch.dtype) -> Tensor:
+        return (self.codes * self.scales).to(dtype)
+
+
 class Cache(NamedTuple):
     """One slot a token: k, v (B,S,H,D)."""
 
-    k: Tensor
-    v: Tensor
+    k: Tensor | Coded
+    v: Tensor | Coded
+
+    def each(self, fn: Callable[[Tensor], Tensor]) -> "Cache":
+        """`fn` of everything that has slots."""
+        return Cache(tree_map(fn, self.k), tree_map(fn, self.v))
+
+    def slots(self, start: int, end: int) -> "Cache":
+        return self.each(lambda x: x[:, start:end])
+
+    def numbers(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values."""
+        k, v = (x.numbers(dtype) if isinstance(x, Coded) else x for x in self)
+        return k, v
+
+
+def tree_cat(trees: Sequence[Any], dim: int) -> Any:
+    """Trees of one shape as one, tensor by tensor."""
+    if isinstance(trees[0], Tensor):
+        return torch.cat(list(trees), dim)
+    return type(trees[0])(*(tree_cat(each, dim) for each in zip(*trees)))
 
 
 def sub(state: Leaves | None, name: str) -> Leaves | None:
@@ -79,13 +115,14 @@ class State:
     length: Tensor  # (B,) valid tokens seen
     even: bool = True  # every row has the same length and no slot is empty
     order: Tensor | None = None  # (B,S), where the input gave one
+    int8_cache: bool = False  # keys and values are kept in 8 bits, but for those of a window
     leaves: dict[Hashable, Leaves] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
 
     @staticmethod
-    def empty(rows: int, device: Any = None) -> "State":
+    def empty(rows: int, device: Any = None, int8_cache: bool = False) -> "State":
         none = torch.zeros(rows, 0, dtype=torch.long, device=device)
-        return State(none, torch.zeros(rows, dtype=torch.long, device=device))
+        return State(none, torch.zeros(rows, dtype=torch.long, device=device), int8_cache=int8_cache)
 
     def get(self, place: Hashable) -> Leaves:
         return self.leaves.get(place, {})
@@ -144,7 +181,7 @@ class State:
     def _cut(self, slots: int) -> "State":
         def cut(tree: Any) -> Any:
             if isinstance(tree, Cache):
-                return Cache(tree.k[:, :slots], tree.v[:, :slots])
+                return tree.slots(0, slots)
             return {key: cut(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
         order = None if self.order is None else self.order[:, :slots]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from blockyard.core.call import Call
-from blockyard.core.state import Cache, Leaves
+from blockyard.core.state import Cache, Coded, Leaves, tree_cat
 
 
 class Sight(NamedTuple):
@@ -71,9 +71,10 @@ def remember(
         return Remembered(k, v, None, None)
     assert call.past is not None
     if window is None or call.past.order is not None:
-        if "cache" in state:
-            k, v = torch.cat([state["cache"].k, k], 1), torch.cat([state["cache"].v, v], 1)
-        return Remembered(k, v, None, {"cache": Cache(k, v)})
+        here = Cache(Coded.of(k), Coded.of(v)) if call.past.int8 else Cache(k, v)
+        cache = tree_cat([state["cache"], here], 1) if "cache" in state else here
+        k, v = cache.numbers(k.dtype)
+        return Remembered(k, v, None, {"cache": cache})
     # places are positions + 1, so that a leaf of zeros is an empty one
     found = {"k": k, "v": v, "places": call.past.positions[:, -k.shape[1] :] + 1}
     if "recent" in state:

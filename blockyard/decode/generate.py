@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 def generate(
     model: Model, prompt: Prompt, tokens: int, rules: Rules = PLAIN, *,
     lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None, stop: Stop = (),
-    decode: Decode | None = None, chunk: int = 512, store: "PrefixStore | None" = None,
+    decode: Decode | None = None, chunk: int = 512, store: "PrefixStore | None" = None, int8_cache: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
     """Yield a `Step` for each of at most `tokens` new tokens a row; it ends early when every row has met a stop.
 
     `prompt`: ids (B,T), padded on the right where `lengths` are given; a list of rows (T_i); or a batch with keys.
     `seeds`: one a row, its number in the batch by default. `stop`: ids and, with `decode`, strings.
-    `store`: where prefixes are found and left for later calls.
+    `store`: where prefixes are found and left for later calls. `int8_cache`: keys and values in 8 bits.
     """
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
     fits(model, rows, tokens)
     if store is not None and store.model is not model:
         raise UsageError("this store holds the prefixes of another model")
-    return _generate(model, rows, tokens, rules, own, Ends(len(rows), stop, decode), chunk, store)
+    if store is not None and store.int8_cache != int8_cache:
+        raise UsageError("a store and the calls that use it keep keys alike: PrefixStore(model, int8_cache=...)")
+    return _generate(model, rows, tokens, rules, own, Ends(len(rows), stop, decode), chunk, store, int8_cache)
 
 
 def seeds_of(rows: Sequence[Tensor], seeds: Sequence[int] | None, tokens: int, chunk: int) -> list[int]:
@@ -73,19 +75,19 @@ def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: Rules) ->
 @torch.no_grad()
 def _generate(
     model: Model, rows: list[Tensor], tokens: int, rules: Rules, seeds: list[int], ends: Ends, chunk: int,
-    store: "PrefixStore | None",
+    store: "PrefixStore | None", int8_cache: bool,
 ) -> Iterator[Step]:  # fmt: skip
     if not tokens:
         return
     draws = Draws("generate", rules, seeds, rows[0].device)
     if store is None:
-        logits, state = prefill(model, padded(rows), chunk=chunk)
+        logits, state = prefill(model, padded(rows), model.init_state(len(rows), int8_cache=int8_cache), chunk=chunk)
     else:
         begun = [store.feed(ids, chunk=chunk) for ids in rows]
         logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
-    tape = _tape(model, rows, tokens) if store is None else None
+    tape = _tape(model, rows, tokens, int8_cache) if store is None else None
     if tape is not None:
         tape.load(state)
     try:
@@ -121,10 +123,10 @@ def _generate(
 WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a tape is worth writing
 
 
-def _tape(model: Model, rows: list[Tensor], tokens: int) -> Tape | None:
+def _tape(model: Model, rows: list[Tensor], tokens: int, int8_cache: bool) -> Tape | None:
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     worth = size >= WORTH[0] and tokens >= WORTH[1]
-    return Tape.of(model, len(rows), max(map(len, rows)) + tokens) if worth else None
+    return Tape.of(model, len(rows), max(map(len, rows)) + tokens, int8_cache) if worth else None
 
 
 @contextmanager

@@ -152,10 +152,26 @@ def _attention(w: Writer, part: Any, x: Vector, place: Any, add: Vector | None =
     table = None if part.position is None else part.position.by_distance(S)
     if table is not None:  # of the distances 1 - S to S - 1; none is below 0
         bias = w.constant(table[:, S - 1 :]).place[0]
-    keys, values = w.state(place, "keys", kv, channel, S), w.state(place, "values", kv, S, channel)
+    coded = w.int8_cache and part.window is None
+    kind, scales = (torch.int8, w.state(place, "scales", kv, 2, S)) if coded else (w.dtype, 0)
+    keys = w.state(place, "keys", kv, S // w.op.BLOCK, channel, w.op.BLOCK, dtype=kind)
+    values = w.state(place, "values", kv, S, channel, dtype=kind)
     sizes = (S, kv, group, channel, channel, *turns(w, part.position), bias)
     seen = (part.window or 0, part.sinks, w.number(part.scale))
-    w.write(w.op.ATTEND, *q.place, *k.place, *v.place, *y.place, keys, values, *sizes, *seen, tasks=kv)
+    w.write(
+        w.op.ATTEND,
+        *q.place,
+        *k.place,
+        *v.place,
+        *y.place,
+        keys,
+        values,
+        *sizes,
+        *seen,
+        scales,
+        8 * kind.itemsize,
+        tasks=kv,
+    )
     if part.gate is not None:
         y = w.times(y, bend(w, part.gate, project(w, part.gate_in, x)))
     return project(w, part.out, y, add)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
-from blockyard.core.state import Cache, State
+from blockyard.core.state import Cache, State, tensors, tree_cat
 from blockyard.decode.ragged import close_up, planted, prefill, split
 from blockyard.model.model import Model
 
@@ -43,17 +43,17 @@ def _name(before: Name, tokens: Sequence[int]) -> Name:
 
 
 def _nbytes(caches: list[Any], others: list[Any] | None) -> int:
-    held = [x for _, cache in caches for x in cache] + [x for _, x in others or []]
-    return sum(x.numel() * x.element_size() for x in held)
+    return sum(x.numel() * x.element_size() for _, leaf in [*caches, *(others or [])] for x in tensors(leaf))
 
 
 class PrefixStore:
     """The prefixes of one model, in at most so many bytes. Weights that change make it worthless: `clear` it then."""
 
-    def __init__(self, model: Model, granule: int = 64, bytes: int = 1 << 30) -> None:
+    def __init__(self, model: Model, granule: int = 64, bytes: int = 1 << 30, int8_cache: bool = False) -> None:
         if granule < 1 or bytes < 1:
             raise UsageError(f"granule {granule} and bytes {bytes} must be at least 1")
         self.model, self.granule, self.bytes, self.nbytes = model, granule, bytes, 0
+        self.int8_cache = int8_cache
         self._pieces: dict[Name, _Piece] = {}  # the longest unused first
         self._tails: dict[Name, Counter[int]] = {}  # how many short last pieces of a length follow a piece
 
@@ -75,16 +75,16 @@ class PrefixStore:
         while chain and self._pieces[chain[-1]].others is None:
             chain.pop()
         if not chain:
-            return self.model.init_state(1), 0
+            return self.model.init_state(1, int8_cache=self.int8_cache), 0
         pieces = [self._pieces[name] for name in chain]
         gathered = [
-            (path, Cache(*(torch.cat(x, 1) for x in zip(*(dict(piece.caches)[path] for piece in pieces)))))
-            for path, _ in pieces[-1].caches
+            (path, tree_cat([dict(piece.caches)[path] for piece in pieces], 1)) for path, _ in pieces[-1].caches
         ]
         last, device = pieces[-1], self.model.init_state(1).length.device
         positions = torch.arange(last.length, device=device)[None]
         length = torch.full((1,), last.length, device=device)
-        return State(positions, length, leaves=planted([*gathered, *(last.others or [])])), last.length
+        leaves = planted([*gathered, *(last.others or [])])
+        return State(positions, length, int8_cache=self.int8_cache, leaves=leaves), last.length
 
     @torch.no_grad()
     def keep(self, ids: Tensor | Sequence[int], state: State) -> None:
@@ -93,6 +93,8 @@ class PrefixStore:
         state = close_up(state)
         if len(state.length) != 1 or int(state.length[0]) != len(tokens) or state.order is not None:
             raise UsageError(f"a state of one row after these {len(tokens)} tokens, causal, is what a store keeps")
+        if state.int8_cache != self.int8_cache:
+            raise UsageError("this store keeps keys in another precision: give it int8_cache, or take it away")
         if not state.even:
             raise UsageError("a state with empty slots cannot be kept")
         caches, others = split(state.leaves)
@@ -102,7 +104,7 @@ class PrefixStore:
             name, here = _name(before, tokens[start:end]), end == len(tokens)
             piece = self._pieces.pop(name, None)
             if piece is None:
-                cut = [(p, Cache(c.k[:, start:end].clone(), c.v[:, start:end].clone())) for p, c in caches]
+                cut = [(p, c.slots(start, end).each(torch.clone)) for p, c in caches]
                 piece = _Piece(before, end, cut, None, _nbytes(cut, None))
                 self.nbytes += piece.nbytes
                 if before in self._pieces:

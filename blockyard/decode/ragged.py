@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from blockyard.core.batch import Batch
 from blockyard.core.call import gather
 from blockyard.core.errors import UsageError
-from blockyard.core.state import Cache, State
+from blockyard.core.state import Cache, State, tree_cat
 from blockyard.model.model import Model
 
 Prompt = Tensor | Batch | Sequence[Tensor]
@@ -144,7 +144,7 @@ def close_up(state: State) -> State:
     index = state.positions.argsort(dim=1, stable=True)[:, state.positions.shape[1] - width :]
     rows = torch.arange(len(index), device=index.device)[:, None]
     caches, others = split(state.leaves)
-    closed = [(path, Cache(cache.k[rows, index], cache.v[rows, index])) for path, cache in caches]
+    closed = [(path, cache.each(lambda x: x[rows, index])) for path, cache in caches]
     order = None if state.order is None else state.order[rows, index]
     positions = state.positions[rows, index]
     return replace(state, positions=positions, order=order, even=full, leaves=planted([*closed, *others]))
@@ -156,6 +156,8 @@ def join(states: Sequence[State]) -> State:
         return states[0]
     if any(state.order is not None for state in states):
         raise UsageError("states of batches with an order of their own cannot be joined")
+    if len({state.int8_cache for state in states}) > 1:
+        raise UsageError("states that keep keys in 8 bits and states that do not cannot be joined")
     width = max(state.positions.shape[1] for state in states)
     room = [width - state.positions.shape[1] for state in states]
     positions = torch.cat([pad(state.positions, (n, 0), value=-1) for state, n in zip(states, room)])
@@ -164,18 +166,18 @@ def join(states: Sequence[State]) -> State:
     others = {path: leaf for one in kept for path, leaf in one.items()}
     for path, like in caches.items():
         found = [_cache_of(one.get(path), like, n, state) for one, n, state in zip(held, room, states)]
-        caches[path] = Cache(torch.cat([cache.k for cache in found]), torch.cat([cache.v for cache in found]))
+        caches[path] = tree_cat(found, 0)
     for path, like in others.items():
         blank = [like.new_zeros(len(state.length), *like.shape[1:]) for state in states]
         others[path] = torch.cat([one.get(path, zeros) for one, zeros in zip(kept, blank)])
     even = all(state.even for state in states) and len({int(state.length[0]) for state in states}) == 1
     length = torch.cat([state.length for state in states])
-    return State(positions, length, even, None, planted([*caches.items(), *others.items()]))
+    leaves = planted([*caches.items(), *others.items()])
+    return State(positions, length, even, None, states[0].int8_cache, leaves)
 
 
 def _cache_of(cache: Cache | None, like: Cache, room: int, state: State) -> Cache:
     """A state's own cache, or an empty one like another's, with room in front."""
     if cache is None:
-        rows = len(state.length)
-        cache = Cache(like.k.new_zeros(rows, 0, *like.k.shape[2:]), like.v.new_zeros(rows, 0, *like.v.shape[2:]))
-    return Cache(*(pad(x, (0, 0) * (x.dim() - 2) + (room, 0)) for x in cache))
+        cache = like.each(lambda x: x.new_zeros(len(state.length), 0, *x.shape[2:]))
+    return cache.each(lambda x: pad(x, (0, 0) * (x.dim() - 2) + (room, 0)))

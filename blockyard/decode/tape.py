@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blockyard.core.state import State
+from blockyard.core.state import Coded, State
 from blockyard.decode.lowering import write_down
 from blockyard.decode.writer import NotOnTape, Writer
 from blockyard.kernels.dispatch import compiles
@@ -24,8 +24,8 @@ LITTLE = 1 << 20  # bytes of weights that one thread reads sooner than two have 
 class Tape:
     """A model on tape, for so many rows, with room for so many tokens."""
 
-    def __init__(self, model: Model, rows: int, room: int) -> None:
-        self.writer = w = Writer(rows, room)
+    def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False) -> None:
+        self.writer = w = Writer(rows, room, next(model.parameters()).dtype, int8_cache)
         self.logits = write_down(w, model)
         self.lines = torch.tensor(w.lines)
         self.numbers = torch.tensor(w.numbers or [0.0])
@@ -34,13 +34,13 @@ class Tape:
         self.threads = 1 if w.read < LITTLE else torch.get_num_threads()
 
     @staticmethod
-    def of(model: Model, rows: int, room: int) -> "Tape | None":
+    def of(model: Model, rows: int, room: int, int8_cache: bool = False) -> "Tape | None":
         """None where something about the model is not known here."""
         first = next(model.parameters())
         if first.device.type != "cpu" or first.dtype not in (torch.float32, torch.bfloat16) or not compiles():
             return None
         try:
-            return Tape(model, rows, room)
+            return Tape(model, rows, room, int8_cache)
         except NotOnTape:
             return None
 
@@ -61,7 +61,7 @@ class Tape:
             leaves = state.get(place)
             for name, into in made.items():
                 into.zero_()
-                if name in ("keys", "values"):
+                if name in ("keys", "values", "scales"):
                     _enter(into, name, leaves, state)
                 elif name == "tail":
                     into.copy_(leaves["conv"]["tail"])
@@ -78,15 +78,22 @@ class Tape:
 
 
 def _enter(into: Tensor, name: str, leaves: Any, state: State) -> None:
-    """Keys (G,D,S) or values (G,S,V) of every row at their positions."""
+    """Keys (G,S/64,D,64), values (G,S,V) or scales of codes (G,2,S) of every row at their positions."""
     if "recent" in leaves:
-        found, at = leaves["recent"][name[0]], leaves["recent"]["places"] - 1
+        held, at = leaves["recent"], leaves["recent"]["places"] - 1
     else:
-        found, at = leaves["cache"]._asdict()[name[0]], state.positions
-    for row, (values, positions) in enumerate(zip(found, at)):
-        there = positions >= 0
-        values = values[there].float()  # (S,G,D)
-        if name == "keys":
-            into[row][:, :, positions[there]] = values.permute(1, 2, 0)
+        held, at = leaves["cache"]._asdict(), state.positions
+    k, v = held["k"], held["v"]
+    if name == "scales":
+        found = torch.cat([k.scales, v.scales], -1)  # (B,S,G,2)
+    else:
+        found = k if name == "keys" else v
+        found = found.codes if isinstance(found, Coded) else found.to(into.dtype)
+    for row, values, positions in zip(into, found, at):
+        values, slots = values[positions >= 0], positions[positions >= 0]  # (S,G,...)
+        if name == "values":
+            row[:, slots] = values.transpose(0, 1)
+        elif name == "keys":
+            row[:, slots // row.shape[3], :, slots % row.shape[3]] = values
         else:
-            into[row][:, positions[there]] = values.transpose(0, 1)
+            row[:, :, slots] = values.permute(1, 2, 0)

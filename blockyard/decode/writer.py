@@ -37,10 +37,11 @@ class Vector:
 class Writer:
     """Instructions as they are written, with all that they point at."""
 
-    def __init__(self, rows: int, room: int) -> None:
+    def __init__(self, rows: int, room: int, dtype: torch.dtype = torch.float32, int8_cache: bool = False) -> None:
         from blockyard.kernels.cpu import tape
 
         self.op, self.rows, self.room = tape, rows, -(-room // 64) * 64
+        self.dtype, self.int8_cache = dtype, int8_cache  # of what attention remembers
         self.lines: list[list[int]] = []
         self.numbers: list[float] = []
         self.held: list[Tensor] = []  # small vectors, copied
@@ -67,8 +68,8 @@ class Writer:
         self.held.append(pad(value.detach().float().flatten(), (0, -value.numel() % LANES + LANES)))
         return Vector(self.held[-1], value.numel())
 
-    def state(self, place: tuple[int, int], name: str, *shape: int) -> int:
-        made = self.states.setdefault(place, {})[name] = torch.zeros(self.rows, *shape)
+    def state(self, place: tuple[int, int], name: str, *shape: int, dtype: torch.dtype = torch.float32) -> int:
+        made = self.states.setdefault(place, {})[name] = torch.zeros(self.rows, *shape, dtype=dtype)
         return made.data_ptr()
 
     def map(self, code: int, x: Vector, scale: float = 1.0, shift: float = 0.0) -> Vector:

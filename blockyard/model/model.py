@@ -90,9 +90,9 @@ class Model(nn.Module):
         self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
         _check(self, ledger, spec)
 
-    def init_state(self, rows: int = 1) -> State:
-        """The state before the first piece."""
-        return State.empty(rows, next(self.parameters()).device)
+    def init_state(self, rows: int = 1, *, int8_cache: bool = False) -> State:
+        """The state before the first piece; attention may keep its keys and values in 8 bits."""
+        return State.empty(rows, next(self.parameters()).device, int8_cache)
 
     def start(
         self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0,

@@ -44,6 +44,14 @@ def aligned(n, like):
 
 
 @compiled
+def unset(n, like):
+    """Room for n numbers, from a cache line on."""
+    room = np.empty(n + PAD, like.dtype)
+    skip = -room.ctypes.data % 64 // like.itemsize
+    return room[skip : skip + n]
+
+
+@compiled
 def place(strides, b, t, h):
     """Where the row of token t, head h begins."""
     return b * strides[0] + t * strides[1] + h * strides[2]

@@ -1,13 +1,17 @@
 """Vectors of numbers for the compiled loops: left to itself a compiler vectorises one such loop and not the next.
 
     x = load(array, at)       LANES(array) neighbours of a flat array as one vector; store(array, at, x) puts them back
+    put(array, at, number)    one number, in the array's own precision
     splat(array, at)          one number in every lane
     x + y, x - y, x * y, x / y lane by lane; a product that is added to is one operation
+    larger(x, y)              lane by lane
+    total(x), highest(x)      over the lanes
     exponential(x)            e^x of a number or of a vector: exactly 1 at 0, exactly 0 far below
     sums(array, at)           LANES vectors that lie one behind the other -> the vector of their sums
     aligned(n, like)          a flat array of zeros that starts at a cache line
 
-Arrays of 16-bit words hold bfloat16: they are loaded as single-precision vectors and stored rounded to even.
+Arrays of 16-bit words hold bfloat16: they are loaded as single-precision vectors and stored rounded to even. Signed
+bytes are loaded so too.
 
 A vector is 64 bytes, whatever the machine's registers are: the code generator splits what is too wide. Nothing checks
 an index. With arrays padded to whole vectors there are no remainders.
@@ -63,7 +67,7 @@ def _spread(builder: Any, number: Any, vector: Any) -> Any:
 
 
 def _lanes_of(array: Any) -> Lanes:
-    return Lanes(types.float32 if array.dtype == types.uint16 else array.dtype)
+    return Lanes(types.float32 if array.dtype in (types.uint16, types.int8) else array.dtype)
 
 
 def _words(count: int, bits: int) -> Any:
@@ -76,25 +80,32 @@ def _same(value: int, count: int) -> Any:
 
 def loaded(context: Any, builder: Any, array: Any, value: Any, at: Any) -> Any:
     """The vector of an array at a place."""
-    kind, halves = _lanes_of(array), array.dtype == types.uint16
+    kind, halves, octets = _lanes_of(array), array.dtype == types.uint16, array.dtype == types.int8
     vector = _vector(context, kind)
-    held = _words(kind.count, 16) if halves else vector
+    held = _words(kind.count, 16) if halves else _words(kind.count, 8) if octets else vector
     place = builder.bitcast(_place(context, builder, array, value, at), held.as_pointer())
     found = builder.load(place, align=array.dtype.bitwidth // 8)
+    if octets:
+        return builder.sitofp(builder.sext(found, _words(kind.count, 32)), vector)
     if not halves:
         return found
     return builder.bitcast(builder.shl(builder.zext(found, _words(kind.count, 32)), _same(16, kind.count)), vector)
 
 
+def _halved(builder: Any, found: Any) -> Any:
+    """The vector, rounded to even, as bfloat16."""
+    count = found.type.count
+    bits = builder.bitcast(found, _words(count, 32))
+    odd = builder.and_(builder.lshr(bits, _same(16, count)), _same(1, count))
+    even = builder.lshr(builder.add(builder.add(bits, _same(0x7FFF, count)), odd), _same(16, count))
+    lost = builder.fcmp_unordered("uno", found, found)  # rounded up, a nan might become another number
+    return builder.trunc(builder.select(lost, _same(0x7FC0, count), even), _words(count, 16))
+
+
 def stored(context: Any, builder: Any, array: Any, value: Any, at: Any, found: Any) -> None:
     """The vector put into an array."""
     if array.dtype == types.uint16:
-        count = found.type.count
-        bits = builder.bitcast(found, _words(count, 32))
-        odd = builder.and_(builder.lshr(bits, _same(16, count)), _same(1, count))
-        even = builder.lshr(builder.add(builder.add(bits, _same(0x7FFF, count)), odd), _same(16, count))
-        lost = builder.fcmp_unordered("uno", found, found)  # rounded up, a nan might become another number
-        found = builder.trunc(builder.select(lost, _same(0x7FC0, count), even), _words(count, 16))
+        found = _halved(builder, found)
     place = builder.bitcast(_place(context, builder, array, value, at), found.type.as_pointer())
     builder.store(found, place, align=array.dtype.bitwidth // 8)
 
@@ -114,6 +125,22 @@ def store(_, array, at, value):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
+
+
+@instruction
+def put(_, array, at, number):
+    def generate(context, builder, signature, args):
+        kind, found, first = signature.args[0], args[2], ir.Constant(ir.IntType(32), 0)
+        if kind.dtype == types.uint16:
+            vector = ir.VectorType(ir.FloatType(), 1)
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), found, first)
+            found = builder.extract_element(_halved(builder, one), first)
+        elif kind.dtype == types.int8:
+            found = builder.fptosi(found, ir.IntType(8))
+        builder.store(found, _place(context, builder, kind, *args[:2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, number), generate
 
 
 @instruction
@@ -141,20 +168,38 @@ def full(_, number):
     return kind(number), generate
 
 
+def _over_lanes(join: Any) -> Any:
+    """An intrinsic: one number of all lanes, two halves joined again and again."""
+
+    @instruction
+    def over(_, x):
+        def generate(context, builder, signature, args):
+            value, half = args[0], x.count // 2
+            while half:
+                turn = ir.Constant(_words(x.count, 32), [(i + half) % x.count for i in range(x.count)])
+                value = join(builder, value, builder.shuffle_vector(value, value, turn))
+                half //= 2
+            return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+        return x.dtype(x), generate
+
+    return over
+
+
+def _larger(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+total = _over_lanes(lambda builder, a, b: builder.fadd(a, b, flags=FLAGS))
+highest = _over_lanes(_larger)
+
+
 @instruction
-def total(_, x):
-    """The sum over lanes."""
-
+def larger(_, x, y):
     def generate(context, builder, signature, args):
-        value, half = args[0], x.count // 2
-        while half:
-            both = ir.VectorType(ir.IntType(32), x.count)
-            turn = ir.Constant(both, [(i + half) % x.count for i in range(x.count)])
-            value = builder.fadd(value, builder.shuffle_vector(value, value, turn), flags=FLAGS)
-            half //= 2
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        return _larger(builder, *args)
 
-    return x.dtype(x), generate
+    return x(x, y), generate
 
 
 @instruction

@@ -56,6 +56,11 @@ def octets(address):
     return carray(pointer(address), (FAR,), np.uint8)
 
 
+@compiled
+def signed(address):
+    return carray(pointer(address), (FAR,), np.int8)
+
+
 @instruction
 def count(_, array, at):
     """Add one, for all to see."""

@@ -22,15 +22,16 @@ import math
 import numpy as np
 
 from . import decayed, delta, diagonal, selective
-from ._compile import aligned, compiled, copy
-from ._lanes import exponential, full, load, splat, store, total
-from ._machine import floats, halves, meet, octets
+from ._compile import aligned, compiled, unset
+from ._lanes import exponential, full, highest, larger, load, put, splat, store, total
+from ._machine import floats, halves, meet, octets, signed
 from .product import dense
 from .weights import WAY, unpack
 from .weights import product as packed
 
 EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL = range(12)
-WIDTH = 24  # integers of an instruction
+WIDTH = 25  # integers of an instruction
+BLOCK = 64  # slots of keys that lie together
 SAME, SILU, GELU, RELU, SQUARED, SIGMOID, SOFTPLUS, LOG, EXP = range(9)
 TIMES, PLUS = range(2)
 NONE = np.empty((0, 0), np.uint8)  # no resets
@@ -155,16 +156,16 @@ def product(line, rows, room, first, last):
 
 
 @compiled
-def turned(x, at, into, to, step, cos, sin, ca, D, turns, scale):
-    """x of one head, turned, `step` numbers apart from one to the next."""
+def turned(x, at, into, to, cos, sin, ca, D, turns, scale):
+    """x of one head, turned."""
     half = D // 2
     for i in range(half):
         a, b = x[at + i] * scale, x[at + half + i] * scale
         if turns:
             c, s = cos[ca + i], sin[ca + i]
             a, b = a * c - b * s, b * c + a * s
-        into[to + i * step] = a
-        into[to + (half + i) * step] = b
+        into[to + i] = a
+        into[to + half + i] = b
 
 
 @compiled
@@ -173,65 +174,116 @@ def turn(line, positions, rows):
     cos, sin = floats(line[7]), floats(line[8])
     for b in range(rows):
         for h in range(heads):
-            turned(x, b * xs + h * D, y, b * ys + h * D, 1, cos, sin, positions[b] * (D // 2), D, 1, np.float32(1))
+            turned(x, b * xs + h * D, y, b * ys + h * D, cos, sin, positions[b] * (D // 2), D, 1, np.float32(1))
 
 
 @compiled
-def attend(line, consts, positions, first, last):
-    """Tasks are rows and key heads. Keys (rows,G,D,S), so that scores are vectors over S; values (rows,G,S,V)."""
+def enter(x, at, n, into, to, step, scales, place, coded):
+    """n numbers of a token, `step` apart; as codes, with one scale for all, where they are kept in 8 bits."""
+    scale = np.float32(0)
+    if coded:
+        for i in range(n):
+            scale = max(scale, abs(x[at + i]))
+        scale = scale / np.float32(127)
+        scales[place] = scale
+    back = np.float32(1) / scale if scale > 0 else np.float32(0)
+    for i in range(n):
+        put(into, to + i * step, np.float32(np.rint(x[at + i] * back)) if coded else x[at + i])
+
+
+@compiled
+def hidden(s, p, window, sinks):
+    """Whether nobody sees the block of slots from s on."""
+    return window > 0 and s >= sinks and s + BLOCK <= p + 1 - window
+
+
+@compiled
+def attend(line, consts, positions, keys, values, first, last):
+    """Tasks are rows and key heads: several queries, for which a block of slots is read once.
+
+    Keys (rows,G,S/64,D,64), so that scores are vectors over slots; values (rows,G,S,V). In 8 bits they come with scales
+    (rows,G,2,S), of the keys and of the values.
+    """
     q, qs, k, ks, v, vs = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
-    y, ys, keys, values, S, G = floats(line[7]), line[8], floats(line[9]), floats(line[10]), line[11], line[12]
+    y, ys, S, G, scales, coded = floats(line[7]), line[8], line[11], line[12], floats(line[22]), line[22] != 0
     R, D, V, cos, sin, turns = line[13], line[14], line[15], floats(line[16]), floats(line[17]), line[16]
     bias, window, sinks, scale = floats(line[18]), line[19], line[20], consts[line[21]]
-    ask, scores, zero, one = aligned(D, y), aligned(S + 64, y), full(np.float32(0)), np.float32(1)
+    ask, scores, zero, one, far = (
+        unset(R * D, y),
+        unset(R * S, y),
+        full(np.float32(0)),
+        np.float32(1),
+        np.float32(-np.inf),
+    )
     for task in range(first, last):
         b, g = task // G, task % G
-        p, ka, va = positions[b], task * D * S, task * S * V
-        turned(k, b * ks + g * D, keys, ka + p, S, cos, sin, p * (D // 2), D, turns, one)
-        copy(v, b * vs + g * V, values, va + p * V, V)
+        p, ka, va, sa, h0 = positions[b], task * D * S, task * S * V, task * 2 * S, g * R
+        turned(k, b * ks + g * D, ask, 0, cos, sin, p * (D // 2), D, turns, one)
+        enter(ask, 0, D, keys, ka + p // BLOCK * BLOCK * D + p % BLOCK, BLOCK, scales, sa + p, coded)
+        enter(v, b * vs + g * V, V, values, va + p * V, 1, scales, sa + S + p, coded)
         for r in range(R):
-            h = g * R + r
-            turned(q, b * qs + h * D, ask, 0, 1, cos, sin, p * (D // 2), D, turns, scale)
-            for s in range(0, p + 1, 64):
+            turned(q, b * qs + (h0 + r) * D, ask, r * D, cos, sin, p * (D // 2), D, turns, scale)
+        for s in range(0, p + 1, BLOCK):
+            if hidden(s, p, window, sinks):
+                continue
+            for r in range(R):
                 a0 = a1 = a2 = a3 = zero
                 for d in range(D):
-                    at, x = ka + d * S + s, splat(ask, d)
+                    at, x = ka + s * D + d * BLOCK, splat(ask, r * D + d)
                     a0, a1 = a0 + x * load(keys, at), a1 + x * load(keys, at + 16)
                     a2, a3 = a2 + x * load(keys, at + 32), a3 + x * load(keys, at + 48)
-                store(scores, s, a0)
-                store(scores, s + 16, a1)
-                store(scores, s + 32, a2)
-                store(scores, s + 48, a3)
-            if line[18]:
-                for s in range(p + 1):
-                    scores[s] += bias[h * S + p - s]
-            if window:
-                for s in range(sinks, p + 1 - window):
-                    scores[s] = -np.inf
-            most = scores[0]
-            for s in range(p + 1):
-                most = max(most, scores[s])
-            for s in range(p + 1, p + 17):
-                scores[s] = -np.inf
-            low, both = full(most), zero
+                if coded:
+                    a0, a1 = a0 * load(scales, sa + s), a1 * load(scales, sa + s + 16)
+                    a2, a3 = a2 * load(scales, sa + s + 32), a3 * load(scales, sa + s + 48)
+                to = r * S + s
+                store(scores, to, a0)
+                store(scores, to + 16, a1)
+                store(scores, to + 32, a2)
+                store(scores, to + 48, a3)
+                if line[18]:
+                    for i in range(min(BLOCK, p + 1 - s)):
+                        scores[to + i] += bias[(h0 + r) * S + p - s - i]
+                if s + BLOCK > p + 1 or (window > 0 and s <= p - window):
+                    for i in range(s, s + BLOCK):
+                        if i > p or (window > 0 and sinks <= i <= p - window):
+                            scores[r * S + i] = far
+        for r in range(R):
+            most, both = full(far), zero
             for s in range(0, p + 1, 16):
-                weight = exponential(load(scores, s) - low)
-                store(scores, s, weight)
-                both = both + weight
-            share = full(one / total(both))
+                if not hidden(s // BLOCK * BLOCK, p, window, sinks):
+                    most = larger(most, load(scores, r * S + s))
+            low = full(highest(most))
+            for s in range(0, p + 1, 16):
+                if not hidden(s // BLOCK * BLOCK, p, window, sinks):
+                    weight = exponential(load(scores, r * S + s) - low)
+                    both = both + weight
+                    store(scores, r * S + s, weight * load(scales, sa + S + s) if coded else weight)
+            ask[r] = one / total(both)
             for j in range(0, V, 16):
-                a0 = a1 = a2 = a3 = zero
-                s = 0
-                while s + 4 <= p + 1:
-                    at = va + s * V + j
-                    a0, a1 = a0 + splat(scores, s) * load(values, at), a1 + splat(scores, s + 1) * load(values, at + V)
-                    a2 = a2 + splat(scores, s + 2) * load(values, at + 2 * V)
-                    a3 = a3 + splat(scores, s + 3) * load(values, at + 3 * V)
-                    s += 4
-                while s < p + 1:
-                    a0 = a0 + splat(scores, s) * load(values, va + s * V + j)
-                    s += 1
-                store(y, b * ys + h * V + j, ((a0 + a1) + (a2 + a3)) * share)
+                store(y, b * ys + (h0 + r) * V + j, zero)
+        for s in range(0, p + 1, BLOCK):
+            if hidden(s, p, window, sinks):
+                continue
+            end = min(s + BLOCK, p // 4 * 4 + 4)  # behind p the weights are 0
+            for r in range(R):
+                for j in range(0, V, 16):
+                    to = b * ys + (h0 + r) * V + j
+                    a0, a1 = load(y, to), zero
+                    a2 = a3 = zero
+                    for i in range(s, end, 4):
+                        at, w = va + i * V + j, r * S + i
+                        a0, a1 = (
+                            a0 + splat(scores, w) * load(values, at),
+                            a1 + splat(scores, w + 1) * load(values, at + V),
+                        )
+                        a2 = a2 + splat(scores, w + 2) * load(values, at + 2 * V)
+                        a3 = a3 + splat(scores, w + 3) * load(values, at + 3 * V)
+                    store(y, to, (a0 + a1) + (a2 + a3))
+        for r in range(R):
+            share = full(ask[r])
+            for j in range(0, V, 16):
+                to = b * ys + (h0 + r) * V + j
+                store(y, to, load(y, to) * share)
 
 
 @compiled
@@ -311,7 +363,12 @@ def play(tape, consts, tokens, positions, rows, none, arrived, thread, threads):
         elif op == MAP:
             apply(line, consts, rows)
         elif op == ATTEND:
-            attend(line, consts, positions, first, last)
+            if line[23] == 8:
+                attend(line, consts, positions, signed(line[9]), signed(line[10]), first, last)
+            elif line[23] == 16:
+                attend(line, consts, positions, halves(line[9]), halves(line[10]), first, last)
+            else:
+                attend(line, consts, positions, floats(line[9]), floats(line[10]), first, last)
         elif op == EMBED:
             embed(line, tokens, positions, rows)
         elif op == TURN:

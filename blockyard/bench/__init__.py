@@ -4,6 +4,7 @@
     rows = run("recipes")          the training step of every recipe at 11M parameters, beside llama's
     rows = run("mixers")           one layer at a time: forward, backward, one decoded token, peak memory
     rows = run("decode")           writing text, beside transformers, torchao and llama.cpp
+    rows = run("context")          one token behind a short and behind a long prompt, and what states hold
     rows = run("overhead")         what the contracts cost over hand-written code
     print(describe(rows))
 
@@ -25,8 +26,11 @@ BENCHES = {
     "recipes": "the training step of every recipe at 11M parameters, beside llama",
     "mixers": "forward, backward, decoding and memory of one mixer, beside transformers and plain attention",
     "decode": "writing text with a llama of 110M parameters, beside transformers, torchao and llama.cpp",
+    "context": "a token of every recipe behind 128 and behind 8,192 others, and what their states hold",
     "overhead": "what the contracts cost: stack, training loop, command line",
 }
+
+SEVERAL = ("mixers", "context")  # benches of more than one length
 
 
 def run(
@@ -35,7 +39,7 @@ def run(
 ) -> list[Row]:  # fmt: skip
     """The rows of one bench; what is left out is as its file says. `quick` leaves out what takes minutes.
 
-    `length` may be several for the mixers: `(512, 2048)` or `"512,2048"`. Progress goes to `tell`.
+    `length` may be several for mixers and context: `(512, 2048)` or `"512,2048"`. Progress goes to `tell`.
     """
     if name not in BENCHES:
         raise unknown("bench", name, BENCHES)
@@ -45,9 +49,9 @@ def run(
     asked: dict[str, Any] = {"batch": batch, "device": device, "precision": precision, "rounds": rounds}
     found = _lengths(length)
     if found:
-        if name != "mixers" and len(found) > 1:
+        if name not in SEVERAL and len(found) > 1:
             raise UsageError(f"bench {name} takes one length, given {', '.join(map(str, found))}")
-        asked["length"] = found if name == "mixers" else min(found)
+        asked["length"] = found if name in SEVERAL else min(found)
     given = {key: value for key, value in asked.items() if value is not None}
     bench = import_module(f"blockyard.bench.{name}").bench
     for option in given.keys() - signature(bench).parameters.keys():

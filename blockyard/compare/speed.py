@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from blockyard.compare import material
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
+from blockyard.decode.generate import generate
+from blockyard.decode.rules import Rules
 from blockyard.model.model import Model, build
 from blockyard.train.loop import Diverged, Run, Settings
 
@@ -48,15 +51,8 @@ def _prepared(job: dict[str, Any]) -> Run:
     return Run(system, model, material.named(job).order(job["length"], job["batch"], 0), settings)
 
 
-@torch.no_grad()
 def decode_seconds(model: Model, prompt: int = 32) -> float:
-    """The median time of one token, greedy, one row, after a short prompt."""
-    device = next(model.parameters()).device
-    ids = torch.zeros(1, prompt, dtype=torch.long, device=device)
-    out = model(ids, model.init_state(1))
-    seconds = []
-    for _ in range(DECODE):
-        began = time.perf_counter()
-        out = model(out.logits[:, -1:].argmax(-1), out.state)
-        seconds.append(time.perf_counter() - began)
-    return median(seconds)
+    """The median time of one token, greedy, one row, after a short prompt: as `generate` writes it."""
+    ids = torch.zeros(1, prompt, dtype=torch.long, device=next(model.parameters()).device)
+    came = [time.perf_counter() for _ in generate(model, ids, DECODE + 1, Rules(temperature=0))]
+    return median(after - before for before, after in pairwise(came))

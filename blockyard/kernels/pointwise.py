@@ -59,9 +59,12 @@ def _norm_reference(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     return functional.rms_norm(x, gain.shape[-1:], None, eps) * gain
 
 
-def _passes_pay(x: Tensor) -> bool:
-    """Loops of our own take rows of whole vectors, and save passes where a gradient will be asked for."""
-    return torch.is_grad_enabled() and x.shape[-1] % 16 == 0
+FEW = 1 << 14  # numbers of which the framework's own passes cost less than a call of ours
+
+
+def _passes_pay(x: Tensor, unit: int = 16) -> bool:
+    """Loops of our own take rows of whole vectors, and save passes."""
+    return x.shape[-1] % unit == 0 and (torch.is_grad_enabled() or x.numel() >= FEW)
 
 
 def _gated_reference(x: Tensor, g: Tensor) -> Tensor:
@@ -100,6 +103,14 @@ def _turn_fast(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return _Turn.apply(x, cos, sin)  # pyright: ignore[reportReturnType]
 
 
+def _turn_cpu(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    if x.dim() != 4 or not _passes_pay(x, 32) or not x.dtype == cos.dtype == sin.dtype:
+        return _turn_fast(x, cos, sin)
+    from .cpu.pointwise import turn
+
+    return turn(x, cos, sin)
+
+
 def _turn_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
@@ -115,4 +126,4 @@ def _alike(*given: Any, **_: Any) -> Tensor:
 
 rms_norm = Op("rms_norm", reference=_norm_reference, chunked=_norm_fast, cpu=_norm_cpu, flops=_nothing, fake=_alike)
 gated = Op("gated", reference=_gated_reference, chunked=_gated_reference, cpu=_gated_cpu, flops=_nothing, fake=_alike)
-turn = Op("turn", reference=_turn_reference, chunked=_turn_fast, flops=_nothing, fake=_alike)
+turn = Op("turn", reference=_turn_reference, chunked=_turn_fast, cpu=_turn_cpu, flops=_nothing, fake=_alike)

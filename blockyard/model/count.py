@@ -56,11 +56,11 @@ def count_flops(model: Model, length: int) -> int:
     return products.get_total_flops() + sum(tally.values())
 
 
-def state_bytes(spec: Spec, length: int) -> int:
-    """Bytes that one row's state holds after `length` tokens, in float32."""
+def state_bytes(spec: Spec, length: int, dtype: torch.dtype = torch.float32) -> int:
+    """Bytes that one row's state holds after `length` tokens, for a model of this precision."""
     from blockyard import kernels
 
-    model = on_meta(spec)
+    model = on_meta(spec).to(dtype)
     state: State | None = model.init_state(1)
     with torch.no_grad(), _on_meta(), kernels.count_flops():
         state = model(torch.empty(1, length, dtype=torch.long, device="meta"), state).state

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blockyard import bench
+from blockyard.bench import context as bench_context
 from blockyard.bench import decode as bench_decode
 from blockyard.bench import measure, mixers, overhead, process, recipes, train
 from blockyard.compare.pool import WorkFailed
@@ -98,7 +99,7 @@ def test_recipes_are_held_against_llama():
     assert len(params) == 3 and max(params) <= 1.02 * min(params)
     pairs = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
     assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
-    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "overhead"}
+    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "overhead"}
 
 
 @needs_peers
@@ -197,6 +198,22 @@ def test_decode_counts_tokens_and_bytes():
     losses = [here[f"blockyard/{kind}", "divergence", None] for kind in ("int8", "int4")]
     assert 0 < losses[0] < losses[1]
     assert all(value > 0 for (_, metric, _), value in here.items() if metric == "tokens_per_s")
+
+
+def test_context_tells_a_short_past_from_a_long_one():
+    size = {"dim": 128, "layers": 4, "heads": 2, "vocab": 64}
+    rows = bench_context.bench(length=(8, 80), rounds=2, quick=True, size=size, apart=False, tell=quiet)
+    here = well_formed(rows, "context")
+    names = ["llama", "gla", "olmo_hybrid", "olmo_hybrid+int8_cache"]
+    assert {f"{name}@{n}" for name in names for n in (8, 80)} == {name for name, metric in here if "@" in name}
+    for name in names[:3]:
+        for n in (8, 80):
+            assert here[f"{name}@{n}", "state_bytes"] == here[f"{name}@{n}", "counted_bytes"]
+    held = {name: here[f"{name}@80", "state_bytes"] / here[f"{name}@8", "state_bytes"] for name in names}
+    assert held["llama"] == 10 and held["gla"] == 1 and 1 < held["olmo_hybrid"] < 10
+    assert here["olmo_hybrid+int8_cache@80", "state_bytes"] < here["olmo_hybrid@80", "state_bytes"]
+    with pytest.raises(UsageError, match="float16"):
+        bench.run("context", precision="float16")
 
 
 def test_a_bench_names_what_it_does_not_take():

@@ -61,11 +61,30 @@ def test_a_gate_is_a_product_with_silu(shape, dtype):
         assert (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("width", [32, 64, 24])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_turn_takes_views_and_tables_of_one_row_or_all(dtype, width, rows):
+    wide = torch.randn(2, 70, 3, 2 * width).to(dtype).requires_grad_()
+    angle = torch.randn(rows, 70, 1, width // 2, dtype=torch.float64)
+    cos, sin, found = angle.cos().to(dtype), angle.sin().to(dtype), []
+    for twin in (turn, turn.chunked, turn.reference):
+        y = twin(wide[..., width:], cos, sin)
+        found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), wide)))
+    with torch.no_grad():
+        found.append((turn(wide[..., width:], cos, sin), found[0][1]))
+    for mine in (*found[:2], found[3]):
+        for a, b in zip(mine, found[2]):
+            assert a.dtype == dtype and (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
+
+
 def test_gradients_are_right_and_a_turn_differentiates_twice():
     x, gain, cos, sin = (t.requires_grad_() for t in inputs(torch.float64))
     cos, sin = cos.detach(), sin.detach()
     assert torch.autograd.gradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x: turn(x, cos, sin), (x,), fast_mode=True)
+    rows, angle = torch.randn(1, 3, 2, 32, dtype=torch.float64, requires_grad=True), torch.randn(1, 3, 1, 16).double()
+    assert torch.autograd.gradgradcheck(lambda x: turn(x, angle.cos(), angle.sin()), (rows,), fast_mode=True)
     with exact():
         assert torch.autograd.gradgradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
 

@@ -2,6 +2,7 @@
 
     norm    y = g x r, r = 1 / sqrt(mean(x^2) + eps)        n = x r, h = g dy:  dx = r (h - n mean(h n)), dg = sum dy n
     gated   y = x g s, s = 1 / (1 + exp(-g))                dx = dy g s,  dg = dy x s (1 + g (1 - s))
+    turn    (a, b) <- (a cos - b sin, b cos + a sin)        dx = dy turned back
 
 Tensors (..., D) are taken as (B,T,H,D), D of whole vectors; a task is a block of the B T tokens.
 """
@@ -90,6 +91,23 @@ def gated_backward(like, x, g, dy, dx, dg, sizes, strides, first, last):
                 store(dg, to + i, grad * load(x, at + i) * s * (one + gate * (one - s)))
 
 
+@compiled
+def turn_forward(like, x, cos, sin, y, sizes, strides, first, last):
+    """cos, sin (B,T,H,D/2)."""
+    B, T, H, D = sizes
+    half, step = D // 2, len(full(like.dtype.type(0)))
+    for n in range(first * BLOCK, min(last * BLOCK, B * T)):
+        b, t = n // T, n % T
+        for h in range(H):
+            at, ca, to = place(strides[0], b, t, h), place(strides[1], b, t, h), (n * H + h) * D
+            sa = place(strides[2], b, t, h)
+            for i in range(0, half, step):
+                left, right = load(x, at + i), load(x, at + half + i)
+                c, s = load(cos, ca + i), load(sin, sa + i)
+                store(y, to + i, left * c - right * s)
+                store(y, to + half + i, right * c + left * s)
+
+
 def four(x: Tensor) -> Tensor:
     """(..., D) as (B,T,H,D)."""
     if x.dim() == 4:
@@ -146,9 +164,28 @@ class _Gated(Function):
         return dx, dg
 
 
+class _Turn(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(cos, sin)
+        y = torch.empty(x.shape, dtype=x.dtype)
+        angles = (*x.shape[:-1], cos.shape[-1])
+        _run(turn_forward, [x, cos.expand(angles), sin.expand(angles)], [y])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
+        cos, sin = ctx.saved_tensors
+        return turn(dy, cos, -sin), None, None
+
+
 def norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     return _Norm.apply(x, gain.contiguous(), eps)  # pyright: ignore[reportReturnType]
 
 
 def gated(x: Tensor, g: Tensor) -> Tensor:
     return _Gated.apply(x, g)  # pyright: ignore[reportReturnType]
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return _Turn.apply(x, cos, sin)  # pyright: ignore[reportReturnType]

@@ -5,6 +5,7 @@ from .decayed import decayed_scan
 from .delta import delta_scan
 from .diagonal import diagonal_scan
 from .dispatch import count_flops, exact, force
+from .matrix import linear
 from .pointwise import gated, rms_norm, turn
 from .selective import selective_scan
 from .softmax import attend
@@ -20,6 +21,7 @@ __all__ = [
     "exact",
     "force",
     "gated",
+    "linear",
     "packed_linear",
     "rms_norm",
     "selective_scan",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ._lanes import PAD, full, load, store
+from ._lanes import PAD, fetch, full, load, store
 
 # sums may be reordered (or no reduction vectorises) and signed zeros dropped; nan and infinity keep their meaning
 FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -62,6 +62,16 @@ def copy(x, at, into, to, n):
     """n numbers, whole vectors."""
     for i in range(0, n, len(load(x, 0))):
         store(into, to + i, load(x, at + i))
+
+
+AHEAD = 8  # tokens
+
+
+@compiled
+def ahead(x, at, n):
+    """Ask for a row that will be needed soon: rows of one head lie apart, which no machine sees coming by itself."""
+    for i in range(0, n, 64 // x.itemsize):
+        fetch(x, at + i)
 
 
 @compiled

@@ -1,44 +1,41 @@
-"""States of a matrix memory for backward: SLAB of their columns at a time, turned, so that lanes run over K.
+"""States of a matrix memory for backward: some of their columns at a time, turned, so that lanes run over K.
 
-A slab is (K / lanes, SLAB, lanes): what a loop over columns reads lies in one piece. Slabs of consecutive tokens stand
-a little more than their size apart: at equal places in a page, loads wait for stores they have nothing to do with.
+A slab holds N columns of (K,V) as N rows. Its rows are cut into blocks of four vectors, then of one, and what a loop
+over rows reads lies in one piece. N is such that a slab stays in the innermost cache while a whole sequence goes by.
 """
 
 from ._compile import compiled
-from ._lanes import load, splat, store
+from ._lanes import load
 
-SLAB = 16  # whole vectors in both precisions; with it the states of a piece stay in the second cache
-
-
-@compiled
-def advance(S, before, after, fades, at, k, ka, v, va, K):
-    """The state after one token from the one before it: S + k v^T, faded."""
-    n = len(load(k, ka))
-    for i in range(0, K, n):
-        fade, key = load(fades, at + i), load(k, ka + i)
-        for j in range(SLAB):
-            here = i * SLAB + j * n
-            store(S, after + here, fade * load(S, before + here) + key * splat(v, va + j))
+ROOM = 4096  # numbers of a slab: two threads of a core share its cache
 
 
 @compiled
-def spot(j, i, n):
-    """Where row j, column i of a slab of n lanes lies."""
-    return i // n * n * SLAB + j * n + i % n
+def columns(K, V):
+    """How many columns a slab has: whole vectors in both precisions."""
+    return min(V, max(16, ROOM // K // 16 * 16))
 
 
 @compiled
-def turned(x, at, V, S, K):
-    """S = the transpose of SLAB columns of x (K,V), which begin at `at`."""
+def spot(j, i, K, N, n):
+    """Where row j of a slab has its column i; n numbers are a vector."""
+    block = 4 * n if i < K // (4 * n) * (4 * n) else n
+    return i // block * block * N + j * block + i % block
+
+
+@compiled
+def turned(x, at, V, S, K, N):
+    """S = the transpose of N columns of x (K,V), which begin at `at`."""
     n = len(load(S, 0))
     for i in range(K):
-        for j in range(SLAB):
-            S[spot(j, i, n)] = x[at + i * V + j]
+        for j in range(N):
+            S[spot(j, i, K, N, n)] = x[at + i * V + j]
 
 
 @compiled
-def turned_back(S, x, at, V, K):
+def product(S, x, at, V, sums, W, K, N):
+    """sums (K,), or (1,), += what S and the same columns of x have in common, summed over columns."""
     n = len(load(S, 0))
     for i in range(K):
-        for j in range(SLAB):
-            x[at + i * V + j] = S[spot(j, i, n)]
+        for j in range(N):
+            sums[i if W > 1 else 0] += S[spot(j, i, K, N, n)] * x[at + i * V + j]

@@ -1,11 +1,16 @@
 """The scan of a fading matrix memory, token by token: its state fits the innermost cache.
 
-Forward keeps the state as (K,V), for y sums over K. Backward keeps it as (V,K), for the gradients of q, k and the
-fade sum over V; it repeats the states of PIECE tokens from the state before them, SLAB columns of V at a time. With dS
-the gradient of S_t, the token's own reading included:
+Forward keeps the state as (K,V), for y sums over K. Backward goes through the tokens twice, some columns of V at a
+time, with the state as (V,K): once from the end, with dS the gradient of S_t, the token's own reading included, and
+once from the beginning, with S itself:
 
-    dq_t = S_t dy_t        dk_t = dS v_t        dv_t = dS^T k_t
-    dlog_decay_t = exp(log_decay_t) rowsum(S_{t-1} * dS)        dS_{t-1} = diag(exp(log_decay_t)) dS
+    dS_t = diag(exp(g_{t+1})) dS_{t+1} + q_t dy_t^T        dk_t = dS_t v_t        dv_t = dS_t^T k_t
+    S_t = diag(exp(g_t)) S_{t-1} + k_t v_t^T               dq_t = S_t dy_t
+
+Both together give the log-decays theirs, without a look at a state: what S_t and the gradient that reaches it from
+later tokens have in common, rowsum(S_t * G_t), is dg_{t+1}, and a token changes it by what it reads and writes:
+
+    dg_t = dg_{t+1} + q_t * dq_t - k_t * dk_t
 
 A task is a row and a head; in backward all heads that share q and k are one task where there are tasks enough, so
 that their gradients are added up in place.
@@ -17,13 +22,11 @@ import torch
 from torch import Tensor
 
 from .._chunks import wide
-from ._compile import aligned, clear, compiled, copy, place
+from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, splat, store, sums, total
 from ._share import flat, line, marks, read, share, whole
-from ._slab import SLAB, advance, turned, turned_back
-
-PIECE = 64  # tokens between kept states
+from ._slab import columns, product, spot, turned
 
 
 @compiled
@@ -66,19 +69,16 @@ def step(S, fade, k, ka, v, va, q, qa, y, ya, K, V):
 
 
 @compiled
-def forward(q, k, v, g, reset, start, y, final, kept, sizes, strides, first, last):
-    """y (B,T,H,V), start and final (B,H,K,V), kept (B,H,pieces,K,V) or nothing."""
+def forward(q, k, v, g, reset, start, y, final, sizes, strides, first, last):
+    """y (B,T,H,V), start and final (B,H,K,V)."""
     T, H, G, K, V, W = sizes
     sq, sk, sv, sg = strides
     S, fade, size = aligned(K * V, start), aligned(K, start), K * V
-    pieces = (T + PIECE - 1) // PIECE
     for task in range(first, last):
         b, h = task // H, task % H
         group = h // (H // G)
         copy(start, task * size, S, 0, size)
         for t in range(T):
-            if kept.size and t % PIECE == 0:
-                copy(S, 0, kept, (task * pieces + t // PIECE) * size, size)
             if reset.size and reset[b, t]:
                 clear(S, 0, size)
             fill(fade, 0, g, place(sg, b, t, h), K, W)
@@ -88,70 +88,178 @@ def forward(q, k, v, g, reset, start, y, final, kept, sizes, strides, first, las
 
 
 @compiled
-def back(dS, S, before, after, fades, at, q, qa, k, ka, v, va, dy, ga, dq, dk, to, dv, da, dg, ha, W, K, room):
-    """One token's gradients of SLAB columns; dS becomes the gradient of the state before it."""
-    n, zero = len(load(k, ka)), full(dS.dtype.type(0))
-    all_fades = zero
-    for j in range(SLAB):
-        store(room, j * n, zero)
-    for i in range(0, K, n):
-        fade, key, ask = load(fades, at + i), load(k, ka + i), load(q, qa + i)
-        to_q = to_k = to_fade = zero
-        for j in range(SLAB):
-            here, grad = i * SLAB + j * n, splat(dy, ga + j)
-            d = load(dS, here) + ask * grad
-            to_q = to_q + load(S, after + here) * grad
-            to_k = to_k + d * splat(v, va + j)
-            to_fade = to_fade + load(S, before + here) * d
-            store(room, j * n, load(room, j * n) + d * key)
-            store(dS, here, fade * d)
-        store(dq, to + i, load(dq, to + i) + to_q)
-        store(dk, to + i, load(dk, to + i) + to_k)
+def add(x, at, more):
+    store(x, at, load(x, at) + more)
+
+
+@compiled
+def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, N, room):
+    """dS = diag(fade) dS + q dy^T, fade of the token after; dk += dS v, dv = dS^T k, dg -= k * dS v."""
+    n, zero = len(load(q, qa)), full(dS.dtype.type(0))
+    i, along = 0, zero
+    while i + 4 * n <= K:
+        f0, f1, f2, f3 = load(fade, i), load(fade, i + n), load(fade, i + 2 * n), load(fade, i + 3 * n)
+        k0, k1, k2, k3 = load(k, ka + i), load(k, ka + i + n), load(k, ka + i + 2 * n), load(k, ka + i + 3 * n)
+        q0, q1, q2, q3 = load(q, qa + i), load(q, qa + i + n), load(q, qa + i + 2 * n), load(q, qa + i + 3 * n)
+        t0 = t1 = t2 = t3 = zero
+        for j in range(N):
+            at, grad, x = i * N + j * 4 * n, splat(dy, ga + j), splat(v, va + j)
+            d0, d1 = f0 * load(dS, at) + q0 * grad, f1 * load(dS, at + n) + q1 * grad
+            d2, d3 = f2 * load(dS, at + 2 * n) + q2 * grad, f3 * load(dS, at + 3 * n) + q3 * grad
+            store(dS, at, d0)
+            store(dS, at + n, d1)
+            store(dS, at + 2 * n, d2)
+            store(dS, at + 3 * n, d3)
+            t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
+            met = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
+            store(room, j * n, met + load(room, j * n) if i else met)
+        add(dk, to + i, t0)
+        add(dk, to + i + n, t1)
+        add(dk, to + i + 2 * n, t2)
+        add(dk, to + i + 3 * n, t3)
         if W == 1:
-            all_fades = all_fades + to_fade * fade
+            along = along + ((k0 * t0 + k1 * t1) + (k2 * t2 + k3 * t3))
         else:
-            store(dg, ha + i, load(dg, ha + i) + to_fade * fade)
+            add(dg, ha + i, zero - k0 * t0)
+            add(dg, ha + i + n, zero - k1 * t1)
+            add(dg, ha + i + 2 * n, zero - k2 * t2)
+            add(dg, ha + i + 3 * n, zero - k3 * t3)
+        i += 4 * n
+    while i < K:
+        f, key, ask, out = load(fade, i), load(k, ka + i), load(q, qa + i), zero
+        for j in range(N):
+            at = i * N + j * n
+            d = f * load(dS, at) + ask * splat(dy, ga + j)
+            store(dS, at, d)
+            out = out + d * splat(v, va + j)
+            store(room, j * n, d * key + load(room, j * n) if i else d * key)
+        add(dk, to + i, out)
+        if W == 1:
+            along = along + key * out
+        else:
+            add(dg, ha + i, zero - key * out)
+        i += n
     if W == 1:
-        dg[ha] += total(all_fades)
-    for j in range(0, SLAB, n):
+        dg[ha] -= total(along)
+    for j in range(0, N, n):
         store(dv, da + j, sums(room, j * n))
 
 
 @compiled
-def backward(q, k, v, g, reset, kept, dy, d_final, dq, dk, dv, dg, d_start, sizes, strides, first, last):
-    """dq, dk (B,T,H/R,K) and dg (B,T,H,W) start at zero; R heads are one task."""
+def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N):
+    """S = diag(fade) S + k v^T; dq += S dy, dg += q * S dy."""
+    n, zero = len(load(q, qa)), full(S.dtype.type(0))
+    i, along = 0, zero
+    while i + 4 * n <= K:
+        f0, f1, f2, f3 = load(fade, i), load(fade, i + n), load(fade, i + 2 * n), load(fade, i + 3 * n)
+        k0, k1, k2, k3 = load(k, ka + i), load(k, ka + i + n), load(k, ka + i + 2 * n), load(k, ka + i + 3 * n)
+        t0 = t1 = t2 = t3 = zero
+        for j in range(N):
+            at, x, grad = i * N + j * 4 * n, splat(v, va + j), splat(dy, ga + j)
+            s0, s1 = f0 * load(S, at) + k0 * x, f1 * load(S, at + n) + k1 * x
+            s2, s3 = f2 * load(S, at + 2 * n) + k2 * x, f3 * load(S, at + 3 * n) + k3 * x
+            store(S, at, s0)
+            store(S, at + n, s1)
+            store(S, at + 2 * n, s2)
+            store(S, at + 3 * n, s3)
+            t0, t1, t2, t3 = t0 + s0 * grad, t1 + s1 * grad, t2 + s2 * grad, t3 + s3 * grad
+        add(dq, to + i, t0)
+        add(dq, to + i + n, t1)
+        add(dq, to + i + 2 * n, t2)
+        add(dq, to + i + 3 * n, t3)
+        t0, t1 = t0 * load(q, qa + i), t1 * load(q, qa + i + n)
+        t2, t3 = t2 * load(q, qa + i + 2 * n), t3 * load(q, qa + i + 3 * n)
+        if W == 1:
+            along = along + ((t0 + t1) + (t2 + t3))
+        else:
+            add(dg, ha + i, t0)
+            add(dg, ha + i + n, t1)
+            add(dg, ha + i + 2 * n, t2)
+            add(dg, ha + i + 3 * n, t3)
+        i += 4 * n
+    while i < K:
+        f, key, out = load(fade, i), load(k, ka + i), zero
+        for j in range(N):
+            at = i * N + j * n
+            s = f * load(S, at) + key * splat(v, va + j)
+            store(S, at, s)
+            out = out + s * splat(dy, ga + j)
+        add(dq, to + i, out)
+        if W == 1:
+            along = along + out * load(q, qa + i)
+        else:
+            add(dg, ha + i, out * load(q, qa + i))
+        i += n
+    if W == 1:
+        dg[ha] += total(along)
+
+
+@compiled
+def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, strides, first, last):
+    """start, end and begin (B,H,K,V): the first state, the gradients of the last one and of the first one.
+
+    dq, dk (B,T,H/R,K) and dg (B,T,H,W) start at zero; R heads are one task.
+    """
     T, H, G, K, V, W, R = sizes
     sq, sk, sv, sg, sd = strides
-    size, pieces = SLAB * (K + 4), (T + PIECE - 1) // PIECE
-    S, dS, fades = aligned((PIECE + 1) * size, d_final), aligned(size, d_final), aligned(PIECE * K, d_final)
-    room = aligned(SLAB * 16, d_final)
+    most, one, none = columns(K, V), end.dtype.type(1), end.dtype.type(0)
+    S, fade, room, later = aligned(K * most, end), aligned(K, end), aligned(most * 16, end), aligned(W, end)
     for unit in range(first * R, last * R):
         b, h = unit // H, unit % H
         group, part = h // (H // G), h // R
-        for column in range(0, V, SLAB):
-            turned(d_final, unit * K * V + column, V, dS, K)
-            for t0 in range((T - 1) // PIECE * PIECE, -1, -PIECE):
-                n = min(PIECE, T - t0)
-                turned(kept, (unit * pieces + t0 // PIECE) * K * V + column, V, S, K)
-                for i in range(n):
-                    t, at = t0 + i, i * K
-                    if reset.size and reset[b, t]:
-                        clear(fades, at, K)  # a reset is a fade of zero
-                    else:
-                        fill(fades, at, g, place(sg, b, t, h), K, W)
-                    ka, va = place(sk, b, t, group), place(sv, b, t, h) + column
-                    advance(S, i * size, (i + 1) * size, fades, at, k, ka, v, va, K)
-                for i in range(n - 1, -1, -1):
-                    t, at = t0 + i, i * K
-                    ka, qa = place(sk, b, t, group), place(sq, b, t, group)
-                    va, ga = place(sv, b, t, h) + column, place(sd, b, t, h) + column
-                    to, head = ((b * T + t) * (H // R) + part) * K, (b * T + t) * H + h
-                    da, ha = head * V + column, head * W
-                    back(
-                        dS, S, i * size, (i + 1) * size, fades, at, q, qa, k, ka, v, va, dy, ga,
-                        dq, dk, to, dv, da, dg, ha, W, K, room,
-                    )  # fmt: skip
-            turned_back(dS, d_start, unit * K * V + column, V, K)
+        later[:] = none  # what the state behind a token and the gradient from later ones have in common
+        for column in range(0, V, most):
+            N, corner = min(most, V - column), unit * K * V + column
+            turned(end, corner, V, S, K, N)
+            fade[:] = one
+            for t in range(T - 1, -1, -1):
+                ka, qa = place(sk, b, t, group), place(sq, b, t, group)
+                va, ga = place(sv, b, t, h) + column, place(sd, b, t, h) + column
+                to, head = ((b * T + t) * (H // R) + part) * K, (b * T + t) * H + h
+                da, r = head * V + column, t - AHEAD
+                ahead(q, place(sq, b, r, group), K)
+                ahead(k, place(sk, b, r, group), K)
+                ahead(v, place(sv, b, r, h) + column, N)
+                ahead(dy, place(sd, b, r, h) + column, N)
+                ahead(g, place(sg, b, r, h), W)
+                ahead(dk, to - AHEAD * H // R * K, K)
+                ahead(dv, da - AHEAD * H * V, N)
+                ahead(dg, (head - AHEAD * H) * W, W)
+                unwind(S, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, head * W, W, K, N, room)
+                fades(fade, g, reset, sg, b, t, h, K, W)
+            for i in range(K):
+                for j in range(N):
+                    begin[corner + i * V + j] = fade[i] * S[spot(j, i, K, N, len(load(S, 0)))]
+            turned(start, corner, V, S, K, N)
+            for t in range(T):
+                fades(fade, g, reset, sg, b, t, h, K, W)
+                ka, qa = place(sk, b, t, group), place(sq, b, t, group)
+                va, ga = place(sv, b, t, h) + column, place(sd, b, t, h) + column
+                to, ha = ((b * T + t) * (H // R) + part) * K, ((b * T + t) * H + h) * W
+                r = t + AHEAD
+                ahead(q, place(sq, b, r, group), K)
+                ahead(k, place(sk, b, r, group), K)
+                ahead(v, place(sv, b, r, h) + column, N)
+                ahead(dy, place(sd, b, r, h) + column, N)
+                ahead(g, place(sg, b, r, h), W)
+                ahead(dq, to + AHEAD * H // R * K, K)
+                ahead(dg, ha + AHEAD * H * W, W)
+                repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N)
+            product(S, end, corner, V, later, W, K, N)
+        for t in range(T - 1, -1, -1):
+            ha = ((b * T + t) * H + h) * W
+            for i in range(W):
+                later[i] = none if reset.size and reset[b, t] else later[i] + dg[ha + i]
+                dg[ha + i] = later[i]
+
+
+@compiled
+def fades(fade, g, reset, sg, b, t, h, K, W):
+    """What is left of each row of the state at a token; a reset is a fade of zero."""
+    if reset.size and reset[b, t]:
+        clear(fade, 0, K)
+    else:
+        fill(fade, 0, g, place(sg, b, t, h), K, W)
 
 
 def _whole(given: Given, dtype: torch.dtype) -> Any:
@@ -165,12 +273,11 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
     rows = _whole(given[:4], wide(v))
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
     y, final = rows[2].new_empty(B, T, H, V), rows[3].new_empty(B, H, K, V)
-    kept = final.new_empty(B, H, -(-T // PIECE) if keep else 0, K, V)
     begin = torch.zeros_like(final) if start is None else whole(start.to(final.dtype), 2).contiguous()
     arrays, strides = zip(*map(flat, rows))
-    out = [line(t) for t in (begin, y, final, kept)]
+    out = [line(t) for t in (begin, y, final)]
     share(forward, B * H, y.numel() * K, *arrays, marks(reset), *out, (T, H, G, K, V, W), strides)
-    return y[..., : v.shape[3]], final[..., : q.shape[3], : v.shape[3]], (kept,)
+    return y[..., : v.shape[3]], final[..., : q.shape[3], : v.shape[3]], (begin,)
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:

@@ -5,11 +5,17 @@ key and query find is summed. With e_t = v_t - a_t S_{t-1}^T k_t and u_t = beta_
 
     S_t = a_t S_{t-1} + k_t u_t^T        y_t = a_t S_{t-1}^T q_t + (k_t . q_t) u_t
 
-Backward keeps the state as (V,K), repeats the states of PIECE tokens from the state before them and the e of forward,
-SLAB columns of V at a time. With dS the gradient of S_t, the token's own reading included, and w = beta_t dS^T k_t:
+Backward goes through the tokens twice, some columns of V at a time, with the state as (V,K): once from the end, with
+dS the gradient of S_t, the token's own reading included, and once from the beginning, with S itself and forward's e.
+With w_t = beta_t dS_t^T k_t:
 
-    dq_t = S_t dy_t        dv_t = w        dbeta_t = e_t . dS^T k_t        dk_t = dS u_t - a_t S_{t-1} w
-    dlog_decay_t = a_t sum(S_{t-1} * (dS - k_t w^T))        dS_{t-1} = a_t (dS - k_t w^T)
+    dS_t = a_{t+1} (dS_{t+1} - k_{t+1} w_{t+1}^T) + q_t dy_t^T        dv_t = w_t        dbeta_t = e_t . dS_t^T k_t
+    dk_t = dS_t u_t - a_t S_{t-1} w_t                                 dq_t = S_t dy_t
+
+The log-decays' gradients follow without a look at a state: what S_t and the gradient that reaches it from later tokens
+have in common, sum(S_t * G_t), is dg_{t+1}, and a token changes it by what it reads and writes:
+
+    dg_t = dg_{t+1} + q_t . dq_t - v_t . w_t
 """
 
 from typing import Any
@@ -18,13 +24,11 @@ import torch
 from torch import Tensor
 
 from .._chunks import wide
-from ._compile import aligned, clear, compiled, copy, place
+from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums, total
 from ._share import flat, line, marks, read, share, whole
-from ._slab import SLAB, advance, turned, turned_back
-
-PIECE = 64  # tokens between kept states
+from ._slab import columns, product, spot, turned
 
 
 @compiled
@@ -72,11 +76,11 @@ def answer(a, beta, k, ka, q, qa, v, va, found, read, e, ea, u, y, ya, K, V):
 
 
 @compiled
-def forward(q, k, v, beta, g, reset, start, y, final, kept, errors, sizes, strides, first, last):
-    """y (B,T,H,V), start and final (B,H,K,V), kept (B,H,pieces,K,V) and errors (B,T,H,V), or nothing."""
+def forward(q, k, v, beta, g, reset, start, y, final, errors, sizes, strides, first, last):
+    """y (B,T,H,V), start and final (B,H,K,V), errors (B,T,H,V) or nothing."""
     T, H, K, V = sizes
     sq, sk, sv, sb, sg = strides
-    one, size, pieces = start.dtype.type(1), K * V, (T + PIECE - 1) // PIECE
+    one, size = start.dtype.type(1), K * V
     S, found, answers = aligned(size, start), aligned(V, start), aligned(V, start)
     u, error = aligned(V, start), aligned(V, start)
     for task in range(first, last):
@@ -90,8 +94,6 @@ def forward(q, k, v, beta, g, reset, start, y, final, kept, errors, sizes, strid
                 clear(u, 0, V)
             ka, qa, here = place(sk, b, t, h), place(sq, b, t, h), ((b * T + t) * H + h) * V
             step(S, fade, k, before, u, k, ka, q, qa, found, answers, K, V)
-            if kept.size and t % PIECE == 0:
-                copy(S, 0, kept, (task * pieces + t // PIECE) * size, size)
             fade = exponential(g[place(sg, b, t, h)]) if g.size else one
             e, ea = (errors, here) if errors.size else (error, 0)
             rate = beta[place(sb, b, t, h)]
@@ -102,109 +104,178 @@ def forward(q, k, v, beta, g, reset, start, y, final, kept, errors, sizes, strid
 
 
 @compiled
-def meet(dS, q, qa, k, ka, dy, ga, K, room):
-    """dS takes in what the token reads; the room gets SLAB vectors whose sums are dS^T k. Four columns at once."""
-    n, zero = len(load(k, ka)), full(dS.dtype.type(0))
-    for j in range(0, SLAB, 4):
-        g0, g1, g2, g3 = splat(dy, ga + j), splat(dy, ga + j + 1), splat(dy, ga + j + 2), splat(dy, ga + j + 3)
-        a0 = a1 = a2 = a3 = zero
-        for i in range(0, K, n):
-            key, ask, here = load(k, ka + i), load(q, qa + i), i * SLAB + j * n
-            d0, d1 = load(dS, here) + ask * g0, load(dS, here + n) + ask * g1
-            d2, d3 = load(dS, here + 2 * n) + ask * g2, load(dS, here + 3 * n) + ask * g3
-            store(dS, here, d0)
-            store(dS, here + n, d1)
-            store(dS, here + 2 * n, d2)
-            store(dS, here + 3 * n, d3)
-            a0, a1, a2, a3 = a0 + d0 * key, a1 + d1 * key, a2 + d2 * key, a3 + d3 * key
-        store(room, j * n, a0)
-        store(room, (j + 1) * n, a1)
-        store(room, (j + 2) * n, a2)
-        store(room, (j + 3) * n, a3)
+def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N, room):
+    """dS = a (dS - k w^T) + q dy^T, a, k and w of the token after; dk += beta dS e; the room gets N sums: dS^T k."""
+    n, zero, fade, rate = len(load(k, ka)), full(dS.dtype.type(0)), full(a), full(beta)
+    less, i = zero - fade, 0
+    while i + 4 * n <= K:
+        m0, m1 = less * load(before, ba + i), less * load(before, ba + i + n)
+        m2, m3 = less * load(before, ba + i + 2 * n), less * load(before, ba + i + 3 * n)
+        k0, k1, k2, k3 = load(k, ka + i), load(k, ka + i + n), load(k, ka + i + 2 * n), load(k, ka + i + 3 * n)
+        q0, q1, q2, q3 = load(q, qa + i), load(q, qa + i + n), load(q, qa + i + 2 * n), load(q, qa + i + 3 * n)
+        t0 = t1 = t2 = t3 = zero
+        for j in range(N):
+            at, grad, x, lost = i * N + j * 4 * n, splat(dy, ga + j), splat(e, ea + j), splat(w, j)
+            d0, d1 = fade * load(dS, at) + q0 * grad + m0 * lost, fade * load(dS, at + n) + q1 * grad + m1 * lost
+            d2 = fade * load(dS, at + 2 * n) + q2 * grad + m2 * lost
+            d3 = fade * load(dS, at + 3 * n) + q3 * grad + m3 * lost
+            store(dS, at, d0)
+            store(dS, at + n, d1)
+            store(dS, at + 2 * n, d2)
+            store(dS, at + 3 * n, d3)
+            t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
+            met = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
+            store(room, j * n, met + load(room, j * n) if i else met)
+        store(dk, to + i, load(dk, to + i) + rate * t0)
+        store(dk, to + i + n, load(dk, to + i + n) + rate * t1)
+        store(dk, to + i + 2 * n, load(dk, to + i + 2 * n) + rate * t2)
+        store(dk, to + i + 3 * n, load(dk, to + i + 3 * n) + rate * t3)
+        i += 4 * n
+    while i < K:
+        m, key, ask, out = less * load(before, ba + i), load(k, ka + i), load(q, qa + i), zero
+        for j in range(N):
+            at = i * N + j * n
+            d = fade * load(dS, at) + ask * splat(dy, ga + j) + m * splat(w, j)
+            store(dS, at, d)
+            out = out + d * splat(e, ea + j)
+            store(room, j * n, d * key + load(room, j * n) if i else d * key)
+        store(dk, to + i, load(dk, to + i) + rate * out)
+        i += n
 
 
 @compiled
-def column(dS, here, S, before, after, g, u, m, w, key, fade, to_q, to_k, d_a):
-    """The gradients that one column gives to one vector of K, and what is left of dS."""
-    d, old = load(dS, here), load(S, before + here)
-    to_q = to_q + load(S, after + here) * g
-    to_k = to_k + (d * u - old * m)
-    d = d - key * w
-    store(dS, here, fade * d)
-    return to_q, to_k, d_a + old * d
+def repeat(S, a, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N):
+    """S = a S + beta k e^T; dq += S dy, dk -= a S w with the S before."""
+    n, zero, fade, rate, i = len(load(k, ka)), full(S.dtype.type(0)), full(a), full(beta), 0
+    while i + 4 * n <= K:
+        k0, k1 = rate * load(k, ka + i), rate * load(k, ka + i + n)
+        k2, k3 = rate * load(k, ka + i + 2 * n), rate * load(k, ka + i + 3 * n)
+        t0 = t1 = t2 = t3 = r0 = r1 = r2 = r3 = zero
+        for j in range(N):
+            at, x, grad, lost = i * N + j * 4 * n, splat(e, ea + j), splat(dy, ga + j), splat(w, wa + j)
+            s0, s1 = fade * load(S, at), fade * load(S, at + n)
+            s2, s3 = fade * load(S, at + 2 * n), fade * load(S, at + 3 * n)
+            r0, r1, r2, r3 = r0 + s0 * lost, r1 + s1 * lost, r2 + s2 * lost, r3 + s3 * lost
+            s0, s1, s2, s3 = s0 + k0 * x, s1 + k1 * x, s2 + k2 * x, s3 + k3 * x
+            store(S, at, s0)
+            store(S, at + n, s1)
+            store(S, at + 2 * n, s2)
+            store(S, at + 3 * n, s3)
+            t0, t1, t2, t3 = t0 + s0 * grad, t1 + s1 * grad, t2 + s2 * grad, t3 + s3 * grad
+        store(dk, to + i, load(dk, to + i) - r0)
+        store(dk, to + i + n, load(dk, to + i + n) - r1)
+        store(dk, to + i + 2 * n, load(dk, to + i + 2 * n) - r2)
+        store(dk, to + i + 3 * n, load(dk, to + i + 3 * n) - r3)
+        store(dq, to + i, load(dq, to + i) + t0)
+        store(dq, to + i + n, load(dq, to + i + n) + t1)
+        store(dq, to + i + 2 * n, load(dq, to + i + 2 * n) + t2)
+        store(dq, to + i + 3 * n, load(dq, to + i + 3 * n) + t3)
+        i += 4 * n
+    while i < K:
+        key, out, back = rate * load(k, ka + i), zero, zero
+        for j in range(N):
+            at = i * N + j * n
+            s = fade * load(S, at)
+            back = back + s * splat(w, wa + j)
+            s = s + key * splat(e, ea + j)
+            store(S, at, s)
+            out = out + s * splat(dy, ga + j)
+        store(dk, to + i, load(dk, to + i) - back)
+        store(dq, to + i, load(dq, to + i) + out)
+        i += n
 
 
 @compiled
-def back(dS, S, before, after, a, beta, q, qa, k, ka, e, ea, dy, ga, dq, dk, to, dv, K, room):
-    """One token's gradients of SLAB columns; dS becomes the gradient of the state before it. Gives dbeta and da.
-
-    dv begins where e does; room holds SLAB vectors, and u and a w of the token.
-    """
-    n, zero = len(load(k, ka)), full(dS.dtype.type(0))
-    fade, rate, d_beta, d_a = full(a), full(beta), zero, zero
-    u, m = SLAB * n, SLAB * (n + 1)
-    meet(dS, q, qa, k, ka, dy, ga, K, room)
-    for j in range(0, SLAB, n):
-        du, error = sums(room, j * n), load(e, ea + j)
-        d_beta = d_beta + du * error
+def write(room, beta, e, ea, dv, w, N):
+    """dv = w = beta times what the room sums to; gives dbeta."""
+    n, rate = len(load(e, ea)), full(beta)
+    d_beta = full(dv.dtype.type(0))
+    for j in range(0, N, n):
+        du = sums(room, j * n)
+        d_beta = d_beta + du * load(e, ea + j)
+        store(w, j, rate * du)
         store(dv, ea + j, rate * du)
-        store(room, u + j, rate * error)
-        store(room, m + j, fade * rate * du)
-    for j in range(0, SLAB, 4):
-        g0, g1, g2, g3 = splat(dy, ga + j), splat(dy, ga + j + 1), splat(dy, ga + j + 2), splat(dy, ga + j + 3)
-        ua, ma, wa = u + j, m + j, ea + j
-        u0, u1, u2, u3 = splat(room, ua), splat(room, ua + 1), splat(room, ua + 2), splat(room, ua + 3)
-        m0, m1, m2, m3 = splat(room, ma), splat(room, ma + 1), splat(room, ma + 2), splat(room, ma + 3)
-        w0, w1, w2, w3 = splat(dv, wa), splat(dv, wa + 1), splat(dv, wa + 2), splat(dv, wa + 3)
-        for i in range(0, K, n):
-            x, key = i * SLAB + j * n, load(k, ka + i)
-            p, r = load(dq, to + i), load(dk, to + i)
-            p, r, d_a = column(dS, x, S, before, after, g0, u0, m0, w0, key, fade, p, r, d_a)
-            p, r, d_a = column(dS, x + n, S, before, after, g1, u1, m1, w1, key, fade, p, r, d_a)
-            p, r, d_a = column(dS, x + 2 * n, S, before, after, g2, u2, m2, w2, key, fade, p, r, d_a)
-            p, r, d_a = column(dS, x + 3 * n, S, before, after, g3, u3, m3, w3, key, fade, p, r, d_a)
-            store(dq, to + i, p)
-            store(dk, to + i, r)
-    return total(d_beta), total(d_a)
+    return total(d_beta)
 
 
 @compiled
-def backward(q, k, beta, g, reset, kept, errors, dy, end, dq, dk, dv, d_beta, dg, begin, sizes, strides, first, last):
-    """end and begin (B,H,K,V): gradients of the states; dq, dk (B,T,H,K), d_beta and dg (B,T,H) start at zero."""
+def dot(x, xa, y, ya, n):
+    both = full(y.dtype.type(0))
+    for i in range(0, n, len(both)):
+        both = both + load(x, xa + i) * load(y, ya + i)
+    return total(both)
+
+
+@compiled
+def fade_of(like, g, reset, sg, b, t, h):
+    """A token's fade; a reset is a fade of zero."""
+    if reset.size and reset[b, t]:
+        return like.dtype.type(0)
+    return exponential(g[place(sg, b, t, h)]) if g.size else like.dtype.type(1)
+
+
+@compiled
+def backward(
+    q, k, v, beta, g, reset, start, errors, dy, end, dq, dk, dv, d_beta, dg, begin, sizes, strides, first, last
+):  # fmt: skip
+    """start, end and begin (B,H,K,V): the first state, the gradients of the last one and of the first one.
+
+    dq, dk (B,T,H,K), d_beta and dg (B,T,H) start at zero.
+    """
     T, H, K, V = sizes
-    sq, sk, sb, sg, sd = strides
-    zero, one, size, pieces = end.dtype.type(0), end.dtype.type(1), SLAB * (K + 4), (T + PIECE - 1) // PIECE
-    S, dS, fades = aligned((PIECE + 1) * size, end), aligned(size, end), aligned(PIECE * K, end)
-    room, u = aligned(SLAB * 18, end), aligned(SLAB, end)
+    sq, sk, sv, sb, sg, sd = strides
+    most, one, none = columns(K, V), end.dtype.type(1), end.dtype.type(0)
+    S, w, room, later = aligned(K * most, end), aligned(most, end), aligned(most * 16, end), aligned(1, end)
+    row = aligned(K, end)
     for task in range(first, last):
         b, h = task // H, task % H
-        for column in range(0, V, SLAB):
-            turned(end, task * K * V + column, V, dS, K)
-            for t0 in range((T - 1) // PIECE * PIECE, -1, -PIECE):
-                n = min(PIECE, T - t0)
-                turned(kept, (task * pieces + t0 // PIECE) * K * V + column, V, S, K)
-                for i in range(n):
-                    t = t0 + i
-                    a = exponential(g[place(sg, b, t, h)]) if g.size else one
-                    if reset.size and reset[b, t]:
-                        a = zero  # a reset is a fade of zero
-                    rate, ea = beta[place(sb, b, t, h)], ((b * T + t) * H + h) * V + column
-                    for d in range(K):
-                        fades[i * K + d] = a
-                    for j in range(SLAB):
-                        u[j] = rate * errors[ea + j]
-                    advance(S, i * size, (i + 1) * size, fades, i * K, k, place(sk, b, t, h), u, 0, K)
-                for i in range(n - 1, -1, -1):
-                    t, a, head = t0 + i, fades[i * K], (b * T + t0 + i) * H + h
-                    rate, ea, ga = beta[place(sb, b, t, h)], head * V + column, place(sd, b, t, h) + column
-                    ka, qa = place(sk, b, t, h), place(sq, b, t, h)
-                    more, faded = back(
-                        dS, S, i * size, (i + 1) * size, a, rate, q, qa, k, ka,
-                        errors, ea, dy, ga, dq, dk, head * K, dv, K, room,
-                    )  # fmt: skip
-                    d_beta[head] += more
-                    dg[head] += a * faded
-            turned_back(dS, begin, task * K * V + column, V, K)
+        later[0] = none
+        for column in range(0, V, most):
+            N, corner = min(most, V - column), task * K * V + column
+            turned(end, corner, V, S, K, N)
+            clear(w, 0, N)
+            a, before = one, place(sk, b, T - 1, h)
+            for t in range(T - 1, -1, -1):
+                head, ka, qa = (b * T + t) * H + h, place(sk, b, t, h), place(sq, b, t, h)
+                rate, ea, ga = beta[place(sb, b, t, h)], head * V + column, place(sd, b, t, h) + column
+                r, next_row = t - AHEAD, AHEAD * H
+                ahead(q, place(sq, b, r, h), K)
+                ahead(k, place(sk, b, r, h), K)
+                ahead(dy, place(sd, b, r, h) + column, N)
+                ahead(errors, ea - next_row * V, N)
+                ahead(dk, (head - next_row) * K, K)
+                ahead(dv, ea - next_row * V, N)
+                unwind(S, a, k, before, w, q, qa, k, ka, errors, ea, rate, dy, ga, dk, head * K, K, N, room)
+                d_beta[head] += write(room, rate, errors, ea, dv, w, N)
+                a, before = fade_of(end, g, reset, sg, b, t, h), ka
+            copy(k, before, row, 0, K)
+            for i in range(K):
+                for j in range(N):
+                    begin[corner + i * V + j] = a * (S[spot(j, i, K, N, len(load(S, 0)))] - row[i] * w[j])
+            turned(start, corner, V, S, K, N)
+            for t in range(T):
+                head, ka = (b * T + t) * H + h, place(sk, b, t, h)
+                rate, ea, ga = beta[place(sb, b, t, h)], head * V + column, place(sd, b, t, h) + column
+                a = fade_of(end, g, reset, sg, b, t, h)
+                r, next_row = t + AHEAD, AHEAD * H
+                ahead(k, place(sk, b, r, h), K)
+                ahead(dy, place(sd, b, r, h) + column, N)
+                ahead(errors, ea + next_row * V, N)
+                ahead(dk, (head + next_row) * K, K)
+                ahead(dq, (head + next_row) * K, K)
+                ahead(dv, ea + next_row * V, N)
+                repeat(S, a, k, ka, errors, ea, rate, dy, dv, ga, ea, dq, dk, head * K, K, N)
+            product(S, end, corner, V, later, 1, K, N)
+        for t in range(T - 1, -1, -1):
+            head = (b * T + t) * H + h
+            r, later_row = t - AHEAD, head - AHEAD * H
+            ahead(q, place(sq, b, r, h), K)
+            ahead(dq, later_row * K, K)
+            ahead(v, place(sv, b, r, h), V)
+            ahead(dv, later_row * V, V)
+            read = dot(q, place(sq, b, t, h), dq, head * K, K) - dot(v, place(sv, b, t, h), dv, head * V, V)
+            later[0] = none if reset.size and reset[b, t] else later[0] + read
+            dg[head] = later[0]
 
 
 def _rows(given: Given, dtype: torch.dtype, *wanted: int) -> Any:
@@ -220,25 +291,24 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
     broad, deep = K + -K % PAD, V + -V % PAD
     arrays, strides = _rows(given, like.dtype, 0, 1, 2, 3, 4)
     y, final = v.new_empty(B, T, H, deep), like.new_empty(B, H, broad, deep)
-    kept = like.new_empty(B, H, -(-T // PIECE) if keep else 0, broad, deep)
     errors = like.new_empty(B, T if keep else 0, H, deep)
     begin = torch.zeros_like(final) if start is None else whole(start.to(like.dtype), 2).contiguous()
-    out = [line(t) for t in (begin, y, final, kept, errors)]
+    out = [line(t) for t in (begin, y, final, errors)]
     share(forward, B * H, y.numel() * broad, *arrays, marks(reset), *out, (T, H, broad, deep), strides)
-    return y[..., :V], final[..., :K, :V], (kept, errors)
+    return y[..., :V], final[..., :K, :V], (begin, errors)
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:
-    before, errors = kept
-    (B, T, H, V), K, like = errors.shape, before.shape[3], errors
-    arrays, strides = _rows((*given, d_y), like.dtype, 0, 1, 3, 4, 6)
+    start, errors = kept
+    (B, T, H, V), K, like = errors.shape, start.shape[2], errors
+    arrays, strides = _rows((*given, d_y), like.dtype, 0, 1, 2, 3, 4, 6)
     dq, dk = like.new_zeros(2, B, T, H, K)
     d_beta, dg = like.new_zeros(2, B, T, H)
     end, dv = whole(d_final, 2).contiguous(), torch.empty_like(errors)
     d_start = torch.empty_like(end)
     out = [line(t) for t in (end, dq, dk, dv, d_beta, dg, d_start)]
-    ends = (line(before), line(errors), arrays[4])
-    share(backward, B * H, dv.numel() * K, *arrays[:4], marks(reset), *ends, *out, (T, H, K, V), strides)
+    ends = (line(start), line(errors), arrays[5])
+    share(backward, B * H, dv.numel() * K, *arrays[:5], marks(reset), *ends, *out, (T, H, K, V), strides)
     K, V = d_final.shape[2:]
     return dq[..., :K], dk[..., :K], dv[..., :V], d_beta, None if given[4] is None else dg, d_start[..., :K, :V]
 

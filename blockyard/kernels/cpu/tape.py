@@ -311,7 +311,7 @@ def decay(line, none, first, last):
     g, gs, y, S = floats(line[7]), line[8], floats(line[9]), floats(line[10])
     H, G, K, V, W = line[11], line[12], line[13], line[14], line[15]
     strides = ((qs, 0, K), (ks, 0, K), (vs, 0, V), (gs, 0, W))
-    decayed.forward(q, k, v, g, none, S, y, S, floats(0)[:0], (1, H, G, K, V, W), strides, first, last)
+    decayed.forward(q, k, v, g, none, S, y, S, (1, H, G, K, V, W), strides, first, last)
 
 
 @compiled
@@ -321,7 +321,7 @@ def renew(line, none, first, last):
     H, K, V, empty = line[13], line[14], line[15], floats(0)[:0]
     strides = ((qs, 0, K), (ks, 0, K), (vs, 0, V), (bs, 0, 1), (gs, 0, 1))
     fades = g if line[9] else empty
-    delta.forward(q, k, v, beta, fades, none, S, y, S, empty, empty, (1, H, K, V), strides, first, last)
+    delta.forward(q, k, v, beta, fades, none, S, y, S, empty, (1, H, K, V), strides, first, last)
 
 
 @compiled

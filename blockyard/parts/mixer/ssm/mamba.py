@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, wide
-from blockyard.kernels import selective_scan
+from blockyard.kernels import linear, selective_scan
 from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import softplus_step
 

@@ -1,0 +1,90 @@
+"""A full matrix for every token.
+
+    y = W x + b
+
+Shapes   x (..., K)   W (N,K)   b (N)   y (..., N)
+
+The framework has two libraries for products of matrices in single precision. On processors with vectors of 64 bytes the
+one that it does not take is up to twice as fast, with errors of the same size: this op asks for that one.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+from .dispatch import Op
+
+FEW = 1 << 13  # numbers of x below which finding a way costs more than it saves
+
+
+def _wide() -> bool:
+    """Whether this machine and this build of the framework have what is faster."""
+    has = torch.backends.mkldnn.is_available() and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return has and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+WIDE = _wide()
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    """a^T b; what comes first is copied for it, so the narrower one does."""
+    return _product(a.t(), b.t()) if a.shape[1] < b.shape[1] else _product(b.t(), a.t()).t()
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        x, weight = ctx.saved_tensors
+        dx = dw = db = None
+        rows, given = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+        plain = torch.is_grad_enabled()  # the gradient is to be differentiated
+        rows = rows if plain else rows.contiguous()
+        if ctx.needs_input_grad[0]:
+            dx = (rows @ weight if plain else _product(rows, weight.t())).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            dw = rows.t() @ given if plain else _joined(rows, given)
+        if ctx.needs_input_grad[2]:
+            db = rows.sum(0)
+        return dx, dw, db
+
+
+def linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The framework's own."""
+    return functional.linear(x, weight, bias)
+
+
+def _linear_cpu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
+        return functional.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _Linear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+    return _product(x, weight, bias)
+
+
+def _counted_by_the_framework(*_: Any, **__: Any) -> int:
+    return 0
+
+
+_large = Op(
+    "linear", reference=linear_reference, chunked=linear_reference, cpu=_linear_cpu, flops=_counted_by_the_framework,
+    fake=linear_reference, precise=False,
+)  # fmt: skip
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b by whatever is fastest here."""
+    if WIDE and x.dtype is torch.float32 and x.numel() >= FEW:
+        return _large(x, weight, bias)
+    return functional.linear(x, weight, bias)

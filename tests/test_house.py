@@ -39,7 +39,7 @@ OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against",
     "train": TRAINING,
     "eval": "json data length",
-    "generate": "json prompt tokens temperature top-k top-p min-p repetition stop beams ahead seed",
+    "generate": "json prompt tokens temperature top-k top-p min-p repetition stop beams ahead seed int8-cache",
     "quantise": "json bits group keep out",
     "study": "json tier out",
     "list": "json",

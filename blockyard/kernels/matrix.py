@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.compiler import is_compiling
 from torch.nn import functional
 
 from .dispatch import Op
@@ -29,7 +30,20 @@ def _wide() -> bool:
 WIDE = _wide()
 
 
+@torch.library.custom_op("blockyard::product", mutates_args=())
+def _opaque(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same for a compiler, which would take the name for a product with constants."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if is_compiling():
+        return _opaque(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -73,12 +87,17 @@ def _linear_cpu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return _product(x, weight, bias)
 
 
+def _linear_traced(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What a compiler sees; elsewhere the framework's own."""
+    return _linear_cpu(x, weight, bias) if is_compiling() and x.is_cpu else functional.linear(x, weight, bias)
+
+
 def _counted_by_the_framework(*_: Any, **__: Any) -> int:
     return 0
 
 
 _large = Op(
-    "linear", reference=linear_reference, chunked=linear_reference, cpu=_linear_cpu, flops=_counted_by_the_framework,
+    "linear", reference=linear_reference, chunked=_linear_traced, cpu=_linear_cpu, flops=_counted_by_the_framework,
     fake=linear_reference, precise=False,
 )  # fmt: skip
 

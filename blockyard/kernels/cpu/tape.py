@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from . import decayed, delta, diagonal, selective
-from ._compile import aligned, compiled, unset
+from ._compile import aligned, clear, compiled, unset
 from ._lanes import exponential, full, highest, larger, load, put, splat, store, total
 from ._machine import floats, halves, meet, octets, signed
 from .product import dense
@@ -198,6 +198,50 @@ def hidden(s, p, window, sinks):
 
 
 @compiled
+def meet_keys(ask, r, keys, at, scores, to, D):
+    """A query's products with a block of keys."""
+    a0 = a1 = a2 = a3 = full(np.float32(0))
+    for d in range(D):
+        here, x = at + d * BLOCK, splat(ask, r * D + d)
+        a0, a1 = a0 + x * load(keys, here), a1 + x * load(keys, here + 16)
+        a2, a3 = a2 + x * load(keys, here + 32), a3 + x * load(keys, here + 48)
+    store(scores, to, a0)
+    store(scores, to + 16, a1)
+    store(scores, to + 32, a2)
+    store(scores, to + 48, a3)
+
+
+@compiled
+def weigh(scores, at, p, window, sinks, scales, sa, coded):
+    """The exponentials of a query's scores, for codes with the values' scales; gives one over their sum."""
+    most, both = full(np.float32(-np.inf)), full(np.float32(0))
+    for s in range(0, p + 1, 16):
+        if not hidden(s // BLOCK * BLOCK, p, window, sinks):
+            most = larger(most, load(scores, at + s))
+    low = full(highest(most))
+    for s in range(0, p + 1, 16):
+        if not hidden(s // BLOCK * BLOCK, p, window, sinks):
+            weight = exponential(load(scores, at + s) - low)
+            both = both + weight
+            store(scores, at + s, weight * load(scales, sa + s) if coded else weight)
+    return np.float32(1) / total(both)
+
+
+@compiled
+def add_values(scores, at, values, va, y, to, n, V):
+    """y += n weighted values, a multiple of four."""
+    for j in range(0, V, 16):
+        a0, a1 = load(y, to + j), full(np.float32(0))
+        a2 = a3 = a1
+        for i in range(0, n, 4):
+            here, w = va + i * V + j, at + i
+            a0, a1 = a0 + splat(scores, w) * load(values, here), a1 + splat(scores, w + 1) * load(values, here + V)
+            a2 = a2 + splat(scores, w + 2) * load(values, here + 2 * V)
+            a3 = a3 + splat(scores, w + 3) * load(values, here + 3 * V)
+        store(y, to + j, (a0 + a1) + (a2 + a3))
+
+
+@compiled
 def attend(line, consts, positions, keys, values, first, last):
     """Tasks are rows and key heads: several queries, for which a block of slots is read once.
 
@@ -208,13 +252,7 @@ def attend(line, consts, positions, keys, values, first, last):
     y, ys, S, G, scales, coded = floats(line[7]), line[8], line[11], line[12], floats(line[22]), line[22] != 0
     R, D, V, cos, sin, turns = line[13], line[14], line[15], floats(line[16]), floats(line[17]), line[16]
     bias, window, sinks, scale = floats(line[18]), line[19], line[20], consts[line[21]]
-    ask, scores, zero, one, far = (
-        unset(R * D, y),
-        unset(R * S, y),
-        full(np.float32(0)),
-        np.float32(1),
-        np.float32(-np.inf),
-    )
+    ask, scores, one = unset(R * D, y), unset(R * S, y), np.float32(1)
     for task in range(first, last):
         b, g = task // G, task % G
         p, ka, va, sa, h0 = positions[b], task * D * S, task * S * V, task * 2 * S, g * R
@@ -224,66 +262,28 @@ def attend(line, consts, positions, keys, values, first, last):
         for r in range(R):
             turned(q, b * qs + (h0 + r) * D, ask, r * D, cos, sin, p * (D // 2), D, turns, scale)
         for s in range(0, p + 1, BLOCK):
-            if hidden(s, p, window, sinks):
-                continue
-            for r in range(R):
-                a0 = a1 = a2 = a3 = zero
-                for d in range(D):
-                    at, x = ka + s * D + d * BLOCK, splat(ask, r * D + d)
-                    a0, a1 = a0 + x * load(keys, at), a1 + x * load(keys, at + 16)
-                    a2, a3 = a2 + x * load(keys, at + 32), a3 + x * load(keys, at + 48)
-                if coded:
-                    a0, a1 = a0 * load(scales, sa + s), a1 * load(scales, sa + s + 16)
-                    a2, a3 = a2 * load(scales, sa + s + 32), a3 * load(scales, sa + s + 48)
+            edge = s + BLOCK > p + 1 or (window > 0 and s <= p - window)  # some of it is not seen
+            for r in range(0 if hidden(s, p, window, sinks) else R):
                 to = r * S + s
-                store(scores, to, a0)
-                store(scores, to + 16, a1)
-                store(scores, to + 32, a2)
-                store(scores, to + 48, a3)
-                if line[18]:
-                    for i in range(min(BLOCK, p + 1 - s)):
-                        scores[to + i] += bias[(h0 + r) * S + p - s - i]
-                if s + BLOCK > p + 1 or (window > 0 and s <= p - window):
-                    for i in range(s, s + BLOCK):
-                        if i > p or (window > 0 and sinks <= i <= p - window):
-                            scores[r * S + i] = far
+                meet_keys(ask, r, keys, ka + s * D, scores, to, D)
+                for i in range(0, BLOCK if coded else 0, 16):
+                    store(scores, to + i, load(scores, to + i) * load(scales, sa + s + i))
+                for i in range(min(BLOCK, p + 1 - s) if line[18] else 0):
+                    scores[to + i] += bias[(h0 + r) * S + p - s - i]
+                for i in range(s, s + (BLOCK if edge else 0)):
+                    if i > p or (window > 0 and sinks <= i <= p - window):
+                        scores[r * S + i] = -np.inf
         for r in range(R):
-            most, both = full(far), zero
-            for s in range(0, p + 1, 16):
-                if not hidden(s // BLOCK * BLOCK, p, window, sinks):
-                    most = larger(most, load(scores, r * S + s))
-            low = full(highest(most))
-            for s in range(0, p + 1, 16):
-                if not hidden(s // BLOCK * BLOCK, p, window, sinks):
-                    weight = exponential(load(scores, r * S + s) - low)
-                    both = both + weight
-                    store(scores, r * S + s, weight * load(scales, sa + S + s) if coded else weight)
-            ask[r] = one / total(both)
-            for j in range(0, V, 16):
-                store(y, b * ys + (h0 + r) * V + j, zero)
+            ask[r] = weigh(scores, r * S, p, window, sinks, scales, sa + S, coded)
+            clear(y, b * ys + (h0 + r) * V, V)
         for s in range(0, p + 1, BLOCK):
-            if hidden(s, p, window, sinks):
-                continue
-            end = min(s + BLOCK, p // 4 * 4 + 4)  # behind p the weights are 0
-            for r in range(R):
-                for j in range(0, V, 16):
-                    to = b * ys + (h0 + r) * V + j
-                    a0, a1 = load(y, to), zero
-                    a2 = a3 = zero
-                    for i in range(s, end, 4):
-                        at, w = va + i * V + j, r * S + i
-                        a0, a1 = (
-                            a0 + splat(scores, w) * load(values, at),
-                            a1 + splat(scores, w + 1) * load(values, at + V),
-                        )
-                        a2 = a2 + splat(scores, w + 2) * load(values, at + 2 * V)
-                        a3 = a3 + splat(scores, w + 3) * load(values, at + 3 * V)
-                    store(y, to, (a0 + a1) + (a2 + a3))
+            n = min(BLOCK, p // 4 * 4 + 4 - s)  # behind p the weights are 0
+            for r in range(0 if hidden(s, p, window, sinks) else R):
+                add_values(scores, r * S + s, values, va + s * V, y, b * ys + (h0 + r) * V, n, V)
         for r in range(R):
-            share = full(ask[r])
+            share, to = full(ask[r]), b * ys + (h0 + r) * V
             for j in range(0, V, 16):
-                to = b * ys + (h0 + r) * V + j
-                store(y, to, load(y, to) * share)
+                store(y, to + j, load(y, to + j) * share)
 
 
 @compiled

@@ -88,3 +88,20 @@ def test_bfloat16_training_takes_it_and_stays_near():
     assert (rough.float() - exact).abs().max() < 3e-2
     with torch.no_grad():
         assert not softmax._dense_pays(q, k)
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (256, 700), (40, 41), (600, 600)])
+@pytest.mark.parametrize(("groups", "width"), [(4, 8), (2, 12), (1, 8)])
+def test_reading_in_blocks(shape, groups, width, monkeypatch):
+    """Exact in double precision; in bfloat16, which takes it where no gradient is asked for, near."""
+    args = case(*shape, groups=groups, V=width)
+    assert error(softmax._in_blocks(*args, 0.3), attend.reference(*args, scale=0.3)) < 1e-12
+    short, taken = [t.bfloat16() for t in args], []
+    whole = softmax._in_blocks
+    monkeypatch.setattr(softmax, "_in_blocks", lambda *given: taken.append(1) or whole(*given))
+    with torch.no_grad():
+        y = attend(*short)
+    assert taken and y.dtype == torch.bfloat16
+    assert error(y.double(), attend.reference(*args)) < 0.05
+    attend(*short), attend(*args)
+    assert len(taken) == 1

@@ -26,7 +26,7 @@ class Tape:
 
     def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False) -> None:
         self.writer = w = Writer(rows, room, next(model.parameters()).dtype, int8_cache)
-        self.logits = write_down(w, model)
+        self.model, self.logits = model, write_down(w, model)  # its matrices are read where they lie
         self.lines = torch.tensor(w.lines)
         self.numbers = torch.tensor(w.numbers or [0.0])
         self.length = torch.zeros(rows, dtype=torch.long)

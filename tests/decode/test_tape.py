@@ -1,5 +1,8 @@
 """A model on tape says what the model says, token by token."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -118,6 +121,14 @@ def test_threads_change_nothing(monkeypatch):
         assert tape.threads == threads
         found.append(torch.stack([tape.step(torch.tensor([i, 7 * i])).clone() for i in range(20)]))
     assert all(torch.equal(found[0], each) for each in found[1:])
+
+
+def test_a_tape_keeps_its_model():
+    model = made("llama")
+    kept, tape = weakref.ref(model), Tape.of(model, 1, 8)
+    del model
+    gc.collect()
+    assert tape is not None and kept() is not None
 
 
 def test_rows_leave():

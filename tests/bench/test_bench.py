@@ -204,9 +204,9 @@ def test_context_tells_a_short_past_from_a_long_one():
     size = {"dim": 128, "layers": 4, "heads": 2, "vocab": 64}
     rows = bench_context.bench(length=(8, 80), rounds=2, quick=True, size=size, apart=False, tell=quiet)
     here = well_formed(rows, "context")
-    names = ["llama", "gla", "olmo_hybrid", "olmo_hybrid+int8_cache"]
+    names = ["llama", "gpt2", "gla", "olmo_hybrid", "olmo_hybrid+int8_cache"]
     assert {f"{name}@{n}" for name in names for n in (8, 80)} == {name for name, metric in here if "@" in name}
-    for name in names[:3]:
+    for name in names[:4]:
         for n in (8, 80):
             assert here[f"{name}@{n}", "state_bytes"] == here[f"{name}@{n}", "counted_bytes"]
     held = {name: here[f"{name}@80", "state_bytes"] / here[f"{name}@8", "state_bytes"] for name in names}

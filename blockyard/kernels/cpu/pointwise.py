@@ -21,6 +21,7 @@ from ._lanes import exponential, full, load, store, total
 from ._share import flat, line, share
 
 BLOCK = 64
+LIGHT = 32  # elements of such work cost as much as one of a scan
 
 
 @compiled
@@ -124,7 +125,7 @@ def _run(loop: Any, given: list[Any], out: list[Tensor]) -> None:
     strides = tuple(t[1] for t in rows if isinstance(t, tuple))
     arrays = [t[0] if isinstance(t, tuple) else line(t) if isinstance(t, Tensor) else t for t in rows]
     (B, T, H, D), like = given[0].shape, line(torch.empty(0, dtype=wide(given[0])))
-    share(loop, -(-B * T // BLOCK), B * T * H * D, like, *arrays, *map(line, out), (B, T, H, D), strides)
+    share(loop, -(-B * T // BLOCK), B * T * H * D // LIGHT, like, *arrays, *map(line, out), (B, T, H, D), strides)
 
 
 class _Norm(Function):

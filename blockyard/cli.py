@@ -35,7 +35,7 @@ VERBS = {
     "show": "what a recipe or a part is: equations, settings, claims",
     "check": "hold a part to what it claims",
     "catalogue": "all systems and how far each one is",
-    "bench": "how fast we are beside others on this machine: train, recipes, mixers, decode or overhead",
+    "bench": "how fast we are beside others on this machine: train, recipes, mixers, decode, context or overhead",
 }
 
 
@@ -82,8 +82,10 @@ def parser() -> argparse.ArgumentParser:
     made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), task, study, mixer, ...")
     for verb in ("show", "check"):
         made[verb].add_argument("name", help="a recipe, or kind:name of a part, a task or a study")
-    made["bench"].add_argument("name", help="train, recipes, mixers, decode or overhead")
-    made["bench"].add_argument("--length", default=None, help="tokens a row; of mixers also several: 512,2048")
+    made["bench"].add_argument("name", help="train, recipes, mixers, decode, context or overhead")
+    made["bench"].add_argument(
+        "--length", default=None, help="tokens a row; of mixers and context also several: 512,2048"
+    )
     made["bench"].add_argument("--batch", type=int, default=None, help="rows (default: as the bench says)")
     made["bench"].add_argument("--device", default=None, help="cpu (default) or cuda")
     made["bench"].add_argument("--precision", default=None, help="float32 or bfloat16 (default: both where it pays)")

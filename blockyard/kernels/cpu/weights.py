@@ -23,7 +23,7 @@ from numba.extending import overload
 from torch import Tensor
 
 from ._compile import compiled
-from ._lanes import FLAGS, Lanes, full, instruction, splat
+from ._lanes import FLAGS, Lanes, _spread, full, instruction, splat
 from ._machine import has
 from ._share import share
 from .product import finish
@@ -40,12 +40,6 @@ _words, _floats = ir.VectorType(_word, LANES), ir.VectorType(_float, LANES)
 
 def _same(value: int) -> Any:
     return ir.Constant(_words, [value] * LANES)
-
-
-def _spread(builder: Any, number: Any, vector: Any) -> Any:
-    nothing = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(nothing, number, ir.Constant(_word, 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(_words, [0] * LANES))
 
 
 def _at(builder: Any, data: Any, offset: int, kind: Any) -> Any:

@@ -2,7 +2,8 @@
 
 Every contestant has a process of its own. Equal sizes within a job (`blockyard/mamba2` and `transformers/mamba2` have
 the same heads, state and parameters), not across jobs: it is the price of a layer, not a contest of ideas. What a
-model makes once for all layers (positions, tables, masks) is made before the clock starts.
+model makes once for all layers (positions, tables, masks) is made before the clock starts. Where no precision is
+asked for, all run in float32 and ours are trained in bfloat16 too, as contestants named `blockyard/gla+bfloat16`.
 
 fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters
 decode_ms            one token with the state of a prompt of T tokens
@@ -52,6 +53,7 @@ JOBS = {  # and who does the same job
     "mamba2": ("transformers/mamba2", "transformers/mamba2+chunk64"),
 }
 PASSES = ("fwd", "fwd_bwd", "decode")
+HALF = "+bfloat16"  # a layer of ours in half precision, beside itself
 DECODED = 8
 
 
@@ -182,11 +184,12 @@ def operations(name: str, dim: int, length: int) -> int:
 
 def bench(
     *, length: Sequence[int] = (512, 2048), batch: int = 2, dim: int = 256, device: str = "cpu",
-    precision: str = "float32", rounds: int = 7, quick: bool = False, apart: bool = True, tell: Tell = aloud,
+    precision: str | None = None, rounds: int = 7, quick: bool = False, apart: bool = True, tell: Tell = aloud,
 ) -> list[Row]:  # fmt: skip
     """All rows, length by length. `quick` takes the first length only and leaves out the peer that is a loop."""
-    if precision not in PRECISIONS:
+    if precision is not None and precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    halved, precision = precision is None, precision or "float32"
     require("transformers")
     rows = Rows("mixers")
     same = {"batch": batch, "dim": dim, "precision": precision}
@@ -195,6 +198,11 @@ def bench(
     names = [*(f"blockyard/{name}" for name in OURS), *LAYERS]
     names = [name for name in names if not quick or FURTHEST.get(name, 2048) >= 2048]
     makers: dict[str, Maker] = {name: ("mixers:Contestant", {"name": name, **given}) for name in names}
+    if halved:
+        for name in OURS:
+            makers[f"blockyard/{name}{HALF}"] = (
+                "mixers:Contestant", {**given, "name": f"blockyard/{name}", "precision": "bfloat16"},
+            )  # fmt: skip
     makers["machine"] = "measure:machine", {"device": device, "small": not apart}
     with contestants(makers, apart=apart, tell=tell) as stand:
         for T in length[:1] if quick else length:
@@ -206,10 +214,12 @@ def bench(
 def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell) -> None:
     shape = {"T": T, **same}
     names = [name for name in stand if name != "machine" and FURTHEST.get(name, T) >= T]
-    rates = Rates(stand["machine"], [same["precision"]])
+    precisions = {name: "bfloat16" if name.endswith(HALF) else same["precision"] for name in names}
+    rates = Rates(stand["machine"], precisions.values())
     measured: dict[str, Seconds] = {}
     for do in PASSES:
-        able = [name for name in names if do != "decode" or stand[name].facts["decodes"]]
+        able = [name for name in names if do == "fwd_bwd" or not name.endswith(HALF)]
+        able = [name for name in able if do != "decode" or stand[name].facts["decodes"]]
         turns: dict[str, Callable[[], float]] = {name: partial(stand[name].call, do, length=T) for name in able}
         if do == "fwd_bwd":
             turns["machine"] = rates
@@ -226,12 +236,13 @@ def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], 
             rows.add(name, "peak_bytes", peak, "B", shape)
         part = name.partition("/")[2].partition("+")[0]
         work = 3 * same["batch"] * operations("attention" if name == PLAIN else part, same["dim"], T)
-        least = rates.floor(work, 2 * 4 * params, same["precision"])  # weights read, gradients written
+        least = rates.floor(work, 2 * 4 * params, precisions[name])  # weights read, gradients written
         rows.add(name, "fraction_of_floor", least / median(measured["fwd_bwd_ms"][name]), "", shape)
     for name in OURS:
         for peer in (*JOBS.get(name, ()), PLAIN):
             for metric, seconds in measured.items():
                 rows.ratio(f"blockyard/{name}", peer, metric, seconds, shape)
+        rows.ratio(f"blockyard/{name}{HALF}", f"blockyard/{name}", "fwd_bwd_ms", measured["fwd_bwd_ms"], shape)
 
 
 def _slopes(rows: Rows, same: dict[str, Any]) -> None:

@@ -145,6 +145,7 @@ def test_mixers_report_equal_layers():
     held = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
     assert held >= {(f"blockyard/{name}", mixers.PLAIN) for name in mixers.OURS}
     assert ("blockyard/mamba2", "transformers/mamba2") in held
+    assert ("blockyard/gla+bfloat16", "blockyard/gla") in held and ("blockyard/gla+bfloat16", "fwd_ms") not in values
 
 
 @needs_fla

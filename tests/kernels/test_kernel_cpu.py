@@ -105,11 +105,22 @@ def test_a_token_each_is_a_segment():
         assert not grads[-1].any() and all(g.isfinite().all() for g in grads)
 
 
-@pytest.fixture
-def threads(monkeypatch):
+@pytest.fixture(params=["whose threads they are", "threads of our own"])
+def threads(monkeypatch, request):
     monkeypatch.setattr(_share, "LITTLE", 0)
+    if request.param == "threads of our own":
+        monkeypatch.setattr(_share, "_theirs", None)
     yield torch.set_num_threads
     torch.set_num_threads(1)
+
+
+def test_what_goes_wrong_in_a_thread_is_told(threads):
+    def work(count: int) -> None:
+        assert count == 2
+        raise ValueError("here")
+
+    with pytest.raises(ValueError, match="here"):
+        _share.at_once(work, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)

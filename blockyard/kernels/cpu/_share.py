@@ -1,9 +1,11 @@
 """Tensors as flat arrays, and tasks shared among threads.
 
-The compiled loops bring no threads of their own: numba's pools would stand beside the framework's, and the one that
-needs no library is not safe under concurrent calls. One small pool is enough: tasks are rows and heads.
+The compiled loops run on the framework's own threads wherever those come by GNU's names for OpenMP. After an operation
+of the framework its threads look out for the next one for some milliseconds: threads of our own would share a core with
+them and take up to twice as long. Elsewhere one small pool does: tasks are rows and heads.
 """
 
+import ctypes
 import itertools
 import os
 import threading
@@ -21,15 +23,61 @@ from ._lanes import PAD
 WORKERS = os.cpu_count() or 1
 LITTLE = 1 << 15  # elements of work that cost less than waking a thread
 
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _of_the_framework() -> tuple[Any, Any] | None:
+    """How its threads are started, and how many there are then."""
+    try:
+        library = ctypes.CDLL(None)
+        start, count = library.GOMP_parallel, library.omp_get_num_threads
+    except (AttributeError, OSError, TypeError):
+        return None
+    start.argtypes, start.restype = (_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return start, count
+
+
+_theirs = _of_the_framework()
 _pools: list[ThreadPoolExecutor] = []
+
+
+def _alone() -> None:
+    """Threads do not survive a fork, and the framework's would be waited for."""
+    global _theirs
+    _theirs = None
+    _pools.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_alone)
 
 
 def _pool() -> ThreadPoolExecutor:
     if not _pools:  # threads start on demand: a second pool made at the same time costs nothing
         _pools.append(ThreadPoolExecutor(WORKERS, thread_name_prefix="blockyard"))
     return _pools[0]
+
+
+def at_once(work: Callable[[int], None], threads: int) -> None:
+    """work(threads) by so many threads side by side, or by fewer, as many as it is told."""
+    wrong: list[BaseException] = []
+
+    def one(count: int) -> None:
+        try:
+            work(count)
+        except BaseException as error:  # nothing passes through what is not Python
+            wrong.append(error)
+
+    if _theirs is None:
+        others = [_pool().submit(one, threads) for _ in range(threads - 1)]
+        one(threads)
+        for other in others:
+            other.result()
+    else:
+        start, count = _theirs
+        start(_WORK(lambda _: one(count())), None, threads, 0)
+    if wrong:
+        raise wrong[0]
 
 
 def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
@@ -41,18 +89,13 @@ def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
     pieces = min(tasks, 4 * threads)  # some to spare: a thread that is disturbed takes fewer
     turns = itertools.count()
 
-    def take():
+    def take(_: int) -> None:
         for i in turns:
             if i >= pieces:
                 return
             loop(*args, tasks * i // pieces, tasks * (i + 1) // pieces)
 
-    others = [_pool().submit(take) for _ in range(threads - 1)]
-    try:
-        take()
-    finally:
-        for other in others:
-            other.result()
+    at_once(take, threads)
 
 
 _one_at_a_time = threading.Lock()  # threads that wait for one another must all be running
@@ -60,18 +103,21 @@ _one_at_a_time = threading.Lock()  # threads that wait for one another must all 
 
 def together(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args: Any) -> None:
     """loop(*args, arrived, thread, threads) by all threads at once; `arrived` counts those who came to a meeting."""
-    threads = min(threads, WORKERS + 1)  # more would wait for each other without ever starting
-    with _one_at_a_time:
-        arrived[:] = 0
-        others = [_pool().submit(loop, *args, arrived, i, threads) for i in range(1, threads)]
+    turns = itertools.count()
+
+    def one(count: int) -> None:
         try:
-            loop(*args, arrived, 0, threads)
+            loop(*args, arrived, next(turns), count)
         except BaseException:  # stopped before it began: nobody may wait for this thread
             arrived[:] = np.iinfo(arrived.dtype).max // 2
             raise
-        finally:
-            for other in others:
-                other.result()
+
+    with _one_at_a_time:
+        arrived[:] = 0
+        if threads == 1:
+            one(1)
+        else:
+            at_once(one, min(threads, WORKERS + 1))  # more would wait for each other without ever starting
 
 
 def flat(x: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:

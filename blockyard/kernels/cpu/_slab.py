@@ -5,7 +5,7 @@ over rows reads lies in one piece. N is such that a slab stays in the innermost 
 """
 
 from ._compile import compiled
-from ._lanes import load
+from ._lanes import load, store
 
 ROOM = 4096  # numbers of a slab: two threads of a core share its cache
 
@@ -21,6 +21,12 @@ def spot(j, i, K, N, n):
     """Where row j of a slab has its column i; n numbers are a vector."""
     block = 4 * n if i < K // (4 * n) * (4 * n) else n
     return i // block * block * N + j * block + i % block
+
+
+@compiled
+def collect(first, x, at, more):
+    """x = more by the first of those that add to x, x += more by the others."""
+    store(x, at, more if first else load(x, at) + more)
 
 
 @compiled

@@ -26,7 +26,7 @@ from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, splat, store, sums, total
 from ._share import flat, line, marks, read, share, whole
-from ._slab import columns, product, spot, turned
+from ._slab import collect, columns, product, spot, turned
 
 
 @compiled
@@ -88,12 +88,7 @@ def forward(q, k, v, g, reset, start, y, final, sizes, strides, first, last):
 
 
 @compiled
-def add(x, at, more):
-    store(x, at, load(x, at) + more)
-
-
-@compiled
-def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, N, room):
+def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, N, room, new_k, new):
     """dS = diag(fade) dS + q dy^T, fade of the token after; dk += dS v, dv = dS^T k, dg -= k * dS v."""
     n, zero = len(load(q, qa)), full(dS.dtype.type(0))
     i, along = 0, zero
@@ -113,17 +108,17 @@ def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, 
             t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
             met = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
             store(room, j * n, met + load(room, j * n) if i else met)
-        add(dk, to + i, t0)
-        add(dk, to + i + n, t1)
-        add(dk, to + i + 2 * n, t2)
-        add(dk, to + i + 3 * n, t3)
+        collect(new_k, dk, to + i, t0)
+        collect(new_k, dk, to + i + n, t1)
+        collect(new_k, dk, to + i + 2 * n, t2)
+        collect(new_k, dk, to + i + 3 * n, t3)
         if W == 1:
             along = along + ((k0 * t0 + k1 * t1) + (k2 * t2 + k3 * t3))
         else:
-            add(dg, ha + i, zero - k0 * t0)
-            add(dg, ha + i + n, zero - k1 * t1)
-            add(dg, ha + i + 2 * n, zero - k2 * t2)
-            add(dg, ha + i + 3 * n, zero - k3 * t3)
+            collect(new, dg, ha + i, zero - k0 * t0)
+            collect(new, dg, ha + i + n, zero - k1 * t1)
+            collect(new, dg, ha + i + 2 * n, zero - k2 * t2)
+            collect(new, dg, ha + i + 3 * n, zero - k3 * t3)
         i += 4 * n
     while i < K:
         f, key, ask, out = load(fade, i), load(k, ka + i), load(q, qa + i), zero
@@ -133,20 +128,20 @@ def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, 
             store(dS, at, d)
             out = out + d * splat(v, va + j)
             store(room, j * n, d * key + load(room, j * n) if i else d * key)
-        add(dk, to + i, out)
+        collect(new_k, dk, to + i, out)
         if W == 1:
             along = along + key * out
         else:
-            add(dg, ha + i, zero - key * out)
+            collect(new, dg, ha + i, zero - key * out)
         i += n
     if W == 1:
-        dg[ha] -= total(along)
+        dg[ha] = (dg.dtype.type(0) if new else dg[ha]) - total(along)
     for j in range(0, N, n):
         store(dv, da + j, sums(room, j * n))
 
 
 @compiled
-def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N):
+def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N, new_q):
     """S = diag(fade) S + k v^T; dq += S dy, dg += q * S dy."""
     n, zero = len(load(q, qa)), full(S.dtype.type(0))
     i, along = 0, zero
@@ -163,19 +158,19 @@ def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N):
             store(S, at + 2 * n, s2)
             store(S, at + 3 * n, s3)
             t0, t1, t2, t3 = t0 + s0 * grad, t1 + s1 * grad, t2 + s2 * grad, t3 + s3 * grad
-        add(dq, to + i, t0)
-        add(dq, to + i + n, t1)
-        add(dq, to + i + 2 * n, t2)
-        add(dq, to + i + 3 * n, t3)
+        collect(new_q, dq, to + i, t0)
+        collect(new_q, dq, to + i + n, t1)
+        collect(new_q, dq, to + i + 2 * n, t2)
+        collect(new_q, dq, to + i + 3 * n, t3)
         t0, t1 = t0 * load(q, qa + i), t1 * load(q, qa + i + n)
         t2, t3 = t2 * load(q, qa + i + 2 * n), t3 * load(q, qa + i + 3 * n)
         if W == 1:
             along = along + ((t0 + t1) + (t2 + t3))
         else:
-            add(dg, ha + i, t0)
-            add(dg, ha + i + n, t1)
-            add(dg, ha + i + 2 * n, t2)
-            add(dg, ha + i + 3 * n, t3)
+            collect(False, dg, ha + i, t0)
+            collect(False, dg, ha + i + n, t1)
+            collect(False, dg, ha + i + 2 * n, t2)
+            collect(False, dg, ha + i + 3 * n, t3)
         i += 4 * n
     while i < K:
         f, key, out = load(fade, i), load(k, ka + i), zero
@@ -184,11 +179,11 @@ def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N):
             s = f * load(S, at) + key * splat(v, va + j)
             store(S, at, s)
             out = out + s * splat(dy, ga + j)
-        add(dq, to + i, out)
+        collect(new_q, dq, to + i, out)
         if W == 1:
             along = along + out * load(q, qa + i)
         else:
-            add(dg, ha + i, out * load(q, qa + i))
+            collect(False, dg, ha + i, out * load(q, qa + i))
         i += n
     if W == 1:
         dg[ha] += total(along)
@@ -198,7 +193,7 @@ def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N):
 def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, strides, first, last):
     """start, end and begin (B,H,K,V): the first state, the gradients of the last one and of the first one.
 
-    dq, dk (B,T,H/R,K) and dg (B,T,H,W) start at zero; R heads are one task.
+    dq, dk (B,T,H/R,K), dv (B,T,H,V), dg (B,T,H,W); R heads are one task.
     """
     T, H, G, K, V, W, R = sizes
     sq, sk, sv, sg, sd = strides
@@ -209,7 +204,8 @@ def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, st
         group, part = h // (H // G), h // R
         later[:] = none  # what the state behind a token and the gradient from later ones have in common
         for column in range(0, V, most):
-            N, corner = min(most, V - column), unit * K * V + column
+            N, corner, new = min(most, V - column), unit * K * V + column, column == 0
+            new_k = new and unit % R == 0
             turned(end, corner, V, S, K, N)
             fade[:] = one
             for t in range(T - 1, -1, -1):
@@ -225,7 +221,7 @@ def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, st
                 ahead(dk, to - AHEAD * H // R * K, K)
                 ahead(dv, da - AHEAD * H * V, N)
                 ahead(dg, (head - AHEAD * H) * W, W)
-                unwind(S, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, head * W, W, K, N, room)
+                unwind(S, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, head * W, W, K, N, room, new_k, new)
                 fades(fade, g, reset, sg, b, t, h, K, W)
             for i in range(K):
                 for j in range(N):
@@ -244,7 +240,7 @@ def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, st
                 ahead(g, place(sg, b, r, h), W)
                 ahead(dq, to + AHEAD * H // R * K, K)
                 ahead(dg, ha + AHEAD * H * W, W)
-                repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N)
+                repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N, new_k)
             product(S, end, corner, V, later, W, K, N)
         for t in range(T - 1, -1, -1):
             ha = ((b * T + t) * H + h) * W
@@ -285,8 +281,10 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
     R = H // G if torch.get_num_threads() <= B * G else 1
     end = whole(d_final, 2).contiguous()
-    dq, dk = end.new_zeros(2, B, T, H // R, K)
-    dv, dg, d_start = end.new_empty(B, T, H, V), end.new_zeros(B, T, H, W), torch.empty_like(end)
+    once = R == 1 and H == G and V <= columns(K, V)  # nothing is added to what was written
+    dq, dk = (torch.empty(B, T, H // R, K, dtype=row.dtype if once else end.dtype) for row in rows[:2])
+    dv = torch.empty_like(rows[2], memory_format=torch.contiguous_format)
+    dg, d_start = end.new_empty(B, T, H, W), torch.empty_like(end)
     arrays, strides = zip(*map(flat, rows))
     ends, out = (line(kept[0]), arrays[4], line(end)), [line(t) for t in (dq, dk, dv, dg, d_start)]
     sizes = (T, H, G, K, V, W, R)

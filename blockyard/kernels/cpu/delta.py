@@ -28,7 +28,7 @@ from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums, total
 from ._share import flat, line, marks, read, share, whole
-from ._slab import columns, product, spot, turned
+from ._slab import collect, columns, product, spot, turned
 
 
 @compiled
@@ -104,7 +104,7 @@ def forward(q, k, v, beta, g, reset, start, y, final, errors, sizes, strides, fi
 
 
 @compiled
-def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N, room):
+def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N, room, new):
     """dS = a (dS - k w^T) + q dy^T, a, k and w of the token after; dk += beta dS e; the room gets N sums: dS^T k."""
     n, zero, fade, rate = len(load(k, ka)), full(dS.dtype.type(0)), full(a), full(beta)
     less, i = zero - fade, 0
@@ -126,10 +126,10 @@ def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N
             t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
             met = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
             store(room, j * n, met + load(room, j * n) if i else met)
-        store(dk, to + i, load(dk, to + i) + rate * t0)
-        store(dk, to + i + n, load(dk, to + i + n) + rate * t1)
-        store(dk, to + i + 2 * n, load(dk, to + i + 2 * n) + rate * t2)
-        store(dk, to + i + 3 * n, load(dk, to + i + 3 * n) + rate * t3)
+        collect(new, dk, to + i, rate * t0)
+        collect(new, dk, to + i + n, rate * t1)
+        collect(new, dk, to + i + 2 * n, rate * t2)
+        collect(new, dk, to + i + 3 * n, rate * t3)
         i += 4 * n
     while i < K:
         m, key, ask, out = less * load(before, ba + i), load(k, ka + i), load(q, qa + i), zero
@@ -139,12 +139,12 @@ def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N
             store(dS, at, d)
             out = out + d * splat(e, ea + j)
             store(room, j * n, d * key + load(room, j * n) if i else d * key)
-        store(dk, to + i, load(dk, to + i) + rate * out)
+        collect(new, dk, to + i, rate * out)
         i += n
 
 
 @compiled
-def repeat(S, a, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N):
+def repeat(S, a, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N, new):
     """S = a S + beta k e^T; dq += S dy, dk -= a S w with the S before."""
     n, zero, fade, rate, i = len(load(k, ka)), full(S.dtype.type(0)), full(a), full(beta), 0
     while i + 4 * n <= K:
@@ -166,10 +166,10 @@ def repeat(S, a, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N):
         store(dk, to + i + n, load(dk, to + i + n) - r1)
         store(dk, to + i + 2 * n, load(dk, to + i + 2 * n) - r2)
         store(dk, to + i + 3 * n, load(dk, to + i + 3 * n) - r3)
-        store(dq, to + i, load(dq, to + i) + t0)
-        store(dq, to + i + n, load(dq, to + i + n) + t1)
-        store(dq, to + i + 2 * n, load(dq, to + i + 2 * n) + t2)
-        store(dq, to + i + 3 * n, load(dq, to + i + 3 * n) + t3)
+        collect(new, dq, to + i, t0)
+        collect(new, dq, to + i + n, t1)
+        collect(new, dq, to + i + 2 * n, t2)
+        collect(new, dq, to + i + 3 * n, t3)
         i += 4 * n
     while i < K:
         key, out, back = rate * load(k, ka + i), zero, zero
@@ -181,7 +181,7 @@ def repeat(S, a, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N):
             store(S, at, s)
             out = out + s * splat(dy, ga + j)
         store(dk, to + i, load(dk, to + i) - back)
-        store(dq, to + i, load(dq, to + i) + out)
+        collect(new, dq, to + i, out)
         i += n
 
 
@@ -220,7 +220,7 @@ def backward(
 ):  # fmt: skip
     """start, end and begin (B,H,K,V): the first state, the gradients of the last one and of the first one.
 
-    dq, dk (B,T,H,K), d_beta and dg (B,T,H) start at zero.
+    dq, dk (B,T,H,K), dv (B,T,H,V), d_beta and dg (B,T,H).
     """
     T, H, K, V = sizes
     sq, sk, sv, sb, sg, sd = strides
@@ -231,7 +231,7 @@ def backward(
         b, h = task // H, task % H
         later[0] = none
         for column in range(0, V, most):
-            N, corner = min(most, V - column), task * K * V + column
+            N, corner, new = min(most, V - column), task * K * V + column, column == 0
             turned(end, corner, V, S, K, N)
             clear(w, 0, N)
             a, before = one, place(sk, b, T - 1, h)
@@ -245,8 +245,8 @@ def backward(
                 ahead(errors, ea - next_row * V, N)
                 ahead(dk, (head - next_row) * K, K)
                 ahead(dv, ea - next_row * V, N)
-                unwind(S, a, k, before, w, q, qa, k, ka, errors, ea, rate, dy, ga, dk, head * K, K, N, room)
-                d_beta[head] += write(room, rate, errors, ea, dv, w, N)
+                unwind(S, a, k, before, w, q, qa, k, ka, errors, ea, rate, dy, ga, dk, head * K, K, N, room, new)
+                d_beta[head] = (none if new else d_beta[head]) + write(room, rate, errors, ea, dv, w, N)
                 a, before = fade_of(end, g, reset, sg, b, t, h), ka
             copy(k, before, row, 0, K)
             for i in range(K):
@@ -264,7 +264,7 @@ def backward(
                 ahead(dk, (head + next_row) * K, K)
                 ahead(dq, (head + next_row) * K, K)
                 ahead(dv, ea + next_row * V, N)
-                repeat(S, a, k, ka, errors, ea, rate, dy, dv, ga, ea, dq, dk, head * K, K, N)
+                repeat(S, a, k, ka, errors, ea, rate, dy, dv, ga, ea, dq, dk, head * K, K, N, new)
             product(S, end, corner, V, later, 1, K, N)
         for t in range(T - 1, -1, -1):
             head = (b * T + t) * H + h
@@ -302,8 +302,8 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     start, errors = kept
     (B, T, H, V), K, like = errors.shape, start.shape[2], errors
     arrays, strides = _rows((*given, d_y), like.dtype, 0, 1, 2, 3, 4, 6)
-    dq, dk = like.new_zeros(2, B, T, H, K)
-    d_beta, dg = like.new_zeros(2, B, T, H)
+    dq, dk = like.new_empty(2, B, T, H, K)
+    d_beta, dg = like.new_empty(2, B, T, H)
     end, dv = whole(d_final, 2).contiguous(), torch.empty_like(errors)
     d_start = torch.empty_like(end)
     out = [line(t) for t in (end, dq, dk, dv, d_beta, dg, d_start)]

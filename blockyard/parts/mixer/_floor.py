@@ -1,6 +1,11 @@
 """Gates that keep at least a floor, which rises with depth."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import Parameter
 
 from blockyard.core import Axis, Prod, Site, UsageError, constant, wide
@@ -19,6 +24,52 @@ def floor(bounds: Tensor, ordinal: int) -> Tensor:
     return wide(bounds).softmax(0)[:ordinal].sum(0)
 
 
+class _LogKeep(Function):
+    """With m = low + (1 - low) s, s = sigmoid(f): df = dy (1 - low) s (1 - s) / m, d_low = dy (1 - s) / m."""
+
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, f: Tensor) -> Tensor:  # pyright: ignore
+        s = wide(f).sigmoid()
+        kept = torch.addcmul(low, 1 - low, s).clamp_(min=1e-30)
+        ctx.save_for_backward(low, s, kept)
+        ctx.dtype = f.dtype
+        return kept.log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
+        low, s, kept = ctx.saved_tensors
+        slope, off = dy / kept, 1 - s
+        d_low = (slope * off).sum_to_size(low.shape)
+        return d_low, off.mul_(s).mul_(slope).mul_(1 - low).to(ctx.dtype)
+
+
+class _Rest(Function):
+    @staticmethod
+    def forward(ctx: Any, fade: Tensor) -> Tensor:  # pyright: ignore
+        rest = fade.expm1().neg_()
+        ctx.save_for_backward(rest)
+        return rest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_rest: Tensor) -> Tensor:  # pyright: ignore
+        (rest,) = ctx.saved_tensors
+        return (rest - 1).mul_(d_rest)
+
+
+def _plain() -> bool:
+    """A compiler fuses the plain forms, and without gradients nothing is kept."""
+    return torch.compiler.is_compiling() or not torch.is_grad_enabled()
+
+
 def log_keep(low: Tensor, f: Tensor) -> Tensor:
     """log(low + (1 - low) sigmoid(f)), finite also where the gate saturates."""
-    return (low + (1 - low) * wide(f).sigmoid()).clamp(min=1e-30).log()
+    if _plain():
+        return (low + (1 - low) * wide(f).sigmoid()).clamp(min=1e-30).log()
+    return _LogKeep.apply(low, f)  # pyright: ignore[reportReturnType]
+
+
+def rest(fade: Tensor) -> Tensor:
+    """1 - exp(fade): what is not kept, exact also where nearly all is."""
+    return -fade.expm1() if _plain() else _Rest.apply(fade)  # pyright: ignore[reportReturnType]

@@ -16,7 +16,7 @@ from torch.nn.functional import silu
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer
 from blockyard.kernels import diagonal_scan
-from blockyard.parts.mixer._floor import floor, log_keep, shared_floors
+from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
 from blockyard.parts.mixer._gate import gate
 
 
@@ -38,7 +38,7 @@ class HGRN(Sublayer):
         v, f, g = self.rows.split(self.proj(x, call))
         fade = self.point("decay", log_keep(floor(self.bounds, self.ordinal), f), call)
         v = self.point("v", silu(v), call)
-        write = call.blank(-fade.expm1().to(v.dtype) * v)
+        write = call.blank(rest(fade).to(v.dtype) * v)
         start = None if state is None else state.get("memory")
         h, memory = diagonal_scan(write, call.blank(fade), initial_state=start, reset=call.reset)
         o = gate(self, self.norm(h, call), g, call)

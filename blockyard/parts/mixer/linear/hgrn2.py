@@ -16,7 +16,7 @@ from torch.nn.functional import silu
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer
 from blockyard.kernels import decayed_scan
-from blockyard.parts.mixer._floor import floor, log_keep, shared_floors
+from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
 
 
 class HGRN2(Sublayer):
@@ -42,7 +42,7 @@ class HGRN2(Sublayer):
         q, f, v = self.rows.split(self.proj(x, call))
         low = self.key.split(floor(self.bounds, self.ordinal))
         fade = self.point("decay", log_keep(low, f), call)
-        k = call.blank(-fade.expm1().to(x.dtype))
+        k = call.blank(rest(fade).to(x.dtype))
         q, v = self.point("q", silu(q), call), self.point("v", v, call)
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q, k, v, call.blank(fade), initial_state=start, reset=call.reset)

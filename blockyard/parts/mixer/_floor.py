@@ -39,9 +39,8 @@ class _LogKeep(Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
         low, s, kept = ctx.saved_tensors
-        slope, off = dy / kept, 1 - s
-        d_low = (slope * off).sum_to_size(low.shape)
-        return d_low, off.mul_(s).mul_(slope).mul_(1 - low).to(ctx.dtype)
+        slope = (1 - s).mul_(dy).div_(kept)
+        return slope.sum_to_size(low.shape), slope.mul_(s).mul_(1 - low).to(ctx.dtype)
 
 
 class _Rest(Function):

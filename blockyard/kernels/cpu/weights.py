@@ -23,12 +23,13 @@ from numba.extending import overload
 from torch import Tensor
 
 from ._compile import compiled
-from ._lanes import FLAGS, Lanes, _spread, full, instruction, splat
+from ._lanes import FLAGS, Lanes, _spread, fetch, full, instruction, splat
 from ._machine import has
 from ._share import share
 from .product import finish
 
 UNIT = 32  # columns that are unrolled
+SOON = 6144  # bytes of codes from a unit to those that are asked for: left alone, every page begins with a wait
 LANES = 16
 BYTES, FLOATS = np.empty(0, np.int32), np.empty(0, np.float32)
 WAY = BYTES if has("avx512vnni") else FLOATS
@@ -241,6 +242,8 @@ def product(way, packed, bits, group, x, bias, biased, add, added, y, sizes, fir
         while b < B:
             a0 = zero
             for u in range(units):
+                for line_of in range(0, codes_of, 64):
+                    fetch(packed, codes + u * codes_of + line_of + SOON)
                 s, m = halves_at(packed, at + (u >> shift) * 32), b * units + u
                 p0 = one(bits, packed, codes + u * codes_of, numbers, b * line + u * each, line, starts, m, units)
                 a0 = a0 + s * splat(scales, m) * p0

@@ -157,16 +157,21 @@ def splat(_, array, at):
     return kind(array, types.intp), generate
 
 
+def fetched(context: Any, builder: Any, array: Any, value: Any, at: Any) -> None:
+    """The cache line of a place asked for."""
+    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    place = builder.bitcast(_place(context, builder, array, value, at), byte)
+    builder.call(function, [place, *(ir.Constant(word, value) for value in (0, 3, 1))])  # to read, near, data
+
+
 @instruction
 def fetch(_, array, at):
     """Ask for the cache line of a place; any place will do, also behind an end."""
 
     def generate(context, builder, signature, args):
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        place = builder.bitcast(_place(context, builder, signature.args[0], *args), byte)
-        builder.call(function, [place, *(ir.Constant(word, value) for value in (0, 3, 1))])  # to read, near, data
+        fetched(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate

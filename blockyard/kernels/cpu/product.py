@@ -6,6 +6,8 @@ A tile is 16 rows of W. A row's products are summed in lanes, the lanes of 16 ro
 read of W, and four rows of W what was read of them. K is of whole vectors; the lines of y and r reach to whole tiles.
 """
 
+from typing import Any
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -19,54 +21,50 @@ SIDE = 4
 
 @compiled
 def dot(W, at, x, xa, K, room, ra):
-    n = len(load(x, xa))
-    a0 = a1 = a2 = a3 = full(x.dtype.type(0))
-    i = 0
-    while i + 4 * n <= K:
-        a0 = a0 + load(W, at + i) * load(x, xa + i)
-        a1 = a1 + load(W, at + i + n) * load(x, xa + i + n)
-        a2 = a2 + load(W, at + i + 2 * n) * load(x, xa + i + 2 * n)
-        a3 = a3 + load(W, at + i + 3 * n) * load(x, xa + i + 3 * n)
-        i += 4 * n
-    while i < K:
-        a0 = a0 + load(W, at + i) * load(x, xa + i)
-        i += n
-    store(room, ra, (a0 + a1) + (a2 + a3))
+    """One row's products, summed in the order of a block: the next row's begin before the last ones are summed."""
+    both = full(x.dtype.type(0))
+    for i in range(0, K, len(both)):
+        both = both + load(W, at + i) * load(x, xa + i)
+    store(room, ra, both)
 
 
-@instruction
-def block(_, W, at, x, xa, apart, K, room, ra):
-    """SIDE rows of W with SIDE vectors, `apart` numbers apart: all their sums stay in registers."""
-    lanes = Lanes(types.float32)
+def _block(vectors: int) -> Any:
+    """An intrinsic: SIDE rows of W with so many vectors, `apart` numbers apart: all their sums stay in registers."""
 
-    def generate(context, builder, signature, args):
-        rows, start, vectors, first, step, width, sums, into = args
-        kinds = signature.args
-        vector, n = context.get_value_type(lanes), ir.Constant(width.type, lanes.count)
-        held = [
-            [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(SIDE)] for _ in range(SIDE)
-        ]
+    @instruction
+    def block(_, W, at, x, xa, apart, K, room, ra):
+        lanes = Lanes(types.float32)
 
-        def times(i, by):
-            return builder.mul(by, ir.Constant(by.type, i))
+        def generate(context, builder, signature, args):
+            weights, start, numbers, first, step, width, sums, into = args
+            kinds = signature.args
+            vector, n = context.get_value_type(lanes), ir.Constant(width.type, lanes.count)
 
-        with cgutils.for_range_slice(builder, ir.Constant(width.type, 0), width, n) as (i, _count):
-            read = [builder.add(builder.add(start, times(r, width)), i) for r in range(SIDE)]
-            weights = [loaded(context, builder, kinds[0], rows, place) for place in read]
-            for j in range(SIDE):
-                place = builder.add(builder.add(first, times(j, step)), i)
-                number = loaded(context, builder, kinds[2], vectors, place)
+            def lines(begin, by, count):
+                return [builder.add(begin, builder.mul(by, ir.Constant(by.type, i))) for i in range(count)]
+
+            rows, columns = lines(start, width, SIDE), lines(first, step, vectors)
+            held = [[cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in columns] for _ in rows]
+            with cgutils.for_range_slice(builder, ir.Constant(width.type, 0), width, n) as (i, _count):
+                read = [loaded(context, builder, kinds[0], weights, builder.add(row, i)) for row in rows]
+                for j, column in enumerate(columns):
+                    number = loaded(context, builder, kinds[2], numbers, builder.add(column, i))
+                    for r, weight in enumerate(read):
+                        product = builder.fmul(weight, number, flags=FLAGS)
+                        builder.store(builder.fadd(builder.load(held[r][j]), product, flags=FLAGS), held[r][j])
+            for j in range(vectors):
                 for r in range(SIDE):
-                    product = builder.fmul(weights[r], number, flags=FLAGS)
-                    builder.store(builder.fadd(builder.load(held[r][j]), product, flags=FLAGS), held[r][j])
-        for j in range(SIDE):
-            for r in range(SIDE):
-                place = builder.add(into, ir.Constant(into.type, (j * TILE + r) * lanes.count))
-                stored(context, builder, kinds[6], sums, place, builder.load(held[r][j]))
-        return context.get_dummy_value()
+                    place = builder.add(into, ir.Constant(into.type, (j * TILE + r) * lanes.count))
+                    stored(context, builder, kinds[6], sums, place, builder.load(held[r][j]))
+            return context.get_dummy_value()
 
-    whole = (types.intp, x, types.intp, types.intp, types.intp, room, types.intp)
-    return types.void(W, *whole), generate
+        where = types.intp
+        return types.void(W, where, x, where, where, where, room, where), generate
+
+    return block
+
+
+_block2, _block3, _block4 = (_block(vectors) for vectors in (2, 3, 4))
 
 
 @compiled
@@ -81,19 +79,28 @@ def finish(out, bias, biased, add, added, y, ya, n0):
 
 @compiled
 def dense(W, x, bias, biased, add, added, y, room, sizes, first, last):
-    """Tiles first to last; x (B,xs), y and add (B,ys); `room` is that of four tiles' vectors."""
+    """Tiles first to last; x (B,xs), y and add (B,ys); `room` is that of four tiles' vectors.
+
+    A vector's results are the same to the last bit however many come with it.
+    """
     B, K, N, xs, ys = sizes
     for tile in range(first, last):
-        n0, b = tile * TILE, 0
-        rows = min(TILE, N - n0)
-        while rows == TILE and b + SIDE <= B:
-            for r in range(0, TILE, SIDE):
-                block(W, (n0 + r) * K, x, b * xs, xs, K, room, r * TILE)
-            for j in range(SIDE):
-                finish(sums(room, j * TILE * TILE), bias, biased, add, added, y, (b + j) * ys + n0, n0)
-            b += SIDE
+        n0 = tile * TILE
+        rows, b = min(TILE, N - n0), 0
         while b < B:
-            for r in range(rows):
-                dot(W, (n0 + r) * K, x, b * xs, K, room, r * TILE)
-            finish(sums(room, 0), bias, biased, add, added, y, b * ys + n0, n0)
-            b += 1
+            many = min(SIDE, B - b) if rows == TILE else 1
+            if many == 1:
+                for r in range(rows):
+                    dot(W, (n0 + r) * K, x, b * xs, K, room, r * TILE)
+            else:
+                for r in range(0, TILE, SIDE):
+                    at, ra = (n0 + r) * K, r * TILE
+                    if many == 2:
+                        _block2(W, at, x, b * xs, xs, K, room, ra)
+                    elif many == 3:
+                        _block3(W, at, x, b * xs, xs, K, room, ra)
+                    else:
+                        _block4(W, at, x, b * xs, xs, K, room, ra)
+            for j in range(many):
+                finish(sums(room, j * TILE * TILE), bias, biased, add, added, y, (b + j) * ys + n0, n0)
+            b += many

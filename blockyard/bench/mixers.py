@@ -5,8 +5,8 @@ the same heads, state and parameters), not across jobs: it is the price of a lay
 model makes once for all layers (positions, tables, masks) is made before the clock starts. Where no precision is
 asked for, all run in float32 and ours are trained in bfloat16 too, as contestants named `blockyard/gla+bfloat16`.
 
-fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters; right after another one
-                     that does not count, for a training run is never cold (but not where one takes a second)
+fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters, right after another
+                     one that does not count: a training run is never cold (but not where one takes a second)
 decode_ms            one token with the state of a prompt of T tokens
 peak_bytes           growth of the process's resident memory during forward and backward, from its high-water mark
                      (reset by the kernel before the step, freed memory given back first); the device's own counter

@@ -87,7 +87,7 @@ def _generate(
         logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
-    tape = _tape(model, rows, tokens, int8_cache) if store is None else None
+    tape = tape_for(model, rows, tokens, int8_cache) if store is None else None
     if tape is not None:
         tape.load(state)
     try:
@@ -123,10 +123,14 @@ def _generate(
 WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a tape is worth writing
 
 
-def _tape(model: Model, rows: list[Tensor], tokens: int, int8_cache: bool) -> Tape | None:
+def tape_for(
+    model: Model, rows: list[Tensor], tokens: int, int8_cache: bool = False, at_once: int = 1
+) -> Tape | None:  # fmt: skip
+    """With room for what is to come, at most `at_once` tokens beyond it; None where it cannot be or does not pay."""
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     worth = size >= WORTH[0] and tokens >= WORTH[1]
-    return Tape.of(model, len(rows), max(map(len, rows)) + tokens, int8_cache) if worth else None
+    room = max(map(len, rows)) + tokens + at_once - 1
+    return Tape.of(model, len(rows), room, int8_cache, at_once) if worth else None
 
 
 @contextmanager

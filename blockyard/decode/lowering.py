@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call
@@ -345,7 +346,7 @@ def stem(w: Writer, part: Any, width: int) -> Vector:
             raise NotOnTape(f"position:{part.position.spec.name}")
         most = part.position.length.size if part.position.spec.name == "learned" else w.room
         rows = part.position.at_input(torch.zeros(1, min(most, w.room), width), places(min(most, w.room)))
-        added = w.constant(rows).place[0]
+        added = w.constant(pad(rows, (0, 0, 0, w.room - rows.shape[1]))).place[0]  # what fills up lines may lie behind
     if part.spec.name == "packed_tokens":
         w.write(w.op.EMBED, part.packed.data_ptr(), part.bits, width, *y.place, added, part.group)
         return y

@@ -9,7 +9,7 @@ A proposer that draws says what it drew from; one that does not is verified with
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.generate import seen_in
+from blockyard.decode.past import OnState, Past
 from blockyard.decode.ragged import close_up, padded, prefill
 from blockyard.decode.rules import Draws, Rules, choose, pick, probabilities
 from blockyard.model.model import Model
@@ -24,19 +25,19 @@ from blockyard.model.model import Model
 
 @dataclass
 class Rows:
-    """The rows that still run: all their ids, the model's state, and the ids that are not in it yet (one or more)."""
+    """The rows that still run: all their ids, what the model has read, and what it has not yet (one id or more)."""
 
     model: Model
     rules: Rules
     draws: Draws  # for guesses
     numbers: list[int]  # of each row in the batch as it was given
     ids: list[list[int]]
-    state: State
+    past: Past
 
     @property
     def pending(self) -> list[Tensor]:
-        device = self.state.length.device
-        return [torch.tensor(ids[n:], device=device) for ids, n in zip(self.ids, self.state.length.tolist())]
+        length = self.past.length
+        return [torch.tensor(ids[n:], device=length.device) for ids, n in zip(self.ids, length.tolist())]
 
 
 class Proposal(NamedTuple):
@@ -47,6 +48,8 @@ class Proposal(NamedTuple):
 
 
 class Proposer(Protocol):
+    needs_state: bool  # of the model, which is not on tape then
+
     def begin(self, rows: int) -> None:
         """Forget what was: so many new rows follow."""
         ...
@@ -64,6 +67,7 @@ class Proposer(Protocol):
 class Lookup:
     """The last occurrence of the longest end of the row, `longest` tokens down to `shortest`, and what followed it."""
 
+    needs_state: ClassVar[bool] = False
     longest: int = 3
     shortest: int = 1
     _found: list[dict[tuple[int, ...], int]] = field(default_factory=list, repr=False)  # ends that have a successor
@@ -103,6 +107,8 @@ class Draft:
     ones enter together with the next token, which needs a forward anyway. `likeliest`: it does not draw, so that a
     seed writes the same with speculation as without."""
 
+    needs_state = False
+
     def __init__(self, model: Model, likeliest: bool = False) -> None:
         self.model, self.likeliest = model, likeliest
         self._state: State | None = None
@@ -129,6 +135,8 @@ class Skip:
     """Tokens of some steps of the model itself, in their order. Those left out keep their leaves, and what the others
     write is thrown away."""
 
+    needs_state = True
+
     def __init__(self, steps: Iterable[int], likeliest: bool = False) -> None:
         self.steps, self.likeliest = tuple(steps), likeliest
 
@@ -140,7 +148,8 @@ class Skip:
         outside = [step for step in self.steps if not 0 <= step < len(rows.model.steps)]
         if outside:
             raise UsageError(f"no steps {outside}: the model's steps go from 0 to {len(rows.model.steps) - 1}")
-        return _roll(rows.model, rows.pending, rows.state, rows, wanted, self.likeliest, self.steps)[0]
+        assert isinstance(rows.past, OnState)
+        return _roll(rows.model, rows.pending, rows.past.state, rows, wanted, self.likeliest, self.steps)[0]
 
 
 def _roll(

@@ -6,16 +6,17 @@
 Every forward that accepts n guesses gives n + 1 tokens, of the very distribution of plain decoding (arXiv 2211.17192,
 2302.01318); without drawing, also the very tokens of the same seed. What was refused is taken back: caches are cut.
 Recurrent leaves go back to the mark before the guesses, and the accepted tokens stand in front of the next guesses,
-in one forward with them, until they are more than `REFEED`: then they enter in a forward of their own.
+in one forward with them, until they are too many: then they enter in a forward of their own.
 
-A forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie closer than
+On tape, where `generate` decodes too, many tokens are read as one is, and its tokens come out by themselves. Elsewhere
+a forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie closer than
 the noise of that (`tie`, relative to the largest logit), a greedy choice is not safe: there the row is decoded again
 from its last exact state, one token at a time as plain decoding does it, and that choice counts. So the likeliest
 tokens are those of plain greedy decoding of the row, to the last one, as long as the noise stays below `tie`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,14 +24,14 @@ from torch import Tensor
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.ends import Ends, Step, Stop
-from blockyard.decode.generate import logprob, seeds_of, seen_in
+from blockyard.decode.generate import logprob, quiet, seeds_of, seen_in, tape_for
+from blockyard.decode.past import OnState, OnTape, Past
 from blockyard.decode.propose import Proposal, Proposer, Rows
 from blockyard.decode.ragged import Prompt, close_up, fits, padded, prefill, rows_of
 from blockyard.decode.rules import GREEDY, Draws, Rules, choose, penalised, pick, probabilities
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
-REFEED = 16  # a forward of one token costs as much as about ten more tokens in another one: measured
 # units in the last place of the largest logit: in float32 up to 17 a logit were measured in trained models of 1M
 # parameters, up to 68 in untrained ones; of the choices on natural text one in about 6,000 is so close
 NOISE = 128
@@ -56,7 +57,8 @@ def speculate(
     """Yield the steps that `generate` yields; at most `ahead` guesses a forward, fewer where few of them hold.
 
     `tie`: how close two logits are too close, relative to the largest; by default `NOISE` units in the last place of
-    their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). `counts` is filled in.
+    their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). It matters where the model
+    is not on tape. `counts` is filled in.
     """
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
@@ -87,12 +89,12 @@ class _Run:
         if not self.tokens:
             return
         logits, state = prefill(self.model, padded(self.prompt), chunk=chunk)
-        self.start, numbers = state, list(range(len(self.prompt)))
+        self.start, numbers, past = state, list(range(len(self.prompt))), self._past(state)
         seen = seen_in(self.prompt, logits, self.rules)
         first = choose(logits, self.draws(numbers, [len(ids) for ids in self.prompt]), self.rules, seen)
         self._write(numbers, first[:, None].tolist(), logprob(logits, first)[:, None].tolist())
         ids = [[*row.tolist(), token] for row, token in zip(self.prompt, first.tolist())]
-        rows = Rows(self.model, self.rules, self.guesses, numbers, ids, state)
+        rows = Rows(self.model, self.rules, self.guesses, numbers, ids, past)
         self.proposer.begin(len(numbers))
         for given in range(self.tokens):
             while any(len(self.made[row]) <= given for row in self.ends.live):
@@ -104,6 +106,15 @@ class _Run:
             yield self.ends.take(chosen, p.to(logprob(logits[:1], first[:1]).dtype), final=given + 1 == self.tokens)
             if not self.ends.live:
                 return
+
+    def _past(self, state: State) -> Past:
+        """On tape where `generate` is, if the proposer can do without a state and nothing has to be read row by row."""
+        if not self.proposer.needs_state:
+            tape = tape_for(self.model, self.prompt, self.tokens, at_once=self.ahead + 1 + OnTape.refeed)
+            if tape is not None and (len(self.prompt) == 1 or not tape.recurrent):
+                tape.load(state)
+                return OnTape(tape)
+        return OnState(self.model, state)
 
     def _write(self, numbers: list[int], tokens: list[list[int]], logprobs: list[list[float]]) -> None:
         for row, new, values in zip(numbers, tokens, logprobs):
@@ -119,38 +130,35 @@ class _Run:
 
         lines = [line for line, row in enumerate(rows.numbers) if runs(row)]
         if len(lines) < len(rows.numbers):
-            rows.state = close_up(rows.state.select(torch.tensor(lines, device=rows.state.length.device)))
+            rows.past.select(lines)
             rows.numbers, rows.ids = [rows.numbers[i] for i in lines], [rows.ids[i] for i in lines]
             self.proposer.select(lines)
 
     def _round(self, rows: Rows) -> None:
         """One proposal, one forward, and what of it holds."""
         wanted = [min(self.reach[row], self.tokens - len(self.made[row]) - 1) for row in rows.numbers]
-        guess = self.proposer.propose(rows, wanted)
-        pending = rows.pending
-        feed = [torch.cat([old, old.new_tensor(new)]) for old, new in zip(pending, guess.tokens)]
-        out = self.model(padded(feed), replace(rows.state, marks=()).mark())
-        self.counts.forwards += 1
-        reached = []
-        for line, (row, new) in enumerate(zip(rows.numbers, guess.tokens)):
-            logits = out.logits[line, -len(new) - 1 :]
-            taken = self._verify(row, rows.ids[line], logits, guess, line)
-            reached.append(len(rows.ids[line]) + len(taken) - 1)
-            if new:
-                self.reach[row] = min(self.ahead, len(new) + 2 if len(taken) > len(new) else len(taken))
-            self.counts.proposed += len(new)
-            self.counts.accepted += len(taken) - 1
-            values = logprob(logits[: len(taken)], torch.tensor(taken, device=logits.device))
-            self._write([row], [taken], [values.tolist()])
-            rows.ids[line] += taken
-        state = out.state.rewind(torch.tensor(reached, device=out.logits.device))
-        rows.state = close_up(replace(state, marks=()))
-        if max(len(ids) for ids in rows.pending) > REFEED:
-            _, state = prefill(self.model, padded([ids[:-1] for ids in rows.pending]), rows.state)
-            rows.state = close_up(state)
+        guess, past = self.proposer.propose(rows, wanted), rows.past
+        with quiet(past.exact):
+            found = past.read([torch.cat([old, old.new_tensor(new)]) for old, new in zip(rows.pending, guess.tokens)])
             self.counts.forwards += 1
+            for line, (row, new) in enumerate(zip(rows.numbers, guess.tokens)):
+                logits = found[line][-len(new) - 1 :]
+                taken = self._verify(row, rows.ids[line], logits, guess, line, past.exact)
+                if new:
+                    self.reach[row] = min(self.ahead, len(new) + 2 if len(taken) > len(new) else len(taken))
+                self.counts.proposed += len(new)
+                self.counts.accepted += len(taken) - 1
+                values = logprob(logits[: len(taken)], torch.tensor(taken, device=logits.device))
+                self._write([row], [taken], [values.tolist()])
+                rows.ids[line] += taken
+            past.back([len(ids) - 1 for ids in rows.ids])
+            if max(map(len, rows.pending)) > past.refeed:
+                past.absorb([ids[:-1] for ids in rows.pending])
+                self.counts.forwards += 1
 
-    def _verify(self, row: int, ids: list[int], logits: Tensor, guess: Proposal, line: int) -> list[int]:
+    def _verify(
+        self, row: int, ids: list[int], logits: Tensor, guess: Proposal, line: int, exact: bool
+    ) -> list[int]:  # fmt: skip
         """The guesses of one row that hold, and the token behind them; logits (k+1,V) in front of each."""
         new, many = guess.tokens[line], len(logits)
         seen = seen_in([ids], logits[:1], self.rules)
@@ -162,7 +170,7 @@ class _Run:
         draw = self.draws([row] * many, places)
         if guess.p is None or draw is None or not new:
             chosen = choose(logits, draw, self.rules, seen).tolist()
-            close = self._close(logits, seen) if self.rules.greedy else []
+            close = self._close(logits, seen) if self.rules.greedy and not exact else []
             for i in close:
                 if chosen[:i] != new[:i]:
                     break

@@ -1,8 +1,11 @@
-"""One token through a whole model at the speed of its weights: the model written down as a tape of instructions.
+"""A token or a few through a whole model at the speed of its weights: the model written down as instructions.
 
     tape = Tape.of(model, rows=1, room=512)        None where the model, its precision or its device cannot
     tape.load(state)                               what the prompt left
     logits = tape.step(tokens)                     (rows,) -> (rows,V), which the next step overwrites
+    logits = tape.feed(tokens)                     (rows,n) -> (rows,n,V), n of at most `at_once`: the same to the last
+                                                   bit as n steps
+    tape.mark(); ...; tape.rewind(length)          back to some length, or to the mark where something is recurrent
 
 Matrices are read where they lie, small vectors are copied, states have room for `room` tokens from the start.
 """
@@ -22,37 +25,65 @@ LITTLE = 1 << 20  # bytes of weights that one thread reads sooner than two have 
 
 
 class Tape:
-    """A model on tape, for so many rows, with room for so many tokens."""
+    """A model on tape, for so many rows, with room for so many tokens, of which some can come at once."""
 
-    def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False) -> None:
-        self.writer = w = Writer(rows, room, next(model.parameters()).dtype, int8_cache)
+    def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> None:
+        dtype = next(model.parameters()).dtype
+        self.writer = w = Writer(rows, room, dtype, int8_cache, at_once)
         self.model, self.logits = model, write_down(w, model)  # its matrices are read where they lie
         self.lines = torch.tensor(w.lines)
         self.numbers = torch.tensor(w.numbers or [0.0])
         self.length = torch.zeros(rows, dtype=torch.long)
+        self.marked: tuple[Tensor, list[Tensor]] | None = None
         self.arrived = torch.zeros(8, dtype=torch.long)
         self.threads = 1 if w.read < LITTLE else torch.get_num_threads()
 
     @staticmethod
-    def of(model: Model, rows: int, room: int, int8_cache: bool = False) -> "Tape | None":
+    def of(model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> "Tape | None":
         """None where something about the model is not known here."""
         first = next(model.parameters())
         if first.device.type != "cpu" or first.dtype not in (torch.float32, torch.bfloat16) or not compiles():
             return None
         try:
-            return Tape(model, rows, room, int8_cache)
+            return Tape(model, rows, room, int8_cache, at_once)
         except NotOnTape:
             return None
 
     def step(self, tokens: Tensor) -> Tensor:
         """The logits behind one more token a row."""
+        return self.feed(tokens[:, None])[:, 0]
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """The logits behind each of some more tokens a row."""
         from blockyard.kernels.cpu._share import together
 
+        rows, many = tokens.shape
+        places = self.length[:, None] + torch.arange(many)
+        given = (t.numpy() for t in (self.lines, self.numbers, tokens.flatten(), places.flatten()))
+        none = self.writer.op.NONE
+        together(self.writer.op.play, self.threads, self.arrived.numpy(), *given, rows, many, none)
+        self.length += many
+        return self.logits.held[: rows * many, : self.logits.size].view(rows, many, -1)
+
+    @property
+    def recurrent(self) -> list[Tensor]:
+        """What has the whole past in one value."""
+        return [t for made in self.writer.states.values() for name, t in made.items() if name in ("tail", "memory")]
+
+    def mark(self) -> None:
+        """A point that `rewind` can reach."""
         rows = len(self.length)
-        given = (t.numpy() for t in (self.lines, self.numbers, tokens.contiguous(), self.length))
-        together(self.writer.op.play, self.threads, self.arrived.numpy(), *given, rows, self.writer.op.NONE)
-        self.length += 1
-        return self.logits.held[:rows, : self.logits.size]
+        self.marked = self.length.clone(), [held[:rows].clone() for held in self.recurrent]
+
+    def rewind(self, length: Tensor) -> None:
+        """Every row at its length (rows,); rows of recurrent models that are beyond it, at the mark."""
+        behind = length < self.length
+        if self.recurrent and bool(behind.any()):
+            assert self.marked is not None
+            length = torch.where(behind, self.marked[0], self.length)
+            for held, kept in zip(self.recurrent, self.marked[1]):
+                held[: len(kept)][behind] = kept[behind]
+        self.length.copy_(length)
 
     def load(self, state: State) -> None:
         """What a prompt left, row by row."""
@@ -70,8 +101,8 @@ class Tape:
                     into.copy_(found.transpose(1, 2) if found.shape != into.shape else found)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
-        self.length = self.length[rows]
+        """Go on with these rows only; marks are gone."""
+        self.length, self.marked = self.length[rows], None
         for made in self.writer.states.values():
             for held in made.values():
                 held[: len(rows)] = held[rows]

@@ -16,7 +16,7 @@ class NotOnTape(Exception):
 
 @dataclass(frozen=True)
 class Vector:
-    """Some neighbours in every row of a float32 tensor (rows, width); of one row for all where width is 0."""
+    """Some neighbours in every line of a float32 tensor (tokens, width), or in the only line there is for all."""
 
     held: Tensor
     size: int
@@ -24,7 +24,7 @@ class Vector:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Its address, and how far apart its rows are."""
+        """Its address, and how far apart its lines are."""
         return self.held.data_ptr() + 4 * self.begin, self.held.stride(0) if self.held.dim() == 2 else 0
 
     def cut(self, *sizes: int) -> "list[Vector]":
@@ -37,10 +37,12 @@ class Vector:
 class Writer:
     """Instructions as they are written, with all that they point at."""
 
-    def __init__(self, rows: int, room: int, dtype: torch.dtype = torch.float32, int8_cache: bool = False) -> None:
+    def __init__(
+        self, rows: int, room: int, dtype: torch.dtype = torch.float32, int8_cache: bool = False, at_once: int = 1
+    ) -> None:  # fmt: skip
         from blockyard.kernels.cpu import tape
 
-        self.op, self.rows, self.room = tape, rows, -(-room // 64) * 64
+        self.op, self.rows, self.room, self.tokens = tape, rows, -(-room // 64) * 64, rows * at_once
         self.dtype, self.int8_cache = dtype, int8_cache  # of what attention remembers
         self.lines: list[list[int]] = []
         self.numbers: list[float] = []
@@ -60,7 +62,7 @@ class Writer:
 
     def fresh(self, size: int) -> Vector:
         """Room for a result: lines of whole vectors, and one more line to read past the end."""
-        self.held.append(torch.zeros(self.rows + 1, size + -size % LANES))
+        self.held.append(torch.zeros(self.tokens + 1, size + -size % LANES))
         return Vector(self.held[-1], size)
 
     def constant(self, value: Tensor) -> Vector:

@@ -5,9 +5,11 @@ from functools import cache
 import torch
 
 import blockyard as by
+from blockyard.core import registry
 from blockyard.core.spec import block, channel, depth, head, mixer, model, residual, stem, system
 
-NAMES = [*by.recipes(), "windowed", "looped"]
+RECIPES = [*by.recipes()]
+NAMES = [*RECIPES, "windowed", "looped"]
 LOOPED = system(
     model(
         dim=16,
@@ -33,6 +35,17 @@ def tiny(name, seed=0, dtype=torch.float64, noise=0.05, **overrides):
 def model_of(name):
     """The model of a recipe, or one whose cache forgets all but the first tokens and the last."""
     return tiny("llama", mixer__window=5, mixer__sinks=2) if name == "windowed" else tiny(name)
+
+
+def wide(name):
+    """A recipe in widths of whole vectors, its small parameters moved away from where they start."""
+    heads = {"heads": 2} if "heads" in registry.find("recipe", name).schema else {}
+    built = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads))
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in built.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=draw))
+    return built.eval()
 
 
 def ids(rows=2, length=20, seed=0, vocab=256):

@@ -4,21 +4,26 @@ from itertools import product
 
 import pytest
 import torch
-from decode_cases import NAMES, ids, model_of, ragged, tiny, written
+from decode_cases import NAMES, RECIPES, ids, model_of, ragged, tiny, wide, written
 from scipy.stats import chi2
 
 from blockyard.core.errors import UsageError
+from blockyard.decode import generate as generating
+from blockyard.decode import past
 from blockyard.decode import speculate as module
 from blockyard.decode.generate import generate
 from blockyard.decode.propose import Draft, Lookup, Proposal, Skip
 from blockyard.decode.rules import Rules, probabilities
 from blockyard.decode.speculate import Counts, speculate
+from blockyard.decode.tape import Tape
 
 GREEDY = Rules(temperature=0)
 
 
 class Chance:
     """Guesses that hold about half of the time, so that every kind of taking back occurs."""
+
+    needs_state = False
 
     def __init__(self, truth):
         self.truth, self.draw = truth, torch.Generator().manual_seed(1)
@@ -29,8 +34,8 @@ class Chance:
 
     def propose(self, rows, wanted):
         found = []
-        for row, past, n in zip(rows.numbers, rows.ids, wanted):
-            right = self.truth[row][len(past) : len(past) + n]
+        for row, held, n in zip(rows.numbers, rows.ids, wanted):
+            right = self.truth[row][len(held) : len(held) + n]
             flips = torch.rand(len(right), generator=self.draw) < 0.25
             found.append([(t + 1) % 256 if flip else t for t, flip in zip(right, flips.tolist())])
         return Proposal(found)
@@ -59,7 +64,7 @@ def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_any_length_and_speed(name, monkeypatch):
-    monkeypatch.setattr(module, "REFEED", 4)  # so that it happens here
+    monkeypatch.setattr(past, "REFEED", 4)  # so that it happens here
     model, rows = model_of(name), ragged(3, 17, 9)
     for rules in (GREEDY, Rules(seed=5, repetition=1.2, top_k=40)):
         plain = written(generate(model, rows, 16, rules))
@@ -156,6 +161,30 @@ def test_single_precision_writes_the_same_too(name):
         truth = [[*x[0].tolist(), *plain[0].tolist()]]
         assert torch.equal(written(speculate(model, x, 40, Chance(truth), counts=counts)), plain)
         assert counts.ties <= 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", RECIPES)
+def test_on_tape_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
+    """In half precision everything would be a tie."""
+
+    class Seen(past.OnTape):
+        def __init__(self, tape):
+            super().__init__(tape)
+            tapes.append(tape)
+
+    monkeypatch.setattr(generating, "WORTH", (0, 0))
+    monkeypatch.setattr(module, "OnTape", Seen)
+    model, tapes = wide(name).to(dtype), []
+    batches = [ragged(9)] if Tape.of(model, 1, 8).recurrent else [ragged(9), ragged(3, 12, 7)]
+    for rows, rules in product(batches, (GREEDY, Rules(temperature=0.8, repetition=1.1, seed=3))):
+        plain = written(generate(model, rows, 40, rules))
+        truth = [[*row.tolist(), *line] for row, line in zip(rows, plain.tolist())]
+        for proposer in (Chance(truth), Lookup()):
+            counts = Counts()
+            assert torch.equal(written(speculate(model, rows, 40, proposer, rules, counts=counts)), plain)
+            assert counts.ties == 0 and (counts.accepted > 5 or isinstance(proposer, Lookup))
+    assert len(tapes) == 4 * len(batches)
 
 
 def test_wrong_requests():

@@ -5,27 +5,14 @@ import weakref
 
 import pytest
 import torch
+from decode_cases import RECIPES, wide
 
 import blockyard as by
-from blockyard.core import registry
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, position, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.decode.lowering import LOWER
 from blockyard.decode.ragged import padded, prefill
 from blockyard.decode.tape import Tape
-
-RECIPES = list(registry.entries("recipe"))
-
-
-def made(name):
-    """A recipe in widths of whole vectors, its small parameters moved away from where they start."""
-    heads = {"heads": 2} if "heads" in registry.find("recipe", name).schema else {}
-    model = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads))
-    rng = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.1 * torch.randn(p.shape, generator=rng))
-    return model.eval()
 
 
 def agree(model, lengths=(9, 9), steps=12, tolerance=1e-4, **how):
@@ -44,12 +31,12 @@ def agree(model, lengths=(9, 9), steps=12, tolerance=1e-4, **how):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe(name):
-    agree(made(name))
+    agree(wide(name))
 
 
 @pytest.mark.parametrize("name", ["llama", "mamba2_hybrid", "gated_deltanet"])
 def test_rows_of_any_length(name):
-    agree(made(name), (3, 11, 7, 1, 8))
+    agree(wide(name), (3, 11, 7, 1, 8))
 
 
 def small(part, rule="prenorm", first=None, activation="silu"):
@@ -97,7 +84,7 @@ def test_activations(activation):
 @pytest.mark.parametrize("name,tolerance", [("gla", 1e-4), ("llama", 1e-2)])
 def test_matrices_in_half_precision_are_read_as_they_are(name, tolerance):
     """The same numbers in float32, for vectors keep that precision here, but for those that attention remembers."""
-    model = made(name).bfloat16()
+    model = wide(name).bfloat16()
     rounded = by.build(model.spec)
     rounded.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
     logits, state = prefill(rounded, torch.randint(256, (2, 9)))
@@ -111,7 +98,7 @@ def test_matrices_in_half_precision_are_read_as_they_are(name, tolerance):
 
 def test_threads_change_nothing(monkeypatch):
     monkeypatch.setattr("blockyard.decode.tape.LITTLE", 0)
-    model, found = made("mamba2_hybrid"), []
+    model, found = wide("mamba2_hybrid"), []
     for threads in (1, 3, 9):  # also more than there are cores
         torch.set_num_threads(threads)
         try:
@@ -124,7 +111,7 @@ def test_threads_change_nothing(monkeypatch):
 
 
 def test_a_tape_keeps_its_model():
-    model = made("llama")
+    model = wide("llama")
     kept, tape = weakref.ref(model), Tape.of(model, 1, 8)
     del model
     gc.collect()
@@ -132,7 +119,7 @@ def test_a_tape_keeps_its_model():
 
 
 def test_rows_leave():
-    model = made("olmo_hybrid")
+    model = wide("olmo_hybrid")
     tapes = [Tape.of(model, n, 16) for n in (3, 2)]
     for i in range(4):
         tapes[0].step(torch.tensor([i, 5, 2 * i]))
@@ -142,7 +129,7 @@ def test_rows_leave():
 
 
 def test_what_no_lowering_knows_is_left_to_the_model(monkeypatch):
-    model = made("llama")
+    model = wide("llama")
     assert Tape.of(model.double(), 1, 8) is None
     monkeypatch.delitem(LOWER, ("mixer", "attention"))
     assert Tape.of(model.float(), 1, 8) is None
@@ -153,7 +140,7 @@ def test_what_no_lowering_knows_is_left_to_the_model(monkeypatch):
 @pytest.mark.parametrize("name", ["llama", "hgrn2", "mamba2_hybrid"])
 def test_text_from_the_tape_is_text_from_the_model(name, monkeypatch):
     """Also where rows have a length of their own, end early, and are drawn from a distribution."""
-    model, found = made(name), []
+    model, found = wide(name), []
     rows = [torch.randint(256, (n,)) for n in (3, 9, 5)]
     for worth in ((0, 0), (1 << 60, 0)):
         monkeypatch.setattr("blockyard.decode.generate.WORTH", worth)
@@ -161,3 +148,41 @@ def test_text_from_the_tape_is_text_from_the_model(name, monkeypatch):
             steps = by.generate(model, rows, 24, rules, stop=[7])
             found.append([step.tokens.tolist() for step in steps])
     assert found[:2] == found[2:]
+
+
+@pytest.mark.parametrize("int8_cache", [False, True])
+@pytest.mark.parametrize("name", RECIPES)
+def test_some_tokens_at_once_are_the_same_to_the_last_bit(name, int8_cache):
+    model = wide(name)
+    model = model if name in ("llama", "mamba2") else model.bfloat16()
+    rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in (5, 9)]
+    _, state = prefill(model, padded(rows), model.init_state(2, int8_cache=int8_cache))
+    tape, other = (Tape.of(model, 2, 40, int8_cache, at_once) for at_once in (1, 7))
+    assert tape is not None and other is not None
+    tape.load(state)
+    other.load(state)
+    for many in (7, 1, 2, 5, 3):
+        tokens = torch.randint(model.axes["stem.vocab"].size, (2, many))
+        one = torch.stack([tape.step(column).clone() for column in tokens.t()], 1)
+        assert torch.equal(other.feed(tokens), one)
+
+
+@pytest.mark.parametrize("name", ["llama", "gated_deltanet", "mamba2_hybrid", "hgrn2", "mamba"])
+def test_going_back_is_never_having_been_there(name):
+    model = wide(name)
+    rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in (5, 9)]
+    _, state = prefill(model, padded(rows))
+    tape = Tape.of(model, 2, 40, at_once=4)
+    assert tape is not None
+    tape.load(state)
+    tokens, other = torch.randint(model.axes["stem.vocab"].size, (2, 2, 4))
+    tape.mark()
+    expected = tape.feed(tokens)[1].clone()
+    tape.rewind(torch.tensor([5, 13]))  # the first row to the mark, the second one not at all
+    assert tape.length.tolist() == [5, 13]
+    tape.rewind(torch.tensor([5, 9]))
+    tape.feed(other)
+    goal = torch.tensor([7, 9])
+    tape.rewind(goal)
+    assert tape.length.tolist() == ([5, 9] if tape.recurrent else [7, 9])
+    assert torch.equal(tape.feed(tokens)[1], expected)

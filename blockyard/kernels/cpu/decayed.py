@@ -281,7 +281,7 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
     R = H // G if torch.get_num_threads() <= B * G else 1
     end = whole(d_final, 2).contiguous()
-    once = R == 1 and H == G and V <= columns(K, V)  # nothing is added to what was written
+    once = R == 1 and H == G and columns(K, V) >= V  # nothing is added to what was written
     dq, dk = (torch.empty(B, T, H // R, K, dtype=row.dtype if once else end.dtype) for row in rows[:2])
     dv = torch.empty_like(rows[2], memory_format=torch.contiguous_format)
     dg, d_start = end.new_empty(B, T, H, W), torch.empty_like(end)

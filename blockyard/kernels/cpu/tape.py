@@ -1,9 +1,9 @@
-"""A token through a whole model in one call: a list of instructions, read by every thread, side by side.
+"""A token through a whole model in one call, or a few: a list of instructions, read by every thread, side by side.
 
 An instruction is a line of WIDTH integers: what to do, addresses, sizes, places of constants, and last how many tasks
-of a row (of all, for a product) are shared out. Vectors are
-float32, one line a row of the batch, each line of whole vectors. No result is written over, so what is small is done
-by every thread (all write the same numbers), and only what is shared out ends with a meeting of the threads.
+of a row (of all, for a product) are shared out. Vectors are float32, one line a token, those of a row of the batch one
+behind the other, each line of whole vectors. No result is written over, so what is small is done by every thread (all
+write the same numbers), and only what is shared out ends with a meeting of the threads.
 
     EMBED    y = table[token] (+ positions[p])
     NORM     y = g x / sqrt(mean(x^2) + eps), heads by themselves; or centred first, with b
@@ -14,7 +14,8 @@ by every thread (all write the same numbers), and only what is shared out ends w
     ATTEND   turn, remember, weigh                                           shared out by key heads
     FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL: a scan of one token         shared out by heads or channels
 
-p is the position of a row's token: how many there were before. States are written in place.
+p is the position of a token: how many there were before in its row. States are written in place. What a token gives is
+the same to the last bit however many come with it.
 """
 
 import math
@@ -242,8 +243,9 @@ def add_values(scores, at, values, va, y, to, n, V):
 
 
 @compiled
-def attend(line, consts, positions, keys, values, first, last):
-    """Tasks are rows and key heads: several queries, for which a block of slots is read once.
+def attend(line, consts, positions, keys, values, many, first, last):
+    """Tasks are rows and key heads; of each of a row's tokens, one after the other, several queries, for which a block
+    of slots is read once.
 
     Keys (rows,G,S/64,D,64), so that scores are vectors over slots; values (rows,G,S,V). In 8 bits they come with scales
     (rows,G,2,S), of the keys and of the values.
@@ -253,8 +255,9 @@ def attend(line, consts, positions, keys, values, first, last):
     R, D, V, cos, sin, turns = line[13], line[14], line[15], floats(line[16]), floats(line[17]), line[16]
     bias, window, sinks, scale = floats(line[18]), line[19], line[20], consts[line[21]]
     ask, scores, one = unset(R * D, y), unset(R * S, y), np.float32(1)
-    for task in range(first, last):
-        b, g = task // G, task % G
+    for turn in range(first * many, last * many):
+        task, b = turn // many, turn // many // G * many + turn % many
+        g = task % G
         p, ka, va, sa, h0 = positions[b], task * D * S, task * S * V, task * 2 * S, g * R
         turned(k, b * ks + g * D, ask, 0, cos, sin, p * (D // 2), D, turns, one)
         enter(ask, 0, D, keys, ka + p // BLOCK * BLOCK * D + p % BLOCK, BLOCK, scales, sa + p, coded)
@@ -287,14 +290,15 @@ def attend(line, consts, positions, keys, values, first, last):
 
 
 @compiled
-def filtered(line, first, last):
-    """The short filter of one token; tasks are rows and vectors of channels. The tail (rows,W-1,C) moves on."""
+def filtered(line, many, first, last):
+    """The short filter, token by token; tasks are rows and vectors of channels. The tail (rows,W-1,C) moves on."""
     x, xs, y, ys, tail, taps = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), floats(line[6])
     bias, C, W, silu = floats(line[7]), line[8], line[9], line[10]
     vectors = C // 16
-    for task in range(first, last):
-        b, c = task // vectors, task % vectors * 16
-        here, ta = load(x, b * xs + c), b * (W - 1) * C + c
+    for turn in range(first * many, last * many):
+        row, c = turn // many // vectors, turn // many % vectors * 16
+        b = row * many + turn % many
+        here, ta = load(x, b * xs + c), row * (W - 1) * C + c
         out = load(bias, c) + here * load(taps, c)  # the token's own tap first
         for d in range(1, W):
             out = out + load(tail, ta + (W - 1 - d) * C) * load(taps, d * C + c)
@@ -306,83 +310,76 @@ def filtered(line, first, last):
 
 
 @compiled
-def decay(line, none, first, last):
+def decay(line, none, many, first, last):
     q, qs, k, ks, v, vs = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
     g, gs, y, S = floats(line[7]), line[8], floats(line[9]), floats(line[10])
     H, G, K, V, W = line[11], line[12], line[13], line[14], line[15]
-    strides = ((qs, 0, K), (ks, 0, K), (vs, 0, V), (gs, 0, W))
-    decayed.forward(q, k, v, g, none, S, y, S, (1, H, G, K, V, W), strides, first, last)
+    strides = ((many * qs, qs, K), (many * ks, ks, K), (many * vs, vs, V), (many * gs, gs, W))
+    decayed.forward(q, k, v, g, none, S, y, S, (many, H, G, K, V, W), strides, first, last)
 
 
 @compiled
-def renew(line, none, first, last):
+def renew(line, none, many, first, last):
     q, qs, k, ks, v, vs = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
     beta, bs, g, gs, y, S = floats(line[7]), line[8], floats(line[9]), line[10], floats(line[11]), floats(line[12])
     H, K, V, empty = line[13], line[14], line[15], floats(0)[:0]
-    strides = ((qs, 0, K), (ks, 0, K), (vs, 0, V), (bs, 0, 1), (gs, 0, 1))
+    strides = ((many * qs, qs, K), (many * ks, ks, K), (many * vs, vs, V), (many * bs, bs, 1), (many * gs, gs, 1))
     fades = g if line[9] else empty
-    delta.forward(q, k, v, beta, fades, none, S, y, S, empty, (1, H, K, V), strides, first, last)
+    delta.forward(q, k, v, beta, fades, none, S, y, S, empty, (many, H, K, V), strides, first, last)
 
 
 @compiled
-def select(line, none, first, last):
+def select(line, none, many, first, last):
     x, xs, dt, ds, A, y = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), floats(line[6])
     B, bs, C, cs, h, E, N = floats(line[7]), line[8], floats(line[9]), line[10], floats(line[11]), line[12], line[13]
-    strides = ((xs, 0), (ds, 0), (bs, 0), (cs, 0))
-    selective.forward(x, dt, A, B, C, none, h, y, h, floats(0)[:0], (1, E, N), strides, first, last)
+    strides = ((many * xs, xs), (many * ds, ds), (many * bs, bs), (many * cs, cs))
+    selective.forward(x, dt, A, B, C, none, h, y, h, floats(0)[:0], (many, E, N), strides, first, last)
 
 
 @compiled
-def fade(line, none, first, last):
-    x, xs, g, gs, y, h, E = (
-        floats(line[1]),
-        line[2],
-        floats(line[3]),
-        line[4],
-        floats(line[5]),
-        floats(line[6]),
-        line[7],
-    )
-    diagonal.forward(x, g, none, h, y, h, (1, E), ((xs, 0), (gs, 0)), first, last)
+def fade(line, none, many, first, last):
+    x, xs, g, gs = floats(line[1]), line[2], floats(line[3]), line[4]
+    y, h, E = floats(line[5]), floats(line[6]), line[7]
+    diagonal.forward(x, g, none, h, y, h, (many, E), ((many * xs, xs), (many * gs, gs)), first, last)
 
 
 @compiled
-def play(tape, consts, tokens, positions, rows, none, arrived, thread, threads):
-    """The whole tape, by one of its threads."""
-    room, met = aligned(4 * 256, consts), 0
+def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, threads):
+    """The whole tape, by one of its threads; tokens and positions of `rows` times `many` lines."""
+    room, met, lines = aligned(4 * 256, consts), 0, rows * many
     for i in range(tape.shape[0]):
         line = tape[i]
         op, tasks = line[0], line[WIDTH - 1] if line[0] == PRODUCT else line[WIDTH - 1] * rows
         first, last = part(tasks, thread, threads)
         if op == PRODUCT:
-            product(line, rows, room, first, last)
+            product(line, lines, room, first, last)
         elif op == NORM:
-            norm(line, consts, rows)
+            norm(line, consts, lines)
         elif op == JOIN:
-            join(line, rows)
+            join(line, lines)
         elif op == MAP:
-            apply(line, consts, rows)
+            apply(line, consts, lines)
         elif op == ATTEND:
             if line[23] == 8:
-                attend(line, consts, positions, signed(line[9]), signed(line[10]), first, last)
+                attend(line, consts, positions, signed(line[9]), signed(line[10]), many, first, last)
             elif line[23] == 16:
-                attend(line, consts, positions, halves(line[9]), halves(line[10]), first, last)
+                attend(line, consts, positions, halves(line[9]), halves(line[10]), many, first, last)
             else:
-                attend(line, consts, positions, floats(line[9]), floats(line[10]), first, last)
+                attend(line, consts, positions, floats(line[9]), floats(line[10]), many, first, last)
         elif op == EMBED:
-            embed(line, tokens, positions, rows)
+            embed(line, tokens, positions, lines)
         elif op == TURN:
-            turn(line, positions, rows)
+            turn(line, positions, lines)
         elif op == FILTER:
-            filtered(line, first, last)
+            filtered(line, many, first, last)
         elif op == DECAYED:
-            decay(line, none, first, last)
+            decay(line, none, many, first, last)
         elif op == DELTA:
-            renew(line, none, first, last)
+            renew(line, none, many, first, last)
         elif op == SELECTIVE:
-            select(line, none, first, last)
+            select(line, none, many, first, last)
         else:
-            fade(line, none, first, last)
+            fade(line, none, many, first, last)
         if tasks:
             met += 1
             meet(arrived, threads, met)

@@ -10,7 +10,8 @@ unrolled. With n a code as it is kept, 0 to 2^b - 1, a unit is multiplied in one
               sum (n - 2^(b-1)) x = 2^b (sum (1 + n / 2^b) x - 3/2 sum x)
 
 The last sum of each is known before a row of W is read, and is what its sum begins with. Four rows of x share what was
-unpacked. Lines of x reach to whole blocks, those of y to whole tiles.
+unpacked; what a row gives is the same to the last bit whoever comes with it. Lines of x reach to whole blocks, those of
+y to whole tiles.
 """
 
 from typing import Any
@@ -33,6 +34,7 @@ SOON = 6144  # bytes of codes from a unit to those that are asked for: left alon
 LANES = 16
 BYTES, FLOATS = np.empty(0, np.int32), np.empty(0, np.float32)
 WAY = BYTES if has("avx512vnni") else FLOATS
+CHAINS = 4  # sums of floats that do not wait for one another
 MOST = 32512  # 256 times 127: the largest number of two signed bytes
 
 _word, _float = ir.IntType(32), ir.FloatType()
@@ -79,8 +81,7 @@ def _by_bytes(builder: Any, data: Any, lines: Any, starts: Any, bits: int) -> An
 
 def _by_floats(builder: Any, data: Any, lines: Any, starts: Any, bits: int) -> Any:
     """Sums of a unit for each line of x."""
-    chains = max(1, 4 // len(lines))  # sums that do not wait for one another
-    sums = [[start, *[ir.Constant(_floats, [0.0] * LANES)] * (chains - 1)] for start in starts]
+    sums = [[start, *[ir.Constant(_floats, [0.0] * LANES)] * (CHAINS - 1)] for start in starts]
     for column in range(UNIT):
         word, four, byte = column * bits // 32, column // 4, column % 4
         low = 8 * byte + (4 * (four % 2) if bits == 4 else 0)  # where the code's bits begin
@@ -90,7 +91,7 @@ def _by_floats(builder: Any, data: Any, lines: Any, starts: Any, bits: int) -> A
         for line, many in zip(lines, sums):
             number = builder.load(builder.gep(line, [ir.Constant(ir.IntType(64), column)]))
             product = builder.fmul(codes, _spread(builder, number, _floats), flags=FLAGS)
-            many[column % chains] = builder.fadd(many[column % chains], product, flags=FLAGS)
+            many[column % CHAINS] = builder.fadd(many[column % CHAINS], product, flags=FLAGS)
     for many in sums:
         while len(many) > 1:
             many[:] = [builder.fadd(a, b, flags=FLAGS) for a, b in zip(many[::2], many[1::2])]

@@ -1,0 +1,108 @@
+"""What a model has read, for those who read ahead and go back: in a state, or on tape.
+
+    logits = past.read(rows)      some tokens of each row -> the logits behind each of them
+    past.back(lengths)            what was read too much is taken back
+    past.absorb(rows)             read, and nothing asked
+
+Caches are cut where they should end. A recurrent leaf goes back to the mark before the last reading, so a row may end
+up shorter than it should: `length` says how long it is, and what is missing is read again with what comes next.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from blockyard.core.state import State
+from blockyard.decode.ragged import close_up, padded, prefill
+from blockyard.decode.tape import Tape
+from blockyard.model.model import Model
+
+
+class Past(Protocol):
+    exact: bool  # several tokens are read as one at a time is, to the last bit
+    refeed: int  # so many tokens cost less together with others than in a reading of their own
+
+    @property
+    def length(self) -> Tensor:
+        """(rows,) tokens read."""
+        ...
+
+    def read(self, rows: list[Tensor]) -> list[Tensor]:
+        """The logits (n,V) behind some more tokens (n,) of each row."""
+        ...
+
+    def back(self, lengths: list[int]) -> None:
+        """Every row at this length, or where it was before the last reading."""
+        ...
+
+    def absorb(self, rows: list[Tensor]) -> None:
+        """Some more tokens of each row, for good; none is fine."""
+        ...
+
+    def select(self, lines: list[int]) -> None:
+        """Go on with these rows, in this order."""
+        ...
+
+
+REFEED = 16  # a forward of one token costs as much as about ten more tokens in another one: measured
+
+
+class OnState:
+    """By the model's own forward, which rounds many tokens otherwise than one."""
+
+    exact = False
+
+    def __init__(self, model: Model, state: State) -> None:
+        self.model, self.state, self.refeed = model, state, REFEED
+
+    @property
+    def length(self) -> Tensor:
+        return self.state.length
+
+    def read(self, rows: list[Tensor]) -> list[Tensor]:
+        out = self.model(padded(rows), replace(self.state, marks=()).mark())
+        self.state = out.state
+        return [logits[-len(ids) :] for logits, ids in zip(out.logits, rows)]
+
+    def back(self, lengths: list[int]) -> None:
+        state = self.state.rewind(torch.tensor(lengths, device=self.length.device))
+        self.state = close_up(replace(state, marks=()))
+
+    def absorb(self, rows: list[Tensor]) -> None:
+        self.state = close_up(prefill(self.model, padded(rows), self.state)[1])
+
+    def select(self, lines: list[int]) -> None:
+        self.state = close_up(self.state.select(torch.tensor(lines, device=self.length.device)))
+
+
+class OnTape:
+    """One row, or several without anything recurrent: rows are fed as many tokens as the longest."""
+
+    exact, refeed = True, 3
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+    @property
+    def length(self) -> Tensor:
+        return self.tape.length
+
+    def read(self, rows: list[Tensor]) -> list[Tensor]:
+        self.tape.mark()
+        tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        for line, ids in zip(tokens, rows):
+            line[: len(ids)] = ids
+        return [logits[: len(ids)] for logits, ids in zip(self.tape.feed(tokens), rows)]
+
+    def back(self, lengths: list[int]) -> None:
+        self.tape.rewind(torch.tensor(lengths))
+
+    def absorb(self, rows: list[Tensor]) -> None:
+        ends = [length + len(ids) for length, ids in zip(self.length.tolist(), rows)]
+        self.read(rows)
+        self.back(ends)
+
+    def select(self, lines: list[int]) -> None:
+        self.tape.keep(torch.tensor(lines))

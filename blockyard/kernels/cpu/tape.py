@@ -3,7 +3,7 @@
 An instruction is a line of WIDTH integers: what to do, addresses, sizes, places of constants, and last how many tasks
 of a row (of all, for a product) are shared out. Vectors are float32, one line a token, those of a row of the batch one
 behind the other, each line of whole vectors. No result is written over, so what is small is done by every thread (all
-write the same numbers), and only what is shared out ends with a meeting of the threads.
+write the same numbers) unless there are several tokens, and only what is shared out ends with a meeting of the threads.
 
     EMBED    y = table[token] (+ positions[p])
     NORM     y = g x / sqrt(mean(x^2) + eps), heads by themselves; or centred first, with b
@@ -45,11 +45,11 @@ def part(n, thread, threads):
 
 
 @compiled
-def embed(line, tokens, positions, rows):
+def embed(line, tokens, positions, first, last):
     table, bits, D, y, ys, places = line[1], line[2], line[3], floats(line[4]), line[5], line[6]
     words, numbers, added, zero = halves(table), floats(table), floats(places), full(np.float32(0))
     row = aligned(D + 64, y)
-    for b in range(rows):
+    for b in range(first, last):
         at, begin = row, 0
         if bits <= 8:
             unpack(octets(table), bits, line[7], D + -D % line[7], tokens[b], row)
@@ -61,12 +61,12 @@ def embed(line, tokens, positions, rows):
 
 
 @compiled
-def norm(line, consts, rows):
+def norm(line, consts, first, last):
     """`heads` of D numbers; a gain for one head, or `each` apart for all."""
     x, xs, y, ys, heads, D, each = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6], line[7]
     gain, bias, eps, centred, n = floats(line[8]), floats(line[9]), consts[line[10]], line[11], np.float32(line[6])
     zero, one = np.float32(0), np.float32(1)
-    for b in range(rows):
+    for b in range(first, last):
         for h in range(heads):
             at, to, middle = b * xs + h * D, b * ys + h * D, zero
             if centred:
@@ -113,11 +113,11 @@ def curved(code, x):
 
 
 @compiled
-def apply(line, consts, rows):
+def apply(line, consts, first, last):
     """y = scale f(x) + shift, of n numbers."""
     x, xs, y, ys, n, code = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
     scale, shift = consts[line[7]], consts[line[8]]
-    for b in range(rows):
+    for b in range(first, last):
         if code in (RELU, SQUARED, LOG, SOFTPLUS):
             for i in range(n):
                 y[b * ys + i] = scale * curved(code, x[b * xs + i]) + shift
@@ -127,11 +127,11 @@ def apply(line, consts, rows):
 
 
 @compiled
-def join(line, rows):
+def join(line, first, last):
     """y = x z or x + z, of n numbers; a line of z for all rows where zs = 0."""
     x, xs, z, zs, y, ys = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
     n, code, repeat = line[7], line[8], line[9]
-    for b in range(rows):
+    for b in range(first, last):
         at, za, to = b * xs, b * zs, b * ys
         if repeat > 1:
             for i in range(n):
@@ -170,10 +170,10 @@ def turned(x, at, into, to, cos, sin, ca, D, turns, scale):
 
 
 @compiled
-def turn(line, positions, rows):
+def turn(line, positions, first, last):
     x, xs, y, ys, heads, D = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
     cos, sin = floats(line[7]), floats(line[8])
-    for b in range(rows):
+    for b in range(first, last):
         for h in range(heads):
             turned(x, b * xs + h * D, y, b * ys + h * D, cos, sin, positions[b] * (D // 2), D, 1, np.float32(1))
 
@@ -350,15 +350,16 @@ def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, thr
     for i in range(tape.shape[0]):
         line = tape[i]
         op, tasks = line[0], line[WIDTH - 1] if line[0] == PRODUCT else line[WIDTH - 1] * rows
-        first, last = part(tasks, thread, threads)
+        shared = tasks > 0 or lines > 1
+        first, last = part(tasks if tasks else lines, thread, threads) if shared else (0, lines)
         if op == PRODUCT:
             product(line, lines, room, first, last)
         elif op == NORM:
-            norm(line, consts, lines)
+            norm(line, consts, first, last)
         elif op == JOIN:
-            join(line, lines)
+            join(line, first, last)
         elif op == MAP:
-            apply(line, consts, lines)
+            apply(line, consts, first, last)
         elif op == ATTEND:
             if line[23] == 8:
                 attend(line, consts, positions, signed(line[9]), signed(line[10]), many, first, last)
@@ -367,9 +368,9 @@ def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, thr
             else:
                 attend(line, consts, positions, floats(line[9]), floats(line[10]), many, first, last)
         elif op == EMBED:
-            embed(line, tokens, positions, lines)
+            embed(line, tokens, positions, first, last)
         elif op == TURN:
-            turn(line, positions, lines)
+            turn(line, positions, first, last)
         elif op == FILTER:
             filtered(line, many, first, last)
         elif op == DECAYED:
@@ -380,6 +381,6 @@ def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, thr
             select(line, none, many, first, last)
         else:
             fade(line, none, many, first, last)
-        if tasks:
+        if shared:
             met += 1
             meet(arrived, threads, met)

@@ -9,9 +9,8 @@ unrolled. With n a code as it is kept, 0 to 2^b - 1, a unit is multiplied in one
     floats    n as the first bits of a mantissa is 1 + n / 2^b without a conversion:
               sum (n - 2^(b-1)) x = 2^b (sum (1 + n / 2^b) x - 3/2 sum x)
 
-The last sum of each is known before a row of W is read, and is what its sum begins with. Four rows of x share what was
-unpacked; what a row gives is the same to the last bit whoever comes with it. Lines of x reach to whole blocks, those of
-y to whole tiles.
+The last sum of each is known before a row of W is read, and is what its sum begins with. Rows of x come one by one, for
+a tile stays in the innermost cache. Their lines reach to whole blocks, those of y to whole tiles.
 """
 
 from typing import Any
@@ -24,7 +23,7 @@ from numba.extending import overload
 from torch import Tensor
 
 from ._compile import compiled
-from ._lanes import FLAGS, Lanes, _spread, fetch, full, instruction, splat
+from ._lanes import FLAGS, Lanes, _place, _spread, fetch, full, instruction, splat
 from ._machine import has
 from ._share import share
 from .product import finish
@@ -66,69 +65,58 @@ def _fours(builder: Any, data: Any, bits: int) -> Any:
             yield builder.and_(_moved(builder, held, -4), _same(0x0F0F0F0F))
 
 
-def _by_bytes(builder: Any, data: Any, lines: Any, starts: Any, bits: int) -> Any:
-    """Sums of a unit for each line of x, whose 8 words of high bytes come before those of low ones."""
+def _by_bytes(builder: Any, data: Any, line: Any, start: Any, bits: int) -> Any:
+    """Sums of a unit, whose 8 words of high bytes of x come before those of low ones."""
     called = "llvm.x86.avx512.vpdpbusd.512"
     dot = builder.module.declare_intrinsic(called, fnty=ir.FunctionType(_words, [_words] * 3))
-    sums = [[_same(0), start] for start in starts]
+    both = [_same(0), start]
     for four, codes in enumerate(_fours(builder, data, bits)):
-        for line, both in zip(lines, sums):
-            for half in (0, 1):
-                word = builder.load(builder.gep(line, [ir.Constant(ir.IntType(64), four + half * UNIT // 4)]))
-                both[half] = builder.call(dot, [both[half], codes, _spread(builder, word, _words)])
-    return [builder.sitofp(builder.add(builder.shl(high, _same(8)), low), _floats) for high, low in sums]
+        for half in (0, 1):
+            word = builder.load(builder.gep(line, [ir.Constant(ir.IntType(64), four + half * UNIT // 4)]))
+            both[half] = builder.call(dot, [both[half], codes, _spread(builder, word, _words)])
+    high, low = both
+    return builder.sitofp(builder.add(builder.shl(high, _same(8)), low), _floats)
 
 
-def _by_floats(builder: Any, data: Any, lines: Any, starts: Any, bits: int) -> Any:
-    """Sums of a unit for each line of x."""
-    sums = [[start, *[ir.Constant(_floats, [0.0] * LANES)] * (CHAINS - 1)] for start in starts]
+def _by_floats(builder: Any, data: Any, line: Any, start: Any, bits: int) -> Any:
+    """Sums of a unit."""
+    many = [start, *[ir.Constant(_floats, [0.0] * LANES)] * (CHAINS - 1)]
     for column in range(UNIT):
         word, four, byte = column * bits // 32, column // 4, column % 4
         low = 8 * byte + (4 * (four % 2) if bits == 4 else 0)  # where the code's bits begin
         codes = _moved(builder, _at(builder, data, 64 * word, _words), 23 - bits - low)
         codes = builder.and_(codes, _same((1 << bits) - 1 << 23 - bits))
         codes = builder.bitcast(builder.or_(codes, _same(0x3F800000)), _floats)
-        for line, many in zip(lines, sums):
-            number = builder.load(builder.gep(line, [ir.Constant(ir.IntType(64), column)]))
-            product = builder.fmul(codes, _spread(builder, number, _floats), flags=FLAGS)
-            many[column % CHAINS] = builder.fadd(many[column % CHAINS], product, flags=FLAGS)
-    for many in sums:
-        while len(many) > 1:
-            many[:] = [builder.fadd(a, b, flags=FLAGS) for a, b in zip(many[::2], many[1::2])]
-    return [many[0] for many in sums]
+        number = builder.load(builder.gep(line, [ir.Constant(ir.IntType(64), column)]))
+        product = builder.fmul(codes, _spread(builder, number, _floats), flags=FLAGS)
+        many[column % CHAINS] = builder.fadd(many[column % CHAINS], product, flags=FLAGS)
+    while len(many) > 1:
+        many = [builder.fadd(a, b, flags=FLAGS) for a, b in zip(many[::2], many[1::2])]
+    return many[0]
 
 
-def _unit(bits: int, rows: int) -> Any:
-    """An intrinsic: 16 rows of W times a unit of each of `rows` lines of x, which lie `apart` numbers apart."""
+def _unit(bits: int) -> Any:
+    """An intrinsic: 16 rows of W times a unit of x, at these places."""
     lanes = Lanes(types.float32)
 
     @instruction
-    def unit(typing, packed, at, x, begin, apart, starts, first, step):  # pyright: ignore
+    def unit(typing, packed, at, x, begin, starts, first):  # pyright: ignore
         whole = x.dtype == types.int32
 
         def generate(context, builder, signature, args):
-            data = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+            def place(array, where):
+                return _place(context, builder, signature.args[array], args[array], args[where])
 
-            def places(array, kind, begin, step):
-                held = context.make_array(kind)(context, builder, array).data
-                rows_of = (builder.mul(step, ir.Constant(step.type, r)) for r in range(rows))
-                return [builder.gep(held, [builder.add(begin, row)]) for row in rows_of]
+            start = _spread(builder, builder.load(place(4, 5)), _words if whole else _floats)
+            return (_by_bytes if whole else _by_floats)(builder, place(0, 1), place(2, 3), start, bits)
 
-            lines = places(args[2], signature.args[2], args[3], args[4])
-            known = places(args[5], signature.args[5], args[6], args[7])
-            begun = [_spread(builder, builder.load(place), _words if whole else _floats) for place in known]
-            found = (_by_bytes if whole else _by_floats)(builder, data, lines, begun, bits)
-            return found[0] if rows == 1 else context.make_tuple(builder, signature.return_type, found)
-
-        result = lanes if rows == 1 else types.UniTuple(lanes, rows)
         where = types.intp
-        return result(packed, where, x, where, where, starts, where, where), generate
+        return lanes(packed, where, x, where, starts, where), generate
 
     return unit
 
 
-_one4, _one8 = (_unit(bits, 1) for bits in (4, 8))
-_quad4, _quad8 = (_unit(bits, 4) for bits in (4, 8))
+_unit4, _unit8 = (_unit(bits) for bits in (4, 8))
 
 
 @instruction
@@ -203,53 +191,33 @@ def _prepared(way, bits, x, sizes):
 
 
 @compiled
-def one(bits, packed, at, x, begin, apart, starts, first, step):
-    if bits == 4:
-        return _one4(packed, at, x, begin, apart, starts, first, step)
-    return _one8(packed, at, x, begin, apart, starts, first, step)
-
-
-@compiled
-def quad(bits, packed, at, x, begin, apart, starts, first, step):
-    if bits == 4:
-        return _quad4(packed, at, x, begin, apart, starts, first, step)
-    return _quad8(packed, at, x, begin, apart, starts, first, step)
+def row(bits, packed, at, group, numbers, begin, each, starts, scales, m, units, soon):
+    """A tile times one line of x; `soon` asks for what the next units need."""
+    codes, codes_of, out = at + units * UNIT // group * 32, UNIT * bits * 2, full(np.float32(0))
+    shift = group // UNIT - 1  # of one unit or two: a division would take longer than the unit
+    for u in range(units):
+        here = codes + u * codes_of
+        for line in range(0, codes_of if soon else 0, 64):
+            fetch(packed, here + line + SOON)
+        if bits == 4:
+            found = _unit4(packed, here, numbers, begin + u * each, starts, m + u)
+        else:
+            found = _unit8(packed, here, numbers, begin + u * each, starts, m + u)
+        out = out + halves_at(packed, at + (u >> shift) * 32) * splat(scales, m + u) * found
+    return out
 
 
 @compiled
 def product(way, packed, bits, group, x, bias, biased, add, added, y, sizes, first, last):
     """Tiles first to last."""
     B, K, xs, ys = sizes
-    units, size, codes_of, zero = K // UNIT, K // group * 32 + K * bits * 2, UNIT * bits * 2, full(np.float32(0))
-    shift = group // UNIT - 1  # of one unit or two: a division would take longer than the unit
+    units, size = K // UNIT, K // group * 32 + K * bits * 2
     numbers, line, each, starts, scales = prepared(way, bits, x, (B, K, xs))
     for tile in range(first, last):
-        at, b, n0 = tile * size, 0, tile * LANES
-        codes = at + K // group * 32
-        while b + 4 <= B:
-            a0 = a1 = a2 = a3 = zero
-            for u in range(units):
-                s, m = halves_at(packed, at + (u >> shift) * 32), b * units + u
-                begin = b * line + u * each
-                p0, p1, p2, p3 = quad(bits, packed, codes + u * codes_of, numbers, begin, line, starts, m, units)
-                a0, a1 = a0 + s * splat(scales, m) * p0, a1 + s * splat(scales, m + units) * p1
-                a2, a3 = a2 + s * splat(scales, m + 2 * units) * p2, a3 + s * splat(scales, m + 3 * units) * p3
-            to = b * ys + n0
-            finish(a0, bias, biased, add, added, y, to, n0)
-            finish(a1, bias, biased, add, added, y, to + ys, n0)
-            finish(a2, bias, biased, add, added, y, to + 2 * ys, n0)
-            finish(a3, bias, biased, add, added, y, to + 3 * ys, n0)
-            b += 4
-        while b < B:
-            a0 = zero
-            for u in range(units):
-                for line_of in range(0, codes_of, 64):
-                    fetch(packed, codes + u * codes_of + line_of + SOON)
-                s, m = halves_at(packed, at + (u >> shift) * 32), b * units + u
-                p0 = one(bits, packed, codes + u * codes_of, numbers, b * line + u * each, line, starts, m, units)
-                a0 = a0 + s * splat(scales, m) * p0
-            finish(a0, bias, biased, add, added, y, b * ys + n0, n0)
-            b += 1
+        at, n0 = tile * size, tile * LANES
+        for b in range(B):
+            out = row(bits, packed, at, group, numbers, b * line, each, starts, scales, b * units, units, b == 0)
+            finish(out, bias, biased, add, added, y, b * ys + n0, n0)
 
 
 @compiled

@@ -13,10 +13,11 @@ from numba import types
 from numba.core import cgutils
 
 from ._compile import compiled
-from ._lanes import FLAGS, Lanes, full, instruction, load, loaded, store, stored, sums
+from ._lanes import FLAGS, Lanes, fetch, fetched, full, instruction, load, loaded, store, stored, sums
 
 TILE = 16
 SIDE = 4
+SOON = 6144  # bytes from a number to those that are asked for: left alone, every page begins with a wait
 
 
 @compiled
@@ -24,6 +25,7 @@ def dot(W, at, x, xa, K, room, ra):
     """One row's products, summed in the order of a block: the next row's begin before the last ones are summed."""
     both = full(x.dtype.type(0))
     for i in range(0, K, len(both)):
+        fetch(W, at + i + SOON // W.itemsize)
         both = both + load(W, at + i) * load(x, xa + i)
     store(room, ra, both)
 
@@ -43,10 +45,13 @@ def _block(vectors: int) -> Any:
             def lines(begin, by, count):
                 return [builder.add(begin, builder.mul(by, ir.Constant(by.type, i))) for i in range(count)]
 
+            side = ir.Constant(width.type, SIDE)
             rows, columns = lines(start, width, SIDE), lines(first, step, vectors)
             held = [[cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in columns] for _ in rows]
             with cgutils.for_range_slice(builder, ir.Constant(width.type, 0), width, n) as (i, _count):
                 read = [loaded(context, builder, kinds[0], weights, builder.add(row, i)) for row in rows]
+                for row in lines(builder.add(start, builder.mul(width, side)), width, SIDE):  # of the next block
+                    fetched(context, builder, kinds[0], weights, builder.add(row, i))
                 for j, column in enumerate(columns):
                     number = loaded(context, builder, kinds[2], numbers, builder.add(column, i))
                     for r, weight in enumerate(read):

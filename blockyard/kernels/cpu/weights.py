@@ -26,10 +26,9 @@ from ._compile import compiled
 from ._lanes import FLAGS, Lanes, _place, _spread, fetch, full, instruction, splat
 from ._machine import has
 from ._share import share
-from .product import finish
+from .product import SOON, finish
 
 UNIT = 32  # columns that are unrolled
-SOON = 6144  # bytes of codes from a unit to those that are asked for: left alone, every page begins with a wait
 LANES = 16
 BYTES, FLOATS = np.empty(0, np.int32), np.empty(0, np.float32)
 WAY = BYTES if has("avx512vnni") else FLOATS

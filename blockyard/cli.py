@@ -35,7 +35,7 @@ VERBS = {
     "show": "what a recipe or a part is: equations, settings, claims",
     "check": "hold a part to what it claims",
     "catalogue": "all systems and how far each one is",
-    "bench": "how fast we are beside others on this machine: train, recipes, mixers, decode, context or overhead",
+    "bench": "how fast we are beside others here: train, recipes, mixers, decode, context, ahead or overhead",
 }
 
 
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), task, study, mixer, ...")
     for verb in ("show", "check"):
         made[verb].add_argument("name", help="a recipe, or kind:name of a part, a task or a study")
-    made["bench"].add_argument("name", help="train, recipes, mixers, decode, context or overhead")
+    made["bench"].add_argument("name", help="train, recipes, mixers, decode, context, ahead or overhead")
     made["bench"].add_argument(
         "--length", default=None, help="tokens a row; of mixers and context also several: 512,2048"
     )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blockyard import bench
+from blockyard.bench import ahead as bench_ahead
 from blockyard.bench import context as bench_context
 from blockyard.bench import decode as bench_decode
 from blockyard.bench import measure, mixers, overhead, process, recipes, train
@@ -99,7 +100,7 @@ def test_recipes_are_held_against_llama():
     assert len(params) == 3 and max(params) <= 1.02 * min(params)
     pairs = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
     assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
-    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "overhead"}
+    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "ahead", "overhead"}
 
 
 @needs_peers
@@ -215,6 +216,20 @@ def test_context_tells_a_short_past_from_a_long_one():
     assert here["olmo_hybrid+int8_cache@80", "state_bytes"] < here["olmo_hybrid@80", "state_bytes"]
     with pytest.raises(UsageError, match="float16"):
         bench.run("context", precision="float16")
+
+
+def test_guesses_change_no_token_and_are_counted(monkeypatch):
+    size = {"dim": 128, "layers": 2, "vocab": 256}
+    monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))  # on tape, as large models are
+    rows = bench_ahead.bench(rounds=1, size=size, steps=3, apart=False, tell=quiet)
+    here = well_formed(rows, "ahead")
+    for recipe in bench_ahead.RECIPES:
+        for how in bench_ahead.RULES:
+            assert 0.5 < here[f"blockyard/{recipe}+{how}+ahead", "tokens_per_forward"] <= 1 + bench_ahead.AHEAD
+    assert {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"} == {
+        (f"blockyard/{recipe}+{how}+ahead", f"blockyard/{recipe}+{how}")
+        for recipe in bench_ahead.RECIPES for how in bench_ahead.RULES
+    }  # fmt: skip
 
 
 def test_a_bench_names_what_it_does_not_take():

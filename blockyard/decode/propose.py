@@ -48,7 +48,7 @@ class Proposal(NamedTuple):
 
 
 class Proposer(Protocol):
-    needs_state: bool  # of the model, which is not on tape then
+    needs_state: ClassVar[bool]  # of the model, which is not on tape then
 
     def begin(self, rows: int) -> None:
         """Forget what was: so many new rows follow."""
@@ -107,7 +107,7 @@ class Draft:
     ones enter together with the next token, which needs a forward anyway. `likeliest`: it does not draw, so that a
     seed writes the same with speculation as without."""
 
-    needs_state = False
+    needs_state: ClassVar[bool] = False
 
     def __init__(self, model: Model, likeliest: bool = False) -> None:
         self.model, self.likeliest = model, likeliest
@@ -135,7 +135,7 @@ class Skip:
     """Tokens of some steps of the model itself, in their order. Those left out keep their leaves, and what the others
     write is thrown away."""
 
-    needs_state = True
+    needs_state: ClassVar[bool] = True
 
     def __init__(self, steps: Iterable[int], likeliest: bool = False) -> None:
         self.steps, self.likeliest = tuple(steps), likeliest

@@ -37,10 +37,11 @@ def model_of(name):
     return tiny("llama", mixer__window=5, mixer__sinks=2) if name == "windowed" else tiny(name)
 
 
-def wide(name):
+def wide(name, **overrides):
     """A recipe in widths of whole vectors, its small parameters moved away from where they start."""
     heads = {"heads": 2} if "heads" in registry.find("recipe", name).schema else {}
-    built = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads))
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    built = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads, **settings))
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in built.parameters():

@@ -211,3 +211,17 @@ def test_two_thousand_tokens(name):
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
     for proposer in (Lookup(), Skip([0]), Chance(truth)):
         assert torch.equal(written(speculate(model, x, 2000, proposer)), plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_thousand_tokens_on_tape(name, monkeypatch):
+    monkeypatch.setattr(generating, "WORTH", (0, 0))
+    model, x = wide(name).bfloat16(), ids(1, 12)
+    model = wide(name, position__length=2100).bfloat16() if name == "gpt2" else model
+    plain = written(generate(model, x, 2000, GREEDY))
+    truth = [[*x[0].tolist(), *plain[0].tolist()]]
+    for proposer in (Lookup(), Chance(truth)):
+        counts = Counts()
+        assert torch.equal(written(speculate(model, x, 2000, proposer, counts=counts)), plain)
+        assert counts.ties == 0

@@ -24,9 +24,9 @@ import numpy as np
 
 from . import decayed, delta, diagonal, selective
 from ._compile import aligned, clear, compiled, unset
-from ._lanes import exponential, full, highest, larger, load, put, splat, store, total
+from ._lanes import exponential, fetch, full, highest, larger, load, put, splat, store, total
 from ._machine import floats, halves, meet, octets, signed
-from .product import dense
+from .product import SOON, dense
 from .weights import WAY, unpack
 from .weights import product as packed
 
@@ -200,10 +200,13 @@ def hidden(s, p, window, sinks):
 
 @compiled
 def meet_keys(ask, r, keys, at, scores, to, D):
-    """A query's products with a block of keys."""
+    """A query's products with a block of keys; the first one asks for what comes next."""
     a0 = a1 = a2 = a3 = full(np.float32(0))
+    lines = BLOCK if r == 0 else 0
     for d in range(D):
         here, x = at + d * BLOCK, splat(ask, r * D + d)
+        for i in range(0, lines, 64 // keys.itemsize):
+            fetch(keys, here + SOON // keys.itemsize + i)
         a0, a1 = a0 + x * load(keys, here), a1 + x * load(keys, here + 16)
         a2, a3 = a2 + x * load(keys, here + 32), a3 + x * load(keys, here + 48)
     store(scores, to, a0)
@@ -229,13 +232,16 @@ def weigh(scores, at, p, window, sinks, scales, sa, coded):
 
 
 @compiled
-def add_values(scores, at, values, va, y, to, n, V):
-    """y += n weighted values, a multiple of four."""
+def add_values(scores, at, values, va, y, to, n, V, first):
+    """y += n weighted values, a multiple of four; the first one asks for the next block's."""
     for j in range(0, V, 16):
         a0, a1 = load(y, to + j), full(np.float32(0))
         a2 = a3 = a1
+        lines = 4 if first and j * values.itemsize % 64 == 0 else 0
         for i in range(0, n, 4):
             here, w = va + i * V + j, at + i
+            for c in range(lines):
+                fetch(values, here + (BLOCK + c) * V)
             a0, a1 = a0 + splat(scores, w) * load(values, here), a1 + splat(scores, w + 1) * load(values, here + V)
             a2 = a2 + splat(scores, w + 2) * load(values, here + 2 * V)
             a3 = a3 + splat(scores, w + 3) * load(values, here + 3 * V)
@@ -282,7 +288,7 @@ def attend(line, consts, positions, keys, values, many, first, last):
         for s in range(0, p + 1, BLOCK):
             n = min(BLOCK, p // 4 * 4 + 4 - s)  # behind p the weights are 0
             for r in range(0 if hidden(s, p, window, sinks) else R):
-                add_values(scores, r * S + s, values, va + s * V, y, b * ys + (h0 + r) * V, n, V)
+                add_values(scores, r * S + s, values, va + s * V, y, b * ys + (h0 + r) * V, n, V, r == 0)
         for r in range(R):
             share, to = full(ask[r]), b * ys + (h0 + r) * V
             for j in range(0, V, 16):

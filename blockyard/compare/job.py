@@ -34,7 +34,7 @@ from blockyard.train.checkpoint import write_atomic
 from blockyard.train.loop import Settings, train
 from blockyard.train.precision import arithmetic
 
-NUMERICS = 3  # raised when figures may change for the same job
+NUMERICS = 4  # raised when figures may change for the same job
 Tell = Callable[[dict[str, Any]], None]
 
 

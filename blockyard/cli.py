@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made["quantise"].add_argument("--keep", action="append", default=[], metavar="PATTERN", help="parts that stay as "
         "they are, by path: head, *.down; may be repeated")  # fmt: skip
+    made["quantise"].add_argument("--wide", action="append", default=[], metavar="PATTERN", help="parts that take 8 "
+        "bits; may be repeated")  # fmt: skip
     made["quantise"].add_argument("--out", required=True, help="the folder of the small model")
     made["study"].add_argument("name", help="a study (see: blockyard list study), or status")
     made["study"].add_argument("--tier", default="small", help="smoke: it runs, in seconds; small (default): it tells")
@@ -231,7 +233,7 @@ def _generate(options: argparse.Namespace) -> Answer:
 def _quantise(options: argparse.Namespace) -> Answer:
     from blockyard.compare.single import quantise_folder
 
-    coverage = quantise_folder(options.model, options.out, options.bits, options.group, options.keep)
+    coverage = quantise_folder(options.model, options.out, options.bits, options.group, options.keep, options.wide)
     return vars(coverage) | {"model": options.out}, f"{coverage}\n{options.out} is a model like any other"
 
 

@@ -1,6 +1,6 @@
 """Guessing tokens ahead, on text that repeats itself: what looking up the row's own past saves.
 
-A small model of each recipe first learns records of one form, from scratch, a byte a token. Then it goes on writing
+A small model of each recipe first learns lines of a server's log, from scratch, a byte a token. Then it goes on writing
 behind some of them, in bfloat16: without guesses and with, in turn; the tokens must be the same.
 
 tokens_per_s         one row; what the prompt takes is not in it
@@ -32,15 +32,16 @@ PROMPT, NEW, AHEAD = 600, 512, 6
 RULES = {"greedy": Rules(temperature=0), "sampled": Rules(temperature=1.0, seed=1)}
 
 
-def records(count: int = 20000) -> bytes:
-    """Lines of one form, whose names come again and whose numbers do not."""
-    draw = random.Random(0)
-    names = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(3, 8))).title() for _ in range(300)]
-    line = '{{"name": "{}", "city": "{}", "year": {}, "score": {:.1f}}}\n'
-    return "".join(
-        line.format(draw.choice(names), draw.choice(names), draw.randint(1900, 2025), 100 * draw.random())
-        for _ in range(count)
-    ).encode()
+def log(count: int = 20000) -> bytes:
+    """Lines of a server's log: most of a line has been seen before, its numbers have not."""
+    draw, second, lines = random.Random(0), 0, []
+    for _ in range(count):
+        second += draw.randrange(9)
+        clock = f"{second // 3600 % 24:02}:{second // 60 % 60:02}:{second % 60:02}"
+        verb, thing = draw.choice(("GET", "GET", "POST", "PUT")), draw.choice(("users", "orders", "items", "carts"))
+        what = f"/api/v1/{thing}/{draw.randrange(1000)} status={draw.choice((200, 200, 200, 404))}"
+        lines.append(f"2026-11-21 {clock} INFO server.request {verb} {what} time={draw.randrange(100)}ms\n")
+    return "".join(lines).encode()
 
 
 class Pieces:
@@ -56,10 +57,10 @@ class Pieces:
 
 
 class Contestant:
-    """A recipe that has learned the records."""
+    """A recipe that has learned the log."""
 
     def __init__(self, recipe: str, size: dict[str, int], steps: int) -> None:
-        system, source = spec(recipe, None, **size), Pieces(records())
+        system, source = spec(recipe, None, **size), Pieces(log())
         torch.manual_seed(0)
         model = build(system)
         run = Run(system, model, source, Settings(steps=steps, lr=RATE, precision="bfloat16"))

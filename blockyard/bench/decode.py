@@ -1,6 +1,7 @@
 """Writing text with a llama of 110M parameters and random weights: a prompt, then token after token, greedily.
 
-    blockyard/*       generate() on a float32, a bfloat16 and a packed model
+    blockyard/*       generate() on a float32, a bfloat16 and a packed model; int4+ has every `down` in 8 bits, and so
+                      reads as much as the peer's file, whose table takes 6
     transformers/*    generate() in bfloat16
     torchao/*         the same with weights of 8 bits, and of 4
     llama.cpp/*       llama-cpp-python on a file that `gguf` wrote, in its own 8 and 4 bits
@@ -34,7 +35,8 @@ from blockyard.bench.process import Maker, contestants
 
 SIZE = {"vocab": 32000, "dim": 768, "layers": 12, "heads": 12, "ffn": 2048}
 PROMPT, NEW, LONG, STD = 128, 64, 512, 0.02
-OURS = ("bfloat16", "int8", "int4")
+OURS = ("bfloat16", "int8", "int4", "int4+")
+WIDE = {"int4+": ("*.down",)}
 PEERS = {
     "transformers": ("bfloat16",), "torchao": ("int8", "int4"), "llama.cpp": ("BF16", "Q8_0", "Q4_0"),
 }  # fmt: skip
@@ -42,6 +44,7 @@ PAIRS = {
     "bfloat16": ("transformers/bfloat16", "llama.cpp/BF16"),
     "int8": ("torchao/int8", "llama.cpp/Q8_0"),
     "int4": ("torchao/int4", "llama.cpp/Q4_0"),
+    "int4+": ("llama.cpp/Q4_0",),
 }
 FTYPES = {"BF16": 32, "Q8_0": 7, "Q4_0": 2}  # of llama.cpp's file format
 
@@ -102,7 +105,7 @@ class Ours:
                 torch.nn.init.normal_(p, std=STD)
         self.model: Any = model if kind == "float32" else model.bfloat16()
         if kind.startswith("int"):
-            self.model, _ = quantise(self.model, int(kind[3:]))
+            self.model, _ = quantise(self.model, int(kind[3]), wide=WIDE.get(kind, ()))
 
     def write(self, ids: np.ndarray, count: int) -> list[list[int]]:
         from blockyard.decode.generate import generate

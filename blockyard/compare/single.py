@@ -60,10 +60,12 @@ def _found(folder: str) -> Path:
     return inside[0] if not (path / "config.json").exists() and len(inside) == 1 else path
 
 
-def quantise_folder(folder: str, out: str, bits: int, group: int, keep: Sequence[str] = ()) -> Coverage:
+def quantise_folder(
+    folder: str, out: str, bits: int, group: int, keep: Sequence[str] = (), wide: Sequence[str] = ()
+) -> Coverage:  # fmt: skip
     """Write the model of a folder once more with its matrices in few bits."""
     path = _found(folder)
-    small, coverage = quantise(load_model(path), bits, group=group, keep=tuple(keep))
+    small, coverage = quantise(load_model(path), bits, group=group, keep=tuple(keep), wide=tuple(wide))
     words = path / "tokenizer.json"
     small.save(out, tokenizer=words.read_bytes() if words.exists() else None)
     return coverage

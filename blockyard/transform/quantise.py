@@ -41,20 +41,30 @@ class Coverage:
         )
 
 
-def quantise(model: Model, bits: int = 8, *, group: int = 32, keep: tuple[str, ...] = ()) -> tuple[Model, Coverage]:
-    """The model with its matrices packed, but for the parts whose path matches a pattern of `keep`."""
-    how = {"bits": bits, "group": group}
+def quantise(
+    model: Model, bits: int = 8, *, group: int = 32, keep: tuple[str, ...] = (), wide: tuple[str, ...] = ()
+) -> tuple[Model, Coverage]:  # fmt: skip
+    """The model with its matrices packed: those of parts whose path matches a pattern of `keep` stay as they are, those
+    of `wide` take 8 bits."""
     check(bits, group)
     edits, tensors, packed, kept = list(model.spec.get("edits", ())), stored(model), [], []
     tables = [part for part in (model.stem, model.head) if _key(part) in PACKED]
-    tied = len(tables) == 2 and tables[0].table is tables[1].table
-    if tied and any(_kept(part, keep) for part in tables):  # one tensor in two places: both or none
-        keep = (*keep, "stem", "head")
-    for part in (part for part in model.modules() if isinstance(part, Part)):
-        name, made = _packing(part, how)
+    if len(tables) == 2 and tables[0].table is tables[1].table:  # one tensor in two places: both or none
+        keep, wide = (
+            (*asked, "stem", "head") if any(_matches(part, asked) for part in tables) else asked
+            for asked in (keep, wide)
+        )
+    parts = [part for part in model.modules() if isinstance(part, Part)]
+    for pattern in (*keep, *wide):
+        if not any(_matches(part, (pattern,)) for part in parts):
+            paths = [part.path for part in parts if _packing(part, {})[1] is not None]
+            raise UsageError(f"no part's path matches {pattern!r}; among them are {', '.join(paths[:6])}")
+    for part in parts:
+        many = 8 if _matches(part, wide) else bits
+        name, made = _packing(part, {"bits": many, "group": group})
         if made is None:
             continue
-        if _kept(part, keep):
+        if _matches(part, keep):
             kept.append(part.path)
             continue
         own = [edit for edit in edits if edit.name == part.path]
@@ -63,7 +73,7 @@ def quantise(model: Model, bits: int = 8, *, group: int = 32, keep: tuple[str, .
         edits.append(Spec.of("edit", part.path, {"spec": made, **sizes}))
         weight = tensors.pop(f"{part.path}.{name}", None)
         if weight is not None:  # a tied table is packed where it lives
-            tensors[f"{part.path}.packed"] = pack(weight, bits, group)
+            tensors[f"{part.path}.packed"] = pack(weight, many, group)
             packed.append(part.path)
             if part is model.stem:
                 tensors["stem.like"] = weight.new_zeros(0)
@@ -91,8 +101,8 @@ def _key(part: Part) -> str:
     return f"{part.spec.kind}:{part.spec.name}"
 
 
-def _kept(part: Part, keep: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(part.path, pattern) for pattern in keep)
+def _matches(part: Part, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(part.path, pattern) for pattern in patterns)
 
 
 def _bytes(tensors: dict[str, Tensor]) -> int:

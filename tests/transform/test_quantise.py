@@ -77,6 +77,19 @@ def test_some_parts_are_kept():
         quantise(model, 8, keep=("*",))
 
 
+def test_some_parts_take_more_bits():
+    model = made("llama")
+    small, coverage = quantise(model, 4, wide=("*.down", "head"))
+    bits = {part.path: part.bits for part in small.modules() if hasattr(part, "bits")}
+    assert set(bits) == {*coverage.packed, "head"}
+    assert all(many == (8 if path.endswith(("down", "head", "stem")) else 4) for path, many in bits.items())
+    assert small.head.packed is small.stem.packed
+    few, all_wide = (quantise(model, n)[1].after for n in (4, 8))
+    assert few < coverage.after < all_wide
+    with pytest.raises(UsageError, match="no part's path matches '\\*.dwon'"):
+        quantise(model, 4, wide=("*.dwon",))
+
+
 def test_a_head_of_its_own_is_packed_too():
     model = made("llama", tied=False)
     small, coverage = quantise(model, 8)

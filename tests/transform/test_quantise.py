@@ -86,7 +86,7 @@ def test_some_parts_take_more_bits():
     assert small.head.packed is small.stem.packed
     few, all_wide = (quantise(model, n)[1].after for n in (4, 8))
     assert few < coverage.after < all_wide
-    with pytest.raises(UsageError, match="no part's path matches '\\*.dwon'"):
+    with pytest.raises(UsageError, match=r"no part's path matches '\*.dwon'"):
         quantise(model, 4, wide=("*.dwon",))
 
 

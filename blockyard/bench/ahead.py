@@ -1,7 +1,7 @@
 """Guessing tokens ahead, on text that repeats itself: what looking up the row's own past saves.
 
-A small model of each recipe first learns lines of a server's log, from scratch, a byte a token. Then it goes on writing
-behind some of them, in bfloat16: without guesses and with, in turn; the tokens must be the same.
+A small model of each recipe first learns lines of a server's log, from scratch, a byte a token, in rows as long as it
+will write: beyond those a llama writes what never was. Then it goes on behind some lines, in bfloat16: without guesses and with, in turn; the tokens must be the same.
 
 tokens_per_s         one row; what the prompt takes is not in it
 tokens_per_forward   how many guesses hold, and one more
@@ -27,7 +27,7 @@ from blockyard.systems import spec
 from blockyard.train.loop import Run, Settings
 
 RECIPES = ("llama", "gla")
-SIZE, STEPS, RATE, SHAPE = {"dim": 512, "layers": 8, "vocab": 256}, 250, 1e-3, (8, 256)
+SIZE, STEPS, RATE, SHAPE = {"dim": 512, "layers": 8, "vocab": 256}, 250, 1e-3, (2, 1152)
 PROMPT, NEW, AHEAD = 600, 512, 6
 RULES = {"greedy": Rules(temperature=0), "sampled": Rules(temperature=1.0, seed=1)}
 

@@ -1,7 +1,8 @@
 """Guessing tokens ahead, on text that repeats itself: what looking up the row's own past saves.
 
 A small model of each recipe first learns lines of a server's log, from scratch, a byte a token, in rows as long as it
-will write: beyond those a llama writes what never was. Then it goes on behind some lines, in bfloat16: without guesses and with, in turn; the tokens must be the same.
+will write: beyond those a llama writes what never was. Then it goes on behind some lines, in bfloat16: without guesses
+and with, in turn; the tokens must be the same.
 
 tokens_per_s         one row; what the prompt takes is not in it
 tokens_per_forward   how many guesses hold, and one more

@@ -40,7 +40,7 @@ OPTIONS = {
     "train": TRAINING,
     "eval": "json data length",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition stop beams ahead seed int8-cache",
-    "quantise": "json bits group keep out",
+    "quantise": "json bits group keep wide out",
     "study": "json tier out",
     "list": "json",
     "show": "json",

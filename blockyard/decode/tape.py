@@ -58,6 +58,7 @@ class Tape:
         from blockyard.kernels.cpu._share import together
 
         rows, many = tokens.shape
+        assert rows * many <= self.writer.tokens, "more tokens than lines: they would be written anywhere"
         places = self.length[:, None] + torch.arange(many)
         given = (t.numpy() for t in (self.lines, self.numbers, tokens.flatten(), places.flatten()))
         none = self.writer.op.NONE

@@ -4,14 +4,14 @@ Every contestant has a process of its own. Equal sizes within a job (`blockyard/
 the same heads, state and parameters), not across jobs: it is the price of a layer, not a contest of ideas. What a
 model makes once for all layers (positions, tables, masks) is made before the clock starts. Where no precision is
 asked for, all run in float32 and ours are trained in bfloat16 too, as contestants named `blockyard/gla+bfloat16`.
+All with the allocator that training uses: with the system's, at 16k tokens a layer's time is a third to a half faults.
 
 fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters, right after another
                      one that does not count: a training run is never cold (but not where one takes a second)
 decode_ms            one token with the state of a prompt of T tokens
 peak_bytes           growth of the process's resident memory during forward and backward, from its high-water mark
                      (reset by the kernel before the step, freed memory given back first); the device's own counter
-                     on a GPU. It counts what a user needs, transient buffers and gradients included, and is taken
-                     under the system's allocator, for all alike.
+                     on a GPU. It counts what a user needs, transient buffers and gradients included.
 fwd_bwd_slope        of the logarithm of time against that of T, by least squares over all lengths (three at least);
 peak_slope           the same of memory
 fraction_of_floor    floor / fwd_bwd_ms; the operations are those of the layer's equations in closed form, the same
@@ -218,7 +218,7 @@ def bench(
                 "mixers:Contestant", {**given, "name": f"blockyard/{name}", "precision": "bfloat16"},
             )  # fmt: skip
     makers["machine"] = "measure:machine", {"device": device, "small": not apart}
-    with contestants(makers, apart=apart, tell=tell) as stand:
+    with contestants(makers, keep=True, apart=apart, tell=tell) as stand:
         for T in length[:1] if quick else length:
             _at_length(rows, stand, T, same, rounds, tell)
     _slopes(rows, same)

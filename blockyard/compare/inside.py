@@ -27,7 +27,7 @@ def inside(model: Any, stuff: Material, job: dict[str, Any]) -> dict[str, Any]:
         pairs = min(PAIRS, length // TOKENS - 1, len(np.unique(rows)) - 1)
         if pairs > 1:
             found["recall"] = float(recall_probe(model, rows, pairs=pairs)["saved"].mean())
-    state = state_probe(model, rows)
+    state = state_probe(model, rows, facts=("horizon", "rank"))
     found["horizon"] = [_plain(np.median(value)) for name, value in state.items() if name.endswith(":horizon")]
     found["rank"] = [_plain(np.mean(value)) for name, value in state.items() if name.endswith(":rank")]
     return found

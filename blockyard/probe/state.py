@@ -18,29 +18,40 @@ Source   arXiv 2411.12537 (eigenvalues of the transition); Roy and Vetterli 2007
 """
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from blockyard.core.errors import unknown
 from blockyard.core.state import tensors
 from blockyard.probe._read import Arrays, rows_of
 
 READ = ("decay", "beta", "k", "dt")
+FACTS = ("eigenvalues", "multiplicity", "influence", "horizon", "rank", "bytes")
 
 
 class Transition(NamedTuple):
-    """log_a (B,T,H,M); with beta (B,T,H), what is erased along the keys k (B,T,H,K)."""
+    """log a_t = pace_t * rate; with beta (B,T,H), what is erased along the keys k (B,T,H,K)."""
 
-    log_a: Tensor
+    pace: Tensor  # (B,T,H,M), or (B,T,H,1) where the rate tells the directions apart
+    rate: Tensor  # (H,M) or (1,)
     beta: Tensor | None = None
     k: Tensor | None = None
 
 
 @torch.no_grad()
-def state_probe(model: Any, data: Any) -> Arrays:
-    """What the recurrent steps of a model do with their memories on rows (B,T) of tokens."""
+def state_probe(model: Any, data: Any, facts: Collection[str] = FACTS) -> Arrays:
+    """What the recurrent steps of a model do with their memories on rows (B,T) of tokens.
+
+    Eigenvalues are by far the largest of the facts (one for every token and direction): ask for fewer where a model
+    is large.
+    """
+    for fact in facts:
+        if fact not in FACTS:
+            raise unknown("fact", fact, FACTS)
     rows = rows_of(model, data, 1)
     parts = {index: unit.part for index, unit in enumerate(model.steps)}
     points = {f"{p.path}:{name}": "read" for p in parts.values() for name in READ if name in p.points}
@@ -53,23 +64,22 @@ def state_probe(model: Any, data: Any) -> Arrays:
         part = parts[place[0]]
         noted = {name: out.notes.get((*place, part.path, name)) for name in READ}
         path = part.path if place[1] == 0 else f"{part.path}@{place[1]}"
-        for name, value in _facts(_transition(part, noted, memory, rows.shape[1]), memory).items():
-            found[f"{path}:{name}"] = value
-        found[f"{path}:bytes"] = np.array(sum(t[0].numel() * t.element_size() for t in tensors(leaves)))
+        size = sum(t[0].numel() * t.element_size() for t in tensors(leaves))
+        told = {**_facts(_transition(part, noted, memory, rows.shape[1]), memory, facts), "bytes": np.array(size)}
+        found |= {f"{path}:{name}": told[name] for name in FACTS if name in facts}
     return found
 
 
 def _transition(part: Any, noted: dict[str, Tensor | None], memory: Tensor, length: int) -> Transition:
     decay, beta, k, dt = (None if v is None else v.double() for v in noted.values())
+    plain = torch.ones(1, dtype=torch.float64, device=memory.device)
     if beta is not None and k is not None:
-        log_a = torch.zeros_like(beta) if decay is None else decay
-        return Transition(log_a[..., None], beta, k)
+        return Transition((torch.zeros_like(beta) if decay is None else decay)[..., None], plain, beta, k)
     if decay is not None:
-        return Transition(decay)
+        return Transition(decay, plain)
     if dt is not None:
-        return Transition(dt[..., None] * -part.log_rate.double().exp())
-    kept = _fixed(part, memory).log()
-    return Transition(kept.expand(len(memory), length, *kept.shape))
+        return Transition(dt[..., None], -part.log_rate.double().exp())
+    return Transition(plain.expand(len(memory), length, *memory.shape[1:2], 1), _fixed(part, memory).log())
 
 
 def _fixed(part: Any, memory: Tensor) -> Tensor:
@@ -81,21 +91,33 @@ def _fixed(part: Any, memory: Tensor) -> Tensor:
     return (full - empty)[0, ..., 0].double()
 
 
-def _facts(moves: Transition, memory: Tensor) -> Arrays:
-    a, inner = moves.log_a.exp(), memory.shape[-2] if memory.dim() == 4 else memory.shape[-1]
+def _facts(moves: Transition, memory: Tensor, facts: Collection[str]) -> Arrays:
+    found: Arrays = {}
+    if "eigenvalues" in facts or "multiplicity" in facts:
+        values, times = _eigenvalues(moves, memory.shape[-2] if memory.dim() == 4 else memory.shape[-1])
+        found |= {"eigenvalues": values.cpu().numpy(), "multiplicity": np.array(times)}
+    if "influence" in facts or "horizon" in facts:
+        found["influence"] = _influence(moves).cpu().numpy()
+        found["horizon"] = _horizon(found["influence"])
+    if "rank" in facts:
+        matrices = memory.double() if memory.dim() == 4 else memory.double()[:, None]
+        found["rank"] = _rank(matrices).cpu().numpy()
+    return found
+
+
+def _eigenvalues(moves: Transition, inner: int) -> tuple[Tensor, list[int]]:
+    a = (moves.pace * moves.rate).exp()
     if moves.beta is None or moves.k is None:
-        values, times = a, [inner // a.shape[-1]] * a.shape[-1]
-        left = (2 * moves.log_a.cumsum(1)).exp().mean((0, -1))
-    else:
-        values = torch.cat([a, a * (1 - moves.beta * moves.k.square().sum(-1))[..., None]], -1)
-        times = [inner - 1, 1]
-        left = _left_of(moves, a[..., 0])
-    influence = left.sqrt().T
-    matrices = memory.double() if memory.dim() == 4 else memory.double()[:, None]
-    return {
-        "eigenvalues": values.cpu().numpy(), "multiplicity": np.array(times), "influence": influence.cpu().numpy(),
-        "horizon": _horizon(influence.cpu().numpy()), "rank": _rank(matrices).cpu().numpy(),
-    }  # fmt: skip
+        return a, [inner // a.shape[-1]] * a.shape[-1]
+    return torch.cat([a, a * (1 - moves.beta * moves.k.square().sum(-1))[..., None]], -1), [inner - 1, 1]
+
+
+def _influence(moves: Transition) -> Tensor:
+    """(H,T). Row by row where A_t is diagonal: (T,H,M) of a large model is much."""
+    if moves.beta is not None:
+        return _left_of(moves, moves.pace[..., 0].exp()).sqrt().T
+    rows = [(2 * pace.cumsum(0) * moves.rate).exp_().mean(-1) for pace in moves.pace]
+    return torch.stack(rows).mean(0).sqrt().T
 
 
 def _left_of(moves: Transition, a: Tensor) -> Tensor:

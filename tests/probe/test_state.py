@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.core import Part
+from blockyard.core import Part, UsageError
 from blockyard.probe import state_probe
 from blockyard.probe.state import _horizon, _rank
 
@@ -130,6 +130,16 @@ def test_rank_and_bytes(name):
 def by_leaf(leaves):
     for value in leaves.values():
         yield from by_leaf(value) if isinstance(value, dict) else [value]
+
+
+def test_facts_asked_for_are_those_of_all():
+    for name in ("mamba", "gated_deltanet", "retnet"):
+        model, tokens = tiny(name), ids()
+        found, few = state_probe(model, tokens), state_probe(model, tokens, facts=("rank", "horizon"))
+        assert {key.partition(":")[2] for key in few} == {"rank", "horizon"}
+        assert all(np.array_equal(value, found[key]) for key, value in few.items())
+    with pytest.raises(UsageError, match="horizon"):
+        state_probe(model, tokens, facts=("horizons",))
 
 
 @pytest.mark.parametrize("name", ["gla", "olmo_hybrid", "llama"])

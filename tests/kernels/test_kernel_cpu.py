@@ -1,10 +1,12 @@
 """The compiled twins: when they serve, views, threads, forks, missing libraries, long rows, derivatives."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.utils.flop_counter
@@ -121,6 +123,20 @@ def test_what_goes_wrong_in_a_thread_is_told(threads):
 
     with pytest.raises(ValueError, match="here"):
         _share.at_once(work, 2)
+
+
+def test_an_interruption_waits_for_all_threads(threads, monkeypatch):
+    came, start = [], _share.at_once
+
+    def interrupted(work, count):
+        signal.raise_signal(signal.SIGINT)  # before any of the threads has begun
+        start(work, count)
+
+    monkeypatch.setattr(_share, "at_once", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _share.together(lambda arrived, thread, count: came.append((thread, count)), 2, np.zeros(1, np.int64))
+    assert sorted(came) == [(0, 2), (1, 2)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,9 +8,11 @@ them and take up to twice as long. Elsewhere one small pool does: tasks are rows
 import ctypes
 import itertools
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,23 @@ def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
 _one_at_a_time = threading.Lock()  # threads that wait for one another must all be running
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C is heard when all threads are back: a thread that it stops too early leaves the others waiting."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
+
+
 def together(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args: Any) -> None:
     """loop(*args, arrived, thread, threads) by all threads at once; `arrived` counts those who came to a meeting."""
     turns = itertools.count()
@@ -112,7 +131,7 @@ def together(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args
             arrived[:] = np.iinfo(arrived.dtype).max // 2
             raise
 
-    with _one_at_a_time:
+    with _one_at_a_time, _undisturbed():
         arrived[:] = 0
         if threads == 1:
             one(1)

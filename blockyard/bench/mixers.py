@@ -5,6 +5,7 @@ the same heads, state and parameters), not across jobs: it is the price of a lay
 model makes once for all layers (positions, tables, masks) is made before the clock starts. Where no precision is
 asked for, all run in float32 and ours are trained in bfloat16 too, as contestants named `blockyard/gla+bfloat16`.
 All with the allocator that training uses: with the system's, at 16k tokens a layer's time is a third to a half faults.
+What transformers has runs with the system's too, as it comes, under names such as `transformers/mamba+system`.
 
 fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters, right after another
                      one that does not count: a training run is never cold (but not where one takes a second)
@@ -55,6 +56,7 @@ JOBS = {  # and who does the same job
 }
 PASSES = ("fwd", "fwd_bwd", "decode")
 HALF = "+bfloat16"  # a layer of ours in half precision, beside itself
+SYSTEM = "+system"  # a peer with the system's allocator, beside itself
 DECODED = 8
 PEAKS = 3  # steps whose memory is looked at: what the heap has to spare differs from one to the next
 SLOW = 1.0  # seconds of a pass that is not done twice
@@ -219,13 +221,17 @@ def bench(
     names = [*(f"blockyard/{name}" for name in OURS), *LAYERS]
     names = [name for name in names if not quick or FURTHEST.get(name, 2048) >= 2048]
     makers: dict[str, Maker] = {name: ("mixers:Contestant", {"name": name, **given}) for name in names}
+    for name in names if apart else ():
+        if name.startswith("transformers/"):
+            makers[name + SYSTEM] = makers[name]
     if halved:
         for name in OURS:
             makers[f"blockyard/{name}{HALF}"] = (
                 "mixers:Contestant", {**given, "name": f"blockyard/{name}", "precision": "bfloat16"},
             )  # fmt: skip
     makers["machine"] = "measure:machine", {"device": device, "small": not apart}
-    with contestants(makers, keep=True, apart=apart, tell=tell) as stand:
+    keep = {name: not name.endswith(SYSTEM) for name in makers}
+    with contestants(makers, keep=keep, apart=apart, tell=tell) as stand:
         for T in length[:1] if quick else length:
             _at_length(rows, stand, T, same, rounds, tell)
     _slopes(rows, same)
@@ -234,7 +240,7 @@ def bench(
 
 def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], rounds: int, tell: Tell) -> None:
     shape = {"T": T, **same}
-    names = [name for name in stand if name != "machine" and FURTHEST.get(name, T) >= T]
+    names = [name for name in stand if name != "machine" and FURTHEST.get(name.removesuffix(SYSTEM), T) >= T]
     precisions = {name: "bfloat16" if name.endswith(HALF) else same["precision"] for name in names}
     rates = Rates(stand["machine"], precisions.values())
     measured: dict[str, Seconds] = {}
@@ -260,7 +266,8 @@ def _at_length(rows: Rows, stand: dict[str, Any], T: int, same: dict[str, Any], 
         least = rates.floor(work, 2 * 4 * params, precisions[name])  # weights read, gradients written
         rows.add(name, "fraction_of_floor", least / median(measured["fwd_bwd_ms"][name]), "", shape)
     for name in OURS:
-        for peer in (*JOBS.get(name, ()), PLAIN):
+        peers = JOBS.get(name, ())
+        for peer in (*peers, *(peer + SYSTEM for peer in peers), PLAIN):
             for metric, seconds in measured.items():
                 rows.ratio(f"blockyard/{name}", peer, metric, seconds, shape)
         rows.ratio(f"blockyard/{name}{HALF}", f"blockyard/{name}", "fwd_bwd_ms", measured["fwd_bwd_ms"], shape)

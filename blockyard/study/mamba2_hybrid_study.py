@@ -9,7 +9,7 @@ from blockyard.study._base import Race, Study, better
 
 
 def study() -> Study:
-    options = {"params": "100k", "tokens": "3M", "batch": 32, "seeds": 3}
+    options = {"params": "100k", "tokens": "2.8M", "batch": 32, "seeds": 3}
     arms = ("llama", "mamba2", "mamba2_hybrid")
     return Study(
         races=(Race("phone book", arms, task="phonebook:entries=6,asks=4", options=options),),

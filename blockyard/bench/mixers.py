@@ -4,7 +4,7 @@ Every contestant has a process of its own. Equal sizes within a job (`blockyard/
 the same heads, state and parameters), not across jobs: it is the price of a layer, not a contest of ideas. What a
 model makes once for all layers (positions, tables, masks) is made before the clock starts. Where no precision is
 asked for, all run in float32 and ours are trained in bfloat16 too, as contestants named `blockyard/gla+bfloat16`.
-All with the allocator that training uses: with the system's, at 16k tokens a layer's time is a third to a half faults.
+All with the allocator that training uses: with the system's, at 16k tokens a layer takes 1.5 to 3 times as long.
 What transformers has runs with the system's too, as it comes, under names such as `transformers/mamba+system`.
 
 fwd_ms, fwd_bwd_ms   one row block (batch, T, dim), gradients of the input and of all parameters, right after another

@@ -4,6 +4,7 @@ from typing import Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.settings import checked
 from blockyard.core.spec import Spec, parse_value
 
 
@@ -23,10 +24,10 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
         arguments |= module.sizes[size]
     for key, value in overrides.items():
         if "." not in key:
-            if key not in entry.schema:
-                raise unknown(f"argument of {entry.name}", key, entry.schema)
-            arguments[key] = value
-    system = module.recipe(**arguments)
+            if key not in entry.arguments:
+                raise unknown(f"argument of {entry.name}", key, entry.arguments)
+            arguments[key] = entry.settings[key].check(value)
+    system = checked(module.recipe(**arguments))
     for key, value in overrides.items():
         if "." in key:
             system = system.override(key, value)

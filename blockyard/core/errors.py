@@ -8,9 +8,14 @@ class UsageError(ValueError):
     """A request that cannot be met as it stands; the message names the mistake and the mend."""
 
 
+def brief(text: str, most: int = 60) -> str:
+    """The text, or its beginning where it is too long for a line."""
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name nobody has, with the nearest valid ones."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:12]) or 'none'}"
-    return UsageError(f"unknown {what} {name!r}; {hint}")
+    return UsageError(f"unknown {what} {brief(repr(name))}; {hint}")

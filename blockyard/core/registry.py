@@ -10,20 +10,26 @@ import ast
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockyard.core.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from blockyard.core.settings import Setting
 
 ROOT = Path(__file__).parent.parent
 KINDS = (
     "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "residual", "depth", "objective",
 )  # fmt: skip
 ROOMS = ("recipe", "task", "study")  # what has names and is no part: each in a room of its own
+WHOLES = ("model", "phase")  # what holds parts: the functions of core/spec.py that make their specs
+CHECKED = (*KINDS, *WHOLES)  # kinds of spec whose settings are known
 FIELDS = ("Shapes", "Source", "Slug", "Family", "Needs", "Differs", "Claim")
 
 
@@ -57,7 +63,7 @@ class Entry:
     @cached_property
     def node(self) -> ast.ClassDef | ast.FunctionDef:
         """The one public class of a part or a task, or the function `recipe` or `study`."""
-        function = self.kind in ("recipe", "study")
+        function = self.kind in ("recipe", "study", *WHOLES)
         wanted = ast.FunctionDef if function else ast.ClassDef
         public = [n for n in self.tree.body if isinstance(n, wanted) and not n.name.startswith("_")]
         if function:
@@ -67,17 +73,30 @@ class Entry:
         return public[0]
 
     @cached_property
-    def schema(self) -> dict[str, Any]:
-        """The settings with their defaults (the source text where a default is not a literal)."""
+    def arguments(self) -> dict[str, tuple[ast.arg, ast.AST | None]]:
+        """The settings by their syntax: the argument and its default."""
         init: Any = self.node
         if isinstance(init, ast.ClassDef):
             init = next((n for n in init.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if init is None:
             return {}
         args, defaults = init.args.kwonlyargs, init.args.kw_defaults
-        if self.kind == "recipe":
-            args, defaults = init.args.args + args, [*init.args.defaults, *defaults]
-        return {arg.arg: _literal(default) for arg, default in zip(args, defaults)}
+        if self.kind in ("recipe", *WHOLES):
+            args, defaults = init.args.args + args, [*_aligned(init.args), *defaults]
+        return {arg.arg: (arg, default) for arg, default in zip(args, defaults)}
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The settings with their defaults (the source text where a default is not a literal)."""
+        return {name: _literal(default) for name, (_, default) in self.arguments.items()}
+
+    @cached_property
+    def settings(self) -> dict[str, "Setting"]:
+        """The settings with what each accepts and means."""
+        from blockyard.core.settings import read
+
+        owner = f"{self.kind}:{self.name}"
+        return {name: read(owner, *argument) for name, argument in self.arguments.items()}
 
     def constant(self, name: str, default: Any = None) -> Any:
         """A literal assigned in the public class (claims, points, known) or at the top of a recipe (sizes, knobs)."""
@@ -92,6 +111,11 @@ class Entry:
 
     def load_class(self) -> Any:
         return getattr(self.load(), self.node.name)
+
+
+def _aligned(args: ast.arguments) -> list[ast.expr | None]:
+    """The default of every positional argument, None where there is none."""
+    return [None] * (len(args.args) - len(args.defaults)) + list(args.defaults)
 
 
 def _literal(node: ast.AST | None) -> Any:
@@ -132,6 +156,8 @@ def _add(found: dict[str, Entry], entry: Entry) -> None:
 
 def find(kind: str, name: str) -> Entry:
     """The entry of a name; `-` and `_` are the same. Unknown names raise with the nearest known ones."""
+    if kind in WHOLES:
+        return _whole(kind)
     if kind not in (*KINDS, *ROOMS):
         raise unknown("kind of part", kind, KINDS)
     known = entries(kind)
@@ -141,8 +167,13 @@ def find(kind: str, name: str) -> Entry:
     return entry
 
 
-def check_settings(entry: Entry, settings: dict[str, Any]) -> None:
+@lru_cache
+def _whole(kind: str) -> Entry:
+    return Entry(kind, kind, "blockyard.core.spec", ROOT / "core" / "spec.py")
+
+
+def check_names(entry: Entry, settings: Iterable[str]) -> None:
     """Refuse a setting that the part does not have."""
     for key in settings:
-        if key not in entry.schema:
-            raise unknown(f"setting of {entry.kind}:{entry.name}", key, entry.schema)
+        if key not in entry.arguments:
+            raise unknown(f"setting of {entry.kind}:{entry.name}", key, entry.arguments)

@@ -5,8 +5,10 @@ its dimensions is and, for a projection, what it reads and writes. From these re
 decay, counting, narrowing and every other transform; none of them looks at a parameter's name.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from blockyard.core import registry
 from blockyard.core.axis import Axis, Expr
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.random import fold
+from blockyard.core.settings import check_settings
 from blockyard.core.spec import Spec, matching_edits
 
 Init = Callable[[Tensor, torch.Generator], Any]
@@ -101,11 +104,11 @@ class Site:
                 else:
                     settings[key] = value
         entry = registry.find(spec.kind, spec.name)
-        registry.check_settings(entry, settings)
-        before = set(self.ledger.axes)
+        settings = check_settings(entry, settings, path)
+        before = set(self.ledger.axes) if sizes else set()
         part = entry.load_class()(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
-        made = {key.rpartition(".")[2] for key in set(self.ledger.axes) - before if key.rpartition(".")[0] == path}
         for key in sizes:
+            made = {key.rpartition(".")[2] for key in set(self.ledger.axes) - before if key.rpartition(".")[0] == path}
             if key not in made:
                 raise unknown(f"axis of {path}", key, made)
         part.path, part.spec, part.stream = path, Spec.of(spec.kind, spec.name, settings), self.stream
@@ -128,7 +131,7 @@ class Site:
     ) -> nn.Parameter:  # fmt: skip
         """A parameter with its axes; the same numbers for the same (seed, path), whatever else is built."""
         path = self.child(name)
-        value = torch.empty(tuple([axis.size for axis in axes]))
+        value = _empty(path, tuple([axis.size for axis in axes]))
         if value.device.type != "meta":
             with torch.no_grad():
                 init(value, torch.Generator().manual_seed(fold(self.ledger.seed, path)))
@@ -160,6 +163,17 @@ class Site:
         made = next(use for use in self.ledger.uses if use.path == of)
         self.ledger.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
         return self.ledger.tensors[of]
+
+
+def _empty(path: str, shape: tuple[int, ...]) -> Tensor:
+    """Room for a parameter, or an error where a setting asks for more than there is."""
+    count = prod(shape)
+    if torch.empty(0).device.type == "meta":
+        if count < 2**60:
+            return torch.empty(shape)
+    elif count * 4 < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        return torch.empty(shape)
+    raise UsageError(f"{path}: {' x '.join(map(str, shape))} numbers are {4 * count / 1e9:,.0f} GB, more than fits")
 
 
 def normal(std: float) -> Init:

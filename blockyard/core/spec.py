@@ -11,10 +11,27 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
+
+if TYPE_CHECKING:  # the annotations are read as text
+    from blockyard.core.settings import (
+        Blocks,
+        Causal,
+        DepthSpec,
+        Dim,
+        Edits,
+        HeadSpec,
+        Length,
+        LinearSpec,
+        ObjectiveSpec,
+        PhaseShare,
+        ResidualSpec,
+        StemSpec,
+        Trains,
+    )  # fmt: skip
 
 FORMAT = 1
 
@@ -89,15 +106,16 @@ class Spec:
         blocks = {spec.name for spec in self.walk() if spec.kind == "block"}
         if len(where) > 1 or (where and where[0] not in blocks):
             raise unknown("block", ".".join(where), blocks)
-        kinds = {spec.kind for spec in self.walk()}
+        kinds = {spec.kind for spec in self.walk()} & set(registry.CHECKED)
         if kind not in kinds:
-            raise unknown("kind of part in this recipe", kind, kinds & set(registry.KINDS))
+            raise unknown("kind of part in this recipe", kind, kinds)
         met: list[str] = []
 
         def change(spec: Spec) -> Spec:
-            if spec.kind == kind and (kind == "model" or setting in registry.find(kind, spec.name).schema):
+            known = registry.find(kind, spec.name).settings if spec.kind == kind else {}
+            if setting in known:
                 met.append(spec.name)
-                return spec.but(**{setting: value})
+                return spec.but(**{setting: known[setting].check(value)})
             return spec
 
         def narrow(spec: Spec) -> Spec:
@@ -105,7 +123,7 @@ class Spec:
 
         result = self.map(narrow) if where else self.map(change)
         if not met:
-            known = {k for s in self.walk() if s.kind == kind for k in registry.find(kind, s.name).schema}
+            known = {k for s in self.walk() if s.kind == kind for k in registry.find(kind, s.name).arguments}
             raise unknown(f"setting of {kind}", setting, known)
         return result
 
@@ -135,7 +153,7 @@ def parse_value(text: str) -> Any:
         return Spec.of(kind, registry.find(kind, name).name, {})
     try:
         return _freeze(ast.literal_eval(text))
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 
@@ -177,21 +195,17 @@ def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:
 
 
 def model(
-    *, dim: int, stem: Spec, blocks: tuple[Spec, ...], depth: Spec, residual: Spec, head: Spec, **rest: Any
-) -> Spec:
-    """A model: a stem, blocks planned by a depth program behind a residual rule, and a head.
-
-    rest    linear (the default kind of projection), causal (True), length (the length it is expected to see)
-    """
-    known = {"linear", "causal", "length", "edits"}
-    for key in rest:
-        if key not in known:
-            raise unknown("setting of model", key, known)
-    given = dict(dim=dim, stem=stem, blocks=blocks, depth=depth, residual=residual, head=head, **rest)
-    return Spec.of("model", "model", given)
+    *, dim: "Dim", stem: "StemSpec", blocks: "Blocks", depth: "DepthSpec", residual: "ResidualSpec",
+    head: "HeadSpec", linear: "LinearSpec | None" = None, causal: "Causal" = True, length: "Length | None" = None,
+    edits: "Edits" = (),
+) -> Spec:  # fmt: skip
+    """A model: a stem, blocks planned by a depth program behind a residual rule, and a head."""
+    given = dict(dim=dim, stem=stem, blocks=blocks, depth=depth, residual=residual, head=head)
+    extra = dict(linear=(linear, None), causal=(causal, True), length=(length, None), edits=(edits, ()))
+    return Spec.of("model", "model", given | {k: value for k, (value, default) in extra.items() if value != default})
 
 
-def phase(objective: Spec, *, share: float = 1.0, train: str = "*") -> Spec:
+def phase(objective: "ObjectiveSpec", *, share: "PhaseShare" = 1.0, train: "Trains" = "*") -> Spec:
     """A stretch of training: its objective, its share of the budget, and which parameter paths train."""
     return Spec.of("phase", objective.name, {"objective": objective, "share": share, "train": train})
 

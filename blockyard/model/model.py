@@ -22,6 +22,7 @@ from blockyard.core.errors import UsageError, unknown
 from blockyard.core.flow import Flow
 from blockyard.core.part import Part
 from blockyard.core.registry import KINDS, find
+from blockyard.core.settings import checked
 from blockyard.core.site import Ledger, Site, Use
 from blockyard.core.spec import Spec
 from blockyard.core.state import State, tree_map
@@ -61,6 +62,7 @@ class Model(nn.Module):
 
     def __init__(self, spec: Spec, seed: int = 0) -> None:
         super().__init__()
+        spec = checked(spec)
         self.spec, self.recompute = spec, False
         ledger = Ledger(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
         self.stream = Axis("stream", spec["dim"])

@@ -5,13 +5,14 @@ Claim    ahead of Mamba-2 and DeltaNet on language modelling and recall at equal
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
+from blockyard.core.settings import Dim, Heads, Inner, Layers, Reach, Tied, Vocab
 from blockyard.core.spec import Spec, mixer
 from blockyard.recipe._body import decoder
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
-    reach: float = 1.0, tied: bool = True,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
+    reach: Reach = 1.0, tied: Tied = True,
 ) -> Spec:  # fmt: skip
     delta = mixer("gated_deltanet", heads=heads or max(1, dim // 32), reach=reach)
     return decoder(delta, dim=dim, layers=layers, ffn=ffn, vocab=vocab, tied=tied)

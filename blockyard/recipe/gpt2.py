@@ -5,6 +5,9 @@ Claim    the decoder that most later ones are measured from
 Differs  bytes in place of subwords unless a size says otherwise
 """
 
+from typing import Annotated
+
+from blockyard.core.settings import Count, Dim, Heads, Inner, Layers, Vocab
 from blockyard.core.spec import (
     Spec,
     activation,
@@ -24,8 +27,8 @@ from blockyard.core.spec import (
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
-    length: int = 1024,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
+    length: Annotated[Count, "how many positions are learned"] = 1024,
 ) -> Spec:  # fmt: skip
     attention = mixer("attention", heads=heads or max(1, dim // 32), position=None)
     return system(model(

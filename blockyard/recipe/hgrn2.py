@@ -5,13 +5,14 @@ Claim    ahead of Mamba and on par with LLaMA-style Transformers at 1.3 to 3 B p
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
+from blockyard.core.settings import Dim, Heads, Inner, Layers, Tied, Vocab
 from blockyard.core.spec import Spec, mixer
 from blockyard.recipe._body import decoder
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
-    tied: bool = True,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
+    tied: Tied = True,
 ) -> Spec:  # fmt: skip
     own = mixer("hgrn2", heads=heads or max(1, dim // 32))
     return decoder(own, dim=dim, layers=layers, ffn=ffn, vocab=vocab, tied=tied)

@@ -5,15 +5,19 @@ Claim    the share of attention hardly moves the loss, but recall rises with it;
 Differs  bytes in place of subwords, and a tied head
 """
 
+from typing import Annotated
+
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.settings import Dim, Heads, Inner, Layers, Natural, Tied, Vocab, Word
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, position, residual, stem, system
 
 LINEAR = ("hgrn", "retnet", "gla", "hgrn2", "deltanet", "gated_deltanet")
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, linear: str = "gated_deltanet", ratio: int = 3, heads: int | None = None,
-    ffn: int | None = None, vocab: int = 256, tied: bool = True,
+    dim: Dim = 256, layers: Layers = 4, linear: Annotated[Word, "the recurrent mixer"] = "gated_deltanet",
+    ratio: Annotated[Natural, "recurrent layers for each one of attention; 0: attention alone"] = 3,
+    heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256, tied: Tied = True,
 ) -> Spec:  # fmt: skip
     if linear not in LINEAR:
         raise unknown("linear mixer", linear, LINEAR)

@@ -5,12 +5,13 @@ Claim    the plain Transformer decoder that later systems are held against
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
+from blockyard.core.settings import Base, Dim, Eps, Heads, Inner, KVHeads, Layers, Tied, Vocab
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, norm, position, residual, stem, system
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, kv_heads: int | None = None, ffn: int | None = None,
-    vocab: int = 256, tied: bool = True, base: float = 10000.0, eps: float = 1e-5,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, kv_heads: KVHeads | None = None,
+    ffn: Inner | None = None, vocab: Vocab = 256, tied: Tied = True, base: Base = 10000.0, eps: Eps = 1e-5,
 ) -> Spec:  # fmt: skip
     attention = mixer(
         "attention", heads=heads or max(1, dim // 32), kv_heads=kv_heads, position=position("rope", base=base)

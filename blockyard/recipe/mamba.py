@@ -5,10 +5,11 @@ Claim    matches Transformers of twice its size on language, at linear cost
 Differs  bytes in place of subwords unless a size says otherwise
 """
 
+from blockyard.core.settings import Dim, Inner, Layers, Vocab
 from blockyard.core.spec import Spec, block, depth, head, mixer, model, residual, stem, system
 
 
-def recipe(dim: int = 256, layers: int = 4, inner: int | None = None, vocab: int = 256) -> Spec:
+def recipe(dim: Dim = 256, layers: Layers = 4, inner: Inner | None = None, vocab: Vocab = 256) -> Spec:
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),

@@ -5,10 +5,19 @@ Claim    Mamba's quality with larger states, several times faster to train
 Differs  bytes in place of subwords, heads and states of 32 in place of 64 and 128, unless a size says otherwise
 """
 
+from typing import Annotated
+
+from blockyard.core.settings import Count, Dim, Layers, StateDim, Vocab
 from blockyard.core.spec import Spec, block, depth, head, mixer, model, residual, stem, system
 
 
-def recipe(dim: int = 256, layers: int = 4, head_dim: int = 32, state: int = 32, vocab: int = 256) -> Spec:
+def recipe(
+    dim: Dim = 256,
+    layers: Layers = 4,
+    head_dim: Annotated[Count, "channels of a head"] = 32,
+    state: StateDim = 32,
+    vocab: Vocab = 256,
+) -> Spec:
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),

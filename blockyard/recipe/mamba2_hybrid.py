@@ -5,13 +5,18 @@ Claim    ahead of an 8 B Transformer on twelve standard tasks, where pure Mamba-
 Differs  heads and states of 32 in place of 64 and 128, and bytes, unless a size says otherwise
 """
 
+from typing import Annotated
+
 from blockyard.core.errors import UsageError
+from blockyard.core.settings import Count, Dim, Heads, Inner, KVHeads, Layers, StateDim, Tied, Vocab
 from blockyard.core.spec import Spec, activation, block, channel, depth, head, mixer, model, residual, stem, system
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, kv_heads: int | None = None, head_dim: int = 32,
-    state: int = 32, groups: int = 1, ffn: int | None = None, vocab: int = 256, tied: bool = True,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, kv_heads: KVHeads | None = None,
+    head_dim: Annotated[Count, "channels of a head"] = 32, state: StateDim = 32,
+    groups: Annotated[Count, "groups of heads that share keys and queries"] = 1, ffn: Inner | None = None,
+    vocab: Vocab = 256, tied: Tied = True,
 ) -> Spec:  # fmt: skip
     mamba = mixer("mamba2", head_dim=head_dim, state=state, groups=groups)
     attention = mixer("attention", heads=heads or max(1, dim // 32), kv_heads=kv_heads, position=None)

@@ -6,12 +6,13 @@ Differs  bytes in place of subwords, and a tied head, unless a size says otherwi
 """
 
 from blockyard.core.errors import UsageError
+from blockyard.core.settings import Dim, Eps, Heads, Inner, Layers, Tied, Vocab
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, norm, residual, stem, system
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
-    tied: bool = True, eps: float = 1e-6,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
+    tied: Tied = True, eps: Eps = 1e-6,
 ) -> Spec:  # fmt: skip
     if layers < 2:
         raise UsageError(f"layers={layers} has no room for both kinds of layer; give at least 2")

@@ -5,11 +5,12 @@ Claim    steadier variance and gradients over depth, and fewer diverging runs, t
 Differs  bytes in place of subwords unless a size says otherwise; no norm on the embedding
 """
 
+from blockyard.core.settings import Dim, Heads, Inner, Layers, Vocab
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, system
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
 ) -> Spec:  # fmt: skip
     return system(model(
         dim=dim,

@@ -5,12 +5,13 @@ Claim    training in parallel, decoding at constant cost, and Transformer qualit
 Differs  RMS norms throughout (paper: layer norms, group norm in the heads); bytes in place of subwords
 """
 
+from blockyard.core.settings import Dim, Heads, Inner, Layers, Tied, Vocab
 from blockyard.core.spec import Spec, activation, block, channel, depth, head, mixer, model, residual, stem, system
 
 
 def recipe(
-    dim: int = 256, layers: int = 4, heads: int | None = None, ffn: int | None = None, vocab: int = 256,
-    tied: bool = True,
+    dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
+    tied: Tied = True,
 ) -> Spec:  # fmt: skip
     wide = channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu"))
     return system(model(

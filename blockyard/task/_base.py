@@ -16,6 +16,7 @@ import numpy as np
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.core.settings import check_settings
 from blockyard.core.spec import parse_value, write_value
 
 Predictor = Callable[[np.ndarray], np.ndarray]
@@ -145,12 +146,7 @@ def make_task(text: str) -> Task:
         if not equals:
             raise UsageError(f"task {text!r}: {item!r} is not key=value")
         settings[key.strip()] = parse_value(value.strip())
-    registry.check_settings(entry, settings)
-    for key, value in settings.items():
-        kind = type(entry.schema[key])
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            words = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")
-            raise UsageError(f"task {entry.name}: {key}={write_value(value)} must be {words}")
+    settings = check_settings(entry, settings)
     return entry.load_class()(**settings)
 
 

@@ -201,7 +201,7 @@ def test_distinct_numbers_are_fair():
         ("group_word:group=S4,length=3", "unknown group 'S4'; did you mean"),
         ("group_word:moves=most", "unknown choice of moves 'most'"),
         ("swap_recall:slots=5", "slots <= pairs <= names, not 5 <= 2 <= 8"),
-        ("swap_recall:asked=2", "asked=2 must lie between 0 and 1"),
+        ("swap_recall:asked=2", "asked=2.0 must lie between 0 and 1"),
         ("swap_recall:length=7", "need length 8 or more, not 7"),
     ],
 )

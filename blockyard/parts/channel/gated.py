@@ -12,13 +12,16 @@ from typing import Any
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer
+from blockyard.core.settings import ActivationSpec, Inner
 
 
 class Gated(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True, time_exponent=1.0)
     points = ("gate", "hidden")
 
-    def __init__(self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "silu")) -> None:
+    def __init__(
+        self, site: Site, *, inner: Inner | None = None, activation: ActivationSpec = Spec("activation", "silu")
+    ) -> None:
         super().__init__()
         hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
         self.rows = Cat(hidden, hidden)

@@ -12,13 +12,16 @@ from typing import Any
 from torch import Tensor
 
 from blockyard.core import Call, Site, Spec, Sublayer
+from blockyard.core.settings import ActivationSpec, Inner
 
 
 class MLP(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True, time_exponent=1.0)
     points = ("hidden",)
 
-    def __init__(self, site: Site, *, inner: int | None = None, activation: Spec = Spec("activation", "gelu")) -> None:
+    def __init__(
+        self, site: Site, *, inner: Inner | None = None, activation: ActivationSpec = Spec("activation", "gelu")
+    ) -> None:
         super().__init__()
         hidden = site.axis("inner", inner or 4 * site.stream.size)
         self.up = site.linear("up", site.stream, hidden)

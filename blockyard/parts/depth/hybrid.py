@@ -9,13 +9,22 @@ Differs  nothing known
 """
 
 import re
+from typing import Annotated
 
 from blockyard.core import Depth, Site, UsageError
-from blockyard.core.errors import unknown
+from blockyard.core.errors import brief, unknown
+from blockyard.core.settings import Depths, Word
 
 
 class Hybrid(Depth):
-    def __init__(self, site: Site, names: tuple[str, ...], *, pattern: str, layers: int | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        names: tuple[str, ...],
+        *,
+        pattern: Annotated[Word, "block names with +, n* and parentheses, repeated until all layers are laid"],
+        layers: Annotated[Depths, "how many blocks; none: one period"] | None = None,
+    ) -> None:
         super().__init__()
         period = parse(pattern)
         for name in period:
@@ -32,13 +41,13 @@ def parse(pattern: str) -> list[str]:
     """The block names of a pattern of names, `+`, `n*` and parentheses."""
     words = re.findall(r"\w+|[*+()]", pattern)
     if "".join(words) != re.sub(r"\s", "", pattern):
-        raise UsageError(f"pattern {pattern!r}: only names, numbers, *, + and parentheses are known")
+        raise UsageError(f"pattern {brief(repr(pattern))}: only names, numbers, *, + and parentheses are known")
     try:
         names = _sum(words)
     except ValueError:
         names = []
     if words or not names:
-        raise UsageError(f"pattern {pattern!r} is not complete; for example: 3*gated_deltanet + attention")
+        raise UsageError(f"pattern {brief(repr(pattern))} is not complete; for example: 3*gated_deltanet + attention")
     return names
 
 

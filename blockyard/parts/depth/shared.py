@@ -7,11 +7,16 @@ Source   arXiv 1909.11942    Family  depth
 Differs  nothing known
 """
 
+from typing import Annotated
+
 from blockyard.core import Depth, Site, UsageError
+from blockyard.core.settings import Depths
 
 
 class Shared(Depth):
-    def __init__(self, site: Site, names: tuple[str, ...], *, loops: int = 2) -> None:
+    def __init__(
+        self, site: Site, names: tuple[str, ...], *, loops: Annotated[Depths, "how often the block runs"] = 2
+    ) -> None:
         super().__init__()
         if len(names) != 1:
             raise UsageError(f"depth:shared repeats one block, given {', '.join(names)}")

@@ -8,10 +8,11 @@ Differs  nothing known
 """
 
 from blockyard.core import Depth, Site, UsageError
+from blockyard.core.settings import Layers
 
 
 class Stack(Depth):
-    def __init__(self, site: Site, names: tuple[str, ...], *, layers: int = 2) -> None:
+    def __init__(self, site: Site, names: tuple[str, ...], *, layers: Layers = 2) -> None:
         super().__init__()
         if len(names) != 1:
             raise UsageError(f"depth:stack repeats one block, given {', '.join(names)}; depth:hybrid takes several")

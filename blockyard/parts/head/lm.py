@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from blockyard.core import Call, Part, Site, Spec, normal
+from blockyard.core.settings import NormSpec, Tied
 from blockyard.kernels import linear
 
 
 class LanguageModel(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
-    def __init__(self, site: Site, *, tied: bool = True, norm: Spec | None = Spec("norm", "rms")) -> None:
+    def __init__(self, site: Site, *, tied: Tied = True, norm: NormSpec | None = Spec("norm", "rms")) -> None:
         super().__init__()
         self.norm = site.slot("norm", norm)
         self.vocab = site.ledger.axes["stem.vocab"]

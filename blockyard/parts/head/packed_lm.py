@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from blockyard.core import Call, Part, Site, Spec
+from blockyard.core.settings import Bits, Group, NormSpec, Tied
 from blockyard.kernels import packed_linear
 from blockyard.parts.linear._store import packed_buffer
 
@@ -20,7 +21,13 @@ class PackedLanguageModel(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
     def __init__(
-        self, site: Site, *, tied: bool = True, norm: Spec | None = Spec("norm", "rms"), bits: int = 8, group: int = 32
+        self,
+        site: Site,
+        *,
+        tied: Tied = True,
+        norm: NormSpec | None = Spec("norm", "rms"),
+        bits: Bits = 8,
+        group: Group = 32,
     ) -> None:
         super().__init__()
         self.norm = site.slot("norm", norm)

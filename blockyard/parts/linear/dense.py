@@ -9,6 +9,8 @@ Source   none    Family  linear
 Differs  nothing known
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
 from blockyard.core import Call, Expr, Part, Site, constant, normal
@@ -20,8 +22,9 @@ class Dense(Part):
     points = ("linear_in", "linear_out")
 
     def __init__(
-        self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, bias: bool | None = None
-    ) -> None:
+        self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *,
+        bias: Annotated[bool, "a learned number added to each output; none: where the part asks for it"] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         start = normal(gain * reads.size**-0.5)
         self.weight = site.param("weight", (writes, reads), start, decay=True, reads=reads, writes=writes)

@@ -10,6 +10,7 @@ Differs  nothing known
 from torch import Tensor
 
 from blockyard.core import Call, Expr, Part, Site, constant, normal
+from blockyard.core.settings import Rank
 from blockyard.kernels import linear
 
 
@@ -17,7 +18,7 @@ class LowRank(Part):
     claims = dict(per_token=True, row_independent=True)
     points = ("hidden",)
 
-    def __init__(self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, rank: int = 16) -> None:
+    def __init__(self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, rank: Rank = 16) -> None:
         super().__init__()
         inner = site.axis("rank", rank)
         self.down = site.param("down", (inner, reads), normal(reads.size**-0.5), decay=True, reads=reads, writes=inner)

@@ -9,9 +9,12 @@ Source   arXiv 2206.01861    Family  linear
 Differs  scales in half precision, fitted to the codes; what is multiplied keeps its precision, or 16 bits a block
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
 from blockyard.core import Call, Expr, Part, Site, constant
+from blockyard.core.settings import Bits, Group
 from blockyard.kernels import packed_linear
 from blockyard.kernels.weights import dense
 from blockyard.parts.linear._store import packed_buffer
@@ -22,8 +25,9 @@ class Packed(Part):
     points = ("linear_in", "linear_out")
 
     def __init__(
-        self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *,
-        bits: int = 8, group: int = 32, bias: bool | None = None,
+        self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *, bits: Bits = 8,
+        group: Group = 32,
+        bias: Annotated[bool, "a learned number added to each output; none: where the part asks for it"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.packed = packed_buffer(site, writes.size, reads.size, gain * reads.size**-0.5, bits, group)

@@ -10,13 +10,14 @@ Differs  nothing known
 from torch import Tensor
 
 from blockyard.core import Call, Part, Site
+from blockyard.core.settings import Eps
 from blockyard.kernels import rms_norm
 
 
 class L2Norm(Part):
     claims = dict(per_token=True, row_independent=True, scale_invariant=True)
 
-    def __init__(self, site: Site, *, eps: float = 1e-6) -> None:
+    def __init__(self, site: Site, *, eps: Eps = 1e-6) -> None:
         super().__init__()
         self.eps = eps
 

@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from blockyard.core import Call, Part, Site, constant
+from blockyard.core.settings import Eps
 
 
 class LayerNorm(Part):
     claims = dict(per_token=True, row_independent=True, scale_invariant=True)
 
-    def __init__(self, site: Site, *, eps: float = 1e-5) -> None:
+    def __init__(self, site: Site, *, eps: Eps = 1e-5) -> None:
         super().__init__()
         self.gain = site.param("gain", (site.stream,), constant(1.0))
         self.bias = site.param("bias", (site.stream,), constant(0.0))

@@ -10,13 +10,14 @@ Differs  nothing known
 from torch import Tensor
 
 from blockyard.core import Call, Part, Site, constant
+from blockyard.core.settings import Eps
 from blockyard.kernels import rms_norm
 
 
 class RMSNorm(Part):
     claims = dict(per_token=True, row_independent=True, scale_invariant=True)
 
-    def __init__(self, site: Site, *, eps: float = 1e-5) -> None:
+    def __init__(self, site: Site, *, eps: Eps = 1e-5) -> None:
         super().__init__()
         self.gain = site.param("gain", (site.stream,), constant(1.0))
         self.eps = eps

@@ -7,14 +7,23 @@ Source   arXiv 1706.03762    Family  position
 Differs  nothing known
 """
 
+from typing import Annotated
+
 from torch import Tensor
 from torch.compiler import is_compiling
 
 from blockyard.core import Call, Position, Site, UsageError, normal
+from blockyard.core.settings import Count
 
 
 class Learned(Position):
-    def __init__(self, site: Site, *, length: int | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        length: Annotated[Count, "how many positions are learned; none: the length that the model expects"]
+        | None = None,
+    ) -> None:
         super().__init__()
         self.length = site.axis("length", length or site.length)
         self.table = site.param("table", (self.length, site.stream), normal(0.02))

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Call, Position, Site, UsageError, finest
+from blockyard.core.settings import Base
 from blockyard.kernels import turn
 
 
 class Rope(Position):
     claims = dict(fixed=True)
 
-    def __init__(self, site: Site, *, base: float = 10000.0) -> None:
+    def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()
         self.width = list(site.stream.leaves())[-1]
         if self.width.size % 2:

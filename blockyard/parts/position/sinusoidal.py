@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Call, Position, Site, UsageError, finest
+from blockyard.core.settings import Base
 
 
 class Sinusoidal(Position):
-    def __init__(self, site: Site, *, base: float = 10000.0) -> None:
+    def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()
         self.stream, self.base = site.stream, base
         if site.stream.size % 2:

@@ -9,15 +9,24 @@ Differs  nothing known
 """
 
 import math
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from blockyard.core import Position, Prod, Site, finest, normal
+from blockyard.core.settings import Count
 
 
 class T5Bias(Position):
-    def __init__(self, site: Site, *, buckets: int = 32, far: int = 128) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        buckets: Annotated[int, Meta(ge=4, le=2**20), "buckets of distance"] = 32,
+        far: Annotated[Count, "the distance from which all fall into the last bucket"] = 128,
+    ) -> None:
         super().__init__()
         heads = Prod(*list(site.stream.leaves())[:-1])
         key = f"t5 {buckets} {far} {heads.size}"

@@ -10,12 +10,13 @@ Differs  nothing known
 from torch import Tensor
 
 from blockyard.core import Call, Residual, Site, Spec
+from blockyard.core.settings import NormSpec
 
 
 class OutNorm(Residual):
     claims = dict(per_token=True)
 
-    def __init__(self, site: Site, *, norm: Spec = Spec("norm", "rms")) -> None:
+    def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "rms")) -> None:
         super().__init__()
         self.norm = site.build("norm", norm)
 

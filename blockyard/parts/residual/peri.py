@@ -12,12 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from blockyard.core import Call, Residual, Site, Spec
+from blockyard.core.settings import NormSpec
 
 
 class PeriNorm(Residual):
     claims = dict(per_token=True)
 
-    def __init__(self, site: Site, *, norm: Spec = Spec("norm", "rms")) -> None:
+    def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "rms")) -> None:
         super().__init__()
         self.norm_in = site.build("norm_in", norm)
         self.norm_out = site.build("norm_out", norm)

@@ -7,17 +7,24 @@ Source   arXiv 2103.17239    Family  residual
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from blockyard.core import Call, Residual, Site, Spec, constant
+from blockyard.core.settings import NormSpec, Number
 
 
 class Scaled(Residual):
     claims = dict(per_token=True)
 
-    def __init__(self, site: Site, *, norm: Spec = Spec("norm", "rms"), start: float = 0.1) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        norm: NormSpec = Spec("norm", "rms"),
+        start: Annotated[Number, "what the gain is at first"] = 0.1,
+    ) -> None:
         super().__init__()
         self.norm = site.build("norm", norm)
         self.gain = site.param("gain", (site.stream,), constant(start))

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Part, Position, Site, Spec
+from blockyard.core import Batch, Call, Part, Position, Site
+from blockyard.core.settings import Bits, Group, PositionSpec, Vocab
 from blockyard.kernels.weights import dense
 from blockyard.parts.linear._store import packed_buffer
 
@@ -21,7 +22,7 @@ class PackedTokens(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
     def __init__(
-        self, site: Site, *, vocab: int = 256, position: Spec | None = None, bits: int = 8, group: int = 32
+        self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None, bits: Bits = 8, group: Group = 32
     ) -> None:
         super().__init__()
         self.vocab = site.axis("vocab", vocab)

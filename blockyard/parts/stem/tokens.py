@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from blockyard.core import Batch, Call, Part, Position, Site, Spec, normal
+from blockyard.core import Batch, Call, Part, Position, Site, normal
+from blockyard.core.settings import PositionSpec, Vocab
 
 
 class Tokens(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
-    def __init__(self, site: Site, *, vocab: int = 256, position: Spec | None = None) -> None:
+    def __init__(self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None) -> None:
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
         self.table = site.param("table", (self.vocab, site.stream), normal(site.stream.size**-0.5))

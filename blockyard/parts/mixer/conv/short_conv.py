@@ -7,11 +7,12 @@ Source   arXiv 2312.00752    Family  conv
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from blockyard.core import Axis, Call, Site, Spec, Sublayer, constant, uniform_in
+from blockyard.core.settings import ActivationSpec, Bias, Count
 from blockyard.kernels import causal_conv
 
 
@@ -19,7 +20,12 @@ class ShortConv(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
 
     def __init__(
-        self, site: Site, *, width: int = 4, bias: bool = False, activation: Spec | None = Spec("activation", "silu")
+        self,
+        site: Site,
+        *,
+        width: Annotated[Count, "tokens that an output reads, its own counted"] = 4,
+        bias: Bias = False,
+        activation: ActivationSpec | None = Spec("activation", "silu"),
     ) -> None:
         super().__init__()
         reach = width**-0.5

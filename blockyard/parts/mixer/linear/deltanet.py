@@ -11,11 +11,12 @@ Source   arXiv 2406.06484    Slug  deltanet    Family  linear
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
+from blockyard.core.settings import ConvSpec, Heads, KeyDim, NormSpec, Reach, Scale, ValueDim
 from blockyard.kernels import delta_scan
 
 
@@ -24,10 +25,12 @@ class DeltaNet(Sublayer):
     points = ("q", "k", "v", "beta", "context")
 
     def __init__(
-        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
-        reach: float = 1.0, conv: Spec | None = Spec("mixer", "short_conv"), norm: Spec = Spec("norm", "rms"),
-        unit: Spec = Spec("norm", "l2"),
-        scale: float | None = None,
+        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
+        reach: Reach = 1.0,
+        conv: ConvSpec | None = Spec("mixer", "short_conv"),
+        norm: NormSpec = Spec("norm", "rms"),
+        unit: Annotated[NormSpec, "what brings queries and keys to unit length"] = Spec("norm", "l2"),
+        scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)

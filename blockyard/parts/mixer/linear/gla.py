@@ -8,12 +8,13 @@ Source   arXiv 2312.06635    Slug  gla    Family  linear
 Differs  projections start like every other linear (paper: Xavier with gain 2^-2.5)
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, wide
+from blockyard.core.settings import Heads, KeyDim, NormSpec, Positive, Rank, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
 
@@ -23,9 +24,10 @@ class GatedLinear(Sublayer):
     points = ("q", "k", "v", "decay", "gate", "context")
 
     def __init__(
-        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
-        rank: int = 16, tau: float = 16.0, norm: Spec = Spec("norm", "rms"),
-        scale: float | None = None,
+        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
+        rank: Rank = 16,
+        tau: Annotated[Positive, "how slowly gates close: decays are the tau-th root of a sigmoid"] = 16.0,
+        norm: NormSpec = Spec("norm", "rms"), scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)

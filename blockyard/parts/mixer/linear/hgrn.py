@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer
+from blockyard.core.settings import Inner, NormSpec
 from blockyard.kernels import diagonal_scan
 from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
 from blockyard.parts.mixer._gate import gate
@@ -24,7 +25,7 @@ class HGRN(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("v", "decay", "gate", "context")
 
-    def __init__(self, site: Site, *, inner: int | None = None, norm: Spec = Spec("norm", "rms")) -> None:
+    def __init__(self, site: Site, *, inner: Inner | None = None, norm: NormSpec = Spec("norm", "rms")) -> None:
         super().__init__()
         width = site.axis("inner", inner or site.stream.size)
         self.rows = Cat(width, width, width)

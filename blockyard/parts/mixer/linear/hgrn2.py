@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer
+from blockyard.core.settings import Heads, KeyDim, NormSpec, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
 
@@ -24,8 +25,8 @@ class HGRN2(Sublayer):
     points = ("q", "v", "decay", "context")
 
     def __init__(
-        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
-        norm: Spec = Spec("norm", "rms"),
+        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
+        norm: NormSpec = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)

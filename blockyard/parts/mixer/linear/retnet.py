@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, finest, wide
+from blockyard.core.settings import Heads, KeyDim, NormSpec, PositionSpec, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
 
@@ -23,9 +24,9 @@ class Retention(Sublayer):
     points = ("q", "k", "v", "gate", "context")
 
     def __init__(
-        self, site: Site, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None,
-        position: Spec | None = Spec("position", "rope"), norm: Spec = Spec("norm", "rms"),
-        scale: float | None = None,
+        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
+        position: PositionSpec | None = Spec("position", "rope"), norm: NormSpec = Spec("norm", "rms"),
+        scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.head = site.axis("heads", heads)

@@ -11,11 +11,22 @@ Source   arXiv 1706.03762    Family  softmax
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, distances, farthest, remember, sight
+from blockyard.core.settings import (
+    ActivationSpec,
+    Count,
+    HeadDim,
+    Heads,
+    KVHeads,
+    Natural,
+    NormSpec,
+    PositionSpec,
+    Scale,
+)
 from blockyard.kernels import attend
 
 
@@ -24,9 +35,12 @@ class Attention(Sublayer):
     points = ("q", "k", "v", "gate", "context")
 
     def __init__(
-        self, site: Site, *, heads: int = 4, kv_heads: int | None = None, head_dim: int | None = None,
-        position: Spec | None = Spec("position", "rope"), norm: Spec | None = None, norm_all: Spec | None = None,
-        gate: Spec | None = None, window: int | None = None, sinks: int = 0, scale: float | None = None,
+        self, site: Site, *, heads: Heads = 4, kv_heads: KVHeads | None = None, head_dim: HeadDim | None = None,
+        position: PositionSpec | None = Spec("position", "rope"), norm: NormSpec | None = None,
+        norm_all: Annotated[NormSpec, "the norm of queries and keys over all heads at once"] | None = None,
+        gate: Annotated[ActivationSpec, "the activation of a gate on the output; none: no gate"] | None = None,
+        window: Annotated[Count, "how many of the last tokens are seen, the own one counted; none: all"] | None = None,
+        sinks: Annotated[Natural, "how many of the first tokens are always seen"] = 0, scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         kv = site.axis("kv", kv_heads or heads)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, wide
+from blockyard.core.settings import ConvSpec, Inner, Rank, StateDim
 from blockyard.kernels import linear, selective_scan
 from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import softplus_step
@@ -25,8 +26,8 @@ class Mamba(Sublayer):
     points = ("u", "dt", "b", "c", "gate", "context")
 
     def __init__(
-        self, site: Site, *, inner: int | None = None, state: int = 16, rank: int | None = None,
-        conv: Spec = Spec("mixer", "short_conv", (("bias", True),)),
+        self, site: Site, *, inner: Inner | None = None, state: StateDim = 16, rank: Rank | None = None,
+        conv: ConvSpec = Spec("mixer", "short_conv", (("bias", True),)),
     ) -> None:  # fmt: skip
         super().__init__()
         width = site.axis("inner", inner or 2 * site.stream.size)

@@ -8,13 +8,14 @@ Source   arXiv 2405.21060    Slug  mamba    Family  ssm
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, constant, sub, wide
+from blockyard.core.settings import ConvSpec, Count, Inner, NormSpec, StateDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
@@ -25,8 +26,10 @@ class Mamba2(Sublayer):
     points = ("q", "k", "v", "decay", "gate", "context")
 
     def __init__(
-        self, site: Site, *, inner: int | None = None, head_dim: int = 64, state: int = 128, groups: int = 1,
-        conv: Spec = Spec("mixer", "short_conv", (("bias", True),)), norm: Spec = Spec("norm", "group_rms"),
+        self, site: Site, *, inner: Inner | None = None, head_dim: Annotated[Count, "channels of a head"] = 64,
+        state: StateDim = 128, groups: Annotated[Count, "groups of heads that share keys and queries"] = 1,
+        conv: ConvSpec = Spec("mixer", "short_conv", (("bias", True),)),
+        norm: NormSpec = Spec("norm", "group_rms"),
     ) -> None:  # fmt: skip
         super().__init__()
         group = site.axis("groups", groups)

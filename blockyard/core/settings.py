@@ -1,0 +1,262 @@
+"""Settings by value: what each one accepts, read from the annotations of a constructor and checked before a build.
+
+    heads: Heads = 4                                          an alias of this file: type, range and meaning
+    tau: Annotated[Positive, "how slowly gates close"] = 16   a range and a meaning of its own
+    norm: NormSpec | None = None                              a slot: a norm, by name, by `norm:name` or as a spec
+
+The annotation is the only place where type, range and meaning stand; checks, messages, `show` and the JSON Schema
+follow from it. Annotations are read as text, so what they name is what this file defines. Needs no torch.
+"""
+
+import ast
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError, brief
+from blockyard.core.spec import Spec, parse_value, write_value
+
+_TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The kind of part that a setting holds."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Many:
+    """The kind of every spec in a setting that holds a row of them."""
+
+    kind: str
+
+
+Natural = Annotated[int, Meta(ge=0, le=10**9)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Depths = Annotated[int, Meta(ge=1, le=10**4)]
+Positive = Annotated[float, Meta(ge=_TINY, le=_HUGE)]
+NonNegative = Annotated[float, Meta(ge=0, le=_HUGE)]
+Number = Annotated[float, Meta(ge=-_HUGE, le=_HUGE)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Word = Annotated[str, Meta(min_length=1)]
+
+# what many parts and recipes have, in the same words everywhere
+Dim = Annotated[Count, "channels of the stream"]
+Layers = Annotated[Depths, "how many layers"]
+Heads = Annotated[Count, "heads"]
+KVHeads = Annotated[Count, "heads of keys and values, each shared by as many query heads; none: one for each"]
+HeadDim = Annotated[Count, "channels of a head; none: the width divided by the heads"]
+KeyDim = Annotated[Count, "channels of a head's keys; none: the part's own rule"]
+ValueDim = Annotated[Count, "channels of a head's values; none: the part's own rule"]
+Inner = Annotated[Count, "channels inside; none: the part's own multiple of the width"]
+StateDim = Annotated[Count, "numbers of state a channel"]
+Rank = Annotated[Count, "channels between two thin matrices"]
+Vocab = Annotated[Count, "tokens of the vocabulary"]
+Tied = Annotated[bool, "whether the head reads the stem's table"]
+Eps = Annotated[NonNegative, "added under the root"]
+Base = Annotated[Positive, "the slowest wave is this many times as long as the fastest"]
+Scale = Annotated[Positive, "factor on queries; none: one over the root of a key's channels"]
+Causal = Annotated[bool, "whether a token sees only what stands before it"]
+Length = Annotated[Count, "tokens of the longest row that is expected"]
+Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
+Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
+PhaseShare = Annotated[Share, "the part of the budget"]
+Trains = Annotated[Word, "the paths of what trains, with * for any word"]
+Bits = Annotated[Literal[4, 8], "bits a number"]
+Group = Annotated[Literal[32, 64], "numbers that share a scale"]
+Bias = Annotated[bool, "a learned number added to each output"]
+Reach = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
+
+
+StemSpec = Annotated[Spec, Slot("stem"), "where tokens enter"]
+MixerSpec = Annotated[Spec, Slot("mixer"), "a mixer"]
+ConvSpec = Annotated[MixerSpec, "a short convolution before the recurrence"]
+ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
+HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
+PositionSpec = Annotated[Spec, Slot("position"), "how order enters"]
+NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
+ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
+LinearSpec = Annotated[Spec, Slot("linear"), "the kind of projection"]
+ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and write to it"]
+DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
+ObjectiveSpec = Annotated[Spec, Slot("objective"), "what training minimises"]
+
+_YES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its name, its annotation as a type, its default as it stands in the source (None: no default)."""
+
+    owner: str
+    name: str
+    type: Any
+    default: str | None
+
+    @property
+    def meaning(self) -> str:
+        return next((m for m in _metadata(self.type) if isinstance(m, str)), "")
+
+    @property
+    def slot(self) -> str | None:
+        """The kind of part that this setting holds; None for a plain value."""
+        return next((m.kind for m in _metadata(self.type) if isinstance(m, Slot)), None)
+
+    @property
+    def optional(self) -> bool:
+        return any(plain is type(None) for plain, _ in _alternatives(self.type))
+
+    @property
+    def accepts(self) -> str:
+        """What may be given, in words."""
+        return " or ".join(_words(plain, metas) for plain, metas in _alternatives(self.type))
+
+    def check(self, value: Any) -> Any:
+        """The value as the part gets it (a slot's name as a spec, a whole number as a float), or an error."""
+        plain = [plain for plain, _ in _alternatives(self.type)]
+        if self.slot is not None:
+            return self._part(value)
+        if plain[0] is bool and isinstance(value, str) and value.lower() in _YES:
+            return _YES[value.lower()]
+        many = next((m.kind for m in _metadata(self.type) if isinstance(m, Many)), None)
+        if many is not None:
+            if isinstance(value, tuple) and all(isinstance(v, Spec) and v.kind == many for v in value):
+                return value
+            raise self._refuse(value)
+        try:
+            return msgspec.convert(value, self.type)
+        except (msgspec.ValidationError, OverflowError):
+            raise self._refuse(value) from None
+
+    def _part(self, value: Any) -> Any:
+        kind, known = str(self.slot), registry.entries(str(self.slot))
+        if value is None and self.optional:
+            return None
+        if value is None and "none" in known:
+            return Spec(kind, "none")  # "no norm" is a part where a norm must stand
+        if isinstance(value, str):
+            before, colon, name = value.rpartition(":")
+            if colon and before != kind:
+                raise self._refuse(value)
+            try:
+                return Spec(kind, registry.find(kind, name).name)
+            except UsageError as error:
+                raise UsageError(f"{self.owner}: {self.name}={brief(value)}: {error}") from None
+        if isinstance(value, Spec) and value.kind == kind:
+            return value
+        raise self._refuse(value)
+
+    def _refuse(self, value: Any) -> UsageError:
+        plain = isinstance(value, Spec) or (isinstance(value, str) and parse_value(value) == value)
+        shown = write_value(value) if plain else repr(value)
+        words = [str(word) for p, _ in _alternatives(self.type) if get_origin(p) is Literal for word in get_args(p)]
+        near = difflib.get_close_matches(str(value), words, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return UsageError(f"{self.owner}: {self.name}={brief(shown)} must be {self.accepts}{hint}")
+
+    def json_schema(self) -> dict[str, Any]:
+        """The setting as JSON Schema."""
+        if self.slot is not None:
+            names = sorted(registry.entries(self.slot))
+            found: dict[str, Any] = {"type": ["string", "null"] if self.optional else "string", "enum": names}
+            if self.optional:
+                found["enum"] = [*names, None]
+        elif any(isinstance(m, Many) for m in _metadata(self.type)):
+            found = {"type": "array", "items": {"type": "object"}}
+        else:
+            found = msgspec.json.schema(self.type)
+        return found | {"description": f"{self.meaning} ({self.accepts})"}
+
+
+def _alternatives(annotation: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """The members of a union, each as a plain type with what annotates it."""
+    if get_origin(annotation) is Annotated:
+        inner, *metas = get_args(annotation)
+        for plain, more in _alternatives(inner):
+            yield plain, [*metas, *more]
+    elif get_origin(annotation) in (Union, type(int | None)):
+        for member in get_args(annotation):
+            yield from _alternatives(member)
+    else:
+        yield annotation, []
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    """What annotates any member, the outermost first."""
+    if get_origin(annotation) is Annotated:
+        inner, *metas = get_args(annotation)
+        yield from reversed(metas)  # nested annotations are flattened, the outermost last
+        yield from _metadata(inner)
+    elif get_origin(annotation) in (Union, type(int | None)):
+        for member in get_args(annotation):
+            yield from _metadata(member)
+
+
+def _words(plain: Any, metas: list[Any]) -> str:
+    """A member of an annotation in words, with its range."""
+    slot = next((m.kind for m in metas if isinstance(m, Slot)), None)
+    if slot is not None:
+        names = sorted(registry.entries(slot))
+        return f"{'an' if slot[0] in 'ao' else 'a'} {slot} ({', '.join(names[:12])}{', ...' if names[12:] else ''})"
+    if plain is type(None):
+        return "none"
+    if get_origin(plain) is Literal:
+        return " or ".join(map(str, get_args(plain)))
+    name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
+    bounds = [m for m in metas if isinstance(m, Meta)]
+    low = next((m.ge for m in bounds if m.ge is not None), None)
+    above = next((m.gt for m in bounds if m.gt is not None), None)
+    high = next((m.le for m in bounds if m.le is not None and m.le < _HUGE), None)
+    low, above = (None, 0) if low == _TINY else (low if low is None or low > -_HUGE else None, above)
+    if low is not None:
+        return f"{name} from {low:,} to {high:,}" if high is not None else f"{name} of at least {low:,}"
+    if above is not None:
+        return f"{name} above {above:,}" + (f" and of at most {high:,}" if high is not None else "")
+    return name
+
+
+def read(owner: str, argument: ast.arg, default: ast.AST | None) -> Setting:
+    """The setting of an argument, by its syntax."""
+    node = argument.annotation
+    text = str(node.value) if isinstance(node, ast.Constant) else "" if node is None else ast.unparse(node)
+    try:
+        found = eval(text, {"__builtins__": {}}, _NAMES)  # the text of an installed file, read as its import would
+    except Exception:
+        raise UsageError(
+            f"{owner}: the annotation of {argument.arg}, {text or 'nothing'!r}, is not made of what "
+            f"blockyard.core.settings defines, such as Count, Positive, NormSpec or Annotated[Share, 'meaning']"
+        ) from None
+    return Setting(owner, argument.arg, found, None if default is None else ast.unparse(default))
+
+
+_NAMES = {name: value for name, value in list(globals().items()) if name[0].isupper()}
+_NAMES |= {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple}
+
+
+def checked(spec: Spec) -> Spec:
+    """The spec with every setting of every part in it checked and in its final form."""
+
+    def check(one: Spec) -> Spec:
+        if one.kind not in registry.CHECKED:
+            return one
+        entry = registry.find(one.kind, one.name)
+        return Spec.of(one.kind, one.name, check_settings(entry, dict(one.settings)))
+
+    return spec.map(check)
+
+
+def check_settings(entry: "registry.Entry", settings: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """The settings in their final form; refused: one that the part does not have, or a value it does not take."""
+    registry.check_names(entry, settings)
+    known = entry.settings
+    try:
+        return {key: known[key].check(value) for key, value in settings.items()}
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}" if where else str(error)) from None

@@ -74,6 +74,7 @@ def quantise_folder(
 def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dict[str, Any]:
     """Bits per byte of a whole text under a trained model."""
     model, codec = open_model(folder)
+    model.require("causal", "scoring a text token by token")
     stuff = Text(load_text(list(data) or None, codec=codec))
     job = {"batch": 16, "length": length or model.spec.get("length") or 128, "device": "cpu", "precision": "float32"}
     corpus, nats, size = stuff.corpus, 0.0, 0

@@ -11,8 +11,9 @@ tensors depends on its kind:
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
 
-`claims` is what the part promises and the shared suite proves; `known` a promise it cannot keep yet, with the
-reason; `points` the names under which inner values can be read or replaced.
+`claims` is what the part promises and the shared suite proves (core/claims.py: what it promises as built); `known` a
+promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
+names under which inner values can be read or replaced.
 """
 
 from collections.abc import Mapping
@@ -24,13 +25,15 @@ from blockyard.core.call import Call
 
 
 class Part(nn.Module):
-    claims: ClassVar[Mapping[str, Any]] = {}
-    known: ClassVar[Mapping[str, str]] = {}
+    claims: Mapping[str, Any] = {}
+    needs: ClassVar[tuple[str, ...]] = ()
+    known: Mapping[str, str] = {}
     points: ClassVar[tuple[str, ...]] = ()
     ports: ClassVar[tuple[str, ...]] = ("x",)
     path = ""  # where it stands in its model
     spec: Any = None  # what it was built from
     stream: Any = None  # the axis it stands on
+    causal = True  # whether it was built to read from left to right only
 
     def prepare(self, call: Call) -> None:
         """Put what all layers share on `call.once`, before the first step of a forward."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from blockyard.core import registry
 from blockyard.core.axis import Axis, Expr
+from blockyard.core.claims import as_built, keeps
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.random import fold
 from blockyard.core.settings import check_settings
@@ -106,12 +107,18 @@ class Site:
         entry = registry.find(spec.kind, spec.name)
         settings = check_settings(entry, settings, path)
         before = set(self.ledger.axes) if sizes else set()
-        part = entry.load_class()(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
+        made_of = entry.load_class()
+        if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
+            raise UsageError(
+                f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True"
+            )
+        part = made_of(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
         for key in sizes:
             made = {key.rpartition(".")[2] for key in set(self.ledger.axes) - before if key.rpartition(".")[0] == path}
             if key not in made:
                 raise unknown(f"axis of {path}", key, made)
         part.path, part.spec, part.stream = path, Spec.of(spec.kind, spec.name, settings), self.stream
+        part.causal, part.claims = self.causal, as_built(part.claims, causal=self.causal)
         return part
 
     def slot(self, name: str, spec: Spec | None, on: Expr | None = None) -> Any:

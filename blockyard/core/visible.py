@@ -1,7 +1,8 @@
 """Who sees whom, and what is remembered: the one place where cache, mask and positions meet.
 
-A query sees a key of its own segment that counts, with key.order <= query.order, inside the window, where the first
-`sinks` positions are always inside. A query that sees no key sees itself only; its output means nothing.
+A query sees a key of its own segment that counts, with key.order <= query.order, inside the window (on both sides of
+the query, where it may see ahead); the first `sinks` positions are always inside. A query that sees no key sees itself
+only; its output means nothing.
 """
 
 from typing import NamedTuple
@@ -58,7 +59,7 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
     if call.segment is not None:
         seen = seen & (call.segment[rows][:, None, :] == call.segment[rows][:, :, None])
     if window is not None:
-        seen = seen & ((q_pos[:, :, None] - k_pos[:, None, :] < window) | (k_pos < sinks)[:, None, :])
+        seen = seen & (((q_pos[:, :, None] - k_pos[:, None, :]).abs() < window) | (k_pos < sinks)[:, None, :])
     itself = pad(torch.eye(length, dtype=torch.bool, device=seen.device), (keys - length, 0))
     return Sight(seen | (itself & ~seen.any(-1, keepdim=True)), False)
 

@@ -7,27 +7,34 @@ keep a promise yet says so in `known`, with the reason; its check is then report
     streams           pieces, with the state carried, equal the whole; so do ragged rows and rewound ones
     packs             a packed segment gets the numbers it would have alone; padding on either side changes nothing
     row_independent   a row does not depend on its neighbours
-    per_token         permuting the tokens permutes the output
+    per_token         an output depends on its own token alone, wherever that stands
+    bidirectional     built with causal=False, a token sees the one after it
+    any_order         a token sees those whose order, as the batch gives it, is not above its own, and no others
     scale_invariant   a positive factor on the input changes nothing
     identity_at_init  a fresh part returns its input
     fixed             keys turned and turned back are the same
     time_exponent     counted kernel operations grow no faster than this power of the length
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import log2
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call
+from blockyard.core.claims import SHARED, keeps
 from blockyard.core.errors import UsageError
+from blockyard.core.flow import Flow
 from blockyard.core.part import Part
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem
 from blockyard.core.state import State
 from blockyard.kernels import count_flops
-from blockyard.model.model import make
+from blockyard.model.model import Model, build, make
 
 Make = Callable[[], Any]
 
@@ -42,7 +49,7 @@ class Verdict(NamedTuple):
 
 def feed(part: Part, x: Tensor, state: State | None = None, **fields: Any) -> tuple[Tensor, State | None]:
     """Run one part on x (B,T,D) as a model would: call placed, state entered."""
-    call, state = Batch(x[..., 0], **fields).place(state, causal=True)
+    call, state = Batch(x[..., 0], **fields).place(state, causal=part.causal)
     call = call._replace(dtype=x.dtype)
     part.prepare(call)
     y = part(x, call) if _stateless(part) else part(x, call, None if state is None else state.get("part"))
@@ -156,7 +163,39 @@ def per_token(make: Make) -> None:
     part = make()
     x = _input(part)
     mix = torch.randperm(13, generator=torch.Generator().manual_seed(3))
-    _same(feed(part, x[:, mix])[0], feed(part, x)[0][:, mix], "permuted tokens", 1e-12)
+    y, _ = feed(part, x)
+    _same(feed(part, x[:, mix])[0], y[:, mix], "permuted tokens", 1e-12)
+    changed = torch.cat([x[:, :6], _input(part, seed=1)[:, 6:7], x[:, 7:]], 1)
+    others = [i for i in range(13) if i != 6]
+    _same(feed(part, changed)[0][:, others], y[:, others], "tokens beside a changed one", 1e-12)
+
+
+@torch.no_grad()
+def bidirectional(make: Make) -> None:
+    part = make()
+    assert not part.causal, "the part was built to read from left to right"
+    x = _input(part)
+    changed = torch.cat([x[:, :1], _input(part, seed=1)[:, 1:2], x[:, 2:]], 1)  # the neighbour: a window may end there
+    gap = (feed(part, changed)[0][:, 0] - feed(part, x)[0][:, 0]).abs().max()
+    assert gap > 1e-9, "the first token does not see the second one"
+
+
+@torch.no_grad()
+def any_order(make: Make) -> None:
+    part = make()
+    x, other = _input(part), _input(part, seed=1)
+    backwards = torch.arange(12, -1, -1).expand(2, 13)
+    prefix = torch.arange(13).clamp(min=4).expand(2, 13)  # the first five see each other, then one after the other
+    for order, hidden, seers in ((backwards, slice(0, 6), slice(6, 13)), (prefix, slice(5, 13), slice(0, 5))):
+        y, _ = feed(part, x, order=order)
+        changed = x.clone()
+        changed[:, hidden] = other[:, hidden]
+        _same(feed(part, changed, order=order)[0][:, seers], y[:, seers], "tokens that see only lower orders", 1e-12)
+    pair = torch.arange(13).clamp(min=1).expand(2, 13)  # the first two see each other
+    first, second = (torch.cat([x[:, :i], other[:, i : i + 1], x[:, i + 1 :]], 1) for i in (0, 1))
+    mixes = (feed(part, first)[0][:, 1] - feed(part, x)[0][:, 1]).abs().max() > 1e-9
+    seen = (feed(part, second, order=pair)[0][:, 0] - feed(part, x, order=pair)[0][:, 0]).abs().max() > 1e-9
+    assert seen or not mixes, "the first token of a pair does not see the other one"
 
 
 @torch.no_grad()
@@ -200,7 +239,8 @@ def time_exponent(make: Make, claimed: float = 1.0) -> None:
 CHECKS: dict[str, Callable[..., None]] = {
     check.__name__: check
     for check in (
-        causal, streams, packs, row_independent, per_token, scale_invariant, identity_at_init, fixed, time_exponent,
+        causal, streams, packs, row_independent, per_token, bidirectional, any_order, scale_invariant, identity_at_init,
+        fixed, time_exponent,
     )
 }  # fmt: skip
 
@@ -222,12 +262,77 @@ def verify(make: Make) -> Iterator[Verdict]:
                 yield Verdict(claim, True)
 
 
-def verify_part(name: str, dim: int = 32) -> Iterator[Verdict]:
-    """The claims of a registered part, by `kind:name`, at a small width."""
+class Hosted(Part):
+    """A whole model as a part: what is checked on x (B,T,D) is checked on the tokens that x stands for."""
+
+    def __init__(self, model: Model, claims: Mapping[str, Any], known: Mapping[str, str]) -> None:
+        super().__init__()
+        self.model, self.claims, self.known = model, dict(claims), known
+        self.spec, self.stream, self.causal = Spec("mixer", "hosted"), model.stream, model.causal
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
+        model = self.model
+        tokens = (x[..., 0] * 97).nan_to_num().long() % model.axes["stem.vocab"].size
+        kept = None if state is None else replace(State.empty(len(x)), leaves=state)
+        y, call, kept = model._ends(model.stem, Batch(tokens, keys=call.keys), call, kept, "stem")
+        call = call._replace(dtype=y.dtype)
+        for part in model._preparing:
+            part.prepare(call)
+        out = model.finish(model.run(Flow(y, None, call, kept, {})))
+        return out.logits, None if out.state is None else out.state.leaves
+
+
+_ALONE = ("mixer", "channel", "norm", "activation")
+
+
+def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True) -> Spec:
+    """A small model around a part of a kind that does nothing alone; with attention where the part may mix tokens."""
+    where = part if part.kind == "position" else None
+    reader = channel("gated") if claims.get("per_token") else mixer("attention", position=where)
+    around = dict(
+        stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
+        head=head("lm", tied=False),
+    )  # fmt: skip
+    if part.kind != "position":
+        around[part.kind] = part
+    return model(dim=dim, blocks=(block("layer", reader, channel("mlp")),), causal=causal, **around)
+
+
+def makers(name: str, dim: int, settings: Mapping[str, Any]) -> Iterator[tuple[str, Make]]:
+    """Makers of what `kind:name` promises, by how it is built: from left to right, and in both directions."""
+    kind, _, part = name.partition(":")
+    entry = registry.find(kind, part)
+    claims, known = entry.load_class().claims, entry.load_class().known
+    for causal in (True, False):
+        if not keeps(claims, known, "causal" if causal else "bidirectional") or (not causal and "per_token" in claims):
+            continue
+
+        def fresh(causal: bool = causal) -> Any:
+            if kind in _ALONE:
+                return make(name, dim=dim, causal=causal, **settings).double()
+            built = build(host(Spec.of(kind, entry.name, dict(settings)), claims, dim, causal=causal))
+            own = next(p for p in built.parts() if (p.spec.kind, p.spec.name) == (kind, entry.name))
+            return Hosted(built, {k: v for k, v in own.claims.items() if k in SHARED}, own.known).double()
+
+        yield ("" if causal else " (causal=False)"), fresh
+
+
+def verify_part(name: str, dim: int = 32, **settings: Any) -> Iterator[Verdict]:
+    """The claims of a registered part, by `kind:name`, at a small width, in each direction that it is built for."""
+    if name.partition(":")[0] == "objective":
+        raise UsageError(f"{name} claims nothing: an objective is checked by training; check a part of another kind")
+    for how, fresh in makers(name, dim, settings):
+        for verdict in verify(fresh):
+            yield verdict._replace(claim=verdict.claim + how)
+    if name.startswith("position:"):
+        yield from (v for v in verify(lambda: make(name, dim=dim, **settings).double()) if v.claim not in SHARED)
+
+
+def verify_model(spec: Spec) -> Iterator[Verdict]:
+    """The claims of a whole model, from its tokens to its logits."""
 
     def fresh() -> Any:
-        return make(name, dim=dim).double()
+        built = build(spec).double()
+        return Hosted(built, {k: v for k, v in built.claims.items() if k in SHARED}, {})
 
-    if name.partition(":")[0] in ("stem", "head", "depth", "residual", "objective", "linear"):
-        raise UsageError(f"{name} is checked inside a model, not alone; check a mixer, channel, norm or position")
     yield from verify(fresh)

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call, gather, scatter
+from blockyard.core.claims import together, unmet
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.flow import Flow
 from blockyard.core.part import Part
@@ -88,7 +89,7 @@ class Model(nn.Module):
         self.depth.blocks = tuple(places)
         self.head = site.build("head", spec["head"])
         self.axes, self.uses = ledger.axes, tuple(ledger.uses)
-        self.claims = _claims(self)
+        self.claims = together(self.parts())
         self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
         _check(self, ledger, spec)
 
@@ -96,16 +97,27 @@ class Model(nn.Module):
         """The state before the first piece; attention may keep its keys and values in 8 bits."""
         return State.empty(rows, next(self.parameters()).device, int8_cache)
 
+    def parts(self) -> list[Part]:
+        """Every part of the model, those in slots included."""
+        return [module for module in self.modules() if isinstance(module, Part)]
+
+    def require(self, claim: str, asker: str) -> None:
+        """Refuse, in `asker`'s name, where not every part of this model keeps a claim."""
+        if not self.claims.get(claim):
+            raise unmet(claim, asker, self.parts())
+
     def start(
         self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0,
         tick: Any = 0,
     ) -> Flow:  # fmt: skip
         """The flow in front of the first step: positions placed, tokens embedded, shared tables made."""
         batch = Batch.of(batch)
-        if state is not None and not self.claims.get("streams"):
-            raise UsageError("this model keeps no state: not all of its parts claim to stream")
-        if batch.segment is not None and not self.claims.get("packs"):
-            raise UsageError("this model reads no packed rows: not all of its parts claim to keep segments apart")
+        if state is not None:
+            self.require("streams", "a state")
+        if batch.segment is not None:
+            self.require("packs", "a packed batch")
+        if batch.order is not None:
+            self.require("any_order", "a batch with an order")
         call, state = batch.place(state, causal=self.causal)
         if points is not None or seed or isinstance(tick, Tensor) or tick:
             call = call._replace(points=None if points is None else self.resolve(points), seed=seed, tick=tick)
@@ -182,15 +194,6 @@ class Model(nn.Module):
             carry = _zip_map(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
         return flow._replace(carry=carry, state=state, notes={**flow.notes, **book} if book else flow.notes)
-
-
-def _claims(model: Model) -> dict[str, Any]:
-    """What the stem, the head and every sublayer claim; of figures (exponents) the largest."""
-    parts: list[Any] = [model.stem, model.head, *(step.part for step in model.steps)]
-    every = [part.claims for part in parts]
-    shared = {name for name in every[0] if all(claims.get(name) for claims in every)}
-    exponent = max((claims["time_exponent"] for claims in every if "time_exponent" in claims), default=1.0)
-    return {**dict.fromkeys(sorted(shared), True), "time_exponent": exponent}
 
 
 def _noted(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, dict[Any, Tensor]]:

@@ -73,7 +73,10 @@ def build_objective(spec: Spec, model: Model) -> Any:
     """The objective of a phase, standing on the model's stream; what it owns trains but is never saved with it."""
     stream = model.axes["stream"]
     assert isinstance(stream, Axis)
-    return Site("", stream, Ledger(0, Spec("linear", "dense"))).build("objective", spec)
+    made = Site("", stream, Ledger(0, Spec("linear", "dense"))).build("objective", spec)
+    for claim in made.needs:
+        model.require(claim, f"objective:{spec.name}")
+    return made
 
 
 def to_batch(rows: np.ndarray | Rows, device: str) -> Batch:

@@ -9,12 +9,18 @@ import blockyard as by
 from blockyard.core import registry
 from blockyard.core.part import Part, Sublayer
 from blockyard.core.spec import Spec
-from blockyard.model.claims import CHECKS, verify
+from blockyard.model.claims import CHECKS, makers, verify, verify_model, verify_part
 from blockyard.model.model import make
 
 KINDS = ("mixer", "channel", "norm", "activation", "position")
 NAMES = [f"{kind}:{name}" for kind in KINDS for name in registry.entries(kind)]
-SMALL = {"mixer:mamba2": dict(head_dim=8, state=8)}
+INSIDE = ("stem", "head", "linear", "residual", "depth")  # what is checked inside a small model
+HOSTED = [f"{kind}:{name}" for kind in INSIDE for name in registry.entries(kind)]
+SMALL = {
+    "mixer:mamba2": dict(head_dim=8, state=8),
+    "depth:hybrid": dict(pattern="2*layer"),
+    "head:packed_lm": dict(tied=False),
+}
 VARIANTS = [
     ("mixer:attention", dict(kv_heads=1)),
     ("mixer:attention", dict(kv_heads=2, window=4)),
@@ -28,24 +34,24 @@ VARIANTS = [
 ]
 
 
-def maker(name, **settings):
-    def fresh():
-        part = make(name, dim=24, **(SMALL.get(name, {}) | settings)).double()
-        draw = torch.Generator().manual_seed(5)
-        for p in part.parameters():  # a norm whose gain is one, a bias of zero, prove little
+def shaken(part):
+    """The part with other numbers: a norm whose gain is one, a bias of zero, prove little."""
+    draw = torch.Generator().manual_seed(5)
+    for p in part.parameters():
+        if p.device.type != "meta":
             p.data += 0.1 * torch.randn(p.shape, generator=draw, dtype=p.dtype)
-        return part
-
-    fresh.settings = settings
-    return fresh
+    return part
 
 
-@pytest.mark.parametrize("name,settings", [(n, {}) for n in NAMES] + VARIANTS, ids=str)
+def maker(name, **settings):
+    return lambda: shaken(make(name, dim=24, **(SMALL.get(name, {}) | settings)).double())
+
+
+@pytest.mark.parametrize("name,settings", [(n, {}) for n in NAMES + HOSTED] + VARIANTS, ids=str)
 def test_every_claim_holds(name, settings):
-    make_part = maker(name, **settings)
-    if name.startswith("norm:none"):
-        make_part = lambda: make(name, dim=24)  # noqa: E731
-    bad = [v for v in verify(make_part) if not v.ok]
+    bad = []
+    for how, fresh in makers(name, 24, SMALL.get(name, {}) | settings):
+        bad += [(how, v) for v in verify(lambda fresh=fresh: shaken(fresh())) if not v.ok]
     assert not bad
 
 
@@ -98,9 +104,9 @@ def test_properties_beside_parts(name, prop):
 class Liar(Sublayer):
     """A part that is wrong in one named way."""
 
-    def __init__(self, how):
+    def __init__(self, how, causal=True):
         super().__init__()
-        self.how, self.spec = how, Spec("mixer", "liar")
+        self.how, self.spec, self.causal = how, Spec("mixer", "liar"), causal
         self.stream = by.make("norm:none", dim=24).stream
 
     def forward(self, x, call, state=None):
@@ -110,8 +116,10 @@ class Liar(Sublayer):
             return x - x.mean(0, keepdim=True), state
         if self.how == "forgets":
             return x.cumsum(1), state
-        if self.how == "padding":
+        if self.how in ("padding", "left to right"):
             return x.cumsum(1), state
+        if self.how == "nothing":  # keeps to the order of a batch by mixing only where nobody asks for one
+            return (x.cumsum(1) if call.order is None else x), state
         return x * torch.arange(1, x.shape[1] + 1)[:, None], state
 
 
@@ -122,7 +130,7 @@ class WrongNorm(Part):
         self.stream = by.make("norm:none", dim=24).stream
 
     def forward(self, x, call=None):
-        return x + 1
+        return x - x.mean(1, keepdim=True) if self.how == "all tokens" else x + 1
 
 
 class NoTurn(by.make("position:rope", dim=24).__class__):
@@ -152,6 +160,10 @@ def quadratic():
         ("packs", lambda: Liar("padding")),
         ("row_independent", lambda: Liar("neighbours")),
         ("per_token", lambda: Liar("place")),
+        ("per_token", lambda: WrongNorm("all tokens")),
+        ("bidirectional", lambda: Liar("left to right", causal=False)),
+        ("any_order", lambda: Liar("forgets")),
+        ("any_order", lambda: Liar("nothing")),
         ("scale_invariant", lambda: WrongNorm("plus")),
         ("identity_at_init", lambda: WrongNorm("plus")),
         ("fixed", NoTurn),
@@ -166,3 +178,18 @@ def test_every_check_catches_its_broken_double(claim, double):
 def test_every_check_has_a_broken_double():
     marks = test_every_check_catches_its_broken_double.pytestmark[0]
     assert {claim for claim, _ in marks.args[1]} == set(CHECKS)
+
+
+def test_a_whole_model_is_held_to_its_claims():
+    spec = by.spec("hybrid_linear_attention", "tiny")
+    found = {v.claim: v.ok for v in verify_model(spec)}
+    assert all(found.values()) and {"causal", "streams", "packs", "row_independent"} == set(found)
+    both = by.build("llama", size="tiny", **{"model.causal": False})
+    assert "bidirectional" in both.claims and not {"causal", "streams"} & set(both.claims)
+    assert all(v.ok for v in verify_model(both.spec))
+
+
+def test_a_part_is_checked_in_each_direction():
+    found = {v.claim for v in verify_part("mixer:attention", 24)}
+    assert {"causal", "bidirectional (causal=False)", "packs (causal=False)", "any_order"} <= found
+    assert "streams (causal=False)" not in found and "bidirectional" not in found

@@ -17,6 +17,8 @@ from blockyard.core.settings import Depths, Word
 
 
 class Hybrid(Depth):
+    claims = dict(per_token=True, row_independent=True)
+
     def __init__(
         self,
         site: Site,

@@ -14,6 +14,8 @@ from blockyard.core.settings import Depths
 
 
 class Shared(Depth):
+    claims = dict(per_token=True, row_independent=True)
+
     def __init__(
         self, site: Site, names: tuple[str, ...], *, loops: Annotated[Depths, "how often the block runs"] = 2
     ) -> None:

@@ -12,6 +12,8 @@ from blockyard.core.settings import Layers
 
 
 class Stack(Depth):
+    claims = dict(per_token=True, row_independent=True)
+
     def __init__(self, site: Site, names: tuple[str, ...], *, layers: Layers = 2) -> None:
         super().__init__()
         if len(names) != 1:

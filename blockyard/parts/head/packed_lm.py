@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Part, Site, Spec
+from blockyard.core import Call, Part, Site, Spec, UsageError
 from blockyard.core.settings import Bits, Group, NormSpec, Tied
 from blockyard.kernels import packed_linear
 from blockyard.parts.linear._store import packed_buffer
@@ -33,6 +33,8 @@ class PackedLanguageModel(Part):
         self.norm = site.slot("norm", norm)
         self.vocab = site.ledger.axes["stem.vocab"]
         if tied:
+            if "stem.packed" not in site.ledger.buffers:
+                raise UsageError(f"{site.path}: a tied packed head needs the stem packed_tokens, or tied=false")
             self.packed = site.ledger.buffers["stem.packed"]
         else:
             width = site.stream.size

@@ -17,6 +17,8 @@ from blockyard.core import Batch, Part, Site
 
 
 class NextToken(Part):
+    needs = ("causal",)
+
     def __init__(self, site: Site) -> None:
         super().__init__()
 

@@ -14,6 +14,8 @@ from blockyard.core import Position, Site
 
 
 class Alibi(Position):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True)
+
     def __init__(self, site: Site) -> None:
         super().__init__()
         self.heads = list(site.stream.leaves())[:-1]

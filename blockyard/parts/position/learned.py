@@ -17,6 +17,8 @@ from blockyard.core.settings import Count
 
 
 class Learned(Position):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True)
+
     def __init__(
         self,
         site: Site,

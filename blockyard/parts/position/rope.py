@@ -16,7 +16,9 @@ from blockyard.kernels import turn
 
 
 class Rope(Position):
-    claims = dict(fixed=True)
+    claims = dict(
+        causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True, fixed=True
+    )  # fmt: skip
 
     def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()

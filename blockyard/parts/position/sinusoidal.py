@@ -15,6 +15,8 @@ from blockyard.core.settings import Base
 
 
 class Sinusoidal(Position):
+    claims = dict(causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True)
+
     def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()
         self.stream, self.base = site.stream, base

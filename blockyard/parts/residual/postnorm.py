@@ -14,7 +14,7 @@ from blockyard.core.settings import NormSpec
 
 
 class PostNorm(Residual):
-    claims = dict(per_token=True)
+    claims = dict(per_token=True, row_independent=True)
 
     def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "layer")) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from blockyard.core.settings import NormSpec, Number
 
 
 class Scaled(Residual):
-    claims = dict(per_token=True)
+    claims = dict(per_token=True, row_independent=True)
 
     def __init__(
         self,

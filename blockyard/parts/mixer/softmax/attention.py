@@ -31,7 +31,10 @@ from blockyard.kernels import attend
 
 
 class Attention(Sublayer):
-    claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=2.0)
+    claims = dict(
+        causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True,
+        time_exponent=2.0,
+    )  # fmt: skip
     points = ("q", "k", "v", "gate", "context")
 
     def __init__(

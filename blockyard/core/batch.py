@@ -13,7 +13,11 @@ from blockyard.core.state import State
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens, targets (B,T) integers; keys (B,T) bool: tokens that count; segment, order (B,T)."""
+    """tokens, targets (B,T) integers; keys (B,T) bool: tokens that count; segment, order (B,T).
+
+    `segment` holds ids of packed documents. A segment is a maximal run of equal ids among the tokens that count, so
+    that attention, recurrences and convolutions agree on it: an id that comes back begins another segment.
+    """
 
     tokens: Tensor
     targets: Tensor | None = None
@@ -30,14 +34,19 @@ class Batch:
         picked = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[index] for k, v in picked.items() if isinstance(v, Tensor)})
 
+    def resets(self) -> Tensor | None:
+        """(B,T) true where a segment begins, at the start of a row apart; None for a batch that is not packed."""
+        return None if self.segment is None else resets(self.segment, self.keys)
+
     def unpacked(self) -> "Batch":
         """One row a segment, padded on the right: what a batch must be to keep a state of every segment."""
-        if self.segment is None:
+        reset = self.resets()
+        if reset is None:
             return self
         rows, length = self.tokens.shape
         valid = torch.ones_like(self.tokens, dtype=torch.bool) if self.keys is None else self.keys
-        lines = torch.arange(rows, device=self.tokens.device)[:, None].expand_as(self.segment)
-        names, owner = torch.stack([lines[valid], self.segment[valid]]).unique(dim=1, return_inverse=True)
+        lines = torch.arange(rows, device=self.tokens.device)[:, None].expand_as(reset)
+        names, owner = torch.stack([lines[valid], reset.cumsum(1)[valid]]).unique(dim=1, return_inverse=True)
         flat = torch.arange(rows * length, device=self.tokens.device).reshape(rows, length)[valid]
         lists = [flat[owner == i] for i in range(names.shape[1])]
         index = torch.nn.utils.rnn.pad_sequence(lists, batch_first=True, padding_value=-1)
@@ -57,7 +66,8 @@ class Batch:
         even = self.keys is None and self.segment is None and (state is None or state.even)
         if state is not None and self.segment is not None:
             raise UsageError("a packed batch keeps no state; use batch.unpacked(), one row a segment")
-        reset = None if self.segment is None else resets(self.segment)
+        reset = self.resets()
+        segment = None if reset is None else reset.cumsum(1)
         positions = torch.arange(length, device=device).expand(rows, length)
         if not even and (self.keys is not None or reset is not None):
             valid = torch.ones_like(positions) if self.keys is None else self.keys.long()
@@ -66,7 +76,7 @@ class Batch:
             positions = (counted - 1 - before).clamp(min=0)
         order = self.order if self.order is not None or causal else 0
         if state is None:
-            return Call(positions, self.keys, self.segment, reset, order, even=even, once={}), None
+            return Call(positions, self.keys, segment, reset, order, even=even, once={}), None
         positions = positions + state.length[:, None]
         here = positions if self.keys is None else positions.masked_fill(~self.keys, -1)
         slots = torch.cat([state.positions, here], 1)

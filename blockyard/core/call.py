@@ -5,8 +5,8 @@ A `Call` is frozen: it is replaced, never written into, except for `once`, the t
 
     positions (B,T)   valid tokens before this one in its segment, the past included
     keys      (B,T)   which tokens count; None: all
-    segment   (B,T)   which packed document a token belongs to; None: one a row
-    reset     (B,T)   the first tokens of packed segments; None with `segment`
+    segment   (B,T)   the number of each token's segment in its row, rising from 0; None: one a row
+    reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
     order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
     past              the positions of all keys, cached ones first, while a state is kept
 """
@@ -81,19 +81,32 @@ class Call(NamedTuple):
         full = torch.ones_like(self.positions, dtype=torch.bool) if self.keys is None else self.keys
         order = self.positions if self.order is None else self.order
         order = take(order) if isinstance(order, Tensor) else order
-        segment = take(self.segment)
         keys = gather(full, index) & (index >= 0)
-        reset = None if segment is None else resets(segment)
+        length = full.shape[1]
+        owner = index.clamp(min=0) // length  # tokens of two rows stay apart, as they were
+        if self.segment is not None:
+            owner = owner * length + gather(self.segment, index)
+        reset = resets(owner, keys)
         return self._replace(
-            positions=gather(self.positions, index), keys=keys, segment=segment, reset=reset, order=order,
+            positions=gather(self.positions, index), keys=keys, segment=reset.cumsum(1), reset=reset, order=order,
             past=None, even=False, once={},
         )  # fmt: skip
 
 
-def resets(segment: Tensor) -> Tensor:
-    """(B,T) true at the first token of every segment but the row's first one."""
-    change = segment[:, 1:] != segment[:, :-1]
-    return torch.cat([torch.zeros_like(change[:, :1]), change], dim=1)
+def resets(ids: Tensor, keys: Tensor | None = None) -> Tensor:
+    """(B,T) true at the first token of every segment but the row's first one.
+
+    A segment is a maximal run of equal `ids` (B,T) among the tokens that count: an id that comes back is a new
+    segment, and the ids of the tokens that `keys` leaves out mean nothing.
+    """
+    if keys is None:
+        first = torch.zeros_like(ids, dtype=torch.bool)
+        first[:, 1:] = ids[:, 1:] != ids[:, :-1]
+        return first
+    places = torch.arange(ids.shape[1], device=ids.device)
+    last = torch.where(keys, places, -1).cummax(1).values
+    before = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], dim=1)  # the last token that counted
+    return keys & (before >= 0) & (ids != ids.gather(1, before.clamp(min=0)))
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ class NextToken(Part):
         targets = batch.targets
         if targets is None:
             targets = torch.cat([batch.tokens[:, 1:], torch.full_like(batch.tokens[:, :1], -1)], 1)
-            if batch.segment is not None:
-                ends = batch.segment[:, 1:] != batch.segment[:, :-1]
-                targets = torch.cat([targets[:, :-1].masked_fill(ends, -1), targets[:, -1:]], 1)
+            reset = batch.resets()
+            if reset is not None:
+                targets = torch.cat([targets[:, :-1].masked_fill(reset[:, 1:], -1), targets[:, -1:]], 1)
             if batch.keys is not None:
                 after = torch.cat([batch.keys[:, 1:], torch.zeros_like(batch.keys[:, :1])], 1)
                 targets = targets.masked_fill(~after, -1)

@@ -6,7 +6,8 @@ that can change its figures; only equal keys are ever reused.
     {"system", "ordinal", "data", "steps", "batch", "length", "seed", "role", "lr", ...}
 
 Roles: `tune` scores on the tune split, `final` on the test split, and never the other way round. Data order depends
-on the seed alone; the start of the weights on the seed, the system and its ordinal (two equal arms differ).
+on the seed alone; the start of the weights and what is drawn while training on the seed, the system and its ordinal
+(two equal arms differ).
 """
 
 import hashlib
@@ -66,10 +67,11 @@ def run_job(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
     if stuff.hash != job["data"]:
         raise UsageError("the data changed since this comparison was planned; use another --out")
     system = Spec.from_json(job["system"])
-    model = build(system, fold("start", job["seed"], system.hash, job["ordinal"])).to(job["device"])
+    start = fold("start", job["seed"], system.hash, job["ordinal"])
+    model = build(system, start).to(job["device"])
     settings = Settings(
         steps=job["steps"], lr=job["lr"], schedule=job["schedule"], precision=job["precision"], device=job["device"],
-        micro=job["micro"], seed=job["seed"], log_every=max(1, job["steps"] // 40), save_seconds=job["save_seconds"],
+        micro=job["micro"], seed=start, log_every=max(1, job["steps"] // 40), save_seconds=job["save_seconds"],
     )  # fmt: skip
     order = stuff.order(job["length"], job["batch"], job["seed"])
     trained = train(system, model, order, settings, folder, lambda step, loss: tell({"step": step, "loss": loss}))

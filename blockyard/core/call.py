@@ -9,6 +9,7 @@ A `Call` is frozen: it is replaced, never written into, except for `once`, the t
     reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
     order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
     past              the positions of all keys, cached ones first, while a state is kept
+    seed, tick, micro what random numbers depend on; `tick` is None outside training
 """
 
 from collections.abc import Callable, Hashable
@@ -28,6 +29,14 @@ class Past(NamedTuple):
     int8: bool = False  # keys and values are kept in 8 bits
 
 
+class Moment(NamedTuple):
+    """When a forward of training happens: the seed of the run, the optimiser's step, the micro-batch's first row."""
+
+    seed: int
+    tick: int | Tensor
+    micro: int = 0
+
+
 class Call(NamedTuple):
     positions: Tensor
     keys: Tensor | None = None
@@ -40,7 +49,8 @@ class Call(NamedTuple):
     step: int = 0
     loop: int = 0
     seed: int = 0
-    tick: Any = 0  # the optimiser's step; a 0-dim tensor where the model is compiled
+    tick: Any = None  # the optimiser's step; a 0-dim tensor where the model is compiled
+    micro: int = 0
     points: dict[tuple[str, str], Any] | None = None
     once: dict[Hashable, Any] = {}
     book: dict[tuple[int, int, str, str], Tensor] | None = None
@@ -51,6 +61,11 @@ class Call(NamedTuple):
         rows, length = x.shape[:2]
         positions = torch.arange(length, device=x.device).expand(rows, length)
         return Call(positions, order=None if causal else 0, dtype=x.dtype, once={}, book={})
+
+    @property
+    def training(self) -> bool:
+        """Whether this forward trains: what is drawn to train (dropout, noise) is drawn only then."""
+        return self.tick is not None
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `prepare` put on the shared table, or the same made here (never stored: steps stay pure)."""
@@ -69,8 +84,12 @@ class Call(NamedTuple):
             self.book[self.step, self.loop, path, name] = value
 
     def uniform(self, path: str, shape: tuple[int, ...]) -> Tensor:
-        """Numbers in [0,1) that depend on (seed, tick, step, loop, path) only: recomputed, resumed, they repeat."""
-        return uniform((self.seed, self.tick, self.step, self.loop, path), shape, self.positions.device)
+        """Numbers in [0,1) that depend on (seed, tick, micro, step, loop, path) only: recomputed, resumed, they repeat.
+
+        Each step of training and each of its micro-batches draws its own; outside training they are always the same.
+        """
+        clock = (self.tick, self.micro) if self.training else ()
+        return uniform((self.seed, self.step, self.loop, path), shape, self.positions.device, clock)
 
     def regroup(self, index: Tensor) -> "Call":
         """The call of the tokens `index` (R,K), flat positions b*T+t with -1 for an empty slot, as R new rows."""

@@ -23,13 +23,18 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ ((z >> 31) & ((1 << 33) - 1))
 
 
-def uniform(key: tuple[Any, ...], shape: tuple[int, ...], device: Any) -> Tensor:
-    """float32 numbers in [0,1). A tensor in the key (the optimiser's tick) is mixed in, not baked in."""
-    fixed = fold(*[part for part in key if not isinstance(part, Tensor)])
-    start = torch.full((), fixed, dtype=torch.int64, device=device)
-    for part in key:
-        if isinstance(part, Tensor):
-            start = _mix(start + part.to(torch.int64) * _GOLDEN)
+def uniform(
+    key: tuple[Any, ...], shape: tuple[int, ...], device: Any, clock: tuple[int | Tensor, ...] = ()
+) -> Tensor:  # fmt: skip
+    """float32 numbers in [0,1) of this shape, a function of `key` and `clock`.
+
+    What `clock` holds (the optimiser's tick) is mixed in, not baked in: an integer, or the same as a 0-dim tensor where
+    a compiled model would otherwise be compiled anew at every tick.
+    """
+    start = torch.full((), fold(*key), dtype=torch.int64, device=device)
+    for part in clock:
+        count = part.to(torch.int64) if isinstance(part, Tensor) else torch.full_like(start, part)
+        start = _mix(start + count * _GOLDEN)
     count = 1
     for n in shape:
         count *= n

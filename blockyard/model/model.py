@@ -6,7 +6,8 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,11 +18,12 @@ from torch.utils.checkpoint import checkpoint
 
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
-from blockyard.core.call import Call, gather, scatter
+from blockyard.core.call import Call, Moment, gather, scatter
 from blockyard.core.claims import together, unmet
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.flow import Flow
 from blockyard.core.part import Part
+from blockyard.core.random import fold
 from blockyard.core.registry import KINDS, find
 from blockyard.core.settings import checked
 from blockyard.core.site import Ledger, Site, Use
@@ -65,6 +67,7 @@ class Model(nn.Module):
         super().__init__()
         spec = checked(spec)
         self.spec, self.recompute = spec, False
+        self._moment: Moment | None = None
         ledger = Ledger(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
         self.stream = Axis("stream", spec["dim"])
         ledger.axes["stream"] = self.stream
@@ -106,11 +109,22 @@ class Model(nn.Module):
         if not self.claims.get(claim):
             raise unmet(claim, asker, self.parts())
 
+    @contextmanager
+    def training_at(self, moment: Moment) -> Iterator[None]:
+        """Every forward inside draws the random numbers of this moment, whoever calls it; outside nothing trains."""
+        before, self._moment = self._moment, moment
+        try:
+            yield
+        finally:
+            self._moment = before
+
     def start(
-        self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0,
-        tick: Any = 0,
-    ) -> Flow:  # fmt: skip
-        """The flow in front of the first step: positions placed, tokens embedded, shared tables made."""
+        self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0
+    ) -> Flow:
+        """The flow in front of the first step: positions placed, tokens embedded, shared tables made.
+
+        `seed` gives a forward random numbers of its own, beside others of the same moment of training.
+        """
         batch = Batch.of(batch)
         if state is not None:
             self.require("streams", "a state")
@@ -119,8 +133,13 @@ class Model(nn.Module):
         if batch.order is not None:
             self.require("any_order", "a batch with an order")
         call, state = batch.place(state, causal=self.causal)
-        if points is not None or seed or isinstance(tick, Tensor) or tick:
-            call = call._replace(points=None if points is None else self.resolve(points), seed=seed, tick=tick)
+        if points is not None:
+            call = call._replace(points=self.resolve(points))
+        if self._moment is not None:
+            run, tick, micro = self._moment
+            call = call._replace(seed=fold(run, seed) if seed else run, tick=tick, micro=micro)
+        elif seed:
+            call = call._replace(seed=seed)
         x, call, state = self._ends(self.stem, batch, call, state, "stem")
         call = call._replace(dtype=x.dtype)
         for part in self._preparing:

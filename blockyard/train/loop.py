@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
+from blockyard.core.call import Moment
 from blockyard.core.site import Ledger, Site
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model
@@ -49,7 +50,7 @@ class Settings:
     micro: int | None = None  # rows a micro-batch; None: the whole batch
     precision: str = "float32"
     device: str = "cpu"
-    seed: int = 0
+    seed: int = 0  # of what is drawn while training, and of what an objective owns
     log_every: int = 10
     save_seconds: float = 30.0
 
@@ -147,7 +148,8 @@ class Run:
         total = 0.0
         for first in range(0, rows, micro):
             piece = batch if micro >= rows else batch.rows(slice(first, first + micro))
-            with arithmetic(self.settings.precision, self.settings.device):
+            moment = Moment(self.settings.seed, self.step, first)
+            with self.model.training_at(moment), arithmetic(self.settings.precision, self.settings.device):
                 terms = self.objective(self.model, piece)
                 parts = [weight * amount / counts[name] for name, (amount, _, weight) in terms.items()]
                 loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()

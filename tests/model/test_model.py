@@ -173,7 +173,11 @@ def test_sequences_are_drawn_by_key():
     a = call.uniform("x", (1000,))
     assert torch.equal(a, call.uniform("x", (1000,)))
     assert not torch.equal(a, call.uniform("y", (1000,)))
-    assert not torch.equal(a, call._replace(tick=torch.tensor(1)).uniform("x", (1000,)))
+    for other in ({"seed": 1}, {"tick": 0}, {"tick": 1}, {"tick": 1, "micro": 4}, {"step": 1}, {"loop": 1}):
+        b = call._replace(**other).uniform("x", (1000,))
+        assert not torch.equal(a, b) and abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 0.12
+    ticks = [call._replace(tick=t).uniform("x", (1000,)) for t in (7, torch.tensor(7))]
+    assert torch.equal(*ticks), "a compiled model draws what any other draws"
     assert a.min() >= 0 and a.max() < 1 and abs(a.mean() - 0.5) < 0.05
 
 

@@ -10,6 +10,7 @@ micro-batch and keeps the batch. With a folder the run leaves checkpoints and go
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
+from blockyard.core.random import fold
 from blockyard.core.site import Ledger, Site
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model
@@ -70,11 +72,11 @@ class Diverged(Exception):
     """The loss is no longer a number."""
 
 
-def build_objective(spec: Spec, model: Model) -> Any:
+def build_objective(spec: Spec, model: Model, seed: int = 0) -> Any:
     """The objective of a phase, standing on the model's stream; what it owns trains but is never saved with it."""
     stream = model.axes["stream"]
     assert isinstance(stream, Axis)
-    made = Site("", stream, Ledger(0, Spec("linear", "dense"))).build("objective", spec)
+    made = Site("", stream, Ledger(seed, Spec("linear", "dense"))).build("objective", spec)
     for claim in made.needs:
         model.require(claim, f"objective:{spec.name}")
     return made
@@ -99,17 +101,27 @@ class Run:
         shares = [phase["share"] for phase in system["program"]]
         ends = np.cumsum(shares) / sum(shares) * settings.steps
         self.phases = list(zip(system["program"], [round(end) for end in ends]))
+        self.objectives: dict[int, Any] = {}  # by the first phase that has it
+        self.moments: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)  # of all that was ever trained
         self.step, self.phase = 0, -1
 
     def enter(self, index: int) -> None:
-        """Begin a phase: its objective, and an optimiser over what it trains."""
+        """Begin a phase: its objective, and an optimiser over what it trains.
+
+        What an earlier phase learned goes on: an objective of the same spec, and the moments of every parameter.
+        """
         spec, _ = self.phases[index]
         self.phase = index
-        self.objective = build_objective(spec["objective"], self.model).to(self.settings.device)
+        first = next(i for i, (other, _) in enumerate(self.phases) if other["objective"] == spec["objective"])
+        if first not in self.objectives:
+            made = build_objective(spec["objective"], self.model, fold("objective", self.settings.seed, first))
+            self.objectives[first] = made.to(self.settings.device)
+        self.objective = self.objectives[first]
         self.params = trained(self.model, self.objective, spec["train"])
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
         self.optimiser = adamw(self.model, self.params, self.settings.lr, self.settings.weight_decay)
+        self.optimiser.state = self.moments
 
     def advance(self) -> float:
         """One optimiser step; the loss it started from."""
@@ -157,28 +169,30 @@ class Run:
             total += loss.item()
         return total
 
+    def owned(self) -> dict[str, Tensor]:
+        """What training changes, by path: parameters and buffers of the model and of every objective so far."""
+        modules = {"model": self.model, **{f"objective{first}": made for first, made in self.objectives.items()}}
+        return {
+            f"{place}.{name}": tensor
+            for place, module in modules.items()
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        }
+
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and moments by path."""
-        found: dict[str, Tensor] = {f"model.{name}": p for name, p in self.model.named_parameters()}
-        for name, p in self.params.items():
-            if name.startswith("objective."):
-                found[name] = p
-            for key, value in self.optimiser.state.get(p, {}).items():
-                found[f"moment.{name}/{key}"] = value
-        return found
+        """What a checkpoint holds: all that is owned, and the moments of every parameter that was ever trained."""
+        owned = self.owned()
+        return owned | {f"moment.{n}/{key}": m for n, p in owned.items() for key, m in self.moments.get(p, {}).items()}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take up a run where its checkpoint stands."""
         self.step = facts["step"]
-        self.enter(facts["phase"])
-        for name, p in [*self.model.named_parameters(), *self.objective.named_parameters(prefix="objective")]:
-            key = name if name.startswith("objective.") else f"model.{name}"
-            p.data.copy_(tensors[key])
-        for name, p in self.params.items():
-            keys = [key for key in tensors if key.startswith(f"moment.{name}/")]
-            if keys:
-                self.optimiser.state[p] = {key.rpartition("/")[2]: tensors[key].to(p.device) for key in keys}
-                self.optimiser.state[p]["step"] = self.optimiser.state[p]["step"].cpu()
+        for index in range(facts["phase"] + 1):
+            self.enter(index)
+        for name, value in self.owned().items():
+            value.data.copy_(tensors[name])
+            moments = {key: m for key, m in tensors.items() if key.startswith(f"moment.{name}/")}
+            if moments:
+                self.moments[value] = {key.rpartition("/")[2]: m.to(value.device) for key, m in moments.items()}
 
 
 def out_of_memory(error: BaseException) -> bool:

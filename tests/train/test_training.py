@@ -16,6 +16,7 @@ import torch
 import blockyard as by
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import objective, phase
+from blockyard.model.model import make
 from blockyard.train import checkpoint, loop
 from blockyard.train.loop import Run, Settings, train
 from blockyard.train.optim import adamw, cosine, schedule, trained, warmup_stable_decay
@@ -93,6 +94,101 @@ def test_phases_share_the_budget_and_choose_what_trains():
     run.advance()
     moved = {n for (n, p), q in zip(model.named_parameters(), start.parameters()) if not torch.equal(p, q)}
     assert len(moved) > 10
+
+
+TWO = SPEC.but(
+    program=(phase(objective("next_token"), share=0.5, train="stem.*"), phase(objective("next_token"), share=0.5))
+)
+
+
+def test_moments_and_what_an_objective_learned_cross_the_border_of_phases():
+    model = by.build(SPEC)
+    run = Run(TWO, model, Noise(), Settings(steps=8, lr=1e-2))
+    for _ in range(4):
+        run.advance()
+    (before,) = [run.moments[p]["exp_avg"].clone() for n, p in model.named_parameters() if n == "stem.table"]
+    asked = run.objective
+    run.enter(1)
+    after = {n: run.optimiser.state[p].get("exp_avg") for n, p in model.named_parameters()}
+    assert before.abs().max() > 0 and torch.equal(after["stem.table"], before)
+    assert run.objective is asked and all(m is None for n, m in after.items() if n != "stem.table")
+    run.advance()
+    assert {int(run.moments[p]["step"]) for p in model.parameters()} == {1, 5}
+
+
+class Statistic(torch.nn.Module):
+    """An objective with a weight and a running buffer of its own, both moved by every step."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+        self.weight = torch.nn.Parameter(torch.randn(3, generator=torch.Generator().manual_seed(seed)))
+        self.seen = torch.nn.Buffer(torch.zeros(()))
+        self.inner = make("objective:next_token", dim=8)
+
+    def counts(self, batch):
+        return self.inner.counts(batch) | {"own": torch.tensor(1)}
+
+    def forward(self, model, batch):
+        with torch.no_grad():
+            self.seen += 1
+            model.steps[0].part.seen += self.seen
+        own = (self.weight - model.steps[0].part.seen).square().sum()
+        return self.inner(model, batch) | {"own": (own, torch.tensor(1), 0.1)}
+
+
+def observed(monkeypatch):
+    """Runs whose model and objective hold buffers that training moves and the loss reads."""
+    made = []
+
+    def build_objective(spec, model, seed=0):
+        made.append(Statistic(seed))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "build_objective", build_objective)
+
+    def start():
+        model = by.build(SPEC)
+        model.steps[0].part.seen = torch.nn.Buffer(torch.zeros(()))
+        return model
+
+    return start, made
+
+
+def test_a_run_goes_on_with_its_buffers_objectives_and_the_moments_of_paused_parameters(tmp_path, monkeypatch):
+    start, made = observed(monkeypatch)
+    program = (
+        phase(objective("next_token"), share=1 / 3),
+        phase(objective("next_token"), share=1 / 3, train="stem.*"),
+        phase(objective("next_token"), share=1 / 3),
+    )
+    spec = SPEC.but(program=program)
+    settings = Settings(steps=12, lr=3e-3, log_every=1, save_seconds=0.0)
+    whole = start()
+    done = train(spec, whole, Noise(), settings)
+    assert int(whole.steps[0].part.seen) == sum(range(1, 13)) and len(made) == 1
+    for stop in (3, 6, 9):
+
+        def watch(step, loss, stop=stop):
+            if step == stop:
+                raise Interrupt
+
+        folder = tmp_path / str(stop)
+        with pytest.raises(Interrupt):
+            train(spec, start(), Noise(), settings, folder, watch)
+        model = start()
+        again = train(spec, model, Noise(), settings, folder)
+        assert same(whole, model) and again.curve == done.curve
+        assert torch.equal(model.steps[0].part.seen, whole.steps[0].part.seen)
+        assert torch.equal(made[-1].weight, made[0].weight) and int(made[-1].seen) == 12
+
+
+def test_an_objective_starts_from_the_seed_of_its_run(monkeypatch):
+    start, made = observed(monkeypatch)
+    for seed in (1, 1, 2):
+        Run(SPEC, start(), Noise(), Settings(steps=1, lr=1e-3, seed=seed)).advance()
+    first, second, third = (m.seed for m in made)
+    assert first == second != third
 
 
 def test_a_loss_that_is_no_number_fails_the_run(tmp_path):

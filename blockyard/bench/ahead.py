@@ -68,7 +68,7 @@ class Contestant:
         losses = [run.advance() for _ in range(steps)]
         self.model = model.eval().bfloat16()
         self.prompt = torch.from_numpy(source.ids[None, :PROMPT])
-        self.facts = {"params": sum(p.numel() for p in model.parameters()), "loss": float(losses[-1])}
+        self.facts = {"params": sum(p.numel() for p in model.parameters()), "loss": losses[-1]}
         self.written: dict[str, list[int]] = {}
         self.counts = {how: Counts() for how in RULES}
 

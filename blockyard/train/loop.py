@@ -4,8 +4,9 @@
     result = train(system, model, source, plan, folder)
 
 A step's loss is sum / count over all its micro-batches, with the counts taken before the first backward, so that
-splitting a batch changes nothing. A loss that is not finite ends the run as failed. Out of memory halves the
-micro-batch and keeps the batch. With a folder the run leaves checkpoints and goes on from the last one.
+splitting a batch changes nothing. A batch that asks nothing teaches nothing: its step passes and leaves no trace. A
+loss that is not finite ends the run as failed. Out of memory halves the micro-batch and keeps the batch. With a folder
+the run leaves checkpoints and goes on from the last one.
 """
 
 import json
@@ -31,7 +32,7 @@ from blockyard.train import checkpoint
 from blockyard.train.optim import adamw, schedule, trained
 from blockyard.train.precision import arithmetic
 
-Rows = tuple[np.ndarray, np.ndarray]  # ids and targets (B,T), -1 where nothing is asked
+Rows = tuple[np.ndarray, np.ndarray]  # ids and targets (B,T), below 0 where nothing is asked
 
 
 class Source(Protocol):
@@ -123,15 +124,19 @@ class Run:
         self.optimiser = adamw(self.model, self.params, self.settings.lr, self.settings.weight_decay)
         self.optimiser.state = self.moments
 
-    def advance(self) -> float:
-        """One optimiser step; the loss it started from."""
+    def advance(self) -> float | None:
+        """One optimiser step; the loss it started from, or None where the batch asked nothing."""
         while self.phase < 0 or self.step >= self.phases[self.phase][1]:
             self.enter(self.phase + 1)
-        rate = self.settings.lr * self.factor((self.step + 1) / self.settings.steps)
+        steps = self.settings.steps
+        rate = self.settings.lr * self.factor(self.step / steps, (self.step + 1) / steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         batch = to_batch(self.source.next(self.step), self.settings.device)
         loss = self._gradient(batch)
+        if loss is None:
+            self.step += 1
+            return None
         if not np.isfinite(loss):
             raise Diverged(f"the loss was {loss} at step {self.step}")
         if self.settings.clip:
@@ -140,7 +145,7 @@ class Run:
         self.step += 1
         return loss
 
-    def _gradient(self, batch: Batch) -> float:
+    def _gradient(self, batch: Batch) -> float | None:
         """Gradients of the whole batch, in micro-batches that shrink where memory does not suffice."""
         rows = batch.tokens.shape[0]
         while True:
@@ -153,21 +158,22 @@ class Run:
                 self.micro = ((self.micro or rows) + 1) // 2
                 print(f"out of memory: the micro-batch is now {self.micro} of {rows} rows", flush=True)
 
-    def _accumulate(self, batch: Batch, micro: int) -> float:
+    def _accumulate(self, batch: Batch, micro: int) -> float | None:
         rows = batch.tokens.shape[0]
         with torch.no_grad():
             counts = self.objective.counts(batch)
+            shares = {name: torch.where(count > 0, count, 1) for name, count in counts.items()}  # 0 of 0 is 0
         total = 0.0
         for first in range(0, rows, micro):
             piece = batch if micro >= rows else batch.rows(slice(first, first + micro))
             moment = Moment(self.settings.seed, self.step, first)
             with self.model.training_at(moment), arithmetic(self.settings.precision, self.settings.device):
                 terms = self.objective(self.model, piece)
-                parts = [weight * amount / counts[name] for name, (amount, _, weight) in terms.items()]
+                parts = [weight * amount / shares[name] for name, (amount, _, weight) in terms.items()]
                 loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
             loss.backward()
             total += loss.item()
-        return total
+        return total if any(float(count) > 0 for count in counts.values()) else None
 
     def owned(self) -> dict[str, Tensor]:
         """What training changes, by path: parameters and buffers of the model and of every objective so far."""
@@ -219,18 +225,20 @@ def train(
     status, reason = "finished", ""
     try:
         while run.step < settings.steps:
-            seen, since = seen + run.advance(), since + 1
+            loss = run.advance()
+            seen, since = seen + (loss or 0.0), since + (loss is not None)
             if run.step % settings.log_every and run.step != settings.steps:
                 continue
-            curve.append((run.step, seen / since))
-            seen, since = 0.0, 0
             now = time.perf_counter()
-            if log is not None:
+            if since:
+                curve.append((run.step, seen / since))
+            if since and log is not None:
                 line = {"step": run.step, "loss": curve[-1][1], "seconds": round(spent + now - began, 3)}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
-            if watch is not None:
+            if since and watch is not None:
                 watch(*curve[-1])
+            seen, since = 0.0, 0
             if folder is not None and now - saved > settings.save_seconds and run.step < settings.steps:
                 facts = {"step": run.step, "phase": run.phase, "seconds": spent + now - began, "seen": seen}
                 checkpoint.write(folder, run.step, run.tensors(), facts | {"since": since, "curve": curve})
@@ -240,4 +248,6 @@ def train(
     finally:
         if log is not None:
             log.close()
+    if settings.steps and not curve and not reason:
+        status, reason = "failed", "no batch asked for a prediction"
     return Trained(status, reason, run.step, spent + time.perf_counter() - began, tuple(curve))

@@ -1,6 +1,8 @@
 """AdamW over a model's records, and the schedules of its rate.
 
-Weight decay falls on what the factories recorded as a projection, never on norms, biases, gates or tables.
+Weight decay falls on what the factories recorded as a projection, never on norms, biases, gates or tables. A schedule
+rises by where a step ends and falls by where it begins: however short a run is, one of its steps has the whole rate,
+and none has a rate of zero.
 """
 
 import math
@@ -13,27 +15,29 @@ from torch import nn
 from blockyard.core.errors import unknown
 from blockyard.model.model import Model
 
-Schedule = Callable[[float], float]
+Schedule = Callable[[float, float], float]  # of the shares of the run that lie before a step and up to its end
+
+
+def _rise(after: float, warmup: float) -> float:
+    """Up in a line: the end of a step counts, so that the first one moves."""
+    return after / warmup if after < warmup else 1.0
 
 
 def cosine(warmup: float = 0.1, final: float = 0.1) -> Schedule:
-    """The factor of the rate at a fraction of the run: up in a line, then down a half cosine to `final`."""
+    """The factor of the rate of a step: up in a line, then down a half cosine to `final` at the end of the run."""
 
-    def factor(done: float) -> float:
-        if done < warmup:
-            return done / warmup
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
+    def factor(before: float, after: float) -> float:
+        fallen = max(0.0, before - warmup) / (1 - warmup)
+        return min(_rise(after, warmup), final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fallen)))
 
     return factor
 
 
 def warmup_stable_decay(warmup: float = 0.1, decay: float = 0.2, final: float = 0.0) -> Schedule:
-    """Up in a line, constant, then down in a line over the last part."""
+    """Up in a line, constant, then down in a line over the last part: to `final` where the run ends, after no step."""
 
-    def factor(done: float) -> float:
-        if done < warmup:
-            return done / warmup
-        return 1.0 if done < 1 - decay else final + (1 - final) * max(0.0, 1 - done) / decay
+    def factor(before: float, after: float) -> float:
+        return min(_rise(after, warmup), final + (1 - final) * min(1.0, (1 - before) / decay))
 
     return factor
 

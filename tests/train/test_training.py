@@ -19,7 +19,7 @@ from blockyard.core.spec import objective, phase
 from blockyard.model.model import make
 from blockyard.train import checkpoint, loop
 from blockyard.train.loop import Run, Settings, train
-from blockyard.train.optim import adamw, cosine, schedule, trained, warmup_stable_decay
+from blockyard.train.optim import SCHEDULES, adamw, cosine, schedule, trained, warmup_stable_decay
 from blockyard.train.precision import choose
 
 
@@ -198,6 +198,48 @@ def test_a_loss_that_is_no_number_fails_the_run(tmp_path):
     assert result.status == "failed" and "nan" in result.reason and result.steps == 0
 
 
+class Asks:
+    """Batches of which only some ask for anything; what asks nothing is written as any number below zero."""
+
+    def __init__(self, asking, nothing=-1):
+        self.asking, self.nothing = asking, nothing
+
+    def next(self, step):
+        ids = np.random.default_rng(step).integers(0, 64, (4, 17))
+        tokens, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
+        targets[:, ::2] = self.nothing
+        targets[1] = self.nothing  # a whole micro-batch
+        return tokens, targets if step in self.asking else np.full_like(targets, self.nothing)
+
+
+@pytest.mark.parametrize("micro", [None, 1])
+def test_a_batch_without_a_target_changes_nothing(micro):
+    model = by.build(SPEC)
+    result = train(SPEC, model, Asks({0, 3, 4}), Settings(steps=6, lr=3e-3, log_every=2, micro=micro))
+    assert result.status == "finished" and result.steps == 6
+    assert [step for step, _ in result.curve] == [2, 4, 6] and all(np.isfinite(loss) for _, loss in result.curve)
+    run, other = Run(SPEC, by.build(SPEC), Asks({0}), Settings(steps=6, lr=3e-3)), by.build(SPEC)
+    losses = [run.advance() for _ in range(3)]
+    single = Run(SPEC, other, Asks({0}), Settings(steps=6, lr=3e-3))
+    assert losses[0] == single.advance() and losses[1:] == [None, None]
+    assert same(run.model, other), "no weight decays and no moment fades"
+    mean = train(SPEC, by.build(SPEC), Asks({0}), Settings(steps=6, lr=3e-3, log_every=2))
+    assert mean.curve == ((2, losses[0]),)
+
+
+def test_a_run_that_is_never_asked_fails_with_a_reason():
+    result = train(SPEC, by.build(SPEC), Asks(set()), Settings(steps=3, lr=1e-3))
+    assert result.status == "failed" and "no batch asked" in result.reason
+
+
+def test_every_number_below_zero_asks_nothing():
+    models = []
+    for nothing in (-1, -100, -7):
+        models.append(by.build(SPEC))
+        train(SPEC, models[-1], Asks({0, 1}, nothing), Settings(steps=2, lr=1e-3))
+    assert same(models[0], models[1]) and same(models[0], models[2])
+
+
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_numbers(monkeypatch):
     plain, _ = fit(steps=3)
     accumulate = Run._accumulate
@@ -223,11 +265,30 @@ def test_decay_falls_on_projections_only():
         trained(model, objective_, "nothing.*")
 
 
+def rates(name, steps):
+    factor = schedule(name)
+    return [factor(step / steps, (step + 1) / steps) for step in range(steps)]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_however_short_a_run_is_a_step_has_the_whole_rate_and_none_has_nothing(name):
+    for steps in (1, 2, 3, 4, 7, 10, 11, 30, 100):
+        found = rates(name, steps)
+        assert max(found) == pytest.approx(1) and min(found) > 0.01, (steps, found)
+        top = found.index(max(found))
+        assert found[:top] == sorted(found[:top]) and found[top:] == sorted(found[top:], reverse=True)
+    model = by.build(SPEC)
+    train(SPEC, model, Noise(), Settings(steps=1, lr=1e-3, schedule=name))
+    assert not same(model, by.build(SPEC), 1e-4), "one step moves the weights by about the rate"
+
+
 def test_schedules_and_precision():
-    curve = [cosine()(i / 100) for i in range(101)]
-    assert curve[0] == 0 and max(curve) == pytest.approx(1) and curve[-1] == pytest.approx(0.1)
+    curve = rates("cosine", 100)
+    assert curve[:10] == pytest.approx([i / 10 for i in range(1, 11)]) and curve[-1] == pytest.approx(0.1, abs=1e-3)
+    assert cosine()(1.0, 1.0) == pytest.approx(0.1) and cosine()(0.55, 0.56) == pytest.approx(0.55)
     flat = warmup_stable_decay()
-    assert flat(0.05) == 0.5 and flat(0.5) == 1 and flat(0.9) == pytest.approx(0.5) and flat(1.0) == 0
+    assert flat(0.04, 0.05) == 0.5 and flat(0.5, 0.51) == 1 and flat(0.9, 0.91) == pytest.approx(0.5)
+    assert flat(1.0, 1.0) == 0 and rates("wsd", 100)[-1] == pytest.approx(0.05)
     with pytest.raises(UsageError, match="cosine"):
         schedule("cosin")
     assert choose(None, "cpu", 64) == "float32" and choose("bfloat16", "cpu", 64) == "bfloat16"

@@ -2,7 +2,7 @@
 
     loss = sum over wanted tokens of -log softmax(logits_t)[target_t]  /  their number
 
-Shapes   logits (B,T,V)   targets (B,T), -1 where nothing is asked
+Shapes   logits (B,T,V)   targets (B,T), below 0 where nothing is asked
 Source   none    Family  objective
 Differs  nothing known
 """
@@ -33,6 +33,7 @@ class NextToken(Part):
             if batch.keys is not None:
                 after = torch.cat([batch.keys[:, 1:], torch.zeros_like(batch.keys[:, :1])], 1)
                 targets = targets.masked_fill(~after, -1)
+        targets = targets.clamp(min=-1)
         return targets if batch.keys is None else targets.masked_fill(~batch.keys, -1)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:

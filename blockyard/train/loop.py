@@ -9,11 +9,10 @@ loss that is not finite ends the run as failed. Out of memory halves the micro-b
 the run leaves checkpoints and goes on from the last one.
 """
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +27,8 @@ from blockyard.core.random import fold
 from blockyard.core.site import Ledger, Site
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model
-from blockyard.train import checkpoint
+from blockyard.train.checkpoint import fingerprint
+from blockyard.train.journal import WEIGHTS, Journal
 from blockyard.train.optim import adamw, schedule, trained
 from blockyard.train.precision import arithmetic
 
@@ -96,7 +96,7 @@ class Run:
     """A training run in progress: what one step needs, and what a checkpoint holds."""
 
     def __init__(self, system: Spec, model: Model, source: Source, settings: Settings) -> None:
-        self.model, self.source, self.settings = model, source, settings
+        self.system, self.model, self.source, self.settings = system, model, source, settings
         self.factor = schedule(settings.schedule)
         self.micro = settings.micro
         shares = [phase["share"] for phase in system["program"]]
@@ -175,6 +175,17 @@ class Run:
             total += loss.item()
         return total if any(float(count) > 0 for count in counts.values()) else None
 
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint continues: settings that change figures, fingerprints of all else; asked before step 0."""
+        steps, batches = self.settings.steps, {}
+        for step in sorted({0, steps // 2, max(0, steps - 1)}):  # a source is known by some of its batches
+            rows = self.source.next(step)
+            arrays = rows if isinstance(rows, tuple) else (rows,)
+            batches |= {f"{step}.{i}": torch.from_numpy(ids) for i, ids in enumerate(arrays)}
+        found = asdict(self.settings) | {"the system": f"{self.system.hash} {self.model.spec.hash}"}
+        del found["save_seconds"]
+        return found | {"the data": fingerprint(batches), WEIGHTS: fingerprint(self.owned())}
+
     def owned(self) -> dict[str, Tensor]:
         """What training changes, by path: parameters and buffers of the model and of every objective so far."""
         modules = {"model": self.model, **{f"objective{first}": made for first, made in self.objectives.items()}}
@@ -209,45 +220,29 @@ def train(
     system: Spec, model: Model, source: Source, settings: Settings, folder: Path | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Trained:  # fmt: skip
-    """Train the model in place. `watch(step, loss)` is told of every logged step."""
+    """Train the model in place. `watch(step, loss)` is told of every logged step.
+
+    With a folder the run leaves checkpoints and a log, goes on from its newest checkpoint, and is done at once where it
+    was finished. A checkpoint of other settings, data, system or first weights is a `UsageError`.
+    """
     run = Run(system, model, source, settings)
-    curve: list[tuple[int, float]] = []
-    spent, seen, since = 0.0, 0.0, 0
-    found = None if folder is None else checkpoint.latest(folder)
-    if found is not None:
-        run.restore(*found)
-        spent, seen, since = found[1]["seconds"], found[1]["seen"], found[1]["since"]
-        curve = [tuple(point) for point in found[1]["curve"]]
-    began = saved = time.perf_counter()
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    log = None if folder is None else open(folder / "log.jsonl", "a")  # noqa: SIM115  (closed below)
+    journal = Journal(run, folder)
     status, reason = "finished", ""
     try:
         while run.step < settings.steps:
-            loss = run.advance()
-            seen, since = seen + (loss or 0.0), since + (loss is not None)
+            journal.heard(run.advance())
             if run.step % settings.log_every and run.step != settings.steps:
                 continue
-            now = time.perf_counter()
-            if since:
-                curve.append((run.step, seen / since))
-            if since and log is not None:
-                line = {"step": run.step, "loss": curve[-1][1], "seconds": round(spent + now - began, 3)}
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-            if since and watch is not None:
-                watch(*curve[-1])
-            seen, since = 0.0, 0
-            if folder is not None and now - saved > settings.save_seconds and run.step < settings.steps:
-                facts = {"step": run.step, "phase": run.phase, "seconds": spent + now - began, "seen": seen}
-                checkpoint.write(folder, run.step, run.tensors(), facts | {"since": since, "curve": curve})
-                saved = time.perf_counter()
+            point = journal.enter()
+            if point is not None and watch is not None:
+                watch(*point)
+            if time.perf_counter() - journal.saved > settings.save_seconds and run.step < settings.steps:
+                journal.save()
     except Diverged as error:
         status, reason = "failed", str(error)
-    finally:
-        if log is not None:
-            log.close()
-    if settings.steps and not curve and not reason:
+    if settings.steps and not journal.curve and not reason:
         status, reason = "failed", "no batch asked for a prediction"
-    return Trained(status, reason, run.step, spent + time.perf_counter() - began, tuple(curve))
+    done = Trained(status, reason, run.step, journal.seconds, tuple(journal.curve))
+    if status == "finished":
+        journal.save()
+    return done

@@ -26,8 +26,8 @@ class Drop(Sublayer):
         return x * mask, state
 
 
-def noisy(recompute=False, seed=0):
-    model = by.build(SPEC, seed)
+def noisy(recompute=False):
+    model = by.build(SPEC)
     model.steps[1].part, model.steps[3].part = Drop("steps.1.part"), Drop("steps.3.part")
     model.recompute = recompute
     return model, model.steps[1].part, model.steps[3].part

@@ -96,6 +96,77 @@ def test_phases_share_the_budget_and_choose_what_trains():
     assert len(moved) > 10
 
 
+def lines(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_finished_run_is_done_at_once_and_logs_once(tmp_path):
+    model, done = fit(tmp_path, steps=9)
+    log = lines(tmp_path)
+    assert [line["step"] for line in log] == [3, 6, 9]
+    fresh, again = fit(tmp_path, steps=9)  # built anew
+    settings = Settings(steps=9, lr=3e-3, log_every=3)
+    third = train(SPEC, fresh, Noise(), settings, tmp_path)  # the very model that this run left
+    assert same(model, fresh) and again.curve == done.curve == third.curve and lines(tmp_path) == log
+    assert again.steps == third.steps == 9 and again.status == "finished"
+
+
+def test_a_log_has_every_step_once_wherever_a_run_was_stopped(tmp_path):
+    def watch(step, loss):
+        if step == 9:
+            raise Interrupt
+
+    settings = Settings(steps=12, lr=3e-3, log_every=3, save_seconds=0.0)
+    with pytest.raises(Interrupt):
+        train(SPEC, by.build(SPEC), Noise(), settings, tmp_path, watch)
+    assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9]  # and the newest checkpoint stands at 6
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"step": 12, "lo')
+    done = train(SPEC, by.build(SPEC), Noise(), settings, tmp_path)
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == list(done.curve)
+    (tmp_path / "step-000000012.ckpt").unlink()
+    (tmp_path / "step-000000009.ckpt").unlink()
+    assert train(SPEC, by.build(SPEC), Noise(), settings, tmp_path).curve == done.curve
+    assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9, 12]
+
+
+class Shifted(Noise):
+    def next(self, step):
+        return (super().next(step) + 1) % 64
+
+
+def _changes():
+    plain = Settings(steps=6, lr=3e-3, log_every=3)
+    other = {"steps": 8, "lr": 1e-3, "schedule": "wsd", "weight_decay": 0.0, "clip": 0.5, "micro": 2,
+             "precision": "bfloat16", "seed": 4, "log_every": 2}  # fmt: skip
+    for name, value in other.items():
+        yield name, (SPEC, SPEC, 0, Noise(), dataclasses.replace(plain, **{name: value}))
+    wide = by.spec("gla", "tiny", dim=96)
+    yield "the data", (SPEC, SPEC, 0, Shifted(), plain)
+    yield "the data", (SPEC, SPEC, 0, Noise(length=8), plain)
+    yield "the system", (wide, wide, 0, Noise(), plain)
+    yield "the system", (SPEC, wide, 0, Noise(), plain)
+    yield "the system", (TWO, SPEC, 0, Noise(), plain)
+    yield "the first weights", (SPEC, SPEC, 1, Noise(), plain)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    fit(tmp_path, steps=6)
+    held = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    settled = {f.name for f in dataclasses.fields(Settings)} - {"save_seconds", "device"}
+    assert settled == {name for name, _ in _changes() if not name.startswith("the ")}
+    for name, (system, of, seed, source, settings) in _changes():
+        with pytest.raises(UsageError, match=f"another run.*{name}.*use another folder"):
+            train(system, by.build(of, seed=seed), source, settings, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == held
+    rest = {"log_every": 3, "save_seconds": 1.0}  # how often it is saved is not what it is
+    assert train(SPEC, by.build(SPEC), Noise(), Settings(steps=6, lr=3e-3, **rest), tmp_path).status == "finished"
+    tensors, facts = checkpoint.latest(tmp_path)
+    checkpoint.write(tmp_path, 7, tensors, {k: v for k, v in facts.items() if k != "continues"})
+    with pytest.raises(UsageError, match="another run"):  # one that does not say what it continues
+        fit(tmp_path, steps=6)
+
+
 TWO = SPEC.but(
     program=(phase(objective("next_token"), share=0.5, train="stem.*"), phase(objective("next_token"), share=0.5))
 )

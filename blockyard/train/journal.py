@@ -1,0 +1,97 @@
+"""What a run leaves behind: its mean losses and, in a folder, a log of them and checkpoints to go on from.
+
+A checkpoint says what it continues: the settings, and fingerprints of the system, the data and the first weights.
+Whatever differs in one of them is another run, and is refused.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from blockyard.core.errors import UsageError
+from blockyard.train import checkpoint
+
+WEIGHTS = "the first weights"
+
+
+class Journal:
+    """The record of one run; `run` is taken up from the newest checkpoint of the folder, where there is one."""
+
+    def __init__(self, run: Any, folder: Path | None) -> None:
+        self.run, self.folder = run, folder
+        self.curve: list[tuple[int, float]] = []
+        self.spent, self.seen, self.since = 0.0, 0.0, 0
+        if folder is not None:
+            self.identity: dict[str, Any] = run.identity()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._take_up(folder)
+            self._cut_log(folder / "log.jsonl")
+        self.written = run.step
+        self.began = self.saved = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, what came before its checkpoint included."""
+        return self.spent + time.perf_counter() - self.began
+
+    def heard(self, loss: float | None) -> None:
+        """Count the loss of a step; None counts for nothing."""
+        if loss is not None:
+            self.seen, self.since = self.seen + loss, self.since + 1
+
+    def enter(self) -> tuple[int, float] | None:
+        """The step and the mean loss since the last entry, logged; None where no step had a loss."""
+        if not self.since:
+            return None
+        point = (self.run.step, self.seen / self.since)
+        self.curve.append(point)
+        self.seen, self.since = 0.0, 0
+        if self.folder is not None:
+            line = {"step": point[0], "loss": point[1], "seconds": round(self.seconds, 3)}
+            with open(self.folder / "log.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+        return point
+
+    def save(self) -> None:
+        """Write a checkpoint of the run as it stands, once a step; without a folder nothing."""
+        if self.folder is None or self.written == self.run.step:
+            return
+        facts = {"step": self.run.step, "phase": self.run.phase, "seconds": self.seconds, "curve": self.curve}
+        checkpoint.write(self.folder, self.run.step, self.run.tensors(), facts | {"continues": self.identity})
+        self.written, self.saved = self.run.step, time.perf_counter()
+
+    def _take_up(self, folder: Path) -> None:
+        """Go on from the newest checkpoint that can be trusted; refuse one of another run."""
+        found = checkpoint.latest(folder)
+        if found is None:
+            return
+        tensors, facts = found
+        here, there = self.identity, facts.get("continues", {})
+        if here[WEIGHTS] == checkpoint.fingerprint({k: v for k, v in tensors.items() if k.startswith("model.")}):
+            here = here | {WEIGHTS: there.get(WEIGHTS)}  # the model that this very run left
+        differ = [
+            name if name.startswith("the ") else f"{name} ({there.get(name)}, now {here.get(name)})"
+            for name in sorted(here.keys() | there.keys())
+            if name not in here or name not in there or here[name] != there[name]
+        ]
+        if differ:
+            raise UsageError(
+                f"{folder} holds a checkpoint of another run, it differs in {', '.join(differ)}; use another folder"
+            )
+        self.run.restore(tensors, facts)
+        self.spent, self.curve = facts["seconds"], [(step, loss) for step, loss in facts["curve"]]
+
+    def _cut_log(self, path: Path) -> None:
+        """Leave only the lines of steps that are not done again."""
+        known = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = "".join(line for line in known if _step(line) <= self.run.step)
+        if known and kept != "".join(known):
+            checkpoint.write_atomic(path, kept.encode())
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # cut off in the middle
+        return float("inf")

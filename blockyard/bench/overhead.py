@@ -11,7 +11,6 @@ forward, by accidents of what is freed when.
 """
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -26,6 +25,7 @@ from torch.nn.functional import cross_entropy, embedding, linear, rms_norm, scal
 from blockyard.bench.measure import Row, Rows, Tell, aloud, cores, interleave, timed
 from blockyard.bench.train import CLIP, DECAY, RATE, SIZE, Ids
 from blockyard.compare.budget import solve
+from blockyard.core.child import ROOT, python
 from blockyard.core.errors import unknown
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
@@ -36,11 +36,12 @@ from blockyard.train.optim import adamw
 from blockyard.train.precision import PRECISIONS, arithmetic
 
 Forward = Callable[[Tensor], Tensor]
+OURS = f"import sys; sys.path.append({str(ROOT.parent)!r}); "
 STARTS = {
     "python/empty": ("-c", "pass"),
     "torch/import": ("-c", "import torch"),
-    "blockyard/import": ("-c", "import blockyard"),
-    "blockyard/help": ("-m", "blockyard", "--help"),
+    "blockyard/import": ("-c", f"{OURS}import blockyard"),
+    "blockyard/help": ("-c", f"{OURS}from blockyard.cli import main; main(['--help'])"),
 }
 
 
@@ -162,8 +163,7 @@ def starts(rows: Rows, rounds: int, tell: Tell) -> None:
     """Wall time of fresh processes."""
 
     def launch(arguments: tuple[str, ...]) -> float:
-        command = [sys.executable, *arguments]
-        return timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+        return timed(lambda: subprocess.run(python(*arguments), check=True, stdout=subprocess.DEVNULL))
 
     turns = {name: partial(launch, arguments) for name, arguments in STARTS.items()}
     seconds = interleave(turns, rounds, tell=tell, what="overhead at the start")

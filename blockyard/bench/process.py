@@ -8,9 +8,7 @@ child: JSON lines in ({"make", "settings"}, then {"do", "with"}), JSON lines out
 """
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -23,6 +21,8 @@ import torch
 
 from blockyard.bench.measure import Tell, cores
 from blockyard.compare.pool import WorkFailed
+from blockyard.core import child
+from blockyard.core.child import channel
 from blockyard.train.allocator import keep_memory
 
 Maker = tuple[str, dict[str, Any]]
@@ -49,13 +49,8 @@ class Apart:
 
     def __init__(self, name: str, maker: Maker, keep: bool) -> None:
         self.name, self.maker, self.facts = name, maker, dict[str, Any]()
-        threads = str(cores())
-        command = [sys.executable, "-m", "blockyard.bench.process", threads, str(int(keep))]
-        env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1, env=env
-        )
+        words = (str(cores()), str(int(keep)))
+        self.process = child.start("blockyard.bench.process", *words, threads=cores(), quiet=True, HF_HUB_OFFLINE="1")
 
     def start(self) -> None:
         self.facts = self._ask({"make": self.maker[0], "settings": self.maker[1]})
@@ -66,10 +61,11 @@ class Apart:
     def _ask(self, order: dict[str, Any]) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
             line = self.process.stdout.readline()
         except BrokenPipeError:
-            line = ""
+            line = b""
         if not line:
             raise WorkFailed(f"{self.name} died (exit {self.process.wait()}); is there enough memory?")
         answer = json.loads(line)
@@ -112,14 +108,13 @@ def contestants(
 
 def main() -> None:
     """Make one contestant, then do as told until the input closes."""
+    orders, out = channel()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(int(sys.argv[1]))
     if sys.argv[2] == "1":
         keep_memory()
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not look like an answer
     contestant: Any = None
-    for line in sys.stdin:
+    for line in orders:
         order = json.loads(line)
         try:
             if "make" in order:

@@ -4,11 +4,12 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
+from blockyard.core import child
 from blockyard.core.errors import UsageError
 
 Order = dict[str, Any]
@@ -42,10 +43,7 @@ class Pool:
             worker.wait()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "blockyard.compare.worker", str(self.threads)]
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**os.environ, **threads})
+        return child.start("blockyard.compare.worker", str(self.threads), threads=self.threads)
 
     def run(self, orders: Iterable[Order], heard: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[int, Any]]:
         """(number of the order, its answer) as they come; `heard(number, message)` is told what is said on the way."""
@@ -59,8 +57,10 @@ class Pool:
                     doing[which] = waiting.popleft()
                     worker = self.workers[which]
                     assert worker.stdin is not None
-                    worker.stdin.write(json.dumps(doing[which][1]).encode() + b"\n")
-                    worker.stdin.flush()
+                    # One that is dead already takes no order; its answers end as well, and it is replaced there.
+                    with suppress(BrokenPipeError):
+                        worker.stdin.write(json.dumps(doing[which][1]).encode() + b"\n")
+                        worker.stdin.flush()
 
             for which, worker in enumerate(self.workers):
                 ready.register(_out(worker), selectors.EVENT_READ, which)

@@ -18,17 +18,18 @@ import torch
 
 from blockyard.compare.job import run_job
 from blockyard.compare.speed import bench
+from blockyard.core.child import channel
 from blockyard.core.errors import UsageError
 from blockyard.train.allocator import keep_memory
 
 
 def main() -> None:
     """Serve until the input closes."""
+    orders, out = channel()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(int(sys.argv[1]))
     keep_memory()
-    out, parent = os.fdopen(os.dup(1), "w"), os.getppid()
-    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    parent = os.getppid()
 
     def tell(message: dict[str, Any]) -> None:
         if os.getppid() != parent:
@@ -36,7 +37,7 @@ def main() -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    for line in sys.stdin:
+    for line in orders:
         order = json.loads(line)
         try:
             if order["do"] == "run":

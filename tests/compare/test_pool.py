@@ -22,6 +22,8 @@ for line in sys.stdin:
         continue
     words = [json.dumps({"step": i, "loss": 1.0}) for i in range(order["says"])]
     print("\\n".join([*words, json.dumps({"done": order["n"]})]), flush=True)  # many lines in one write
+    if order.get("last"):
+        os._exit(3)
 """
 
 
@@ -51,6 +53,19 @@ def test_a_death_is_mended_once(made, tmp_path):
     assert dict(made.run(orders, lambda *_: None)) == {0: 0, 1: 1}
     with pytest.raises(pool.WorkFailed, match="died twice"):
         list(made.run([{"n": 0, "always": True}], lambda *_: None))
+
+
+@pytest.mark.timeout(60)
+def test_a_death_between_two_orders_is_mended(made):
+    """The worker is dead before it is given the next order: its pipe is broken, and ours is not."""
+    orders = [{"n": n, "says": 1, "last": True} for n in range(4)]
+
+    def until_one_is_dead(*_):
+        while all(worker.poll() is None for worker in made.workers):
+            pass
+
+    answers = dict(made.run(orders, until_one_is_dead))
+    assert answers == {n: n for n in range(4)}
 
 
 @pytest.mark.timeout(60)

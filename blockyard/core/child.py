@@ -1,0 +1,57 @@
+"""Processes that serve us: started with this very library, never with what lies in the current folder.
+
+    parent   process = start("blockyard.compare.worker", "2", threads=2)      writes process.stdin, reads process.stdout
+    child    orders, answers = channel()
+
+Answers come through a pipe of their own. The child's standard output is our standard error and its standard input is
+empty, so that whatever a library prints or reads there is no part of the talk.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parent.parent
+# By the file it lies in, so that a checkout that the parent found in its current folder is found without that folder.
+BOOT = """
+import sys
+from importlib import util
+from runpy import run_module
+spec = util.spec_from_file_location("blockyard", sys.argv.pop(1))
+sys.modules["blockyard"] = util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["blockyard"])
+run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def python(*words: str) -> list[str]:
+    """The command of a Python that looks for modules in PYTHONPATH and what is installed, not in the current folder."""
+    return [sys.executable, "-P", *words]
+
+
+def start(module: str, *words: str, threads: int, quiet: bool = False, **env: str) -> "subprocess.Popen[bytes]":
+    """A process that runs a module of ours; `quiet` drops what it says besides its answers."""
+    count = str(threads)
+    # PYTHONSAFEPATH: the same for the processes that the child starts, a compiler's for example.
+    env = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONSAFEPATH": "1", **env}
+    read, write = os.pipe()
+    aside = subprocess.DEVNULL if quiet else 2
+    command = python("-c", BOOT, str(ROOT / "__init__.py"), module, str(write), *words)
+    try:
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(command, stdin=pipe, stdout=aside, stderr=aside, env=env, pass_fds=(write,))
+    finally:
+        os.close(write)
+    child.stdout = os.fdopen(read, "rb", buffering=0)
+    return child
+
+
+def channel() -> tuple[IO[str], IO[str]]:
+    """In a child: where orders come from and answers go to; the number of the pipe is taken from the arguments."""
+    orders: Any = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    write = int(sys.argv.pop(1))
+    os.set_inheritable(write, False)  # a grandchild that outlives us must not keep the pipe open
+    return orders, os.fdopen(write, "w", encoding="utf-8")

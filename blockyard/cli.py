@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from blockyard.core import streams
+
 EXAMPLES = {
     "compare": "blockyard compare llama gla --data my.txt --params 1M --tokens 2M",
     "train": "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-model",
@@ -129,8 +131,23 @@ def _training(verb: argparse.ArgumentParser, many: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one verb; the exit code. Without `argv` this is the whole process, and its streams are ours."""
+    if argv is not None:
+        return _run(list(argv))
+    streams.own()
+    try:
+        try:
+            return _run(sys.argv[1:])
+        finally:
+            sys.stdout.flush()
+    except streams.ReaderGone:
+        return 0
+    except streams.AnswerLost as error:
+        print(f"blockyard: the answer cannot be written: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     if options.version:
         import blockyard
@@ -151,8 +168,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = shlex.join(["blockyard", *arguments])
         print(f"\nstopped; finished runs are kept. To go on: {again}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     except RuntimeError as error:
         if type(error).__name__ != "WorkFailed":
             raise

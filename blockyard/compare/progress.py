@@ -12,7 +12,7 @@ class Watch:
     """Progress on standard error: a bar on a terminal, a plain line every few seconds elsewhere."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
         self.total, self.done = 1.0, 0.0
         self.doing: dict[int, float] = {}
         self.spoke = self.began = time.monotonic()

@@ -215,6 +215,8 @@ def _eval(options: argparse.Namespace) -> Answer:
     from blockyard.compare.single import evaluate
 
     report = evaluate(options.model, options.data, options.length)
+    for note in report["notes"]:
+        print(note, file=sys.stderr)
     return report, f"{report['bits_per_byte']:.4f} bits/byte over {report['bytes']:,} bytes of {report['data']}"
 
 

@@ -37,6 +37,7 @@ from blockyard.train.precision import arithmetic
 
 NUMERICS = 4  # raised when figures may change for the same job
 Tell = Callable[[dict[str, Any]], None]
+Price = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B,T,V), targets (B,T) -> amounts (B,)
 
 
 def key_of(job: dict[str, Any]) -> str:
@@ -81,7 +82,7 @@ def run_job(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
     }  # fmt: skip
     if trained.status == "finished":
         exam = stuff.exam(job["role"], job["length"])
-        groups = exam.groups(amounts(model, stuff, exam, job))
+        groups = exam.groups(amounts(model, stuff.amounts, exam, job))
         if not np.isfinite(groups).all():
             result |= {"status": "failed", "reason": "the score is not finite"}
         result |= {"groups": groups.tolist(), "weights": exam.weights.tolist(), "score": float(exam.weights @ groups)}
@@ -105,7 +106,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 @torch.no_grad()
-def amounts(model: Model, stuff: Material, exam: Exam, job: dict[str, Any]) -> np.ndarray:
+def amounts(model: Model, price: Price, exam: Exam, job: dict[str, Any]) -> np.ndarray:
     """(rows,) what every row of an exam cost the model: nats, or wrong answers."""
     found: list[np.ndarray] = []
     size = max(1, job["batch"] * job["length"] // exam.length)
@@ -114,7 +115,7 @@ def amounts(model: Model, stuff: Material, exam: Exam, job: dict[str, Any]) -> n
         ids, wanted = torch.from_numpy(tokens).to(job["device"]), torch.from_numpy(targets).to(job["device"])
         with arithmetic(job["precision"], job["device"]):
             logits = model(ids).logits
-        found.append(stuff.amounts(logits, wanted).cpu().numpy())
+        found.append(price(logits, wanted).cpu().numpy())
     return np.concatenate(found)
 
 
@@ -123,7 +124,7 @@ def by_length(model: Model, stuff: Material, job: dict[str, Any]) -> dict[str, f
     found: dict[str, float | None] = {}
     for length, exam in stuff.at_lengths(job["role"], job["length"]):
         try:
-            value = float(exam.groups(amounts(model, stuff, exam, job))[0])
+            value = float(exam.groups(amounts(model, stuff.amounts, exam, job))[0])
         except UsageError:
             value = math.nan
         found[str(length)] = value if math.isfinite(value) else None

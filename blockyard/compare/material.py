@@ -23,6 +23,8 @@ from torch.nn.functional import cross_entropy
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.data import Corpus, TrainOrder, eval_windows, load_text
+from blockyard.data.corpus import cache_root
+from blockyard.data.once import keep
 from blockyard.data.shards import Split
 from blockyard.task import Examples, Task, make_task
 from blockyard.train.loop import Rows, Source
@@ -119,15 +121,19 @@ class Text:
                 yield size, TextExam(split, size, 1, HEAD // size)
 
     def amounts(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """(B,) nats."""
-        each = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none")
-        return each.view_as(targets).double().sum(1)
+        return nats(logits, targets)
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         return {}
 
     def _split(self, role: str) -> Split:
         return self.corpus.tune if role == "tune" else self.corpus.test
+
+
+def nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """(B,) the loss of every row of a text."""
+    each = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none")
+    return each.view_as(targets).double().sum(1)
 
 
 class TextExam:
@@ -240,7 +246,9 @@ class TaskExam:
 
 
 def chosen(task: str | None, paths: tuple[str, ...], codec: str) -> dict[str, Any]:
-    """How a plan names what the user asked for."""
+    """How a plan names what the user asked for, so that every process of the comparison can read it."""
     if task is not None and paths:
         raise UsageError("--task and --data both say what to train on; give one")
-    return {"task": task, "paths": [], "codec": None} if task else {"task": None, "paths": list(paths), "codec": codec}
+    if task is not None:
+        return {"task": task, "paths": [], "codec": None}
+    return {"task": None, "paths": keep(paths, cache_root()), "codec": codec}

@@ -81,7 +81,6 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
             "name": stuff.name,
             "hash": stuff.hash,
             **data,
-            "paths": [path if path == "-" else os.path.abspath(path) for path in data["paths"]],
             **stuff.facts(),
         },
         "metric": stuff.metric,

@@ -9,9 +9,10 @@ import torch
 
 from blockyard.compare.compare import compare
 from blockyard.compare.job import amounts
-from blockyard.compare.material import Text, TextExam
+from blockyard.compare.material import TextExam, nats
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
+from blockyard.data.corpus import load_whole
 from blockyard.data.tokens import Codec, load_codec
 from blockyard.decode.beams import beams
 from blockyard.decode.generate import Step, generate
@@ -75,15 +76,19 @@ def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dic
     """Bits per byte of a whole text under a trained model."""
     model, codec = open_model(folder)
     model.require("causal", "scoring a text token by token")
-    stuff = Text(load_text(list(data) or None, codec=codec))
-    job = {"batch": 16, "length": length or model.spec.get("length") or 128, "device": "cpu", "precision": "float32"}
-    corpus, nats, size = stuff.corpus, 0.0, 0
-    for split in (corpus.train, corpus.tune, corpus.test) if data else (corpus.test,):
-        exam = TextExam(split, job["length"], 1)
-        nats += float(amounts(model, stuff, exam, job).sum())
-        size += int(exam.bytes.sum())
-    value = nats / (math.log(2) * size)
-    return {"bits_per_byte": value, "bytes": size, "data": corpus.name, "length": job["length"]}
+    size = length or model.spec.get("length") or 128
+    job = {"batch": 16, "length": size, "device": "cpu", "precision": "float32"}
+    if data:
+        (name, _, notes), split = load_whole(list(data), codec)
+    else:
+        corpus = load_text(None, codec=codec)
+        name, notes, split = corpus.name, corpus.notes, corpus.test
+    exam = TextExam(split, size, 1)
+    loss, count = float(amounts(model, nats, exam, job).sum()), int(exam.bytes.sum())
+    return {
+        "bits_per_byte": loss / (math.log(2) * count), "bytes": count, "data": name, "length": size,
+        "notes": list(notes),
+    }  # fmt: skip
 
 
 def continue_text(

@@ -10,10 +10,12 @@ from blockyard.core.errors import UsageError
 from blockyard.data.default import default_text
 from blockyard.data.shards import FORMAT, Damaged, Split, encode_split, open_shards, write_shards
 from blockyard.data.split import NAMES, Fractions, Parts, split_documents
-from blockyard.data.text import Paths, read_text
+from blockyard.data.text import Paths, Texts, distinct, read_text
 from blockyard.data.tokens import Bpe, Bytes, Codec, learner, parse_codec
 
 NEEDED_BYTES = 1000  # below this a 5% split is a line or less, and no loss on it means anything
+LINE = 40  # bytes: shorter lines repeat in any text
+OVERLAP = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,27 +54,50 @@ def load_text(
 ) -> Corpus:
     """Read, split and tokenise text; without paths, the text that every CPython carries.
 
-    paths      files, folders, `.jsonl` files (`rows.jsonl:body` names the column), `-` for standard input
+    paths      files, folders, tables (`rows.jsonl:body` names the column), `-` for standard input
     codec      `bytes`, `bpe:N` (learned from the train split), or the codec of a saved model
     cache      folder for token shards; else BLOCKYARD_CACHE, else ~/.cache/blockyard; memory where none can be written
     fractions  shares of train, tune and test by bytes
     """
     vocab = parse_codec(codec) if isinstance(codec, str) else None
-    named = [] if paths is None else [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    texts = read_text(named, column) if named else default_text()
+    texts = _texts(paths, column)
+    if paths:
+        texts = distinct(texts)
     found = sum(map(len, texts.documents))
     if found < NEEDED_BYTES:
         raise UsageError(f"{texts.name} is too short: {found} bytes of text found, at least {NEEDED_BYTES} needed")
     parts = split_documents(texts.documents, fractions)
     content = _content_hash(texts.documents, fractions)
-    notes = list(texts.notes)
-    built, splits = _prepare(parts, content, codec, vocab, _root(cache), notes)
+    notes = [*texts.notes, *_overlap(parts)]
+    built, splits = _prepare(parts, content, codec, vocab, cache_root(cache), notes)
     if vocab is not None and built.vocab < vocab:
         notes.append(f"the text yields only {built.vocab} of the {vocab} BPE tokens asked for")
     for name, split in splits.items():
         if len(split) < 2:
             raise UsageError(f"{texts.name} is too short: its {name} split has {len(split)} token and needs 2")
     return Corpus(texts.name, content, built, **splits, split_by=parts.by, notes=tuple(notes))
+
+
+def load_whole(paths: Paths, codec: Codec, column: str = "text") -> tuple[Texts, Split]:
+    """All of a text, undivided, however short: what a model that is trained is scored on."""
+    texts = _texts(paths, column)
+    return texts, encode_split("whole", texts.documents, codec)
+
+
+def _texts(paths: Paths | None, column: str) -> Texts:
+    named = [] if paths is None else [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    return read_text(named, column) if named else default_text()
+
+
+def _overlap(parts: Parts) -> list[str]:
+    """A note where much of the test text stands in train line by line: one file that holds a text twice, for one."""
+    test = {line for text in parts.test for line in text.split(b"\n") if len(line) >= LINE}
+    total = sum(map(len, test))
+    again = test.intersection(line for text in parts.train for line in text.split(b"\n") if len(line) >= LINE)
+    share = sum(map(len, again)) / total if total else 0.0
+    if share < OVERLAP:
+        return []
+    return [f"{share:.0%} of the long lines of the test stand word for word in train: the figures flatter memory"]
 
 
 def _prepare(
@@ -102,7 +127,8 @@ def _prepare(
         return built, splits
 
 
-def _root(cache: str | os.PathLike[str] | None) -> Path | None:
+def cache_root(cache: str | os.PathLike[str] | None = None) -> Path | None:
+    """The folder that everything kept lies in; None without a home folder."""
     named = cache or os.environ.get("BLOCKYARD_CACHE")
     try:
         return Path(named).expanduser() if named else Path.home() / ".cache" / "blockyard"

@@ -1,11 +1,11 @@
 """Reading text: what the user named becomes a list of documents, or one clear error.
 
-A document is a file or a row of a `.jsonl` file, kept as its UTF-8 bytes. A folder is read recursively in sorted order;
-hidden, binary and non-UTF-8 files in it are passed over with a note; in a file that was named that is an error.
+A document is a file or a row of a table, kept as its UTF-8 bytes. A folder is read recursively in sorted order; hidden
+files in it and those that cannot be read as text are passed over with a note; a file that was named is an error then.
 """
 
 import difflib
-import json
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blockyard.core.errors import UsageError
+from blockyard.data.formats import Unfit, documents_in, has_rows
 
-BOM = b"\xef\xbb\xbf"
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -27,7 +27,7 @@ class Texts(NamedTuple):
 
 
 def read_text(paths: Paths, column: str = "text") -> Texts:
-    """Read files, folders, `.jsonl` files (`rows.jsonl:body` names the column) and `-`, in the order given."""
+    """Read files, folders, tables (`rows.jsonl:body` names the column) and `-`, in the order given."""
     named = [os.fspath(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     documents: list[bytes] = []
     notes: list[str] = []
@@ -43,13 +43,30 @@ def read_text(paths: Paths, column: str = "text") -> Texts:
     return Texts(_name(named), documents, tuple(notes))
 
 
+def distinct(texts: Texts) -> Texts:
+    """Each text once, whatever its spaces and newlines: copies would stand on both sides of a split."""
+    seen: set[bytes] = set()
+    kept: list[bytes] = []
+    for document in texts.documents:
+        digest = hashlib.sha256(b" ".join(document.split())).digest()
+        if digest not in seen:
+            seen.add(digest)
+            kept.append(document)
+    more = len(texts.documents) - len(kept)
+    if not more:
+        return texts
+    lost = sum(map(len, texts.documents)) - sum(map(len, kept))
+    copies = f"{more} of {len(texts.documents)} documents repeat another one and are left out ({lost:,} bytes)"
+    return Texts(texts.name, kept, (*texts.notes, copies))
+
+
 def _sources(name: str, column: str, notes: list[str]) -> Iterator[tuple[str, Callable[[], list[bytes]]]]:
     """What one named path stands for: (path, a function that reads its documents) of each file."""
     if name == "-":
-        yield "-", lambda: [_utf8(sys.stdin.buffer.read(), "standard input")]
+        yield "-", lambda: _named("standard input", sys.stdin.buffer.read(), column, notes)
         return
     file, _, tail = name.rpartition(":")
-    if file.lower().endswith(".jsonl") and not os.path.lexists(name):
+    if has_rows(file) and not os.path.lexists(name):
         name, column = file, tail or column
     path = Path(name)
     if path.is_dir():
@@ -57,7 +74,14 @@ def _sources(name: str, column: str, notes: list[str]) -> Iterator[tuple[str, Ca
     elif not path.exists():
         raise _missing(path)
     else:
-        yield name, lambda: _documents(path, _utf8(_bytes(path), name), column)
+        yield name, lambda: _named(name, _bytes(path), column, notes)
+
+
+def _named(name: str, data: bytes, column: str, notes: list[str]) -> list[bytes]:
+    found = documents_in(name, data, column, notes)
+    if not found:
+        raise UsageError(f"{name} is empty; name a file with text in it")
+    return found
 
 
 def _folder(folder: Path, column: str, notes: list[str]) -> Iterator[tuple[str, Callable[[], list[bytes]]]]:
@@ -66,19 +90,21 @@ def _folder(folder: Path, column: str, notes: list[str]) -> Iterator[tuple[str, 
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             hidden += 1
             continue
-        data = _bytes(path)
-        if (flaw := _flaw(data)) is not None:
+        try:
+            documents = documents_in(str(path), _bytes(path), column, notes)
+        except Unfit as flaw:
             unfit.append(f"{path.relative_to(folder)} ({flaw.kind})")
-        elif data.strip():
+            continue
+        if documents:
             found += 1
-            yield str(path), lambda path=path, data=data: _documents(path, _utf8(data, str(path)), column)
+            yield str(path), lambda documents=documents: documents
     if hidden:
         notes.append(f"{folder}: passed over {hidden} hidden file{'s'[: hidden > 1]}")
     if unfit:
         more = f" and {len(unfit) - 3} more" if len(unfit) > 3 else ""
         notes.append(f"{folder}: passed over {', '.join(unfit[:3])}{more}")
     if not found:
-        raise UsageError(f"no text in folder {folder} (passed over: {hidden} hidden, {len(unfit)} binary or not UTF-8)")
+        raise UsageError(f"no text in folder {folder} (passed over: {hidden} hidden, {len(unfit)} that are no text)")
 
 
 def _walk(folder: Path) -> list[Path]:
@@ -100,67 +126,11 @@ def _walk(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: p.relative_to(folder).parts)
 
 
-def _documents(path: Path, data: bytes, column: str) -> list[bytes]:
-    if path.suffix.lower() != ".jsonl":
-        if not data.strip():
-            raise UsageError(f"{path} is empty; name a file with text in it")
-        return [data]
-    rows = [_row(line, column, path, n) for n, line in enumerate(data.split(b"\n"), 1) if line.strip()]
-    if not any(rows):
-        raise UsageError(f"{path} is empty: no row has text in column {column!r}")
-    return [row for row in rows if row]
-
-
-def _row(line: bytes, column: str, path: Path, number: int) -> bytes:
-    where = f"{path} line {number}"
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise UsageError(f"{where} is not a JSON object; each row must look like {{{json.dumps(column)}: ...}}")
-    if column not in row:
-        seen = ", ".join(list(row)[:12]) or "none"
-        raise UsageError(f"{where} has no column {column!r}; columns seen: {seen}\nname one of them as {path}:COLUMN")
-    if not isinstance(row[column], str):
-        raise UsageError(f"{where}: column {column!r} holds {type(row[column]).__name__}, not text")
-    try:
-        return row[column].encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{where}: column {column!r} holds half a surrogate pair at character {error.start}") from None
-
-
-class _Flaw(NamedTuple):
-    kind: str
-    detail: str
-
-
-def _flaw(data: bytes) -> _Flaw | None:
-    """Why these bytes are not UTF-8 text, if so."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _Flaw("UTF-16", "is UTF-16")
-    if (at := data.find(b"\0")) >= 0:
-        return _Flaw("binary", f"is binary (a NUL byte at offset {at})")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return _Flaw("not UTF-8", f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}")
-    return None
-
-
-def _utf8(data: bytes, name: str) -> bytes:
-    if not data.strip():
-        raise UsageError(f"{name} is empty; name a file with text in it")
-    if (flaw := _flaw(data)) is not None:
-        raise UsageError(f"{name} {flaw.detail}; name a file of UTF-8 text")
-    return data.removeprefix(BOM)
-
-
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise Unfit("unreadable", f"cannot read {path}: {error.strerror}") from None
 
 
 def _missing(path: Path) -> UsageError:

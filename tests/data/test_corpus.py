@@ -65,6 +65,31 @@ def test_offsets_separate_the_documents(tmp_path, words):
     assert set(texts) <= {file.read_text() for file in tmp_path.iterdir()}
 
 
+def copies_in_train(corpus):
+    """The share of the test's lines that stand in train."""
+    lines = [set(corpus.codec.decode(split.tokens).split("\n")) for split in (corpus.train, corpus.test)]
+    return len(lines[0] & lines[1] - {""}) / len(lines[1] - {""})
+
+
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("change", [lambda t: t, lambda t: t + "\n", lambda t: t.replace("\n", "\r\n")])
+def test_a_text_that_stands_twice_is_on_one_side_of_the_split(tmp_path, words, count, change):
+    for n in range(count):
+        (tmp_path / f"{n}.txt").write_text(text := words(40_000 // count, seed=n), newline="")
+        (tmp_path / f"copy of {n}.txt").write_text(change(text), newline="")
+    corpus = load_text(tmp_path)
+    assert copies_in_train(corpus) < 0.05
+    assert f"{count} of {2 * count} documents repeat another one and are left out" in corpus.notes[-1]
+
+
+def test_one_file_that_holds_a_text_twice_says_so(tmp_path, words):
+    (tmp_path / "a.txt").write_text(words(30_000) * 2)
+    corpus = load_text(tmp_path / "a.txt")
+    assert copies_in_train(corpus) > 0.9 and "of the test stand word for word in train" in corpus.notes[-1]
+    (tmp_path / "b.txt").write_text(words(60_000))
+    assert load_text(tmp_path / "b.txt").notes == ()
+
+
 def test_bpe_learns_from_the_train_split_only(tmp_path):
     text = "plain words here\n" * 900 + "zyxwvut " * 200
     (tmp_path / "a.txt").write_text(text)

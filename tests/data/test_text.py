@@ -1,8 +1,14 @@
 """Reading: what becomes a document, and what each mistake says."""
 
+import bz2
+import codecs
+import gzip
+import importlib
 import io
 import json
+import lzma
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -88,7 +94,10 @@ def test_a_missing_path_names_its_neighbours(tmp_path):
         (b"abc", ["3 bytes", "1000 needed"]),
         (b"text\0more", ["binary", "offset 4"]),
         (b"caf\xe9 au lait", ["not UTF-8", "0xe9", "offset 3"]),
-        ("text".encode("utf-16"), ["UTF-16", "UTF-8"]),
+        ("text".encode("utf-16")[:-1], ["damaged", "UTF-16"]),
+        (b"\x1f\x8b half of it", ["damaged", "unpacked"]),
+        (gzip.compress(b"text" * 99)[:-9], ["damaged", "unpacked"]),
+        (b"PAR1 no table", ["parquet"]),
     ],
 )
 def test_unfit_files_say_what_is_wrong_and_leave_nothing(tmp_path, cache, content, words):
@@ -105,7 +114,6 @@ def test_unfit_files_say_what_is_wrong_and_leave_nothing(tmp_path, cache, conten
         ('{"text": "cut', ["line 2", "not JSON"]),
         ("[" * 100_000, ["line 2", "not JSON"]),
         ("[1, 2]", ["line 2", "not a JSON object"]),
-        ('{"body": "b", "id": 3}', ["line 2", "'text'", "body, id", "a.jsonl:COLUMN"]),
         ('{"text": 7}', ["line 2", "int", "not text"]),
         ('{"text": "\\ud800"}', ["line 2", "surrogate"]),
     ],
@@ -115,6 +123,91 @@ def test_a_bad_row_is_named_by_its_line(tmp_path, line, words):
     path.write_text('{"text": "good"}\n' + line + "\n")
     message = complaint(path)
     assert all(word in message for word in words)
+
+
+def test_rows_without_text_are_passed_over_and_counted(tmp_path):
+    values = [{"text": "a"}, {"text": None}, {"body": "b"}, {"text": ""}, {"text": "c"}]
+    path = rows(tmp_path / "a.ndjson", values)
+    texts = read_text(path)
+    assert texts.documents == [b"a", b"c"] and texts.notes == (
+        f"{path}: passed over 3 of 5 rows without text in 'text'",
+    )
+    message = complaint(f"{path}:bdy")
+    assert "no column 'bdy'" in message and "columns seen: text" in message and "a.ndjson:COLUMN" in message
+
+
+PACKERS = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_packed_files_are_read_by_what_they_are(tmp_path, ending):
+    pack = PACKERS[ending]
+    (tmp_path / f"a.txt.{ending}").write_bytes(pack(b"one\n") + pack(b"two\n"))  # two parts are one text
+    (tmp_path / "no ending").write_bytes(pack(b"three"))
+    (tmp_path / f"r.jsonl.{ending}").write_bytes(pack(b'{"body": "four"}\n'))
+    assert read_text([tmp_path / f"a.txt.{ending}", tmp_path / "no ending"]).documents == [b"one\ntwo\n", b"three"]
+    assert read_text(f"{tmp_path / f'r.jsonl.{ending}'}:body").documents == [b"four"]
+
+
+def test_zstd_is_read_frame_by_frame_and_a_cut_one_is_refused(tmp_path):
+    pack = pytest.importorskip("zstandard").ZstdCompressor().compress
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(pack(b'{"text": "one"}\n') + pack(b'{"text": "two"}\n'))
+    assert read_text(path).documents == [b"one", b"two"]
+    path.write_bytes(path.read_bytes()[:-3])
+    assert "damaged" in complaint(path)
+
+
+def test_parquet_is_read_by_column(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "t.parquet"
+    table = arrow.table({"text": ["é", None, "", "b"], "id": [1, 2, 3, 4]})
+    importlib.import_module("pyarrow.parquet").write_table(table, path, row_group_size=2)
+    texts = read_text(path)
+    assert texts.documents == ["é".encode(), b"b"] and "2 of 4 rows" in texts.notes[0]
+    assert "columns seen: text, id" in complaint(f"{path}:body") and "holds int, not text" in complaint(f"{path}:id")
+
+
+@pytest.mark.parametrize("name, content, library", [("a.parquet", b"PAR1", "pyarrow"),
+                                                    ("a.zst", b"\x28\xb5\x2f\xfd", "zstandard")])  # fmt: skip
+def test_what_needs_a_library_that_is_not_there_says_so(tmp_path, monkeypatch, name, content, library):
+    monkeypatch.setattr("blockyard.data.formats.find_spec", lambda _: None)
+    monkeypatch.setattr("blockyard.data.formats.sys.version_info", (3, 11))
+    (tmp_path / name).write_bytes(content)
+    message = complaint(tmp_path / name)
+    assert f"{library} library: pip install 'blockyard[data]'" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_text_with_a_byte_order_mark_is_read(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("naïve ☕\r\n".encode(encoding))
+    (tmp_path / "b.txt").write_bytes(codecs.BOM_UTF16_BE + "für".encode("utf-16-be"))
+    assert read_text(tmp_path).documents == ["naïve ☕\r\n".encode(), "für".encode()]
+
+
+def test_latin_1_is_named_with_the_mend(tmp_path):
+    (tmp_path / "a.txt").write_bytes("déjà vu".encode("latin-1"))
+    assert "0xe9 at offset 1" in complaint(tmp_path / "a.txt") and "iconv -f latin1" in complaint(tmp_path / "a.txt")
+
+
+def test_one_file_among_many_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "d.gz").write_bytes(b"\x1f\x8b no")
+    rows(tmp_path / "e.jsonl", [{"id": 1}])
+    whole = Path.read_bytes
+
+    def read(path):
+        if path.name == "b.txt":
+            raise PermissionError(13, "Permission denied")
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    texts = read_text(tmp_path)
+    assert texts.documents == [b"a.txt", b"c.txt"]
+    assert "b.txt (unreadable), d.gz (damaged), e.jsonl (no column 'text')" in texts.notes[0]
+    with pytest.raises(UsageError, match=r"cannot read .*b\.txt: Permission denied"):
+        read_text(tmp_path / "b.txt")
 
 
 def test_other_mistakes(tmp_path, words):

@@ -1,7 +1,8 @@
 """What arms are trained on and scored by: a text, or a task.
 
     text   loss    bits per byte of text that no training step saw, in 32 groups of contiguous text
-    task   error   share of the asked answers that are wrong, in 32 groups of examples that no training step draws
+    task   error   share of the asked answers that are wrong, in 32 groups of examples that no training step draws (a
+                   task with few different examples holds out what it can, and says how many)
 
 Both hand out ids and targets (-1 where nothing is asked), an order of training batches that the seed alone decides,
 and exams. A row's amount (nats, or wrong answers) is summed over the rows of a group and divided by the group's size.
@@ -20,6 +21,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from blockyard.compare.held import EXAMPLES, HeldOut, hold_out
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.data import Corpus, TrainOrder, eval_windows, load_text
@@ -31,7 +33,6 @@ from blockyard.train.loop import Rows, Source
 
 GROUPS = 32
 HEAD = 32768  # tokens that the loss at other lengths is read from
-EXAMPLES = {"tune": 16 * GROUPS, "final": 32 * GROUPS}
 LENGTHS = (0.5, 1, 2, 4)  # in units of the training length
 
 Metric = dict[str, str]
@@ -162,7 +163,6 @@ class TextExam:
 class Exercise:
     """A task: fresh examples at every training step, the same held-out ones for every arm."""
 
-    notes: tuple[str, ...] = ()
     tokenizer: bytes | None = None
     metric: Metric = {"name": "error", "unit": "error rate", "better": "lower"}
 
@@ -170,6 +170,8 @@ class Exercise:
         """`text` is how the user named the task."""
         self.name, self.task, self.vocab = text, task, task.vocab
         self.length: int | None = task.length
+        self.held = hold_out(task)
+        self.notes: tuple[str, ...] = tuple(filter(None, [self.held.note]))
         drawn = task.sample(0, 8)  # what it draws is part of what it is
         digest = hashlib.sha256(json.dumps([repr(task), task.vocab, task.length]).encode())
         for ids in drawn:
@@ -180,16 +182,17 @@ class Exercise:
         asked = int((self.task.sample(0, 64).targets >= 0).sum()) / 64
         summary = (
             f"task {self.name} (sha256 {self.hash[:12]}): {self.length} tokens of {self.vocab} kinds an example, "
-            f"{asked:.3g} answers asked, {1 - self.task.chance:.1%} wrong by chance; {EXAMPLES['final']} test examples"
+            f"{asked:.3g} answers asked, {1 - self.task.chance:.1%} wrong by chance; "
+            + (self.held.note or f"{len(self.held.exams['final'].tokens)} test examples, all new to training")
         )
-        scored = {role: count * self.task.length for role, count in EXAMPLES.items()}
+        scored = {role: exam.tokens.size for role, exam in self.held.exams.items()}
         return {"task": self.name, "summary": summary, "scored": scored}
 
     def order(self, length: int, batch: int, seed: int) -> Source:
-        return TaskOrder(self.task, batch, seed)
+        return TaskOrder(self.task, self.held, batch, seed)
 
     def exam(self, role: str, length: int) -> Exam:
-        return TaskExam(self.task, role, GROUPS)
+        return TaskExam(self.held.exams[role], GROUPS)
 
     def at_lengths(self, role: str, length: int) -> Iterator[tuple[int, Exam]]:
         """The same task, longer or harder."""
@@ -197,7 +200,8 @@ class Exercise:
             if factor >= 1:
                 with contextlib.suppress(UsageError):  # not every task can be made longer with the ids it has
                     task = self.task.stretched(factor)
-                    yield task.length, TaskExam(task, role, 1)
+                    drawn = task.sample(fold("exam", role), EXAMPLES[role]) if factor > 1 else self.held.exams[role]
+                    yield task.length, TaskExam(drawn, 1)
 
     def amounts(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(B,) wrong answers."""
@@ -205,7 +209,7 @@ class Exercise:
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         """Figures by group of what needs no training: the oracle, chance, classical rules."""
-        exam = TaskExam(self.task, role, GROUPS)
+        exam = TaskExam(self.held.exams[role], GROUPS)
         found = {}
         for name, predict in self.task.predictors().items():
             wrong = (predict(exam.examples.tokens) != exam.examples.targets) & (exam.examples.targets >= 0)
@@ -215,22 +219,24 @@ class Exercise:
 
 @dataclass(frozen=True)
 class TaskOrder:
-    """The examples of every training step: a pure function of the seed and the step."""
+    """The examples of every training step: a pure function of the seed and the step, none of them held out."""
 
     task: Task
+    held: HeldOut
     batch: int
     seed: int
 
     def next(self, step: int) -> Rows:
-        return tuple(self.task.sample(fold("train", self.seed, step), self.batch))  # pyright: ignore[reportReturnType]
+        return tuple(self.held.fresh(self.task, fold("train", self.seed, step), self.batch))  # pyright: ignore[reportReturnType]
 
 
 class TaskExam:
     """Held-out examples, the same for every arm and seed, in groups of neighbours."""
 
-    def __init__(self, task: Task, role: str, groups: int) -> None:
-        self.examples: Examples = task.sample(fold("exam", role), EXAMPLES[role])
-        self.length, asked = task.length, (self.examples.targets >= 0).sum(1)
+    def __init__(self, examples: Examples, groups: int) -> None:
+        self.examples, self.length = examples, examples.tokens.shape[1]
+        asked = (examples.targets >= 0).sum(1)
+        groups = min(groups, len(asked))
         self.group = np.arange(len(asked)) * groups // len(asked)
         self.asked = np.bincount(self.group, asked, groups)
         self.weights = self.asked / self.asked.sum()

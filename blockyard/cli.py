@@ -5,13 +5,15 @@ Logs and progress go to standard error, answers to standard output; `--json` mak
 """
 
 import argparse
+import errno
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from blockyard.core import streams
+from blockyard.core import numbers, streams
+from blockyard.core.errors import UsageError, unknown
 
 EXAMPLES = {
     "compare": "blockyard compare llama gla --data my.txt --params 1M --tokens 2M",
@@ -41,9 +43,28 @@ VERBS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A wrong word of the command line in one line."""
+        print(f"blockyard: {message.removeprefix('argument ')}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _is(kind: Callable[[Any, str], Any]) -> Callable[[str], Any]:
+    """A type of argparse, which shows the words of its own error only and names the option itself."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text, "")
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error).strip()) from None
+
+    return read
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole grammar; its options are few and frozen by a test."""
-    top = argparse.ArgumentParser("blockyard", description="A workbench for the Transformer family.")
+    top = _Parser("blockyard", description="A workbench for the Transformer family.")
     top.add_argument("--version", action="store_true", help="print the version")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
     made = {}
@@ -57,23 +78,39 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("eval", "generate", "quantise"):
         made[verb].add_argument("model", help="the folder of a trained model")
     made["eval"].add_argument("--data", action="append", default=[], help="a text file or folder; - for standard input")
-    made["eval"].add_argument("--length", type=int, default=None, help="tokens a window (default: as trained)")
+    made["eval"].add_argument(
+        "--length", type=_is(numbers.EVAL_LENGTH), default=None, help="tokens a window (default: as trained)"
+    )
     made["generate"].add_argument("--prompt", default="\n", help="what to continue; - for standard input")
-    made["generate"].add_argument("--tokens", type=int, default=200, help="how many tokens (default 200)")
-    made["generate"].add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest (default 0.8)")
-    made["generate"].add_argument("--top-k", type=int, default=None, help="only the k likeliest tokens")
-    made["generate"].add_argument("--top-p", type=float, default=1.0, help="only the likeliest tokens of this mass")
-    made["generate"].add_argument("--min-p", type=float, default=0.0, help="only tokens this near the likeliest")
-    made["generate"].add_argument("--repetition", type=float, default=1.0, help="above 1: seen tokens lose weight")
+    made["generate"].add_argument(
+        "--tokens", type=_is(numbers.WRITTEN), default=200, help="how many tokens (default 200)"
+    )
+    made["generate"].add_argument(
+        "--temperature", type=_is(numbers.TEMPERATURE), default=0.8, help="0 takes the likeliest (default 0.8)"
+    )
+    made["generate"].add_argument("--top-k", type=_is(numbers.TOP_K), default=None, help="only the k likeliest tokens")
+    made["generate"].add_argument(
+        "--top-p", type=_is(numbers.SHARE), default=1.0, help="only the likeliest tokens of this mass"
+    )
+    made["generate"].add_argument(
+        "--min-p", type=_is(numbers.SHARE), default=0.0, help="only tokens this near the likeliest"
+    )
+    made["generate"].add_argument(
+        "--repetition", type=_is(numbers.REPETITION), default=1.0, help="above 1: seen tokens lose weight"
+    )
     made["generate"].add_argument("--stop", action="append", default=[], help="end before this text; may be repeated")
-    made["generate"].add_argument("--beams", type=int, default=0, help="search the likeliest texts, so many wide")
-    made["generate"].add_argument("--ahead", type=int, default=0, help="guess so many tokens from the text so far: "
-        "faster where it repeats itself, the same text")  # fmt: skip
+    made["generate"].add_argument(
+        "--beams", type=_is(numbers.BEAMS), default=0, help="search the likeliest texts, so many wide"
+    )
+    made["generate"].add_argument("--ahead", type=_is(numbers.AHEAD), default=0, help="guess so many tokens from the "
+        "text so far: faster where it repeats itself, the same text")  # fmt: skip
     made["generate"].add_argument("--int8-cache", action="store_true", help="attention keeps its past in 8 bits")
-    made["generate"].add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
-    made["quantise"].add_argument("--bits", type=int, default=8, help="8 (default) or 4 a number")
+    made["generate"].add_argument(
+        "--seed", type=_is(numbers.SEED), default=0, help="the same seed gives the same text (default 0)"
+    )
+    made["quantise"].add_argument("--bits", type=_is(numbers.BITS), default=8, help="8 (default) or 4 a number")
     made["quantise"].add_argument(
-        "--group", type=int, default=32, help="numbers that share a scale: 32 (default) or 64"
+        "--group", type=_is(numbers.GROUP), default=32, help="numbers that share a scale: 32 (default) or 64"
     )
     made["quantise"].add_argument("--keep", action="append", default=[], metavar="PATTERN", help="parts that stay as "
         "they are, by path: head, *.down; may be repeated")  # fmt: skip
@@ -90,10 +127,14 @@ def parser() -> argparse.ArgumentParser:
     made["bench"].add_argument(
         "--length", default=None, help="tokens a row; of mixers and context also several: 512,2048"
     )
-    made["bench"].add_argument("--batch", type=int, default=None, help="rows (default: as the bench says)")
+    made["bench"].add_argument(
+        "--batch", type=_is(numbers.BATCH), default=None, help="rows (default: as the bench says)"
+    )
     made["bench"].add_argument("--device", default=None, help="cpu (default) or cuda")
     made["bench"].add_argument("--precision", default=None, help="float32 or bfloat16 (default: both where it pays)")
-    made["bench"].add_argument("--rounds", type=int, default=None, help="interleaved rounds (default 7 or more)")
+    made["bench"].add_argument(
+        "--rounds", type=_is(numbers.ROUNDS), default=None, help="interleaved rounds (default 7 or more)"
+    )
     return top
 
 
@@ -104,13 +145,18 @@ def _training(verb: argparse.ArgumentParser, many: bool) -> None:
     add("--data", action="append", default=[], help="a text file, a folder or a .jsonl; - for standard input; "
         "may be given several times (default: the texts of CPython itself)")  # fmt: skip
     add("--task", default=None, metavar="NAME[:KEY=VALUE,...]", help="a task, not text (see: blockyard list task)")
-    add("--params", default=None, help="parameters of every arm (default 200k)")
-    add("--memory", default=None, help="peak memory of a training step of every arm, instead of parameters: 200M")
-    add("--tokens", default=None, help="training tokens of every arm (default 200k)")
-    add("--flops", default=None, help="training operations of every arm, instead of tokens")
-    add("--minutes", type=float, default=None, help="training minutes of every arm, instead of tokens")
-    add("--length", type=int, default=None, help="tokens a row (default 128; a task has its own)")
-    add("--batch", type=int, default=16, help="rows a step (default 16)")
+    add("--params", type=_is(numbers.PARAMS), default=None, help="parameters of every arm (default 200k)")
+    add(
+        "--memory",
+        type=_is(numbers.MEMORY),
+        default=None,
+        help="peak memory of a training step of every arm, instead of parameters: 200M",
+    )
+    add("--tokens", type=_is(numbers.TOKENS), default=None, help="training tokens of every arm (default 200k)")
+    add("--flops", type=_is(numbers.FLOPS), default=None, help="training operations of every arm, instead of tokens")
+    add("--minutes", type=_is(numbers.MINUTES), default=None, help="training minutes of every arm, instead of tokens")
+    add("--length", type=_is(numbers.LENGTH), default=None, help="tokens a row (default 128; a task has its own)")
+    add("--batch", type=_is(numbers.BATCH), default=16, help="rows a step (default 16)")
     add("--codec", default="bytes", help="bytes (default), or bpe:4096: trained on your text")
     add("--device", default=None, help="cpu, cuda, mps (default: cuda if there is one)")
     add("--precision", default=None, help="float32 or bfloat16 (default: a rule, printed)")
@@ -119,7 +165,7 @@ def _training(verb: argparse.ArgumentParser, many: bool) -> None:
             "and stops when it is settled")  # fmt: skip
         add(
             "--margin",
-            type=float,
+            type=_is(numbers.MARGIN),
             default=0.01,
             help="the difference that matters, as a share of the loss (default 0.01)",
         )
@@ -148,7 +194,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    options = parser().parse_args(arguments)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        print(f"blockyard: {unknown('verb', arguments[0], VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as ended:  # help was asked for, or a word is wrong
+        return int(ended.code or 0)
     if options.version:
         import blockyard
 
@@ -157,12 +209,15 @@ def _run(arguments: list[str]) -> int:
     if options.verb is None:
         parser().print_help()
         return 2
-    from blockyard.core.errors import UsageError
-
     try:
         answer = globals()[f"_{options.verb}"](options)
     except UsageError as error:
         print(f"blockyard: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # a path of ours is never that long
+            raise
+        print(f"blockyard: {error.strerror}: {str(error.filename)[:60]}...", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = shlex.join(["blockyard", *arguments])
@@ -224,7 +279,7 @@ def _generate(options: argparse.Namespace) -> Answer:
     from blockyard.compare.single import continue_text, search_text
     from blockyard.decode.rules import Rules
 
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = _piped() if options.prompt == "-" else options.prompt
     if options.beams:
         found = search_text(options.model, prompt, options.tokens, options.beams)
         return {"prompt": prompt, "beams": found}, "\n".join(f"{beam['score']:9.4f}  {beam['text']}" for beam in found)
@@ -245,6 +300,13 @@ def _generate(options: argparse.Namespace) -> Answer:
     if not options.json:
         print()
     return {"prompt": prompt, "text": "".join(pieces), "tokens": tokens, "logprobs": logprobs}, ""
+
+
+def _piped() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8: the byte at offset {error.start} is none") from None
 
 
 def _quantise(options: argparse.Namespace) -> Answer:
@@ -274,7 +336,6 @@ def _findings(record: dict[str, Any]) -> list[str]:
 
 def _list(options: argparse.Namespace) -> Answer:
     from blockyard.core import registry
-    from blockyard.core.errors import unknown
 
     kind = options.kind
     if kind not in (*registry.KINDS, *registry.ROOMS):

@@ -20,6 +20,7 @@ from inspect import signature
 from typing import Any
 
 from blockyard.bench.measure import Row, Tell, aloud, describe
+from blockyard.core import numbers
 from blockyard.core.errors import UsageError, unknown
 
 BENCHES = {
@@ -45,9 +46,11 @@ def run(
     """
     if name not in BENCHES:
         raise unknown("bench", name, BENCHES)
-    for what, value in (("rounds", rounds), ("batch", batch)):
-        if value is not None and value < 1:
-            raise UsageError(f"{what} {value} must be at least 1")
+    for what, value, kind in (("rounds", rounds, numbers.ROUNDS), ("batch", batch, numbers.BATCH)):
+        if value is not None:
+            kind(value, what)
+    if device is not None:
+        import_module("blockyard.train.device").known_device(device)
     asked: dict[str, Any] = {"batch": batch, "device": device, "precision": precision, "rounds": rounds}
     found = _lengths(length)
     if found:
@@ -64,14 +67,8 @@ def run(
 def _lengths(length: int | str | Sequence[int] | None) -> tuple[int, ...]:
     if length is None:
         return ()
-    try:
-        items = length.split(",") if isinstance(length, str) else length if isinstance(length, Sequence) else (length,)
-        found = tuple(int(item) for item in items)
-    except ValueError:
-        found = (0,)
-    if min(found, default=0) < 2:
-        raise UsageError(f"length {length!r} must be whole numbers of at least 2, such as 512 or 512,2048")
-    return found
+    items = length.split(",") if isinstance(length, str) else length if isinstance(length, Sequence) else (length,)
+    return tuple(numbers.LENGTH(item, "length") for item in items)
 
 
 __all__ = ["BENCHES", "describe", "run"]

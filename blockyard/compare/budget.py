@@ -6,7 +6,6 @@ knob, in which every count is affine, is then solved for.
 """
 
 import math
-import re
 from typing import Any
 
 from blockyard.core import registry
@@ -14,24 +13,9 @@ from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.systems import spec as system_of
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15}
 LAYERS = ((3_000_000, 4), (30_000_000, 6), (300_000_000, 12), (3_000_000_000, 24), (math.inf, 32))
 TOLERANCE = 0.01
 FEWEST = 2000  # parameters
-
-
-def quantity(text: str | float, name: str) -> float:
-    """`200k`, `1.5M`, `2e6` as a number."""
-    if not isinstance(text, str):
-        return float(text)
-    found = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgbtp]?)b?", text.strip().lower())
-    try:
-        value = float(found[1]) * UNITS[found[2]] if found else 0.0
-    except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise UsageError(f"{name} {text!r} is not a positive amount; for example 200k, 1M or 2.5e6")
-    return value
 
 
 def layers_for(params: float) -> int:

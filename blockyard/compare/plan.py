@@ -12,13 +12,14 @@ import torch
 
 from blockyard import __version__, systems
 from blockyard.compare import job, material
-from blockyard.compare.budget import at_memory, quantity, solve
+from blockyard.compare.budget import at_memory, solve
 from blockyard.compare.power import default_seeds
 from blockyard.compare.store import FORMAT
-from blockyard.core import registry
+from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
 from blockyard.model.count import count, state_bytes
+from blockyard.train.device import known_device
 from blockyard.train.precision import choose
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
@@ -28,6 +29,12 @@ SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
 TUNINGS = ("fit", "nested", "none")
 LENGTH = 128  # tokens a row of text, unless the user says otherwise
 MOST_NESTED = 49  # seeds that can tune for themselves: their tuning seeds lie between the final ones and the common one
+
+
+NUMBERS = {
+    "params": numbers.PARAMS, "memory": numbers.MEMORY, "tokens": numbers.TOKENS, "flops": numbers.FLOPS,
+    "minutes": numbers.MINUTES, "length": numbers.LENGTH, "batch": numbers.BATCH, "margin": numbers.MARGIN,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class Request:
     overrides: tuple[tuple[str, Any], ...] = ()
     alpha: float = 0.05
 
+    def __post_init__(self) -> None:
+        for name, kind in NUMBERS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, kind(getattr(self, name), f"--{name}"))
+
 
 def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
     """Match every arm to the budget and fix what all of them share."""
@@ -62,10 +74,6 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
         raise UsageError("nothing to compare; for example: blockyard compare llama gla")
     if request.tuning not in TUNINGS:
         raise unknown("tuning", request.tuning, TUNINGS)
-    for name, least in (("length", 2), ("batch", 1), ("margin", 0)):
-        value = getattr(request, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name} {value} must be at least {least}")
     data = material.chosen(request.task, request.data, request.codec)
     stuff = material.named(data)
     for note in stuff.notes:
@@ -105,19 +113,19 @@ def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
     return plan | {"references": {k: v.tolist() for k, v in stuff.references("final").items()}}
 
 
-def _one_of(request: Request, names: tuple[str, ...], says: str, default: str) -> tuple[str, float]:
+def _one_of(request: Request, names: tuple[str, ...], says: str, default: float) -> tuple[str, float]:
     """The one budget of these that was given, or the default of the first."""
     given = [name for name in names if getattr(request, name) is not None]
     if len(given) > 1:
         raise UsageError(f"--{given[0]} and --{given[1]} both say {says}; give one")
     name = given[0] if given else names[0]
-    return name, quantity(getattr(request, name) if given else default, f"--{name}")
+    return name, getattr(request, name) if given else default
 
 
 def _matched(request: Request) -> dict[str, float]:
     """What all arms get the same amount of: a size and a length of training."""
-    size = _one_of(request, ("params", "memory"), "how large the models are", "200k")
-    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", "200k")
+    size = _one_of(request, ("params", "memory"), "how large the models are", 200e3)
+    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", 200e3)
     return dict([size, time])
 
 
@@ -131,9 +139,9 @@ def _length(request: Request, given: int | None) -> int:
 def _looks(request: Request, arms: int) -> list[int]:
     """After how many seeds an arm the verdicts are looked at; more than one look shares the error among them."""
     words = str(default_seeds(arms) if request.seeds is None else request.seeds).split(",")
-    looks = [int(word) if word.strip().isdigit() else 0 for word in words]
-    if min(looks) < 1 or any(a >= b for a, b in pairwise(looks)):
-        raise UsageError(f"--seeds {request.seeds} must be at least 1, or looks in rising order such as 3,6,10")
+    looks = [numbers.SEEDS(word, "--seeds") for word in words]
+    if any(a >= b for a, b in pairwise(looks)):
+        raise UsageError(f"--seeds {request.seeds}: looks must be in rising order, such as 3,6,10")
     if request.tuning == "nested" and looks[-1] > MOST_NESTED:
         raise UsageError(f"--tuning nested has room for {MOST_NESTED} seeds, not {looks[-1]}")
     return looks
@@ -151,7 +159,7 @@ def _against(request: Request, arms: list[dict[str, Any]]) -> str | None:
 
 def _same(request: Request, length: int, widest: int) -> dict[str, Any]:
     """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
-    device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = known_device(request.device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     narrow = device == "cpu" and widest < SIDE_BY_SIDE
     return {

@@ -10,6 +10,7 @@ import torch
 from blockyard.compare.compare import compare
 from blockyard.compare.job import amounts
 from blockyard.compare.material import TextExam, nats
+from blockyard.core import numbers
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.data.corpus import load_whole
@@ -74,6 +75,8 @@ def quantise_folder(
 
 def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dict[str, Any]:
     """Bits per byte of a whole text under a trained model."""
+    if length is not None:
+        length = numbers.EVAL_LENGTH(length, "--length")
     model, codec = open_model(folder)
     model.require("causal", "scoring a text token by token")
     size = length or model.spec.get("length") or 128

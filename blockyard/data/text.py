@@ -69,9 +69,9 @@ def _sources(name: str, column: str, notes: list[str]) -> Iterator[tuple[str, Ca
     if has_rows(file) and not os.path.lexists(name):
         name, column = file, tail or column
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):
         yield from _folder(path, column, notes)
-    elif not path.exists():
+    elif not os.path.exists(path):
         raise _missing(path)
     else:
         yield name, lambda: _named(name, _bytes(path), column, notes)
@@ -135,7 +135,7 @@ def _bytes(path: Path) -> bytes:
 
 def _missing(path: Path) -> UsageError:
     parent = path.parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         return UsageError(f"no such file or folder: {path} (there is no folder {parent})")
     try:
         names = sorted(p.name for p in parent.iterdir())

@@ -19,6 +19,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.settings import check_settings
 from blockyard.core.spec import parse_value, write_value
 
+MOST = 1 << 20  # of anything that an example has
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 
@@ -151,10 +152,12 @@ def make_task(text: str) -> Task:
 
 
 def at_least(low: int, **settings: int) -> None:
-    """Refuse settings that are too small."""
+    """Refuse settings that are too small, or too large for any example to be drawn."""
     for key, value in settings.items():
         if value < low:
             raise UsageError(f"{key}={value} must be at least {low}")
+        if value > MOST:
+            raise UsageError(f"{key}={value} must be at most {MOST}")
 
 
 def fits(right: bool, message: str) -> None:

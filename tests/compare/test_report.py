@@ -15,11 +15,11 @@ import pytest
 
 from blockyard.cli import parser
 from blockyard.compare import pictures
-from blockyard.compare.budget import quantity
 from blockyard.compare.material import Text
 from blockyard.compare.report import amount, command, render
 from blockyard.compare.result import assemble
 from blockyard.compare.words import sentences
+from blockyard.core.numbers import TOKENS
 from blockyard.systems import parse_target
 
 NEVER = "significan", "winner", "outperform", "trend"
@@ -259,7 +259,7 @@ def test_command_asks_for_the_plan() -> None:
     targets = [parse_target(word) for word in asked.target]
     assert targets[0] == ("gated_deltanet", "gated_deltanet", {"mixer.heads": 8, "dim": 128})
     assert targets[2] == ("other", "gla", {})
-    assert quantity(asked.params, "--params") == 1e6 and quantity(asked.tokens, "--tokens") == 1e6
+    assert asked.params == asked.tokens == 1e6
     assert (asked.seeds, asked.margin, asked.length, asked.batch, asked.tuning) == ("1", 0.01, 128, 16, "fit")
     assert "From Python" not in render(CASES["one seed"])
     plan["seeds"], plan["alpha"] = [200], 0.01
@@ -270,7 +270,7 @@ def test_command_asks_for_the_plan() -> None:
 
 @pytest.mark.parametrize("value", [200e3, 1e6, 1.5e6, 1234567.0, 999.0, 2.5e9, 30_000.0, 0.75, 7e12])
 def test_amounts_are_read_back_exactly(value: float) -> None:
-    assert quantity(amount(value), "--tokens") == value
+    assert TOKENS(amount(value), "--tokens") == value
 
 
 def test_scales_hold_their_values_and_have_ticks() -> None:

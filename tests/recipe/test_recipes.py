@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.compare.budget import quantity, solve
+from blockyard.compare.budget import solve
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.core.numbers import PARAMS
 from blockyard.core.spec import Spec
 from blockyard.model.count import count_params
 from blockyard.train.loop import build_objective
@@ -30,7 +31,7 @@ def test_published_parameter_counts(name, size):
 
 @pytest.mark.parametrize("budget", ["150k", "200k", "1M", "11M"])
 def test_all_recipes_meet_a_budget_within_two_percent(budget):
-    counts = [count_params(solve(name, quantity(budget, "--params"), {})) for name in RECIPES]
+    counts = [count_params(solve(name, PARAMS(budget, "--params"), {})) for name in RECIPES]
     assert max(counts) / min(counts) <= 1.02
 
 

@@ -1,0 +1,100 @@
+"""The numbers that can be asked for, each with its range: for the command line and for Python alike.
+
+    LENGTH("512", "--length")   512         LENGTH(0, "--length")   UsageError: --length 0 must be a whole number ...
+
+A number is given as text or as a number. Everything else, infinite and not-a-number included, is refused in a line.
+"""
+
+import math
+import re
+from typing import Any, NamedTuple
+
+from blockyard.core.errors import UsageError
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15}
+
+
+class Whole(NamedTuple):
+    """A whole number from `least` to `most`, both included."""
+
+    least: int
+    most: int
+
+    def __call__(self, value: Any, name: str) -> int:
+        text = str(value).strip()
+        short = len(text) < 30 and re.fullmatch(r"[+-]?[0-9]+", text) and not isinstance(value, bool)
+        number = int(text) if short else None
+        if number is None or not self.least <= number <= self.most:
+            raise _refused(name, value, f"a whole number, at least {self.least} and at most {self.most:,}")
+        return number
+
+
+class Real(NamedTuple):
+    """A finite number from `least` to `most`; `least` itself only with `closed`."""
+
+    least: float
+    most: float
+    closed: bool = True
+
+    def __call__(self, value: Any, name: str) -> float:
+        text = str(value).strip().lower()
+        plain = re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", text) and not isinstance(value, bool)
+        try:
+            number = float(text) if plain else math.nan
+        except ValueError:
+            number = math.nan
+        inside = self.least <= number <= self.most and (self.closed or number > self.least)
+        if not inside:  # not a number is inside nothing
+            low = f"{'at least' if self.closed else 'above'} {self.least:g}"
+            raise _refused(name, value, f"a number, {low} and at most {self.most:g}")
+        return number
+
+
+class Amount(NamedTuple):
+    """A positive amount up to `most`: `200k`, `1.5M`, `2e6`, or a number."""
+
+    most: float
+
+    def __call__(self, value: Any, name: str) -> float:
+        found = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgbtp]?)b?", str(value).strip().lower())
+        try:
+            number = float(found[1]) * UNITS[found[2]] if found else 0.0
+        except ValueError:
+            number = 0.0
+        if number <= 0:
+            raise UsageError(f"{name} {_shown(value)} is not a positive amount; for example 200k, 1M or 2.5e6")
+        if number > self.most:
+            raise _refused(name, value, f"an amount of at most {self.most:g}")
+        return number
+
+
+def _refused(name: str, value: Any, what: str) -> UsageError:
+    return UsageError(f"{name} {_shown(value)} must be {what}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+LENGTH = Whole(2, 1 << 24)  # tokens a row; the last one is only a target
+EVAL_LENGTH = Whole(1, 1 << 24)
+BATCH = Whole(1, 1 << 20)
+ROUNDS = Whole(1, 10_000)
+SEEDS = Whole(1, 99)  # the hundredth seed is the one that tunes
+PARAMS = Amount(1e13)
+MEMORY = Amount(1e15)
+TOKENS = Amount(1e15)
+FLOPS = Amount(1e27)
+MINUTES = Real(0, 60 * 24 * 366, closed=False)
+MARGIN = Real(0, 1)
+WRITTEN = Whole(0, 10**9)  # tokens of a text
+TEMPERATURE = Real(0, 1e6)
+TOP_K = Whole(1, 1 << 31)
+SHARE = Real(0, 1)
+REPETITION = Real(0, 1e6, closed=False)
+BEAMS = Whole(0, 1024)
+AHEAD = Whole(0, 1024)
+SEED = Whole(0, 2**63 - 1)
+BITS = Whole(1, 32)
+GROUP = Whole(1, 1 << 20)

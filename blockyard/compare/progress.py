@@ -19,7 +19,8 @@ class Watch:
         self.bar: Progress | None = None
 
     def say(self, line: str) -> None:
-        self.console.print(line)
+        """Print a line as it is; bytes of a file's name that are no text appear as their codes."""
+        self.console.print(line.encode("utf-8", "backslashreplace").decode())
 
     def start(self, total: float) -> None:
         """`total` seconds of work are to come, spread over all workers."""

@@ -47,8 +47,8 @@ class Result:
         """result.json, report.txt and report.html, each whole or not at all."""
         self.data["report"] = str(folder / "report.html")
         save(folder / "result.json", json.dumps(self.data, indent=1).encode())
-        save(folder / "report.txt", (describe(self.data) + "\n").encode())
-        save(folder / "report.html", render(self.data).encode())
+        for name, page in (("report.txt", describe(self.data) + "\n"), ("report.html", render(self.data))):
+            save(folder / name, page.encode("utf-8", "backslashreplace"))  # the name of a file may be no UTF-8
 
 
 Runs = dict[tuple[str, int], dict[str, Any]]

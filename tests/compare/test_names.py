@@ -1,0 +1,40 @@
+"""Names that look like something else: brackets, colons, bytes that are no text. They are printed as they are."""
+
+import copy
+import json
+import os
+
+import pytest
+from test_report import CASES
+
+from blockyard.compare.plan import Request, make_plan
+from blockyard.compare.progress import Watch
+from blockyard.compare.result import Result
+from blockyard.data import load_text
+
+NAMES = ["notes [draft].txt", "c[/]d", "[bold]x[/bold]", "a:smile:b", "[red]", "x\\[y]", "caf\udce9.txt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_progress_says_names_as_they_are(name, capsys):
+    watch = Watch()
+    watch.say(f"  final {name} seed 1")
+    watch.start(10.0)
+    watch.finished(0, 1.0, name)
+    watch.stop()
+    shown = name.replace("\udce9", r"\udce9")
+    assert capsys.readouterr().err.splitlines()[:2] == [f"  final {shown} seed 1", shown]
+
+
+def test_a_file_whose_name_is_no_text_is_compared_to_the_end(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9 [draft].txt")
+    path.write_text("".join(f"line {n * n} of a text\n" for n in range(300)))
+    data = make_plan(Request(("llama",), (str(path),), params="30k"), lambda _: None)["data"]
+    assert load_text(json.loads(json.dumps(data))["paths"]).hash == data["hash"]
+    result = Result(copy.deepcopy(CASES["one seed"]))
+    result.data["plan"]["data"] |= data
+    result.data["plan"]["data"]["paths"] = []
+    written = {}
+    result.write(tmp_path / os.fsdecode(b"o\xff"), lambda path, content: written.update({path.name: content}))
+    assert set(written) == {"result.json", "report.txt", "report.html"}
+    assert rb"caf\udce9 [draft].txt" in written["report.txt"] and rb"caf\udce9 [draft].txt" in written["report.html"]

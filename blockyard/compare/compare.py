@@ -19,8 +19,8 @@ from blockyard.compare.result import Result, assemble
 from blockyard.compare.store import Store
 from blockyard.compare.tuning import fit_rates
 from blockyard.compare.words import describe_plan
+from blockyard.core.files import write_whole
 from blockyard.core.spec import parse_value
-from blockyard.data.tokens import write_whole
 
 BENCH_ROUNDS = 5
 Run = tuple[str, int]  # an arm and a seed

@@ -27,11 +27,11 @@ from blockyard.compare import material
 from blockyard.compare.inside import inside
 from blockyard.compare.material import Exam, Material
 from blockyard.core.errors import UsageError
+from blockyard.core.files import write_whole
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
 from blockyard.model.save import save_model
-from blockyard.train.checkpoint import write_atomic
 from blockyard.train.loop import Settings, train
 from blockyard.train.precision import arithmetic
 
@@ -91,7 +91,7 @@ def run_job(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
                 result["lengths"] = by_length(model, stuff, job)
             result["probes"] = inside(model, stuff, job)
             save_model(model, folder / "model", tokenizer=stuff.tokenizer)
-    write_atomic(folder / "result.json", json.dumps(result).encode())
+    write_whole(folder / "result.json", json.dumps(result).encode())
     for left in folder.glob("*.ckpt"):
         left.unlink()
     return result

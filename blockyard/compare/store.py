@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.core.errors import UsageError
-from blockyard.train.checkpoint import write_atomic
+from blockyard.core.files import write_whole
 
 FORMAT = 1
 
@@ -41,7 +41,7 @@ class Store:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def write_plan(self) -> None:
-        write_atomic(self.folder / "plan.json", json.dumps(self.plan, indent=1).encode())
+        write_whole(self.folder / "plan.json", json.dumps(self.plan, indent=1).encode())
         self.fresh = False
 
     def run_folder(self, key: str) -> Path:
@@ -53,7 +53,7 @@ class Store:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
-            write_atomic(path, whole)
+            write_whole(path, whole)
         if any(json.loads(line).get("finished") == key for line in whole.splitlines()):
             return
         with open(path, "ab") as log:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # the annotations are read as text
         Trains,
     )  # fmt: skip
 
-FORMAT = 1
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -74,6 +72,8 @@ class Spec:
     def from_json(data: Any) -> "Spec":
         if not isinstance(data, dict) or not {"kind", "name", "settings"} <= set(data):
             raise UsageError("not a spec: expected an object with kind, name and settings")
+        if not (isinstance(data["kind"], str) and isinstance(data["name"], str) and isinstance(data["settings"], dict)):
+            raise UsageError("not a spec: kind and name are words, settings an object")
         return Spec.of(data["kind"], data["name"], {k: _parse(v) for k, v in data["settings"].items()})
 
     def walk(self) -> Iterator["Spec"]:

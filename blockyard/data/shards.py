@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from blockyard.core.files import write_whole
 from blockyard.data.split import NAMES
-from blockyard.data.tokens import Codec, codec_from_json, write_whole
+from blockyard.data.tokens import Codec, codec_from_json
 
 FORMAT = 1
 INDEX = "shards.json"

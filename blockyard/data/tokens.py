@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.files import write_whole
 
 PIECE = 1 << 16  # characters in a piece, and pieces encoded at once: the tokenizer keeps offsets and strings for all
 BATCH = 64
@@ -179,21 +180,6 @@ def _ours(tokenizer: dict[str, Any]) -> bool:
         and not (tokenizer.get("normalizer") or tokenizer.get("post_processor") or tokenizer.get("added_tokens"))
         and all(char in vocab for char in _chars())
     )
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a reader, or a crash, meets the old content or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def learner(vocab: int | None) -> str:

@@ -1,14 +1,15 @@
-"""A model in a folder: config.json (its spec), safetensors shards with their checksums, tokenizer.json if it has one.
+"""A model in a folder: config.json (its spec), safetensors shards, tokenizer.json if it has one.
 
 Nothing is unpickled, no code comes from a checkpoint, nothing reaches for a network. A parameter that is used twice
-is stored once and comes back used twice. The folder appears whole or not at all.
+is stored once and comes back used twice. The folder holds a whole model or none, and files of others stay in it.
+
+    config.json    format 1    "format", "spec", "files": the shards with their sha256
+                   format 2    every file under "files", under "gone" those that it took the place of, and "checksum"
+                               over all of it
 """
 
-import hashlib
-import json
 import os
-import shutil
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +19,50 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from blockyard.core.errors import UsageError
-from blockyard.core.spec import FORMAT, Spec
+from blockyard.core.files import digest_of, is_aside, read_document, read_file, sealed, write_folder
+from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
 
+FORMAT = 2
+UNLISTED = ("tokenizer.json", "generation_config.json")  # what format 1 left beside the files of its list
 SHARD_BYTES = 2 << 30
 
 
 def save_model(model: Model, folder: str | Path, *, tokenizer: bytes | None = None) -> Path:
-    """Write the model; an existing folder of a model is replaced, any other one refused."""
+    """Write the model and return its folder. A model that we saved there is replaced, anything else refused.
+
+    tokenizer    the content of a tokenizer.json, kept as it is
+    """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
-        raise UsageError(f"{folder} is not empty and holds no model; name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        files = {}
+
+    def files() -> Iterator[tuple[str, bytes]]:
         for number, shard in enumerate(_shards(stored(model))):
-            data = save({name: tensor.detach().cpu().contiguous() for name, tensor in shard.items()})
-            name = f"model-{number:05d}.safetensors"
-            (fresh / name).write_bytes(data)
-            files[name] = hashlib.sha256(data).hexdigest()
-        config = {"format": FORMAT, "spec": model.spec.to_json(), "files": files}
-        (fresh / "config.json").write_text(json.dumps(config, indent=1))
-        (fresh / "generation_config.json").write_text(json.dumps({"format": FORMAT}))
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in shard.items()}
+            yield f"model-{number:05d}.safetensors", save(tensors)
         if tokenizer is not None:
-            (fresh / "tokenizer.json").write_bytes(tokenizer)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+            yield "tokenizer.json", tokenizer
+
+    def config(files: dict[str, str], gone: dict[str, str]) -> bytes:
+        return sealed({"format": FORMAT, "spec": model.spec.to_json(), "files": files, "gone": gone})
+
+    write_folder(folder, "config.json", files(), config, lambda: _written(folder))
     return folder
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """The files of the model that stands in this folder; a folder of anything else is refused."""
+    names = [path.name for path in folder.iterdir() if not is_aside(path.name)]
+    if not names:
+        return {}
+    try:
+        config = read_config(folder)
+    except UsageError as error:
+        raise UsageError(f"{folder} is not empty and holds no model of ours ({error}); name another folder") from None
+    if config["format"] == 1:
+        also = {name: digest_of(folder / name) for name in UNLISTED if name in names}
+    else:  # a process that was killed did not come to remove them; who wrote another of that name keeps it
+        also = {name: told for name, told in config["gone"].items() if digest_of(folder / name) == told}
+    return {**also, **config["files"]}
 
 
 def stored(model: Model) -> dict[str, Tensor]:
@@ -73,15 +86,16 @@ def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The checked config.json of a saved model."""
     path = Path(folder) / "config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         raise UsageError(f"{folder} holds no model: config.json is missing")
-    try:
-        config = json.loads(path.read_text())
-        number = config["format"]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise UsageError(f"{path} is damaged: it is not the JSON of a saved model") from None
-    if number > FORMAT:
-        raise UsageError(f"{path} has format {number}; this blockyard reads up to {FORMAT}: upgrade it")
+    config = read_document(path, FORMAT, sealed_since=2)
+    if not {"format", "spec", "files"} <= config.keys():
+        raise UsageError(f"{path} is damaged, or not the config.json of a model that blockyard saved")
+    files = config["files"]
+    if not isinstance(files, dict) or not all(
+        isinstance(digest, str) and Path(name).name == name for name, digest in files.items()
+    ):
+        raise UsageError(f"{path} is damaged: files does not name files of this folder")
     return config
 
 
@@ -89,20 +103,26 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     """The model that `save_model` wrote, with the same numbers."""
     config, folder = read_config(folder), Path(folder)
     tensors: dict[str, Tensor] = {}
-    for name, checksum in config["files"].items():
-        path = folder / Path(name).name
-        if not path.exists():
-            raise UsageError(f"{folder} is not complete: {name} is missing")
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != checksum:
-            raise UsageError(f"{path} is damaged: its checksum does not match config.json")
-        try:
-            tensors |= load(data)
-        except SafetensorError as error:
-            raise UsageError(f"{path} cannot be read: {error}") from None
-    with torch.device("meta"):
-        model = build(Spec.from_json(config["spec"]))
-    return fill(model, tensors, device)
+    for name, digest in config["files"].items():
+        data = read_file(folder, name, digest)
+        if name.endswith(".safetensors"):
+            try:
+                tensors |= load(data)
+            except SafetensorError as error:
+                raise UsageError(f"{folder / name} cannot be read: {error}") from None
+    return fill(_outline(config["spec"], folder / "config.json"), tensors, device)
+
+
+def _outline(spec: Any, path: Path) -> Model:
+    """The model of a stored spec, without numbers."""
+    try:
+        with torch.device("meta"):
+            return build(Spec.from_json(spec))
+    except UsageError:
+        raise
+    except Exception as error:  # format 1 has no checksum over its spec: anything may stand there
+        why = str(error).partition("\n")[0]
+        raise UsageError(f"{path} is damaged: its spec cannot be built ({type(error).__name__}: {why})") from error
 
 
 def fill(model: Model, tensors: dict[str, Tensor], device: str | torch.device = "cpu") -> Model:

@@ -13,7 +13,7 @@ from typing import Any
 from blockyard.compare.compare import compare
 from blockyard.core import registry
 from blockyard.core.errors import unknown
-from blockyard.data.tokens import write_whole
+from blockyard.core.files import write_whole
 from blockyard.study._base import SMOKE, Study
 
 TIERS = ("smoke", "small")

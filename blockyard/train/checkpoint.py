@@ -5,7 +5,6 @@ A file is 32 bytes of SHA-256 over the rest, then safetensors: tensors by name, 
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from blockyard.core.files import write_whole
+
 DIGEST = 32
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """The file holds `data` or what it held before, whatever happens in between."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
@@ -43,7 +34,7 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(whole, metadata={"facts": json.dumps(facts)})
     path = folder / f"step-{step:09d}.ckpt"
-    write_atomic(path, hashlib.sha256(data).digest() + data)
+    write_whole(path, hashlib.sha256(data).digest() + data)
     for old in sorted(folder.glob("step-*.ckpt"))[:-keep]:
         old.unlink(missing_ok=True)
     for left in folder.glob(".step-*.ckpt.*"):

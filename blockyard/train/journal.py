@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.core.errors import UsageError
+from blockyard.core.files import write_whole
 from blockyard.train import checkpoint
 
 WEIGHTS = "the first weights"
@@ -87,7 +88,7 @@ class Journal:
         known = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = "".join(line for line in known if _step(line) <= self.run.step)
         if known and kept != "".join(known):
-            checkpoint.write_atomic(path, kept.encode())
+            write_whole(path, kept.encode())
 
 
 def _step(line: str) -> float:

@@ -1,7 +1,7 @@
 """The settings of somebody else's config.json, read one by one: what nobody read and may matter is refused.
 
-A setting that a map neither reads nor declares neutral could change what the model computes, so it stops the import
-unless its value is empty (null, false, {}, []) or the caller says that it changes nothing.
+A setting that a map neither reads nor declares neutral could change what the model computes, whatever its value: false
+turns off what is on by default. It stops the import unless the caller says that it changes nothing.
 """
 
 from fnmatch import fnmatchcase
@@ -15,7 +15,14 @@ NEUTRAL = (
     "initializer_range", "*_token_id", "return_dict", "output_attentions", "output_hidden_states",
     "_attn_implementation*", "attn_implementation", "tokenizer_class", "id2label", "label2id",
     "chunk_size_feed_forward", "problem_type", "gradient_checkpointing", "prefix", "torchscript",
+    "task_specific_params", "finetuning_task", "is_decoder",
 )  # fmt: skip
+# settings of every model type of theirs, with the one value that leaves the model as it is
+PLAIN: dict[str, Any] = {
+    "is_causal": True, "is_encoder_decoder": False, "tie_encoder_decoder": False, "add_cross_attention": False,
+    "cross_attention_hidden_size": None, "pruned_heads": {}, "sliding_window": None, "use_sliding_window": False,
+    "quantization_config": None,
+}  # fmt: skip
 ACTIVATIONS = {
     "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu", "relu": "relu",
     "relu2": "squared_relu",
@@ -26,20 +33,23 @@ _REQUIRED: Any = object()
 class Fields:
     """A config.json, and which of its settings have been looked at."""
 
-    def __init__(self, config: dict[str, Any], where: str, ignore: tuple[str, ...] = ()) -> None:
-        self.config, self.where = config, where
+    def __init__(self, config: dict[str, Any], where: str, ignore: tuple[str, ...] = (), held: int = 0) -> None:
+        """`held`: how many layers the weights have."""
+        self.config, self.where, self.held = config, where, held
         self.seen, self.free = set[str](), [*NEUTRAL, *ignore]
 
     def refuse(self, name: str, why: str) -> UsageError:
         return UsageError(f"{self.where}: {name}={self.config.get(name)!r} cannot be imported: {why}")
 
     def get(self, name: str, default: Any = _REQUIRED) -> Any:
-        """The value of a setting; the default where it is absent or null."""
+        """The value of a setting; the default where it is absent. Null is a value of those whose default is null."""
         self.seen.add(name)
         value = self.config.get(name)
         if value is None:
             if default is _REQUIRED:
                 raise UsageError(f"{self.where}: {name} is missing")
+            if name in self.config and default is not None:
+                raise self.refuse(name, "it has no value")
             return default
         # transformers writes numbers that JSON does not have as {"__float__": "Infinity"}
         return [float(v["__float__"]) if _special(v) else v for v in value] if isinstance(value, list) else value
@@ -49,6 +59,13 @@ class Fields:
         value = self.get(name, default)
         if value is not default and (type(value) is not int or value < 1):
             raise self.refuse(name, "expected a whole number above zero")
+        return value
+
+    def layers(self, name: str) -> int:
+        """The number of layers: no more than the weights have, and that is known before any is built."""
+        value = self.whole(name)
+        if value > self.held:
+            raise self.refuse(name, f"the weights have {self.held} layers")
         return value
 
     def real(self, name: str, default: Any = _REQUIRED) -> float:
@@ -82,8 +99,11 @@ class Fields:
         """The base of plain rotary positions, from the present or the older form; None where it is null."""
         self.seen.add("rope_theta")
         old = self.config.get("rope_theta", 10000.0)
-        rope = self.get("rope_parameters", None) or self.get("rope_scaling", None) or {}
-        name = "rope_parameters" if self.config.get("rope_parameters") else "rope_scaling"
+        given = {name: self.get(name, None) for name in ("rope_parameters", "rope_scaling")}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) > 1:
+            raise self.refuse("rope_scaling", "rope_parameters says the same; leave one out")
+        name, rope = next(iter(given.items()), ("rope_theta", {}))
         if not isinstance(rope, dict):
             raise self.refuse(name, "expected an object")
         base = rope.get("rope_theta", old)
@@ -91,14 +111,16 @@ class Fields:
         for key, value in rope.items():
             if key != "rope_theta" and (key not in plain or value not in (plain[key], None)):
                 raise self.refuse(name, f"only plain rotary positions are known, not {key}={value!r}")
-        if base is not None and type(base) not in (int, float):
-            raise self.refuse(name, "rope_theta is not a number")
+        if base is not None and (type(base) not in (int, float) or not base > 0):
+            raise self.refuse(name, "rope_theta is not a number above zero")
         return None if base is None else float(base)
 
     def finish(self) -> None:
         """Refuse what nobody read."""
         for name, value in self.config.items():
-            if name in self.seen or not value or any(fnmatchcase(name, pattern) for pattern in self.free):
+            if name in self.seen or any(fnmatchcase(name, pattern) for pattern in self.free):
+                continue
+            if name in PLAIN and (type(value), value) == (type(PLAIN[name]), PLAIN[name]):
                 continue
             raise self.refuse(name, f"it is not known; where it changes nothing, pass ignore=({name!r},)")
 

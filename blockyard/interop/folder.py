@@ -1,16 +1,22 @@
 """A model from a folder, ours or one that transformers wrote."""
 
+import os
 import pkgutil
+import warnings
+from collections.abc import Iterable
+from functools import reduce
 from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.files import read_json
 from blockyard.interop import hf
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
-from blockyard.interop.weights import read_json, read_tensors
+from blockyard.interop.weights import read_tensors, tensor_names
 from blockyard.model.count import on_meta
 from blockyard.model.model import Model
 from blockyard.model.save import fill, load_model
@@ -32,7 +38,7 @@ def from_transformers(
 ) -> Model:  # fmt: skip
     """The model of a folder with config.json and safetensors, as a recipe of ours with the same numbers.
 
-    dtype    None: as stored
+    dtype    None: as stored; weights of several kinds become the widest of them, with a warning
     ignore   settings of config.json that we do not know and that change nothing here
     """
     folder = Path(folder)
@@ -42,13 +48,35 @@ def from_transformers(
     if name not in known:
         raise unknown("model_type", str(name), known)
     module = import_module(f"{hf.__name__}.{name}")
-    fields = Fields(config, str(folder / "config.json"), ignore)
+    names = module.NAMES
+    assert isinstance(names, Names)
+    fields = Fields(config, str(folder / "config.json"), ignore, names.layers(tensor_names(folder)))
     spec = module.spec(fields)
     fields.finish()
-    model, names = on_meta(spec), module.NAMES
-    assert isinstance(names, Names)
-    tensors = names.convert(model, read_tensors(folder), str(folder))
-    return fill(model, {path: tensor.to(dtype) for path, tensor in tensors.items()}, device)
+    model, theirs = on_meta(spec), read_tensors(folder)
+    tensors = names.convert(model, theirs, str(folder))
+    dtype = dtype or _kind(names.canonical(theirs).values(), folder)
+    return fill(model, {path: _cast(tensor, dtype, path, folder) for path, tensor in tensors.items()}, device)
+
+
+def _kind(tensors: Iterable[Tensor], folder: Path) -> torch.dtype:
+    """The kind of number that holds all of these tensors."""
+    kinds = sorted({tensor.dtype for tensor in tensors}, key=str)
+    widest = reduce(torch.promote_types, kinds)
+    if len(kinds) > 1:
+        many = " and ".join(str(kind).removeprefix("torch.") for kind in kinds)
+        named = str(widest).removeprefix("torch.")
+        warnings.warn(f"{folder} holds weights in {many}: all were made {named}", stacklevel=3)
+    return widest
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype, path: str, folder: Path) -> Tensor:
+    made = tensor.to(dtype)
+    if not made.isfinite().all():
+        kind = str(dtype).removeprefix("torch.")
+        why = f"does not fit {kind}" if tensor.isfinite().all() else "holds numbers that are not finite"
+        raise UsageError(f"{folder}: {path} {why}")
+    return made
 
 
 def model_types() -> list[str]:
@@ -58,6 +86,6 @@ def model_types() -> list[str]:
 
 def _config(folder: Path) -> dict[str, object]:
     path = folder / "config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         raise UsageError(f"{folder} holds no model: config.json is missing")
     return read_json(path)

@@ -9,7 +9,8 @@ A source is the text of one or several names:
 A depthwise filter (C,1,W) loses its middle dimension.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.model.model import Model
+
+KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Names:
                 for path, source in names.items():
                     table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
         return {path: table[path] for path, _ in model.named_parameters()}
+
+    def layers(self, names: Iterable[str]) -> int:
+        """How many layers a checkpoint of these names has."""
+        place = re.compile(r"(?:^|\.)" + re.escape(self.layer).replace(r"\{\}", r"(\d+)"))
+        return max((int(found[1]) + 1 for name in names if (found := place.search(name))), default=0)
 
     def canonical(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors that hold something learned, under the names that `sources` uses."""
@@ -86,7 +94,7 @@ def _assemble(source: str, tensors: Mapping[str, Tensor], where: str) -> Tensor:
     pieces = []
     for name in source.split(" | "):
         tensor = tensors[name.removesuffix(".T")]
-        if not tensor.is_floating_point():
+        if tensor.dtype not in KINDS:
             raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")
         if tensor.dim() == 3 and tensor.shape[1] == 1:
             tensor = tensor[:, 0]

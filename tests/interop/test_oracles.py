@@ -1,9 +1,13 @@
 """Imported models against transformers: logits and a gradient that every layer reaches."""
 
+import json
+import random
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from blockyard import UsageError
 from blockyard.interop import from_transformers, load
 
 NO_ROPE = {"rope_theta": None, "rope_type": "default"}
@@ -73,6 +77,54 @@ def test_logits_and_a_gradient_agree_with_transformers(case, dtype, oracle):
     assert wanted.abs().max() > 1e-3
     # a gradient is as large as the random norms and gates make it: hold it relative to its own size
     assert (wanted - grad).abs().max() <= PRECISIONS[dtype] * wanted.abs().max().clamp(min=1)
+
+
+ODD = (None, False, True, 0, 1, 2, 0.5, -1, "none", "gelu", [], [0.0, 0.1], {}, {"rope_theta": 100.0})
+
+
+def settings_read(kind):
+    """What a class of theirs may read from config.json: its fields, what its files ask a config for, and inventions."""
+    import inspect
+    import re
+
+    import transformers
+    from transformers import masking_utils, modeling_utils
+
+    config = getattr(transformers, f"{kind}Config")
+    files = [inspect.getmodule(getattr(transformers, f"{kind}Model")), masking_utils, modeling_utils]
+    text = "".join(inspect.getsource(file) for file in files)
+    asked = set(re.findall(r"config\.([a-z_0-9]+)", text)) | set(
+        re.findall(r'getattr\([a-z.]*config, "([a-z_]+)"', text)
+    )
+    return sorted(({*config().to_dict(), *asked} - {"model_type", "architectures", "dtype"}) | {"made_up"})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", ["gpt2", "llama", "mamba", "mamba2", "olmo_hybrid"])
+@pytest.mark.parametrize("share", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])
+def test_a_setting_is_read_as_theirs_reads_it_or_refused(case, share, oracle):
+    """One setting at a time to an odd value: where both libraries load the folder, they say the same."""
+    kind, settings = CASES[case]
+    folder, model, _ = oracle(kind, **settings)
+    path, tokens = folder / "config.json", torch.arange(1, 18)[None]
+    config, draw = json.loads(path.read_text()), random.Random(7)
+    tried = [(name, value) for name in settings_read(kind) for value in ODD]
+    picked = tried if share == 1 else [("is_causal", False), *draw.sample(tried, int(share * len(tried)))]
+    compared = 0
+    for name, value in picked:
+        path.write_text(json.dumps(config | {name: value}))
+        try:
+            ours = load(folder)(tokens).logits
+        except UsageError:
+            continue
+        try:
+            theirs = type(model).from_pretrained(folder, dtype=torch.float32, ignore_mismatched_sizes=False).eval()
+            logits = theirs(tokens, use_cache=False).logits
+        except Exception:  # they refuse in many ways
+            continue
+        compared += 1
+        assert torch.allclose(ours, logits, atol=1e-4), (name, value)
+    assert compared or share < 1
 
 
 def test_several_shards_equal_one(oracle):

@@ -13,7 +13,7 @@ SIZES = dict(vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_he
 LLAMA = SIZES | dict(model_type="llama", tie_word_embeddings=True)
 MAMBA2 = SIZES | dict(model_type="mamba2", num_heads=4, head_dim=4, n_groups=1, intermediate_size=16)
 GPT2 = dict(model_type="gpt2", vocab_size=11, n_embd=8, n_layer=1, n_head=2, n_positions=16)
-OLMO = SIZES | dict(model_type="olmo_hybrid", num_hidden_layers=2, layer_types=["linear_attention", "full_attention"])
+OLMO = SIZES | dict(model_type="olmo_hybrid", layer_types=["linear_attention"])
 SHAPES = {
     "embed_tokens": (11, 8), "norm": (8,), "layers.0.input_layernorm": (8,), "layers.0.post_attention_layernorm": (8,),
     **{f"layers.0.self_attn.{name}_proj": (8, 8) for name in "qkvo"},
@@ -96,8 +96,21 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         ("use_bias", MAMBA2 | dict(use_bias=True)),
         ("time_step_limit", MAMBA2 | dict(time_step_limit=[0.0, 0.1])),
         ("num_heads", MAMBA2 | dict(num_heads=8)),
-        ("layer_types", OLMO | dict(layer_types=["linear_attention", "sliding_attention"])),
-        ("layer_types", OLMO | dict(layer_types=["linear_attention"])),
+        ("layer_types", OLMO | dict(layer_types=["sliding_attention"])),
+        ("layer_types", OLMO | dict(layer_types=["linear_attention"] * 2)),
+        ("is_causal", LLAMA | dict(is_causal=False)),
+        ("is_causal", LLAMA | dict(is_causal=None)),
+        ("made_up", LLAMA | dict(made_up=False)),
+        ("made_up", LLAMA | dict(made_up=None)),
+        ("pruned_heads", LLAMA | dict(pruned_heads={"0": [1]})),
+        ("rms_norm_eps", LLAMA | dict(rms_norm_eps=None)),
+        ("rms_norm", MAMBA2 | dict(rms_norm=None)),
+        ("tie_word_embeddings", LLAMA | dict(tie_word_embeddings=None)),
+        ("rope_scaling", LLAMA | dict(rope_scaling=False)),
+        ("rope_scaling", LLAMA | dict(rope_scaling={"type": "default"}, rope_parameters={"rope_type": "default"})),
+        ("rope_theta", LLAMA | dict(rope_theta=0)),
+        ("num_hidden_layers=4000", LLAMA | dict(num_hidden_layers=4000)),
+        ("num_hidden_layers", OLMO | dict(num_hidden_layers=10**12)),
         ("linear_num_key_heads", OLMO | dict(linear_num_key_heads=1)),
     ],
 )
@@ -191,6 +204,46 @@ def test_a_scalar_is_no_matrix(folder):
 def test_integers_are_no_weights(folder):
     rewrite(folder, model__norm__weight=torch.ones(8, dtype=torch.int8))
     refused(folder, "model.norm.weight", "int8")
+
+
+def test_too_many_layers_are_refused_before_one_is_built(folder, monkeypatch):
+    monkeypatch.setattr("blockyard.interop.folder.on_meta", lambda spec: pytest.fail("built"))
+    configure(folder, LLAMA | dict(num_hidden_layers=4000))
+    refused(folder, "num_hidden_layers=4000", "the weights have 1 layers")
+
+
+def test_settings_that_ask_for_nothing_are_no_obstacle(folder):
+    plain = load(folder).spec
+    configure(folder, LLAMA | dict(is_causal=True, is_encoder_decoder=False, pruned_heads={}, sliding_window=None))
+    assert load(folder).spec == plain
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(folder, value):
+    rewrite(folder, model__norm__weight=torch.full((8,), value))
+    refused(folder, "head.norm.gain", "not finite")
+
+
+def test_weights_that_do_not_fit_are_named(folder):
+    rewrite(folder, model__norm__weight=torch.full((8,), 1e6))
+    load(folder)
+    with pytest.raises(UsageError, match="does not fit float16"):
+        from_transformers(folder, dtype=torch.float16)
+
+
+def test_weights_of_several_kinds_become_the_widest_and_that_is_said(folder):
+    rewrite(folder, model__norm__weight=torch.ones(8, dtype=torch.bfloat16))
+    with pytest.warns(UserWarning, match="bfloat16 and float32: all were made float32"):
+        model = load(folder)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    rewrite(folder, model__layers__0__self_attn__q_proj__weight=torch.ones(8, 8, dtype=torch.float16))
+    with pytest.warns(UserWarning, match="bfloat16 and float16 and float32"):
+        load(folder)
+
+
+def test_numbers_of_eight_bits_are_no_weights(folder):
+    rewrite(folder, model__norm__weight=torch.ones(8).to(torch.float8_e4m3fn))
+    refused(folder, "model.norm.weight", "float8")
 
 
 def test_a_tied_head_is_the_table(folder):

@@ -10,11 +10,11 @@ def spec(fields: Fields) -> Spec:
     fields.only("scale_attn_weights", True)
     fields.only("scale_attn_by_inverse_layer_idx", False)
     fields.only("add_cross_attention", False)
-    fields.neutral("n_ctx", "reorder_and_upcast_attn", "summary_*", "task_specific_params", "*_pdrop")
+    fields.neutral("n_ctx", "reorder_and_upcast_attn", "summary_*", "*_pdrop")
     return recipe(
         "gpt2",
         dim=fields.whole("n_embd"),
-        layers=fields.whole("n_layer"),
+        layers=fields.layers("n_layer"),
         heads=fields.whole("n_head"),
         ffn=fields.whole("n_inner", None),
         vocab=fields.whole("vocab_size"),

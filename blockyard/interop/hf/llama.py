@@ -17,7 +17,7 @@ def spec(fields: Fields) -> Spec:
     return recipe(
         "llama",
         dim=fields.whole("hidden_size"),
-        layers=fields.whole("num_hidden_layers"),
+        layers=fields.layers("num_hidden_layers"),
         heads=fields.whole("num_attention_heads"),
         kv_heads=fields.whole("num_key_value_heads", None),
         ffn=fields.whole("intermediate_size"),

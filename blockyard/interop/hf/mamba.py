@@ -14,7 +14,7 @@ def spec(fields: Fields) -> Spec:
     fields.only("use_bias", False)
     fields.only("hidden_act", "silu")
     fields.only("rms_norm", True)
-    layers = fields.whole("num_hidden_layers")
+    layers = fields.layers("num_hidden_layers")
     fields.only("n_layer", layers)
     fields.neutral(
         "time_step_scale", "time_step_min", "time_step_max", "time_step_floor", "time_step_init_scheme",

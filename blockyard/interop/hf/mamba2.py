@@ -29,7 +29,7 @@ def spec(fields: Fields) -> Spec:
         state=fields.whole("state_size", 128),
         vocab=fields.whole("vocab_size"),
         **{
-            "depth.layers": fields.whole("num_hidden_layers"),  # the recipe counts two sublayers as one
+            "depth.layers": fields.layers("num_hidden_layers"),  # the recipe counts two sublayers as one
             "mixer.inner": inner,
             "mixer.groups": groups,
             "mixer.conv": conv,

@@ -13,15 +13,16 @@ def spec(fields: Fields) -> Spec:
     fields.only("hidden_act", "silu")
     fields.neutral("max_position_embeddings", "attention_dropout", "linear_a_log_*", "linear_dt_*")
     dim, heads = fields.whole("hidden_size"), fields.whole("num_attention_heads")
-    layers = fields.whole("num_hidden_layers")
+    layers = fields.layers("num_hidden_layers")
     kinds = fields.get("layer_types", None)
     if kinds is None:
         kinds = ["full_attention" if i % 4 == 3 else "linear_attention" for i in range(layers)]
     if not isinstance(kinds, list) or len(kinds) != layers or not set(map(str, kinds)) <= set(BLOCKS):
         raise fields.refuse("layer_types", f"expected {layers} times linear_attention or full_attention")
-    delta_heads = fields.whole("linear_num_value_heads", heads)
-    fields.only("linear_num_key_heads", delta_heads)
-    key = fields.whole("linear_key_head_dim", 3 * dim // (4 * delta_heads))
+    delta_heads = fields.whole("linear_num_value_heads", None) or heads
+    if (fields.whole("linear_num_key_heads", None) or heads) != delta_heads:
+        raise fields.refuse("linear_num_key_heads", f"only as many as value heads, {delta_heads}, are known here")
+    key = fields.whole("linear_key_head_dim", None) or 3 * dim // (4 * delta_heads)
     base = fields.rope_base()
     return recipe(
         "olmo_hybrid",
@@ -36,10 +37,10 @@ def spec(fields: Fields) -> Spec:
             "depth.pattern": pattern([BLOCKS[kind] for kind in kinds]),
             "delta.mixer.heads": delta_heads,
             "delta.mixer.key_dim": key,
-            "delta.mixer.value_dim": fields.whole("linear_value_head_dim", 2 * key),
+            "delta.mixer.value_dim": fields.whole("linear_value_head_dim", None) or 2 * key,
             "delta.mixer.reach": 2.0 if fields.flag("linear_allow_neg_eigval", True) else 1.0,
             "delta.mixer.conv": mixer("short_conv", width=fields.whole("linear_conv_kernel_dim", 4)),
-            "attention.mixer.kv_heads": fields.whole("num_key_value_heads", heads),
+            "attention.mixer.kv_heads": fields.whole("num_key_value_heads", None) or heads,
             "attention.mixer.head_dim": fields.whole("head_dim", None),
             "attention.mixer.position": None if base is None else position("rope", base=base),
         },

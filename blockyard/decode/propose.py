@@ -7,8 +7,8 @@
 A proposer that draws says what it drew from; one that does not is verified without.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -149,7 +149,13 @@ class Skip:
         if outside:
             raise UsageError(f"no steps {outside}: the model's steps go from 0 to {len(rows.model.steps) - 1}")
         assert isinstance(rows.past, OnState)
-        return _roll(rows.model, rows.pending, rows.past.state, rows, wanted, self.likeliest, self.steps)[0]
+        state = rows.past.state  # of what runs only: caches that did not grow have no slots for new positions
+        own = {place: leaves for place, leaves in state.leaves.items() if self._runs(place)}
+        return _roll(rows.model, rows.pending, replace(state, leaves=own), rows, wanted, self.likeliest, self.steps)[0]
+
+    def _runs(self, place: Hashable) -> bool:
+        """Whether the leaves of this place are read: of the ends, and of the first loop of a step that runs."""
+        return place in ("stem", "head") or place in [(step, 0) for step in self.steps]
 
 
 def _roll(

@@ -73,6 +73,16 @@ def test_rows_of_any_length_and_speed(name, monkeypatch):
             assert torch.equal(written(speculate(model, rows, 16, proposer, rules)), plain)
 
 
+@pytest.mark.parametrize("name", ["llama", "olmo_hybrid", "mamba2_hybrid", "windowed", "looped"])
+def test_steps_are_left_out_for_rows_of_any_length(name):
+    """A cache that a step left out did not grow is not read in the places of those that did."""
+    model, rows = model_of(name), ragged(3, 17, 9)
+    plain = written(generate(model, rows, 16, GREEDY))
+    for out in range(len(model.steps)):
+        proposer = Skip([step for step in range(len(model.steps)) if step != out])
+        assert torch.equal(written(speculate(model, rows, 16, proposer)), plain)
+
+
 @pytest.mark.parametrize("name", ["llama", "olmo_hybrid", "mamba"])
 def test_without_drawing_a_seed_writes_the_same(name):
     model, x, rules = tiny(name), ids(2, 9), Rules(temperature=0.9, top_p=0.95, repetition=1.1, seed=8)

@@ -12,6 +12,7 @@ from typing import Any
 
 from blockyard.compare import plan as planning
 from blockyard.compare.job import key_of, read_result
+from blockyard.compare.material import direction
 from blockyard.compare.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.pool import Pool
 from blockyard.compare.progress import Watch, clock
@@ -113,7 +114,10 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     trials: Trials = {}
     for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
         trials.setdefault(arm["id"], []).append(result["score"] if result["status"] == "finished" else math.nan)
-    return fit_rates(planning.RATES, trials), trials
+    turn = direction(plan["metric"])
+    return fit_rates(
+        planning.RATES, {arm: [turn * score for score in scores] for arm, scores in trials.items()}
+    ), trials
 
 
 def _runs(

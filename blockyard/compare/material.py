@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -36,6 +36,11 @@ HEAD = 32768  # tokens that the loss at other lengths is read from
 LENGTHS = (0.5, 1, 2, 4)  # in units of the training length
 
 Metric = dict[str, str]
+
+
+def direction(metric: Mapping[str, str]) -> int:
+    """1 where lower is better, -1 where higher is: a score times this is a loss."""
+    return {"lower": 1, "higher": -1}[metric["better"]]
 
 
 class Exam(Protocol):

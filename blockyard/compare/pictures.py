@@ -12,6 +12,8 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
+from blockyard.compare.material import direction
+
 COLOURS = 8
 SHAPES: tuple[list[tuple[float, float]], ...] = (
     [],  # a circle
@@ -235,7 +237,8 @@ def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str
         corners = [(x(end), y) for end, y in ((-margin, top), (margin, top), (margin, bottom), (-margin, bottom))]
         canvas.parts.append(line(corners, "band"))
         canvas.text(x(0), top - 10, "margin", "note", "middle")
-    canvas.axis_x(x, f"{unit} more than {shorten(best)} (right is worse)", form=alike(x.ticks(), "+"))
+    worse = "right" if direction(data["metric"]) > 0 else "left"
+    canvas.axis_x(x, f"{unit} more than {shorten(best)} ({worse} is worse)", form=alike(x.ticks(), "+"))
     canvas.rule(x(0), top, x(0), bottom, "zero")
     for i, (arm, (found, said)) in enumerate(zip(arms, gaps)):
         _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + (0.72 if narrow else 0.5)), said)
@@ -313,21 +316,19 @@ class Axis:
 def against(data: dict[str, Any], axis: Axis, at: int) -> str:
     """Quality against one figure of the arms, with those marked that no other arm beats on both."""
     index, scored = indices(data), [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
-    shown = [arm for arm in scored if axis.of(arm) is not None]
-    about = (
-        f"Bits per byte against {axis.title}, a mark per arm. Filled marks, joined by a line, are not beaten on both."
-    )
+    shown, unit = [arm for arm in scored if axis.of(arm) is not None], data["metric"]["unit"]
+    about = f"{unit} against {axis.title}, a mark per arm. Filled marks, joined by a line, are not beaten on both."
     canvas = Canvas(f"price-{at}", f"Quality against {axis.title}", about, 500, 326, (46, 30, 484, 276))
     if shown:
         left, top, right, bottom = canvas.frame
         values = [(axis.of(arm) or 0.0, arm["score"]["mean"]) for arm in shown]
         x = scale([v for v, _ in values], left, right, pad=0.14)
         y = scale([v for _, v in values], bottom, top, log=False, pad=0.14)
-        canvas.axis_y(y, f"{data['metric']['unit']} (lower is better)")
+        canvas.axis_y(y, f"{unit} ({data['metric']['better']} is better)")
         better = f"{'more' if axis.more else 'less'} is better"
         canvas.axis_x(x, f"{axis.title}, {'log scale, ' if x.log else ''}{better}", x.ticks(5), axis.form)
         points = [(x(a), y(b)) for a, b in values]
-        front = frontier([(-a if axis.more else a, b) for a, b in values])
+        front = frontier([(-a if axis.more else a, direction(data["metric"]) * b) for a, b in values])
         path = [points[front[0]]]
         for one, two in pairwise(front):
             path += [(points[two][0], points[one][1]), points[two]]
@@ -440,15 +441,15 @@ def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
 
 def tuning(data: dict[str, Any], arm: dict[str, Any], rates: Sequence[float], ends: Sequence[float]) -> str:
     """The trials of one arm against the learning rate, with the rate its runs were trained at."""
-    k = indices(data)[arm["name"]]
-    canvas = Canvas(f"tuning{k}", f"Tuning of {arm['name']}", "Bits per byte on the tuning text at every rate tried. "
+    k, unit = indices(data)[arm["name"]], data["metric"]["unit"]
+    canvas = Canvas(f"tuning{k}", f"Tuning of {arm['name']}", f"{unit} in tuning at every rate tried. "
                     "The dashed line is the rate chosen.", 330, 218, (38, 54, 322, 174))  # fmt: skip
     left, top, right, bottom = canvas.frame
     x = scale([*rates, arm["learning_rate"]], left, right, log=True, pad=0.06)
     y = scale(ends, bottom, top, log=False, pad=0.1)
     canvas.arm(k, mark(k, 6, 11), label(20, 15, shorten(arm["name"]), "head"))
     canvas.text(right, 15, f"trained at {arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}", "note", "end")
-    canvas.axis_y(y, data["metric"]["unit"])
+    canvas.axis_y(y, unit)
     canvas.axis_x(x, "learning rate (log scale)", rates, form=lambda v: f"{v:.2g}")
     done = [(rate, loss) for rate, loss in zip(rates, arm["trials"]) if loss is not None]
     parts = [line([(x(rate), y(loss)) for rate, loss in done], "thick")] if done else []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from blockyard.compare.curves import along
+from blockyard.compare.material import direction
 from blockyard.compare.power import seeds_for
 from blockyard.compare.report import render
 from blockyard.compare.statistics import EQUIVALENT, Table, Verdicts, analyse
@@ -61,7 +62,8 @@ def assemble(
     """Verdicts and figures of all arms, from the plan and the results of these seeds' final runs."""
     ids = [arm["id"] for arm in plan["arms"]]
     finished = {key: result for key, result in runs.items() if result["status"] == "finished"}
-    losses = {key: np.array(result["groups"]) for key, result in finished.items()}
+    turn = direction(plan["metric"])  # the statistics know losses only; scores come back as they were
+    losses = {key: turn * np.array(result["groups"]) for key, result in finished.items()}
     weights = np.array(next(iter(finished.values()))["weights"]) if finished else np.ones(1)
     failed = {key for key in runs if key not in finished}
     if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
@@ -69,12 +71,12 @@ def assemble(
     table = Table(ids, seeds, losses, weights, failed)
     means = [float(weights @ y) for y in losses.values()]
     relative = plan["metric"]["name"] == "loss"  # a share of wrong answers is a share already
-    margin = plan["margin"] * (float(np.mean(means)) if relative else 1.0) if means else None
+    margin = plan["margin"] * (abs(float(np.mean(means))) if relative else 1.0) if means else None
     verdicts = analyse(table, alpha=plan["alpha"], margin=margin, looks=len(plan["looks"]), against=plan["against"])
     label = {arm["id"]: arm["label"] for arm in plan["arms"]}
     by_id = {arm["id"]: arm for arm in plan["arms"]}
     pairs = [
-        {"a": label[p.a], "b": label[p.b], "difference": p.difference, "low": p.low, "high": p.high, "p": p.p,
+        {"a": label[p.a], "b": label[p.b], **_turned(turn, p.low, p.high, difference=p.difference), "p": p.p,
          "resolved": p.resolved, "verdict": p.verdict, "note": p.note}
         for p in verdicts.pairs
     ]  # fmt: skip
@@ -89,11 +91,17 @@ def assemble(
     })  # fmt: skip
 
 
+def _turned(turn: int, low: float | None, high: float | None, **figures: float | None) -> dict[str, Any]:
+    """Figures and their interval in the direction of the metric; 0 has no sign."""
+    low, high = (low, high) if turn > 0 else (high, low)
+    return {key: None if x is None else turn * x + 0.0 for key, x in {**figures, "low": low, "high": high}.items()}
+
+
 def _arm(
     plan: dict[str, Any], seeds: list[int], arm: dict[str, Any], score: Any, runs: Runs,
     rates: dict[tuple[str, int], tuple[float, bool]], trials: list[dict[str, list[float]]],
 ) -> dict[str, Any]:  # fmt: skip
-    same, speed = plan["same"], plan["speed"][arm["id"]]
+    same, speed, turn = plan["same"], plan["speed"][arm["id"]], direction(plan["metric"])
     mine = [runs[arm["id"], seed] for seed in seeds]
     tokens = plan["steps"][arm["id"]] * same["batch"] * same["length"]
     used, edges = zip(*(rates[arm["id"], seed] for seed in seeds))
@@ -101,7 +109,8 @@ def _arm(
     return {
         "name": arm["label"], "recipe": arm["name"], "params": arm["params"], "body_params": arm["body_params"],
         "flops_per_token": arm["flops_per_token"], "tokens": tokens, "flops": 3 * arm["flops_per_token"] * tokens,
-        "score": {"mean": score.mean, "low": score.low, "high": score.high, "per_seed": list(score.per_seed)},
+        "score": {**_turned(turn, score.low, score.high, mean=score.mean),
+                  "per_seed": [None if x is None else turn * x for x in score.per_seed]},
         "rank": list(score.rank) if score.rank else None, "letters": score.letters, "candidate": score.candidate,
         "finished": score.finished, "failed": score.failed, "failure_interval": list(score.failure_interval),
         "learning_rate": float(np.exp(np.mean(np.log(used)))) * math.sqrt(64 / arm["dim"]), "edge_of_grid": any(edges),

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from blockyard.compare.material import direction
 from blockyard.compare.result import Result
 from blockyard.compare.scaling import EXPONENTS, FAR, Prediction, Scaling, fit_scaling, middle
 from blockyard.core.errors import UsageError
@@ -132,6 +133,8 @@ def scaling(results: Sequence[Result | str | Path]) -> dict[str, Scaling | Surfa
     kinds = {(data["metric"]["name"], data["plan"]["data"]["hash"]) for data in found}
     if len(kinds) > 1:
         raise UsageError("these comparisons differ in their data or their metric: one fit cannot hold them")
+    if direction(found[0]["metric"]) < 0:
+        raise UsageError(f"a scaling fit is of what falls with size; {found[0]['metric']['unit']} rises")
     names = [arm["name"] for arm in found[0]["arms"]]
     fits: dict[str, Scaling | Surface] = {}
     for name in names:

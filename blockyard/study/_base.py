@@ -62,7 +62,7 @@ def better(race: str, a: str, b: str) -> Prediction:
 
     def judge(result: Result) -> Finding:
         pair = next(p for p in result.pairs if {p["a"], p["b"]} == {a, b})
-        gap = pair["difference"] if pair["a"] == b else -pair["difference"]
+        gap = abs(pair["difference"]) if pair["a"] == a else 0.0 - abs(pair["difference"])  # the pair's a is the better
         return Finding(OPEN if not pair["resolved"] else HOLDS if gap > 0 else FAILS, gap, 0.0)
 
     return Prediction(f"{race}: {a} is better than {b}", race, judge)

@@ -33,7 +33,6 @@ class Examples(NamedTuple):
 class Task(ABC):
     """What every task has. The settings are the keyword-only arguments of its constructor, kept under their names."""
 
-    metric, unit, better = "error", "share of answers", "lower"
     grows: ClassVar[tuple[str, ...]] = ("length",)  # the settings that `stretched` multiplies
     vocab: int
     length: int  # T

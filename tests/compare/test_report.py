@@ -57,9 +57,12 @@ def plan_of(labels: list[str], seeds: int, **changed: Any) -> dict[str, Any]:
 
 
 def document(
-    labels: list[str], seeds: int = 3, failed: frozenset[tuple[str, int]] = frozenset(), **changed: Any
+    labels: list[str], seeds: int = 3, failed: frozenset[tuple[str, int]] = frozenset(), turn: float = 1, **changed: Any
 ) -> dict[str, Any]:
-    """What a comparison of arms with these labels leaves; `failed` holds the runs (label, seed) that did not finish."""
+    """What a comparison of arms with these labels leaves; `failed` holds the runs (label, seed) that did not finish.
+
+    `turn` -1 turns every score round, for a metric where higher is better.
+    """
     plan, rng = plan_of(labels, seeds, **changed), np.random.default_rng(5)
     text, means = rng.normal(0, 0.1, 32), list(MEANS.values())
     runs, trials, rates = {}, {}, {}
@@ -73,7 +76,7 @@ def document(
             rates[arm["id"], seed] = 0.004, i == 2
             runs[arm["id"], seed] = {
                 "status": "failed" if bad else "finished", "reason": "the loss is not finite" if bad else "",
-                "seconds": 90.0, "groups": groups.tolist(), "weights": [1 / 32] * 32, "curve": curve,
+                "seconds": 90.0, "groups": (turn * groups).tolist(), "weights": [1 / 32] * 32, "curve": curve,
                 "lengths": None if bad or seed else lengths,
                 "probes": None if bad else {"copying": 0.1, "recall": 0.02, "horizon": [3.5, None], "rank": [2.0, 7.1]},
             }  # fmt: skip
@@ -238,6 +241,39 @@ def test_labels_are_escaped_everywhere() -> None:
         assert all(
             node.tag in ("svg", "title", "desc", "path", "text", "g") for node in ElementTree.fromstring(svg).iter()
         )
+
+
+def test_a_metric_where_higher_is_better_is_the_same_comparison_seen_from_the_other_side() -> None:
+    up = {"name": "gain", "unit": "points", "better": "higher"}
+    down = document(LABELS[:4], 3, frozenset({("mamba2", 2)}))
+    turned = document(LABELS[:4], 3, frozenset({("mamba2", 2)}), turn=-1, metric=up)
+    for one, other in zip(down["arms"], turned["arms"]):
+        assert {k: one[k] for k in ("name", "rank", "letters", "candidate")} == {
+            k: other[k] for k in ("name", "rank", "letters", "candidate")
+        }
+        assert other["score"]["mean"] == -one["score"]["mean"]
+        assert (other["score"]["low"], other["score"]["high"]) == (-one["score"]["high"], -one["score"]["low"])
+    for one, other in zip(down["pairs"], turned["pairs"]):
+        assert (one["a"], one["b"], one["verdict"], one["p"]) == (other["a"], other["b"], other["verdict"], other["p"])
+        assert other["difference"] == -one["difference"] and (other["low"], other["high"]) == (
+            -one["high"],
+            -one["low"],
+        )
+    assert any(pair["resolved"] for pair in turned["pairs"])
+    page, words = render(turned), read(render(turned)).words
+    assert "points; higher is better" in words and "above zero is better" in words
+    assert "left is worse" in page and "points (higher is better)" in page and "lower is better" not in page
+    filled = [len(re.findall('class="mark"', svg)) for svg in drawings(page) if '<title id="price-' in svg]
+    assert filled == [
+        len(re.findall('class="mark"', svg)) for svg in drawings(render(down)) if '<title id="price-' in svg
+    ]
+
+
+@pytest.mark.parametrize("unit,other", [("error rate", "bits"), ("bits/byte", "error")])
+def test_a_page_speaks_of_its_own_metric(unit: str, other: str) -> None:
+    metric = {"name": "error" if unit == "error rate" else "loss", "unit": unit, "better": "lower"}
+    page = render(document(LABELS[:3], 3, metric=metric))
+    assert unit in page and not re.search(other, page[: page.index("To repeat it")], re.IGNORECASE)
 
 
 def test_json_of_the_plan_can_be_copied() -> None:

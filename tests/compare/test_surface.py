@@ -66,12 +66,16 @@ def test_wrong_requests():
         by.scaling([])
 
 
-def comparison(folder, N, D, data="abc"):
+def comparison(folder, N, D, data="abc", better="lower"):
     arms = [
         {"name": "llama", "params": N, "tokens": D, "score": {"per_seed": [loss(N, D) + 0.001 * s for s in range(3)]}},
         {"name": f"only-{N}", "params": N, "tokens": D, "score": {"per_seed": [2.0] * 3}},
     ]
-    held = {"metric": {"name": "bits/byte"}, "plan": {"data": {"hash": data}}, "arms": arms}
+    held = {
+        "metric": {"name": "loss", "unit": "bits/byte", "better": better},
+        "plan": {"data": {"hash": data}},
+        "arms": arms,
+    }
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(held))
     return folder
@@ -85,3 +89,5 @@ def test_fits_over_comparisons(tmp_path):
     assert isinstance(by.scaling(many)["llama"], Surface)
     with pytest.raises(UsageError, match="differ in their data"):
         by.scaling([*same, comparison(tmp_path / "other", 2e6, 1e6, data="xyz")])
+    with pytest.raises(UsageError, match="bits/byte rises"):
+        by.scaling([comparison(tmp_path / f"up{i}", N, 1e6, better="higher") for i, N in enumerate((1e5, 3e5))])

@@ -43,6 +43,8 @@ def test_a_prediction_says_what_the_outcome_allows(prediction, result, verdict):
 def test_a_gap_counts_in_the_predicted_direction():
     assert better("r", "a", "b").judge(outcome(-0.3, True)).value == pytest.approx(0.3)
     assert better("r", "b", "a").judge(outcome(-0.3, True)).value == pytest.approx(-0.3)
+    more = outcome(0.3, True)  # where more is better the better arm of a pair has the higher score
+    assert better("r", "a", "b").judge(more).verdict == HOLDS and better("r", "b", "a").judge(more).verdict == FAILS
 
 
 @pytest.mark.parametrize("name", studies())

@@ -19,7 +19,7 @@ EXAMPLES = {
     "compare": "blockyard compare llama gla --data my.txt --params 1M --tokens 2M",
     "train": "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-model",
     "eval": "blockyard eval my-model --data other.txt",
-    "generate": 'blockyard generate my-model --prompt "Once upon a time"',
+    "generate": 'blockyard generate runs/mine:llama --prompt "Once upon a time"',
     "quantise": "blockyard quantise my-model --bits 4 --out my-small-model",
     "study": "blockyard study deltanet --tier smoke",
     "list": "blockyard list mixer",
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("compare", "train"):
         _training(made[verb], many=verb == "compare")
     for verb in ("eval", "generate", "quantise"):
-        made[verb].add_argument("model", help="the folder of a trained model")
+        made[verb].add_argument("model", help="the folder of a trained model, or OUT:ARM of a comparison")
     made["eval"].add_argument("--data", action="append", default=[], help="a text file or folder; - for standard input")
     made["eval"].add_argument(
         "--length", type=_is(numbers.EVAL_LENGTH), default=None, help="tokens a window (default: as trained)"

@@ -104,6 +104,10 @@ def _arm(
     same, speed, turn = plan["same"], plan["speed"][arm["id"]], direction(plan["metric"])
     mine = [runs[arm["id"], seed] for seed in seeds]
     tokens = plan["steps"][arm["id"]] * same["batch"] * same["length"]
+    folders = [f"runs/{result['key']}" for result in mine]
+    best = min(
+        (i for i, x in enumerate(score.per_seed) if x is not None), key=lambda i: score.per_seed[i], default=None
+    )
     used, edges = zip(*(rates[arm["id"], seed] for seed in seeds))
     tried = np.mean([t[arm["id"]] for t in trials if t], axis=0) if any(trials) else []
     return {
@@ -121,6 +125,8 @@ def _arm(
         "curves": [result["curve"] for result in mine], "by_length": mine[0].get("lengths"),
         "lengths": [result.get("lengths") for result in mine], "probes": [result.get("probes") for result in mine],
         "status": "finished" if score.finished == len(mine) else "failed" if not score.finished else "partly failed",
+        "runs": [{"seed": seed, "folder": folder} for seed, folder in zip(seeds, folders)],
+        "model": None if best is None else {"seed": seeds[best], "folder": f"{folders[best]}/model"},
         "reasons": sorted({result["reason"] for result in mine if result["reason"]}),
     }  # fmt: skip
 

@@ -20,6 +20,7 @@ from blockyard.decode.generate import Step, generate
 from blockyard.decode.propose import Lookup
 from blockyard.decode.rules import Rules
 from blockyard.decode.speculate import speculate
+from blockyard.model.find import find_model
 from blockyard.model.model import Model
 from blockyard.model.save import load_model
 from blockyard.train.allocator import keep_memory
@@ -36,10 +37,8 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
         from blockyard.compare.pool import WorkFailed
 
         raise WorkFailed("; ".join(arm["reasons"]))
-    folder = Path(result.data["report"]).parent
-    model = next((folder / "runs").glob("*/model"))
     return {
-        "model": str(model),
+        "model": str(Path(result.data["report"]).parent / arm["model"]["folder"]),
         "score": arm["score"]["mean"],
         "unit": result.data["metric"]["unit"],
         "params": arm["params"],
@@ -48,25 +47,19 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
 
 
 def open_model(folder: str) -> tuple[Model, Codec]:
-    """A trained model with its codec; the folder of a `train` or `compare` run with one model serves as well."""
-    path = _found(folder)
+    """A trained model with its codec; `folder` as `find_model` takes it, so OUT:ARM of a comparison as well."""
+    path = find_model(folder)
     if not (path / "tokenizer.json").exists() and (path / "config.json").exists():
         raise UsageError(f"{path} has no tokenizer.json: it was not trained on text by blockyard")
     keep_memory()
     return load_model(path).eval(), load_codec(path / "tokenizer.json")
 
 
-def _found(folder: str) -> Path:
-    path = Path(folder)
-    inside = sorted(path.glob("runs/*/model"))
-    return inside[0] if not (path / "config.json").exists() and len(inside) == 1 else path
-
-
 def quantise_folder(
     folder: str, out: str, bits: int, group: int, keep: Sequence[str] = (), wide: Sequence[str] = ()
 ) -> Coverage:  # fmt: skip
     """Write the model of a folder once more with its matrices in few bits."""
-    path = _found(folder)
+    path = find_model(folder)
     small, coverage = quantise(load_model(path), bits, group=group, keep=tuple(keep), wide=tuple(wide))
     words = path / "tokenizer.json"
     small.save(out, tokenizer=words.read_bytes() if words.exists() else None)

@@ -18,17 +18,22 @@ from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.interop.weights import read_tensors, tensor_names
 from blockyard.model.count import on_meta
+from blockyard.model.find import find_model
 from blockyard.model.model import Model
 from blockyard.model.save import fill, load_model
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a folder: one that we saved, or one that transformers saved as safetensors."""
-    config = _config(Path(path))
+    """The model in a folder: one that we saved, one that transformers saved as safetensors, or OUT:ARM.
+
+    OUT:ARM is the best run of an arm of the comparison in OUT.
+    """
+    path = find_model(path)
+    config = _config(path)
     if "format" in config:
         return load_model(path, device)
     if "model_type" not in config:
-        raise UsageError(f"{Path(path) / 'config.json'} is not known: it has neither format (ours) nor model_type")
+        raise UsageError(f"{path / 'config.json'} is not known: it has neither format (ours) nor model_type")
     return from_transformers(path, device=device)
 
 

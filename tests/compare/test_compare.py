@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+import blockyard
 from blockyard.cli import main
 from blockyard.compare.job import key_of
 from blockyard.compare.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.store import Store
 from blockyard.core.errors import UsageError
+from blockyard.model.find import find_model
 
 SMALL = ["--params", "60k", "--tokens", "8k", "--length", "64", "--batch", "8", "--seeds", "2"]
 KEPT = ("params", "flops", "learning_rate", "score", "status", "rank", "letters", "tokens")
@@ -77,6 +80,49 @@ def test_a_finished_comparison_repeats_without_a_run(done, text, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert (done / "result.json").read_bytes() == before
     assert printed["pairs"] == json.loads(before)["pairs"]
+
+
+def test_every_arm_is_opened_by_its_name_and_that_is_its_best_run(done, text, tmp_path, capsys):
+    data = json.loads((done / "result.json").read_text())
+    for arm in data["arms"]:
+        scores = [json.loads((done / run["folder"] / "result.json").read_text())["score"] for run in arm["runs"]]
+        assert scores == pytest.approx(arm["score"]["per_seed"]) and [run["seed"] for run in arm["runs"]] == [0, 1]
+        best = arm["runs"][scores.index(min(scores))]
+        assert arm["model"] == {"seed": best["seed"], "folder": f"{best['folder']}/model"}
+        assert find_model(f"{done}:{arm['name']}") == done / arm["model"]["folder"]
+        ours = blockyard.load(f"{done}:{arm['name']}").state_dict()
+        there = blockyard.load(done / arm["model"]["folder"]).state_dict()
+        assert all(torch.equal(ours[name], there[name]) for name in there)
+    assert main(["generate", f"{done}:b", "--tokens", "3"]) == 0
+    assert main(["eval", f"{done}:a", "--data", text, "--length", "64"]) == 0
+    assert main(["quantise", f"{done}:b", "--out", str(tmp_path / "small")]) == 0
+    assert (
+        find_model(done / data["arms"][0]["runs"][0]["folder"]) == done / data["arms"][0]["runs"][0]["folder"] / "model"
+    )
+
+
+def test_a_model_that_cannot_be_found_is_told_from_one_that_is_not_named(done, tmp_path, capsys):
+    def refused(where, *says):
+        assert main(["generate", str(where)]) == 2
+        said = capsys.readouterr().err
+        assert all(word in said for word in says) and len(said.splitlines()) == 1, said
+
+    refused(done, "2 models", f"{done}:a", f"{done}:b")
+    refused(f"{done}:c", "unknown arm", "known: a, b")
+    refused(f"{tmp_path}:a", "no comparison")
+    refused(f"{tmp_path}/nowhere:a", "holds no model")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "plan.json").write_text("{}")
+    refused(f"{out}:a", "has not ended")
+    models = {"a": None, "b": {"seed": 0, "folder": "runs/0/model"}}
+    (out / "result.json").write_text(json.dumps({"arms": [{"name": k, "model": v} for k, v in models.items()]}))
+    refused(f"{out}:a", "no run of a")
+    refused(f"{out}:b", "not there any more", "runs/0/model")
+    (out / "result.json").write_text(json.dumps({"arms": [{"name": "a"}]}))
+    refused(out, "names no models", "given again")
+    (out / "result.json").write_text('{"arms": 3')
+    refused(out, "damaged")
 
 
 def test_equal_arms_start_differently(text):

@@ -75,6 +75,7 @@ def document(
             lengths = {"64": 2.1, "128": means[i], "256": 2.0, "512": None if i == 1 else 1.99}
             rates[arm["id"], seed] = 0.004, i == 2
             runs[arm["id"], seed] = {
+                "key": f"{i}{seed:015}",
                 "status": "failed" if bad else "finished", "reason": "the loss is not finite" if bad else "",
                 "seconds": 90.0, "groups": (turn * groups).tolist(), "weights": [1 / 32] * 32, "curve": curve,
                 "lengths": None if bad or seed else lengths,
@@ -253,6 +254,9 @@ def test_a_metric_where_higher_is_better_is_the_same_comparison_seen_from_the_ot
         }
         assert other["score"]["mean"] == -one["score"]["mean"]
         assert (other["score"]["low"], other["score"]["high"]) == (-one["score"]["high"], -one["score"]["low"])
+        scores = other["score"]["per_seed"]
+        most = max(score for score in scores if score is not None)
+        assert other["model"]["folder"] == f"{other['runs'][scores.index(most)]['folder']}/model"
     for one, other in zip(down["pairs"], turned["pairs"]):
         assert (one["a"], one["b"], one["verdict"], one["p"]) == (other["a"], other["b"], other["verdict"], other["p"])
         assert other["difference"] == -one["difference"] and (other["low"], other["high"]) == (

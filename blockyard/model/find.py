@@ -1,0 +1,61 @@
+"""Which folder holds the model that somebody names: its own, that of a run, or OUT:ARM, an arm of a comparison.
+
+A comparison's result.json says for every arm which of its runs scored best and where that model lies.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from blockyard.core.errors import UsageError, unknown
+
+
+def find_model(where: str | Path) -> Path:
+    """The folder of a model: `where` itself, the model of a run's folder, or the best run of OUT:ARM.
+
+    OUT alone will do where the comparison has one arm. What names none of these comes back as it is, to be refused by
+    whoever reads it.
+    """
+    text, arm = str(where), None
+    if not os.path.exists(text) and ":" in text:
+        text, _, arm = text.rpartition(":")
+        if not os.path.isdir(text):
+            return Path(where)
+    path = Path(text)
+    if arm is None:
+        for folder in (path, path / "model"):
+            if os.path.exists(folder / "config.json"):
+                return folder
+    if not os.path.exists(path / "plan.json") and not os.path.exists(path / "result.json"):
+        if arm is None:
+            return path
+        raise UsageError(f"{path} holds no comparison, so no arm {arm!r}: plan.json is missing")
+    return _best(path, arm)
+
+
+def _best(path: Path, arm: str | None) -> Path:
+    """The model of the best run of an arm, or of the only arm."""
+    found = path / "result.json"
+    if not found.exists():
+        raise UsageError(f"{path} holds a comparison that has not ended; the command that began it goes on with it")
+    try:
+        arms = {each["name"]: each for each in json.loads(found.read_text(encoding="utf-8"))["arms"]}
+        models: dict[str, Any] = {name: each["model"] for name, each in arms.items()}
+    except (ValueError, TypeError):
+        raise UsageError(f"{found} is damaged: it is not the result of a comparison") from None
+    except KeyError:
+        raise UsageError(f"{found} names no models; the command that made it, given again, writes it anew") from None
+    if arm is None and len(models) > 1:
+        raise UsageError(
+            f"{path} holds {len(models)} models; name one: {', '.join(f'{path}:{name}' for name in models)}"
+        )
+    name = next(iter(models), "") if arm is None else arm
+    if name not in models:
+        raise unknown(f"arm of {path}", name, models)
+    if models[name] is None:
+        raise UsageError(f"no run of {name} in {path} has finished, so there is no model of it")
+    folder = path / models[name]["folder"]
+    if not folder.is_dir():
+        raise UsageError(f"the best run of {name} is not there any more: {folder} is missing")
+    return folder

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from blockyard.compare import plan as planning
+from blockyard.compare.figures import plural
 from blockyard.compare.job import key_of, read_result
 from blockyard.compare.material import direction
 from blockyard.compare.plan import Request, make_job, make_plan, seconds_of
@@ -18,8 +19,8 @@ from blockyard.compare.pool import Pool
 from blockyard.compare.progress import Watch, clock
 from blockyard.compare.result import Result, assemble
 from blockyard.compare.store import Store
+from blockyard.compare.table import describe_plan
 from blockyard.compare.tuning import fit_rates
-from blockyard.compare.words import describe_plan
 from blockyard.core.files import write_whole
 from blockyard.core.spec import parse_value
 
@@ -66,7 +67,7 @@ def compare(
 
 def _measure(plan: dict[str, Any], pool: Pool, watch: Watch) -> None:
     """Bench every arm in turns, on all workers at once as in the runs; minutes become tokens here, and only here."""
-    watch.say(f"measuring the speed of {len(plan['arms'])} architectures ...")
+    watch.say(f"measuring the speed of {plural(len(plan['arms']), 'architecture')} ...")
     plan["steps"] = dict.fromkeys([arm["id"] for arm in plan["arms"]], 1)
     jobs = [make_job(plan, arm, "tune", 0, 1e-4) for arm in plan["arms"]]
     order = {"do": "bench", "jobs": jobs, "rounds": BENCH_ROUNDS}

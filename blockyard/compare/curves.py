@@ -2,12 +2,14 @@
 
 target    the worst of the arms' final training losses, so that every arm comes down to it; per run the tokens at
           which it is first reached; arms are held against the quickest one by ln(tokens), paired by seed
-minutes   where the arms would stand when the quickest one ends. Read in the middle of the others' schedules,
-          hence an estimate that is unkind to them
+minutes   where the arms would stand when the quickest one ends: the loss of every run at the tokens that its own
+          speed reaches by then, over seeds mean, least and largest, and by the same verdicts which may be ahead. Read
+          in the middle of the slower ones' schedules, hence an estimate that is unkind to them
 crossing  pairs whose order may change with four times the tokens
 """
 
 import math
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from blockyard.compare.statistics import Table, analyse
 ALIKE = 1.1  # minutes that differ by less are not told
 
 Curve = np.ndarray  # (points, 2): tokens, loss
+Speeds = dict[tuple[str, int], float]
 
 
 def along(plan: dict[str, Any], seeds: list[int], runs: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any] | None:
@@ -30,12 +33,19 @@ def along(plan: dict[str, Any], seeds: list[int], runs: dict[tuple[str, int], di
             curves[name] = {seed: np.array(run["curve"]) for seed, run in found.items()}
     if len(curves) < 2:
         return None
-    rows = plan["same"]["batch"] * plan["same"]["length"]
-    speed = {arm["label"]: rows / plan["speed"][arm["id"]]["step"] for arm in plan["arms"]}
-    return {"target": _target(curves, seeds, speed), "minutes": _minutes(curves, speed), "crossing": _crossing(curves)}
+    speeds = {  # tokens a second of every run, as it went
+        (label[arm], seed): curves[label[arm]][seed][-1, 0] / run["seconds"]
+        for (arm, seed), run in runs.items()
+        if seed in curves.get(label[arm], {})
+    }
+    return {
+        "target": _target(curves, seeds, speeds), "minutes": _minutes(curves, seeds, speeds),
+        "crossing": _crossing(curves),
+    }  # fmt: skip
 
 
-def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speed: dict[str, float]) -> dict[str, Any]:
+def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> dict[str, Any]:
+    speed = {name: median(speeds[name, seed] for seed in held) for name, held in curves.items()}
     loss = max(float(np.mean([c[-1, 1] for c in held.values()])) for held in curves.values())
     reached = {
         (name, seed): math.log(tokens)
@@ -60,18 +70,26 @@ def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speed: dict[s
     return {"loss": loss, "arms": arms}
 
 
-def _minutes(curves: dict[str, dict[int, Curve]], speed: dict[str, float]) -> dict[str, Any] | None:
+def _minutes(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> dict[str, Any] | None:
     """The arms by their loss when the quickest ends; None where all take about as long."""
-    spent = {name: next(iter(held.values()))[-1, 0] / speed[name] for name, held in curves.items()}
+    spent = {
+        name: median(curve[-1, 0] / speeds[name, seed] for seed, curve in held.items()) for name, held in curves.items()
+    }
     least = min(spent.values())
     if max(spent.values()) < ALIKE * least:
         return None
-    losses = {}
-    for name, held in curves.items():
-        at = math.log(least * speed[name])
-        losses[name] = float(np.mean([np.interp(at, np.log(curve[:, 0]), curve[:, 1]) for curve in held.values()]))
-    order = sorted(losses, key=losses.__getitem__)
-    return {"minutes": least / 60, "losses": [[name, losses[name]] for name in order]}
+    reached = {
+        (name, seed): float(np.interp(math.log(least * speeds[name, seed]), np.log(curve[:, 0]), curve[:, 1]))
+        for name, held in curves.items()
+        for seed, curve in held.items()
+    }
+    verdicts = analyse(Table(list(curves), seeds, {run: np.array([loss]) for run, loss in reached.items()}, np.ones(1)))
+    told = []
+    for arm in verdicts.arms:
+        found = [loss for (name, _), loss in reached.items() if name == arm.name]
+        told.append([arm.name, sum(found) / len(found), min(found), max(found)])
+    order = sorted(told, key=lambda row: row[1])
+    return {"minutes": least / 60, "losses": order, "best": [arm.name for arm in verdicts.arms if arm.candidate]}
 
 
 def _crossing(curves: dict[str, dict[int, Curve]]) -> list[list[str]]:

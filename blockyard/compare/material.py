@@ -111,7 +111,9 @@ class Text:
 
     def facts(self) -> dict[str, Any]:
         scored = {"tune": self.corpus.bytes["tune"], "final": self.corpus.bytes["test"]}
-        return {"summary": self.corpus.summary(), "bytes": dict(self.corpus.bytes), "scored": scored}
+        per_nat = len(self.corpus.train) / (math.log(2) * self.corpus.bytes["train"])
+        return {"summary": self.corpus.summary(), "bytes": dict(self.corpus.bytes), "scored": scored,
+                "training": {"unit": self.metric["unit"], "per_nat": per_nat}}  # fmt: skip
 
     def order(self, length: int, batch: int, seed: int) -> Source:
         return TrainOrder(self.corpus.train, length, batch, fold("order", seed))
@@ -191,7 +193,8 @@ class Exercise:
             + (self.held.note or f"{len(self.held.exams['final'].tokens)} test examples, all new to training")
         )
         scored = {role: exam.tokens.size for role, exam in self.held.exams.items()}
-        return {"task": self.name, "summary": summary, "scored": scored}
+        return {"task": self.name, "summary": summary, "scored": scored,
+                "training": {"unit": "nats/answer", "per_nat": 1.0}}  # fmt: skip
 
     def order(self, length: int, batch: int, seed: int) -> Source:
         return TaskOrder(self.task, self.held, batch, seed)

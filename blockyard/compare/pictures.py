@@ -4,6 +4,7 @@ A picture is drawn at about the size it is read at, so that text in it needs no 
 their mark in all pictures; colours are names (`c0` to `c7`) that the page's style sheet gives for light and dark.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
+from blockyard.compare.figures import alike, brief, places, shorten, signed, training
 from blockyard.compare.material import direction
 
 COLOURS = 8
+SALT = 81950  # one of those under which common names have different colours
 SHAPES: tuple[list[tuple[float, float]], ...] = (
     [],  # a circle
     [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
@@ -30,30 +33,10 @@ CHARACTER = 6.5  # width in pixels of an average character of 12 pixel text
 Box = tuple[float, float, float, float]
 
 
-def brief(value: float, digits: int = 3, fixed: bool = False) -> str:
-    """1234567 as 1.23M: a number of at most `digits` digits (or, fixed, of just as many) and a unit."""
-    units = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-    limit, unit = next(((x, u) for x, u in units if abs(value) >= x * (1 - 0.5 * 10**-digits)), (1, ""))
-    rounded = float(f"{value / limit:.{digits}g}")
-    return (f"{rounded:#.{digits}g}".rstrip(".") if fixed and rounded else f"{rounded:g}") + unit
-
-
-def memory(value: float, fixed: bool = False) -> str:
-    """Bytes as 12.3 MB."""
-    text = brief(value, fixed=fixed and value >= 1000)
-    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
-
-
-def alike(ticks: Sequence[float], sign: str = "") -> Callable[[float], str]:
-    """How to write ticks of one axis: all with the decimals that their step needs."""
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    decimals = next((d for d in range(9) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 9)
-    return lambda value: f"{value:{sign if abs(value) > step / 2 else ''}.{decimals}f}".replace("-", "−")
-
-
-def shorten(label: str, most: int = 20) -> str:
-    """A label that fits into a picture."""
-    return label if len(label) <= most else label[: most - 1] + "…"
+def written(ticks: Sequence[float], form: Callable[..., str]) -> list[str]:
+    """The words of ticks; where two would read alike, with the decimals that their step needs."""
+    words = [form(value) for value in ticks]
+    return words if len(set(words)) == len(words) else [f"{value:,.{places(ticks)}f}" for value in ticks]
 
 
 def number(value: float) -> str:
@@ -166,9 +149,10 @@ class Canvas:
     def axis_x(self, x: Scale, name: str, ticks: Sequence[float] | None = None, form: Any = brief) -> None:
         """The lower axis with its name under it."""
         left, top, right, bottom = self.frame
-        for value in x.ticks() if ticks is None else ticks:
+        ticks = x.ticks() if ticks is None else ticks
+        for value, words in zip(ticks, written(ticks, form)):
             self.rule(x(value), top, x(value), bottom, "grid")
-            self.text(x(value), bottom + 17, form(value), "tick", "middle")
+            self.text(x(value), bottom + 17, words, "tick", "middle")
         self.rule(left, bottom, right, bottom, "axis")
         self.text((left + right) / 2, bottom + 36, name, "name", "middle")
 
@@ -212,9 +196,17 @@ class Canvas:
 
 
 def indices(data: dict[str, Any]) -> dict[str, int]:
-    """Colour and mark of every arm: the plan's order, which does not change with the outcome."""
-    names = dict.fromkeys([*(arm["label"] for arm in data["plan"]["arms"]), *(arm["name"] for arm in data["arms"])])
-    return {name: i for i, name in enumerate(names)}
+    """Colour and mark of every arm, by its name alone, so that an arm looks the same in every report.
+
+    There are 64 looks; where two names of a report fall on one, the second of them keeps the colour with another mark.
+    """
+    found: dict[str, int] = {}
+    for name in sorted(arm["name"] for arm in data["arms"]):
+        look = hashlib.sha256(f"{SALT}{name}".encode()).digest()[0] % (COLOURS * len(SHAPES))
+        while look in found.values():
+            look += COLOURS
+        found[name] = look
+    return found
 
 
 def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str]], narrow: bool = False) -> str:
@@ -255,9 +247,9 @@ def _forest_row(
         parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f}"))
     elif found is not None:
         solid = found["resolved"]
-        title = f"{arm['name']}: {found['difference']:+.4f}"
+        title = f"{arm['name']}: {signed(found['difference'], 4)}"
         if found["low"] is not None:
-            title += f", between {found['low']:+.4f} and {found['high']:+.4f}"
+            title += f", between {signed(found['low'], 4)} and {signed(found['high'], 4)}"
             parts.append(line([(x(found["low"]), y), (x(found["high"]), y)], "whisker" if solid else "whisker open"))
             parts += [line([(x(found[end]), y - 5), (x(found[end]), y + 5)], "cap") for end in ("low", "high")]
         parts.append(mark(index, x(found["difference"]), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
@@ -344,10 +336,10 @@ def against(data: dict[str, Any], axis: Axis, at: int) -> str:
     return canvas.svg()
 
 
-def _runs(arm: dict[str, Any]) -> list[tuple[list[tuple[float, float]], bool]]:
+def _runs(arm: dict[str, Any], factor: float) -> list[tuple[list[tuple[float, float]], bool]]:
     """The loss curve of every seed without what is not finite, and whether the run was finished."""
     return [
-        ([(t, loss) for t, loss in curve if loss is not None and math.isfinite(loss)], score is not None)
+        ([(t, factor * loss) for t, loss in curve if loss is not None and math.isfinite(loss)], score is not None)
         for curve, score in zip(arm["curves"], arm["score"]["per_seed"])
     ]
 
@@ -361,7 +353,8 @@ def _mean_curve(runs: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[flo
 
 def curves(data: dict[str, Any], late: bool) -> str | None:
     """Training loss against tokens: the whole run on a log axis, or (late) its second half, closer."""
-    index, runs = indices(data), {arm["name"]: _runs(arm) for arm in data["arms"]}
+    index, (unit, factor) = indices(data), training(data)
+    runs = {arm["name"]: _runs(arm, factor) for arm in data["arms"]}
     done = [run for of_arm in runs.values() for run, finished in of_arm if finished and run]
     drawn = done or [run for of_arm in runs.values() for run, _ in of_arm if run]
     if not drawn:
@@ -374,7 +367,7 @@ def curves(data: dict[str, Any], late: bool) -> str | None:
     left, top, right, bottom = canvas.frame
     x = scale([t for t, _ in values], left, right, None if not late else False, pad=0.01)
     y = scale([loss for _, loss in values], bottom, top, log=False, pad=0.04)
-    canvas.axis_y(y, "nats per token")
+    canvas.axis_y(y, unit)
     canvas.axis_x(x, f"training tokens{' (log scale)' if x.log else ''}")
     ends, missing = [], []
     for arm in data["arms"]:

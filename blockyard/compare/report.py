@@ -13,8 +13,28 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from blockyard.compare import pictures
-from blockyard.compare.pictures import COLOURS, Axis, brief, indices, line, mark, memory, scale
-from blockyard.compare.words import sentences
+from blockyard.compare.figures import (
+    at_equal_time,
+    brief,
+    decimals,
+    differs,
+    duration,
+    gap,
+    given,
+    interval,
+    memory,
+    plural,
+    scope,
+    seconds,
+    signed,
+    span,
+    speed,
+    speeds,
+    training,
+)
+from blockyard.compare.pictures import COLOURS, Axis, indices, line, mark, scale
+from blockyard.compare.table import places_of_models, rank
+from blockyard.compare.words import places
 
 WIDTH = 64  # the width that the plan's learning rates are given for
 ALPHA = 0.05  # what `compare` takes unless told otherwise
@@ -34,15 +54,17 @@ def _template() -> Template:
 
 def _page(data: dict[str, Any]) -> dict[str, Any]:
     """All that the template fills in. Pictures are markup already; everything else is escaped by the template."""
-    plan, digits = data["plan"], _digits(data)
-    said, lengths = _sorted(data), impossible(data)
+    plan, digits = data["plan"], decimals(data)
+    said, lengths, timed = places(data), impossible(data), at_equal_time(data)
     ranked = [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
     names = [(arm["name"], Markup(glyph(indices(data)[arm["name"]]))) for arm in data["arms"]]
     axes = _axes(data["arms"]) if ranked else []
     return {
         "data": data, "plan": plan, "said": said, "names": names,
         "title": " · ".join(arm["name"] for arm in data["arms"]), "facts": facts(data),
-        "rows": [_row(data, arm, digits) for arm in data["arms"]],
+        "kicker": f"{plural(len(data['arms']), 'architecture')} on {plan['data']['name']}: {given(plan)}",
+        "rows": [_row(data, arm, digits) for arm in data["arms"]], "scope": scope(data), "timed": bool(timed),
+        "models": places_of_models(data), "training_unit": training(data)[0],
         "first": ranked[0]["name"] if ranked else None,
         "margin": f"{data['margin']:.{digits}f}" if data["margin"] else None,
         "forest": _forest(data), "matrix": _matrix(data, digits) if data["pairs"] else None,
@@ -56,29 +78,6 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
         "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan["versions"].items()),
         "json": json.dumps(plan, indent=1),
     }  # fmt: skip
-
-
-def _sorted(data: dict[str, Any]) -> dict[str, list[str]]:
-    """The sentences of the result by the place where they help; one of an unknown kind goes under the ranking."""
-    places: dict[str, list[str]] = {"answer": [], "budget": [], "hold": [], "unequal": [], "along": [], "notes": []}
-    starts = {"Best:": "answer", "One seed": "answer", "This budget": "budget", "To resolve": "budget",
-              "These verdicts": "hold", "NOT EQUAL": "unequal",
-              "At equal minutes": "along", "The order of": "along"}  # fmt: skip
-    for sentence in sentences(data):
-        places[next((place for start, place in starts.items() if sentence.startswith(start)), "notes")].append(sentence)
-    if not any(arm["finished"] for arm in data["arms"]):
-        places["answer"] = ["No architecture finished a run, so nothing can be said about which is best."]
-    elif len(data["arms"]) == 1:
-        places["answer"] = [f"One architecture, {data['arms'][0]['name']}: there is nothing to rank it against."]
-    elif not places["answer"]:
-        places["answer"] = ["No verdict: too few runs finished."]
-    return places
-
-
-def _digits(data: dict[str, Any]) -> int:
-    """Decimals of a loss: two digits of what the comparison can tell apart, at least three decimals."""
-    needed = data["needed_difference"]
-    return min(6, max(3, 1 - math.floor(math.log10(needed)))) if needed else 4
 
 
 def facts(data: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -130,17 +129,6 @@ def strip(arm: dict[str, Any], index: int, ends: tuple[float, float]) -> str:
     )
 
 
-def gap(data: dict[str, Any], a: str, b: str) -> dict[str, Any] | None:
-    """The pair of two arms seen from a: difference and interval are of a - b, and `ahead` is a being the better one."""
-    for pair in data["pairs"]:
-        if (pair["a"], pair["b"]) == (a, b):
-            return {**pair, "ahead": True}
-        if (pair["a"], pair["b"]) == (b, a):
-            low, high = (None if pair[end] is None else 0.0 - pair[end] for end in ("high", "low"))
-            return {**pair, "difference": 0.0 - pair["difference"], "low": low, "high": high, "ahead": False}
-    return None
-
-
 def word(pair: dict[str, Any] | None) -> str:
     """The verdict on a pair as it reads from its first arm."""
     if pair is None or pair["p"] is None:
@@ -150,33 +138,27 @@ def word(pair: dict[str, Any] | None) -> str:
     return pair["verdict"] if pair["ahead"] else pair["verdict"].replace("better", "worse")
 
 
-def interval(low: float | None, high: float | None, digits: int) -> str:
-    """An interval in brackets, or nothing."""
-    return "" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
-
-
-def signed(value: float, digits: int) -> str:
-    """A difference with its sign; nought has none."""
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text if text.strip("+−0.") else text[1:]
-
-
 def _row(data: dict[str, Any], arm: dict[str, Any], digits: int) -> dict[str, Any]:
     """A row of the ranking."""
     losses = [x for other in data["arms"] for x in other["score"]["per_seed"] if x is not None]
     index, mean = indices(data)[arm["name"]], arm["score"]["mean"]
     pair = gap(data, arm["name"], data["arms"][0]["name"])
-    state = arm["state_bytes"].get("8192")
+    state, timed, (_, factor) = arm["state_bytes"].get("8192"), at_equal_time(data) or {}, training(data)
     return {
-        "index": index, "glyph": Markup(glyph(index)), "name": arm["name"], "recipe": arm["recipe"],
+        "index": index, "glyph": Markup(glyph(index)), "name": arm["name"],
+        "differs": differs(data["plan"])[arm["name"]],
         "letters": arm["letters"], "candidate": arm["candidate"], "status": arm["status"],
-        "rank": "–".join(map(str, dict.fromkeys(arm["rank"]))) if arm["rank"] else "–",
+        "rank": rank(arm, "–"),
         "mean": "–" if mean is None else f"{mean:.{digits}f}",
         "strip": Markup(strip(arm, index, (min(losses), max(losses)))) if losses else "",
         "behind": signed(pair["difference"], digits) if pair else "–",
         "interval": interval(pair["low"], pair["high"], digits) if pair else "",
         "params": brief(arm["params"], fixed=True), "flops": brief(arm["flops_per_token"] / 1e6, fixed=True),
-        "train": _rounded(arm["train_tokens_per_s"]), "decode": _rounded(arm["decode_tokens_per_s"]),
+        "time": duration(sum(seconds(arm)) / len(seconds(arm))), "times": span(seconds(arm), duration),
+        "place": f"{timed[arm['name']][0]}." if arm["name"] in timed else "–",
+        "then": f"{factor * timed[arm['name']][1]:.3f}" if arm["name"] in timed else "",
+        "train": _rounded(speed(arm)),
+        "trains": span(speeds(arm), _rounded), "decode": _rounded(arm["decode_tokens_per_s"]),
         "peak": memory(arm["peak_bytes"], fixed=True),
         "state": "not possible" if state is None else memory(state, fixed=True),
         "rate": f"{arm['learning_rate']:.2e}".replace("e-0", "e-"), "edge": "*" if arm["edge_of_grid"] else "",
@@ -236,7 +218,7 @@ def _axes(arms: list[dict[str, Any]]) -> list[Axis]:
     if max(params) > 1.05 * min(params):
         costs = Axis("Size", "parameters", lambda arm: arm["params"])
     return [
-        Axis("Training speed", "training tokens/s", lambda arm: arm["train_tokens_per_s"], more=True),
+        Axis("Training speed", "training tokens/s", speed, more=True),
         Axis("Decoding speed", "decoding tokens/s", lambda arm: arm["decode_tokens_per_s"], more=True),
         costs,
         Axis("State", "state at 8,192 tokens", lambda arm: arm["state_bytes"].get("8192"), form=memory,
@@ -270,9 +252,10 @@ def _target(data: dict[str, Any]) -> dict[str, Any] | None:
         else:
             times, low, high = arm["times"]
             within = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
-            cells = [brief(arm["tokens"]), f"{times:.2f}{within}", brief(arm["minutes"]), runs]
+            cells = [brief(arm["tokens"]), f"{times:.2f}{within}", duration(60 * arm["minutes"]), runs]
         rows.append({"name": arm["name"], "glyph": Markup(glyph(indices(data)[arm["name"]])), "cells": cells})
-    return {"loss": f"{target['loss']:.3f} nats a token", "rows": rows}
+    unit, factor = training(data)
+    return {"loss": f"{factor * target['loss']:.3f} {unit}", "rows": rows}
 
 
 def _inside(data: dict[str, Any]) -> dict[str, Any] | None:
@@ -339,8 +322,8 @@ def _budgets(data: dict[str, Any]) -> list[dict[str, Any]]:
         (lambda arm: arm["params"], lambda v: f"{v:,.0f}"),
         (lambda arm: arm["tokens"], lambda v: f"{v:,.0f}"),
         (lambda arm: arm["flops"], exact),
-        (lambda arm: arm["tokens"] / arm["train_tokens_per_s"] / 60, exact),
-        (lambda arm: sum(arm["seconds"]) / len(arm["seconds"]) / 60 if arm["seconds"] else 0.0, exact),
+        (lambda arm: arm["tokens"] / arm["train_tokens_per_s"], duration),
+        (lambda arm: sum(seconds(arm)) / len(seconds(arm)), duration),
         (lambda arm: arm["peak_bytes"], partial(memory, fixed=True)),
     ]
     most = [max(of(arm) for arm in data["arms"]) or 1.0 for of, _ in columns]

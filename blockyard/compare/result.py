@@ -14,7 +14,7 @@ from blockyard.compare.material import direction
 from blockyard.compare.power import seeds_for
 from blockyard.compare.report import render
 from blockyard.compare.statistics import EQUIVALENT, Table, Verdicts, analyse
-from blockyard.compare.words import describe, describe_plan
+from blockyard.compare.table import describe, describe_plan
 
 
 @dataclass(frozen=True)

@@ -123,21 +123,31 @@ def test_a_wrong_choice_is_named(words, says, tmp_path, capsys):
 def test_what_curves_say():
     tokens = np.geomspace(1e4, 1e6, 20)
 
-    def finished(level, slope):
+    def finished(level, slope, seconds):
         curve = [[t, level - slope * math.log(t / 1e6)] for t in tokens]
-        return {"status": "finished", "curve": curve}
+        return {"status": "finished", "curve": curve, "seconds": seconds}
 
     plan = {
         "arms": [{"id": "x", "label": "quick"}, {"id": "y", "label": "steep"}],
         "same": {"batch": 10, "length": 100},
-        "speed": {"x": {"step": 0.1}, "y": {"step": 0.2}},
+        "speed": {"x": {"step": 0.2}, "y": {"step": 0.1}},  # before the runs, which say the contrary
     }
-    runs = {("x", s): finished(2.0 + 0.001 * s, 0.10) for s in (0, 1)}
-    runs |= {("y", s): finished(2.05 + 0.001 * s, 0.18) for s in (0, 1)}
+    runs = {("x", s): finished(2.0 + 0.001 * s, 0.10, 100 - s) for s in (0, 1)}
+    runs |= {("y", s): finished(2.05 + 0.001 * s, 0.18, 200 + 2 * s) for s in (0, 1)}
     told = along(plan, [0, 1], runs)
     assert told["target"]["loss"] == pytest.approx(2.0505) and told["target"]["arms"][0]["name"] == "quick"
     # 2 - 0.1 ln(t/1e6) = 2.0505 at t = e^-0.505 million (seed 0), half a thousandth later for seed 1
     assert told["target"]["arms"][0]["tokens"] == pytest.approx(1e6 * math.exp(-0.5), rel=0.02)
-    assert told["minutes"]["losses"][0][0] == "quick" and told["minutes"]["minutes"] == pytest.approx(100 / 60)
+    minutes = told["minutes"]
+    assert minutes["minutes"] == pytest.approx(99.5 / 60) and minutes["best"] == ["quick"]
+    (ahead, *_), (behind, loss, low, high) = minutes["losses"]
+    assert (ahead, behind) == ("quick", "steep")
+    # each run at its own speed: 2.05 + 0.18 ln(200 / 99.5) of seed 0, and of seed 1 with 202 s and 0.001 more
+    each = [2.05 + 0.18 * math.log(200 / 99.5), 2.051 + 0.18 * math.log(202 / 99.5)]
+    assert (loss, low, high) == pytest.approx((sum(each) / 2, *each), abs=2e-4)
+    first = told["target"]["arms"][0]
+    assert first["minutes"] == pytest.approx(first["tokens"] * 99.5e-6 / 60, rel=0.01)
+    close = along(plan, [0, 1], runs | {("y", s): {**runs["y", s], "seconds": 104} for s in (0, 1)})
+    assert close["minutes"] is None
     assert told["crossing"] == [["quick", "steep"]]  # the gap of 0.05 closes at 0.08 per e-fold
     assert along(plan, [0, 1], {key: {**run, "status": "failed"} for key, run in runs.items()}) is None

@@ -7,6 +7,7 @@ import re
 import shlex
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 
 from blockyard.cli import parser
-from blockyard.compare import pictures
+from blockyard.compare import figures, pictures
 from blockyard.compare.material import Text
 from blockyard.compare.report import amount, command, render
 from blockyard.compare.result import assemble
+from blockyard.compare.table import describe, describe_plan
 from blockyard.compare.words import sentences
 from blockyard.core.numbers import TOKENS
+from blockyard.data import load_text
 from blockyard.systems import parse_target
 
 NEVER = "significan", "winner", "outperform", "trend"
@@ -204,12 +207,137 @@ def test_answer_comes_first_and_no_sentence_is_lost() -> None:
     data = CASES["five arms, one failed wholly, one partly"]
     page = render(data)
     words = read(page).words
-    assert re.search(r"<h1>Best: [^<]+</h1>", page)
+    assert re.search(r"<h1>Best at equal tokens: [^<]+</h1>", page)
     for sentence in sentences(data):
         assert sentence in words, sentence
     assert "One seed gives no verdict" in read(render(CASES["one seed"])).words
     assert "No architecture finished a run" in read(render(CASES["all failed"])).words
-    assert "nothing to rank it against" in read(render(CASES["one arm"])).words
+    alone = r"<h1>gated_deltanet: \d\.\d{4} bits/byte on the test, the mean of 3 seeds.</h1>"
+    assert re.search(alone, render(CASES["one arm"]))
+
+
+def reach(data: dict[str, Any], minutes: dict[str, Any] | None, crossing: list[list[str]]) -> str:
+    """The answer to this comparison if its curves said that."""
+    return sentences({**data, "along": {**data["along"], "minutes": minutes, "crossing": crossing}})[0]
+
+
+def test_the_answer_names_its_scope_and_its_price() -> None:
+    data = document(["retnet", "llama"], 5)
+    best = [arm["name"] for arm in data["arms"] if arm["candidate"]]
+    tied = " (this comparison cannot say which)" if len(best) > 1 else ""
+    assert reach(data, None, []) == f"Best at equal tokens: {' or '.join(best)}{tied}; all took about the same time."
+    slower = {"minutes": 1.5, "losses": [["llama", 2.0, 1.9, 2.1], ["retnet", 2.2, 2.2, 2.2]], "best": ["llama"]}
+    assert "; at equal time probably: llama." in reach(data, slower, [])
+    assert "probably: llama or retnet." in reach(data, slower | {"best": ["llama", "retnet"]}, [])
+    assert reach(data, slower, [["llama", "retnet"]]).endswith("; with 4 times the tokens the order may change.")
+    assert "may change" not in reach(data, slower, [["gla", "mamba2"]])
+    for matched, words in (({"flops": 1e12}, "operations"), ({"minutes": 2.0}, "time")):
+        other = {**data, "plan": {**data["plan"], "matched": {"params": 1e6} | matched}}
+        assert sentences(other)[0].startswith(f"Best at equal {words}: ")
+        assert ("probably" in reach(other, slower, [])) == (words == "operations")
+    assert "at equal time: not known" in sentences({**data, "along": None})[0]
+
+
+def test_price_is_in_every_place_where_the_answer_is() -> None:
+    data = copy.deepcopy(CASES["two arms"])
+    for arm, seconds in zip(data["arms"], (240.0, 120.0)):
+        arm["seconds"] = [seconds + i for i in range(5)]
+    first, second = (arm["name"] for arm in data["arms"])
+    losses = [[second, 2.0, 1.9, 2.1], [first, 2.2, 2.2, 2.2]]
+    data["along"] |= {"minutes": {"minutes": 122 / 60, "losses": losses, "best": [second]}, "crossing": []}
+    words, text = " ".join(read(render(data)).words.split()), describe(data)
+    for told in (words, " ".join(text.split())):
+        assert f"at equal time probably: {second}" in told and "At equal time (2.03 min a run, by the speeds" in told
+        assert "time a run (" in told and f"{first} 4.00 min to 4.07 min" in told
+    row = next(line.split() for line in text.splitlines() if line.startswith(first))
+    assert row[-1] == "2." and row[-3:-1] == ["4.03", "min"]
+    assert "at equal tokens" in words and "at equal tokens:" in text
+    assert figures.speeds(data["arms"][0]) == [data["arms"][0]["tokens"] / (240 + i) for i in range(5)]
+    data["arms"][0]["score"]["per_seed"][0] = None  # a run that failed says nothing of speed
+    assert len(figures.speeds(data["arms"][0])) == 4
+
+
+def test_training_losses_have_the_unit_of_the_score_or_name_their_own() -> None:
+    data = document(LABELS[:3])
+    data["plan"]["data"]["training"] = {"unit": "bits/byte", "per_nat": 0.5}
+    last = data["arms"][0]["curves"][0][-1]
+    assert f"{0.5 * data['along']['target']['loss']:.3f} bits/byte" in read(render(data)).words and last[1] > 2
+    assert "nats" not in named(render(data), "curves")
+    facts = Text(load_text([str(Path(__file__))])).facts()["training"]
+    assert facts == {"unit": "bits/byte", "per_nat": pytest.approx(1 / math.log(2))}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_terminal_of_80_columns_holds_it(case: str) -> None:
+    text = describe(CASES[case]) + describe_plan(CASES[case]["plan"])
+    assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"(?<![\d.])-0\.0*(?!\d)|\b(\d+)[-–]\1\b|\b1 (architectures|seeds)", text)
+    for sentence in sentences(CASES[case]):
+        assert sentence in " ".join(text.split())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_small_things_are_in_order(case: str) -> None:
+    page = render(CASES[case])
+    words = read(page).words
+    prose = words[: words.index("To repeat it")]
+    assert not re.search(r"[a-z]\.[A-Z]|\b1 architectures|[−-]0\.0+\b(?!\d)|\b(\d)[-–]\1\b", prose)
+    for svg in drawings(page):
+        for axis in ("x", "y"):
+            ticks = [node for node in ElementTree.fromstring(svg).iter("text") if node.get("class") == "tick"]
+            at = [tick.get(axis) for tick in ticks]
+            row = [tick.text for tick, place in zip(ticks, at) if at.count(place) > 1]
+            assert len(row) == len(set(row)), (svg[:300], row)
+
+
+def test_ticks_of_a_narrow_range_differ() -> None:
+    ticks = [999_600.0, 999_800.0, 1_000_000.0, 1_000_200.0]
+    assert pictures.written(ticks, figures.brief) == ["999,600", "999,800", "1,000,000", "1,000,200"]
+    assert pictures.written([1e3, 1e4], figures.brief) == ["1k", "10k"]
+    assert [figures.signed(x, 2) for x in (-0.001, 0.0, -0.0, 0.004, -1.0)] == ["0.00", "0.00", "0.00", "0.00", "−1.00"]
+    assert [figures.duration(x) for x in (0.7321, 12, 119, 237, 9000)] == [
+        "0.732 s",
+        "12.0 s",
+        "119 s",
+        "3.95 min",
+        "2.50 h",
+    ]
+
+
+def test_an_arm_looks_the_same_in_every_report() -> None:
+    looks: dict[str, int] = {}
+    for labels in (LABELS, LABELS[::-1][:4], ["gla", "other", "llama"], ["llama"]):
+        for name, look in pictures.indices(document(labels, 1)).items():
+            assert looks.setdefault(name, look) == look
+    assert len({look % pictures.COLOURS for look in looks.values()}) > 3
+    many = [f"arm{i}" for i in range(90)]
+    data = {"arms": [{"name": name} for name in many]}
+    found = pictures.indices(data)
+    assert len(set(found.values())) == 90 and pictures.indices({"arms": data["arms"][::-1]}) == found
+    alone = {name: pictures.indices({"arms": [{"name": name}]})[name] for name in many}
+    assert all(found[name] % pictures.COLOURS == alone[name] % pictures.COLOURS for name in many)
+
+
+def test_what_differs_between_arms_stands_under_their_names() -> None:
+    data = document(["llama", "a", "b"], 3)
+    arms = data["plan"]["arms"]
+    for arm, own in zip(arms, ({}, {"mixer.heads": "2"}, {"mixer.window": "16"})):
+        arm["overrides"] = {"dim": "64", **own}
+    arms[1]["name"] = "gla"
+    assert figures.differs(data["plan"]) == {"llama": "", "a": "gla mixer.heads=2", "b": "gla mixer.window=16"}
+    arms[2] |= {"hash": arms[1]["hash"], "overrides": arms[1]["overrides"]}
+    assert figures.differs(data["plan"])["b"] == "gla mixer.heads=2 (the same as a)"
+    page = render(data)
+    assert '<span class="small settings">gla mixer.heads=2</span>' in page
+    assert "a: gla mixer.heads=2\n" in describe(data) and "a: gla mixer.heads=2\n" in describe_plan(data["plan"])
+
+
+def test_the_best_run_of_every_arm_is_named() -> None:
+    data = {**CASES["five arms, one failed wholly, one partly"], "report": "runs/mine/report.html"}
+    for text in (describe(data), read(render(data)).words):
+        for arm in data["arms"]:
+            assert (f"runs/mine:{arm['name']}" in text) == (arm["name"] != "retnet")
+            assert arm["model"] is None or arm["model"]["folder"] in text
 
 
 def test_what_cannot_be_is_said_in_words() -> None:
@@ -342,4 +470,4 @@ def test_numbers_are_short() -> None:
         "19.3G",
     ]
     assert pictures.brief(6.0, fixed=True) == "6.00" and pictures.brief(300e6, fixed=True) == "300M"
-    assert [pictures.memory(v) for v in (0, 12, 8192, 8_388_608)] == ["0 B", "12 B", "8.19 kB", "8.39 MB"]
+    assert [figures.memory(v) for v in (0, 12, 8192, 8_388_608)] == ["0 B", "12 B", "8.19 kB", "8.39 MB"]

@@ -14,22 +14,27 @@ Differs  nothing known
 
 from functools import lru_cache
 from itertools import permutations
+from typing import Annotated
 
 import numpy as np
 
 from blockyard.core.errors import unknown
-from blockyard.task._base import Draw, Examples, Predictor, Task, at_least
+from blockyard.core.settings import Count, Word
+from blockyard.task._base import Draw, Examples, Predictor, Task
 
 ORDERS = {"S3": 6, "A5": 60, "S5": 120, "Z60": 60}
 
 
 class GroupWord(Task):
-    def __init__(self, *, group: str = "S3", length: int = 16, moves: str = "few") -> None:
+    def __init__(
+        self, *, group: Annotated[Word, "the group, such as S3 or Z5"] = "S3",
+        length: Annotated[Count, "moves of a word"] = 16,
+        moves: Annotated[Word, "few: the generators; all: every element"] = "few",
+    ) -> None:  # fmt: skip
         if group not in ORDERS:
             raise unknown("group", group, ORDERS)
         if moves not in ("all", "few"):
             raise unknown("choice of moves", moves, ("all", "few"))
-        at_least(1, length=length)
         self.group, self.length, self.moves = group, length, moves
         self.vocab, self.answers = ORDERS[group], range(ORDERS[group])
 

@@ -11,14 +11,19 @@ Differs  the period varies and no token repeats inside a round, so that every an
 """
 
 import math
+from typing import Annotated
 
 import numpy as np
 
+from blockyard.core.settings import Count
 from blockyard.task._base import Draw, Examples, Task, at_least, fits
 
 
 class Induction(Task):
-    def __init__(self, *, period: int = 8, length: int = 32, alphabet: int = 32) -> None:
+    def __init__(
+        self, *, period: Annotated[Count, "tokens until the row repeats"] = 8,
+        length: Annotated[Count, "tokens of a row"] = 32, alphabet: Annotated[Count, "different tokens"] = 32,
+    ) -> None:  # fmt: skip
         at_least(2, period=period)
         fits(period <= alphabet, f"induction: period={period} needs alphabet {period} or more, not {alphabet}")
         fits(length > period, f"induction: period={period} needs length {period + 1} or more, not {length}")

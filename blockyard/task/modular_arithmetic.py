@@ -10,17 +10,22 @@ Source   arXiv 2411.12537    Family  state tracking
 Differs  a running answer (paper: one, behind =); modulus 3 by default (paper: 5)
 """
 
+from typing import Annotated
+
 import numpy as np
 
+from blockyard.core.settings import Count, Word
 from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, fits, latest
 
 SIGNS = "+-*"
 
 
 class ModularArithmetic(Task):
-    def __init__(self, *, modulus: int = 3, length: int = 15, operators: str = "+-*") -> None:
+    def __init__(
+        self, *, modulus: Annotated[Count, "numbers are counted up to this"] = 3,
+        length: Annotated[Count, "tokens of an expression"] = 15, operators: Annotated[Word, "some of +-*"] = "+-*",
+    ) -> None:  # fmt: skip
         at_least(2, modulus=modulus)
-        at_least(1, length=length)
         known = bool(operators) and set(operators) <= set(SIGNS)
         fits(known, f"modular_arithmetic: operators={operators} must be some of {SIGNS}")
         self.modulus, self.length, self.operators = modulus, length, operators

@@ -10,15 +10,22 @@ Source   arXiv 2411.12537    Family  state tracking
 Differs  brackets inside are asked for too (paper: one answer, behind =)
 """
 
+from typing import Annotated
+
 import numpy as np
 
+from blockyard.core.settings import Count
 from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, latest
 
 
 class ModularBrackets(Task):
     grows = ("numbers",)
 
-    def __init__(self, *, numbers: int = 8, modulus: int = 5, every: bool = True) -> None:
+    def __init__(
+        self, *, numbers: Annotated[Count, "numbers of an expression"] = 8,
+        modulus: Annotated[Count, "numbers are counted up to this"] = 5,
+        every: Annotated[bool, "whether every bracket is asked for, or the whole alone"] = True,
+    ) -> None:  # fmt: skip
         at_least(2, numbers=numbers, modulus=modulus)
         self.numbers, self.modulus, self.every = numbers, modulus, every
         self.length = 4 * numbers - 3

@@ -11,18 +11,22 @@ Source   arXiv 2312.04927    Family  recall
 Differs  values are drawn with replacement; blanks between the queries by default (paper: noise); small alphabets
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, blank, fits, latest, look_up
+from blockyard.core.settings import Count, Natural
+from blockyard.task._base import Draw, Examples, Predictor, Task, blank, fits, latest, look_up
 
 
 class MQAR(Task):
     def __init__(
-        self, *, pairs: int = 4, length: int = 32, keys: int = 16, values: int = 16, power: float = 0.01,
-        rewrites: int = 0, noise: bool = False,
+        self, *, pairs: Annotated[Count, "pairs to remember"] = 4, length: Annotated[Count, "tokens of a row"] = 32,
+        keys: Annotated[Count, "different keys"] = 16, values: Annotated[Count, "different values"] = 16,
+        power: Annotated[float, "the power law of distances has this exponent, less one"] = 0.01,
+        rewrites: Annotated[Natural, "keys that are bound a second time"] = 0,
+        noise: Annotated[bool, "whether other places hold any token, not a blank"] = False,
     ) -> None:  # fmt: skip
-        at_least(1, pairs=pairs, length=length, keys=keys, values=values)
-        at_least(0, rewrites=rewrites)
         need = 4 * pairs + 2 * rewrites
         fits(power > 0, f"mqar: power={power} must be positive")
         fits(rewrites <= pairs <= keys, f"mqar: needs rewrites <= pairs <= keys, not {rewrites} <= {pairs} <= {keys}")

@@ -10,16 +10,22 @@ Source   arXiv 2404.06654    Family  recall
 Differs  ids in place of sentences; the hay is random words
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, blank, fits, latest, look_up
+from blockyard.core.settings import Count
+from blockyard.task._base import Draw, Examples, Predictor, Task, blank, fits, latest, look_up
 
 
 class Needle(Task):
     def __init__(
-        self, *, needles: int = 3, asks: int = 2, length: int = 48, words: int = 16, keys: int = 8, values: int = 8
-    ) -> None:
-        at_least(1, needles=needles, asks=asks, words=words, keys=keys, values=values)
+        self, *, needles: Annotated[Count, "pairs hidden in the text"] = 3,
+        asks: Annotated[Count, "how many of them are asked for"] = 2,
+        length: Annotated[Count, "tokens of a row"] = 48,
+        words: Annotated[Count, "different tokens of the text"] = 16, keys: Annotated[Count, "different keys"] = 8,
+        values: Annotated[Count, "different values"] = 8,
+    ) -> None:  # fmt: skip
         fits(asks <= needles <= keys, f"needle: needs asks <= needles <= keys, not {asks} <= {needles} <= {keys}")
         need = 3 * needles + 2 * asks
         fits(length >= need, f"needle: needles={needles} and asks={asks} need length {need} or more, not {length}")

@@ -9,14 +9,18 @@ Source   arXiv 2411.12537    Family  state tracking
 Differs  one length (paper: 3 to 40 in training); what is longer comes from `stretched`
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from blockyard.task._base import Draw, Examples, Predictor, Task, at_least
+from blockyard.core.settings import Count
+from blockyard.task._base import Draw, Examples, Predictor, Task
 
 
 class Parity(Task):
-    def __init__(self, *, length: int = 40) -> None:
-        at_least(1, length=length)
+    def __init__(
+        self, *, length: Annotated[Count, "bits of a row"] = 40,
+    ) -> None:  # fmt: skip
         self.length, self.vocab, self.answers = length, 2, range(2)
 
     def sample(self, seed: int, n: int) -> Examples:

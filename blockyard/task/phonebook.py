@@ -10,9 +10,12 @@ Source   arXiv 2402.01032    Family  recall
 Differs  names of few letters (paper: names and numbers of a tokeniser); several questions, no demonstrations
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from blockyard.task._base import Draw, Examples, Task, at_least, blank, fits
+from blockyard.core.settings import Count
+from blockyard.task._base import Draw, Examples, Task, blank, fits
 from blockyard.task._book import book, checked, number_of
 
 
@@ -20,10 +23,12 @@ class Phonebook(Task):
     grows = ("entries",)
 
     def __init__(
-        self, *, entries: int = 4, asks: int = 2, letters: int = 2, digits: int = 2, alphabet: int = 16
-    ) -> None:
+        self, *, entries: Annotated[Count, "names in the book"] = 4,
+        asks: Annotated[Count, "how many of them are asked for"] = 2,
+        letters: Annotated[Count, "letters of a name"] = 2, digits: Annotated[Count, "digits of a number"] = 2,
+        alphabet: Annotated[Count, "different letters"] = 16,
+    ) -> None:  # fmt: skip
         checked(entries, letters, digits, alphabet)
-        at_least(1, asks=asks)
         fits(asks <= entries, f"phonebook: asks={asks} need as many entries, not {entries}")
         self.entries, self.asks, self.letters, self.digits, self.alphabet = entries, asks, letters, digits, alphabet
         self.width = letters + digits

@@ -10,8 +10,11 @@ Source   arXiv 2406.07887    Family  recall
 Differs  names of few letters (paper: names and numbers of a tokeniser); no demonstrations
 """
 
+from typing import Annotated
+
 import numpy as np
 
+from blockyard.core.settings import Count
 from blockyard.task._base import Draw, Examples, Task, blank
 from blockyard.task._book import book, checked, number_of
 
@@ -19,7 +22,11 @@ from blockyard.task._book import book, checked, number_of
 class ReversePhonebook(Task):
     grows = ("entries",)
 
-    def __init__(self, *, entries: int = 4, letters: int = 2, digits: int = 2, alphabet: int = 16) -> None:
+    def __init__(
+        self, *, entries: Annotated[Count, "names in the book"] = 4,
+        letters: Annotated[Count, "letters of a name"] = 2, digits: Annotated[Count, "digits of a number"] = 2,
+        alphabet: Annotated[Count, "different letters"] = 16,
+    ) -> None:  # fmt: skip
         checked(entries, letters, digits, alphabet)
         self.entries, self.letters, self.digits, self.alphabet = entries, letters, digits, alphabet
         self.width = letters + digits

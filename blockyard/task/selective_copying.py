@@ -10,14 +10,20 @@ Source   arXiv 2312.00752    Family  copying
 Differs  shorter (paper: 16 letters of 16 in a row of 4096)
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, blank, fits, latest
+from blockyard.core.settings import Count
+from blockyard.task._base import Draw, Examples, Predictor, Task, blank, fits, latest
 
 
 class SelectiveCopying(Task):
-    def __init__(self, *, count: int = 4, length: int = 32, letters: int = 8) -> None:
-        at_least(1, count=count, length=length, letters=letters)
+    def __init__(
+        self, *, count: Annotated[Count, "tokens to copy"] = 4,
+        length: Annotated[Count, "tokens of the text they stand in"] = 32,
+        letters: Annotated[Count, "different tokens"] = 8,
+    ) -> None:  # fmt: skip
         fits(length >= 2 * count, f"selective_copying: count={count} needs length {2 * count} or more, not {length}")
         self.count, self.length, self.letters = count, length, letters
         self.body = length - count

@@ -13,17 +13,22 @@ Source   arXiv 2604.03444    Family  state tracking
 Differs  our reading of the composite that the paper argues with; it gives no layout
 """
 
+from typing import Annotated
+
 import numpy as np
 
+from blockyard.core.settings import Count
 from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, fits
 
 
 class SwapRecall(Task):
     def __init__(
-        self, *, slots: int = 2, pairs: int = 2, length: int = 24, names: int = 8, values: int = 8, asked: float = 0.5
-    ) -> None:
+        self, *, slots: Annotated[Count, "slots whose contents are swapped"] = 2,
+        pairs: Annotated[Count, "pairs to remember"] = 2, length: Annotated[Count, "tokens of a row"] = 24,
+        names: Annotated[Count, "different names"] = 8, values: Annotated[Count, "different values"] = 8,
+        asked: Annotated[float, "share of the places that are asked for"] = 0.5,
+    ) -> None:  # fmt: skip
         at_least(2, slots=slots)
-        at_least(1, values=values)
         fits(slots <= pairs <= names, f"swap_recall: needs slots <= pairs <= names, not {slots} <= {pairs} <= {names}")
         fits(0 <= asked <= 1, f"swap_recall: asked={asked} must lie between 0 and 1")
         need = 2 * pairs + slots + 2

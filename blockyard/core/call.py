@@ -136,8 +136,9 @@ def gather(x: Tensor, index: Tensor) -> Tensor:
 def scatter(y: Tensor, index: Tensor, into: Tensor) -> Tensor:
     """`into` (B,T,...) with y (R,K,...) at the flat positions `index`; empty slots are not written."""
     rows, length = into.shape[:2]
-    held = index >= 0
-    return into.flatten(0, 1).index_put((index[held],), y[held]).unflatten(0, (rows, length))
+    flat = torch.cat([into.flatten(0, 1), into.new_empty(1, *into.shape[2:])])  # a place for empty slots
+    index = index.masked_fill(index < 0, rows * length)
+    return flat.index_put((index,), y)[:-1].unflatten(0, (rows, length))
 
 
 def finest(device: torch.device) -> torch.dtype:

@@ -57,9 +57,7 @@ class Cache(NamedTuple):
 
 def tree_cat(trees: Sequence[Any], dim: int) -> Any:
     """Trees of one shape as one, tensor by tensor."""
-    if isinstance(trees[0], Tensor):
-        return torch.cat(list(trees), dim)
-    return type(trees[0])(*(tree_cat(each, dim) for each in zip(*trees)))
+    return tree_map(lambda *each: torch.cat(each, dim), *trees)
 
 
 def sub(state: Leaves | None, name: str) -> Leaves | None:
@@ -67,16 +65,24 @@ def sub(state: Leaves | None, name: str) -> Leaves | None:
     return None if state is None else state.get(name, {})
 
 
-def tree_map(fn: Callable[[Tensor], Any], tree: Any) -> Any:
-    """`fn` over every tensor of nested dicts and tuples."""
+def tree_map(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """`fn` over every tensor of nested dicts, tuples and lists, together with the tensors that stand there in `others`.
+
+    Trees of another shape are a `ValueError`.
+    """
+    kind = next((kind for kind in (Tensor, dict, tuple, list) if isinstance(tree, kind)), None)
+    if kind is None:
+        return tree
+    if not all(isinstance(other, kind) for other in others):
+        raise ValueError("these trees have different shapes")
     if isinstance(tree, Tensor):
-        return fn(tree)
+        return fn(tree, *others)
     if isinstance(tree, dict):
-        return {key: tree_map(fn, value) for key, value in tree.items()}
-    if isinstance(tree, tuple):
-        values = [tree_map(fn, value) for value in tree]
-        return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
-    return tree
+        if any(other.keys() != tree.keys() for other in others):
+            raise ValueError("these trees have different keys")
+        return {key: tree_map(fn, value, *(other[key] for other in others)) for key, value in tree.items()}
+    values: list[Any] = [tree_map(fn, *each) for each in zip(tree, *others, strict=True)]
+    return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values) if kind is tuple else values
 
 
 def tensors(tree: Any) -> list[Tensor]:

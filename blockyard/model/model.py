@@ -31,6 +31,7 @@ from blockyard.core.spec import Spec
 from blockyard.core.state import State, tree_map
 
 Points = Mapping[str, Any]
+Notes = dict[tuple[int, int, str, str], Tensor]  # by (step, loop, path, name); the stem is step -1, the head the last
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Out:
     prediction: dict[str, Tensor]
     hidden: Tensor
     state: State | None
-    notes: dict[tuple[int, int, str, str], Tensor]
+    notes: Notes
 
     @property
     def logits(self) -> Tensor:
@@ -140,24 +141,30 @@ class Model(nn.Module):
             call = call._replace(seed=fold(run, seed) if seed else run, tick=tick, micro=micro)
         elif seed:
             call = call._replace(seed=seed)
-        x, call, state = self._ends(self.stem, batch, call, state, "stem")
+        book: Notes = {}
+        x, call, state = self._ends(self.stem, batch, call._replace(step=-1, book=book), state, "stem")
         call = call._replace(dtype=x.dtype)
         for part in self._preparing:
             part.prepare(call)
-        return Flow(x, None, call, state, {})
+        return Flow(x, None, call._replace(step=0, book=None), state, book)
 
     def run(self, flow: Flow, steps: Iterable[int] | None = None) -> Flow:
         """All steps as the depth program wills, or just these."""
         if steps is None:
-            return self.depth(flow, self._run)
+            book: Notes = {}
+            flow = self.depth(flow._replace(call=flow.call._replace(book=book)), self._run)
+            return flow._replace(call=flow.call._replace(book=None), notes=flow.notes | book)
         for step in steps:
             flow = self._run(flow, step)
         return flow
 
     def finish(self, flow: Flow) -> Out:
         """Predictions from the stream as it stands."""
-        prediction, _, state = self._ends(self.head, flow.x, flow.call, flow.state, "head")
-        return Out(prediction, flow.x, state, flow.notes)
+        book: Notes = {}
+        flow = flow._replace(call=flow.call._replace(step=len(self.steps), book=book))
+        x = flow.x
+        prediction, _, state = self._ends(self.head, x, flow.call, flow.state, "head")
+        return Out(prediction, x, state, flow.notes | book)
 
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
         return self.finish(self.run(self.start(batch, state, **request)))
@@ -189,11 +196,10 @@ class Model(nn.Module):
         grad: bool = True,
     ) -> Flow:  # fmt: skip
         """One step. `tokens` (R,K): run on these flat positions only; `active` (B,T): write only there."""
-        unit = self.steps[step]
-        flow = flow.under(unit.rule)
-        book: dict[tuple[int, int, str, str], Tensor] = {}
-        call = flow.call._replace(step=step, loop=loop, book=book)
-        state = flow.state
+        unit, before = self.steps[step], flow.call
+        book: Notes = {}
+        flow = flow._replace(call=before._replace(step=step, loop=loop, book=book)).under(unit.rule)
+        call, state = flow.call, flow.state
         leaves = None if state is None else state.get((step, loop))
         carry = flow.carry
         if tokens is not None:
@@ -204,15 +210,16 @@ class Model(nn.Module):
             with torch.no_grad():
                 carry, leaves = unit(carry, call, leaves)
         elif self.recompute and torch.is_grad_enabled():
-            carry, leaves, book = checkpoint(_noted, unit, carry, call, leaves, use_reentrant=False)
+            carry, leaves, noted = checkpoint(_noted, unit, carry, call, leaves, use_reentrant=False)
+            book |= noted
         else:
             carry, leaves = unit(carry, call, leaves)
         if tokens is not None:
-            carry = _zip_map(lambda y, old: scatter(y, tokens, old), carry, flow.carry)
+            carry = _within(lambda y, old: scatter(y, tokens, old), carry, flow.carry, unit.rule)
         if active is not None:
-            carry = _zip_map(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry)
+            carry = _within(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry, unit.rule)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
-        return flow._replace(carry=carry, state=state, notes={**flow.notes, **book} if book else flow.notes)
+        return flow._replace(carry=carry, call=before, state=state, notes=flow.notes | book if book else flow.notes)
 
 
 def _noted(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, dict[Any, Tensor]]:
@@ -226,13 +233,20 @@ def _like(rows: Tensor, x: Tensor) -> Tensor:
     return rows.reshape(*rows.shape, *[1] * (x.dim() - 2))
 
 
-def _zip_map(fn: Any, new: Any, old: Any) -> Any:
-    if isinstance(new, Tensor):
-        return fn(new, old)
-    if isinstance(new, dict):
-        return {key: _zip_map(fn, new[key], old[key]) for key in new}
-    values = [_zip_map(fn, a, b) for a, b in zip(new, old)]
-    return type(new)(*values) if hasattr(new, "_fields") else type(new)(values)
+def _within(fn: Any, new: Any, old: Any, rule: Any) -> Any:
+    """The carry with what a step wrote for some tokens: the others keep what they had, so there must be something."""
+
+    def written(y: Tensor, before: Tensor) -> Tensor:
+        if y.shape[2:] != before.shape[2:]:
+            raise ValueError("this tensor has another shape")
+        return fn(y, before)
+
+    try:
+        return tree_map(written, new, old)
+    except ValueError:
+        raise UsageError(
+            f"{rule.path}: residual:{rule.spec.name} changes the shape of its carry; such a step runs on all tokens"
+        ) from None
 
 
 def _check(model: Model, ledger: Ledger, spec: Spec) -> None:

@@ -254,7 +254,14 @@ def _compare(options: argparse.Namespace) -> Answer:
         options.target, data=options.data, out=options.out, dry_run=options.dry_run, seeds=options.seeds,
         margin=options.margin, tuning=options.tuning, against=options.against, **_request(options),
     )  # fmt: skip
-    return result.data, "" if options.dry_run else str(result)
+    if options.dry_run:
+        return result.data, ""
+    if not any(arm["finished"] for arm in result.arms):
+        from blockyard.compare.pool import WorkFailed
+
+        reasons = [f"  {arm['name']}: {'; '.join(arm['reasons'])}" for arm in result.arms]
+        raise WorkFailed("\n".join(["every run of every arm failed", *reasons, f"see {result.data['report']}"]))
+    return result.data, str(result)
 
 
 def _train(options: argparse.Namespace) -> Answer:

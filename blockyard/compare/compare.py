@@ -21,6 +21,7 @@ from blockyard.compare.result import Result, assemble
 from blockyard.compare.store import Store
 from blockyard.compare.table import describe_plan
 from blockyard.compare.tuning import fit_rates
+from blockyard.core.errors import UsageError
 from blockyard.core.files import write_whole
 from blockyard.core.spec import parse_value
 
@@ -41,6 +42,28 @@ def compare(
     asked     task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning,
               against, codec
     """
+    if len(targets) == 1:
+        name = targets[0]
+        raise UsageError(
+            f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
+        )
+    return run_arms(
+        targets,
+        data=data,
+        out=out,
+        dry_run=dry_run,
+        quiet=quiet,
+        overrides=overrides,
+        save_seconds=save_seconds,
+        **asked,
+    )
+
+
+def run_arms(
+    targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
+) -> Result:  # fmt: skip
+    """`compare` for any number of arms: one is what `blockyard train` does."""
     watch = Watch(quiet)
     paths = (data,) if isinstance(data, str) else tuple(data)
     given = tuple(sorted((overrides or {}).items()))
@@ -165,8 +188,6 @@ def _runs(
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     """`key=value` words of `--set`."""
-    from blockyard.core.errors import UsageError
-
     found = {}
     for item in items:
         key, equals, value = item.partition("=")

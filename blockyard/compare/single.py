@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from blockyard.compare.compare import compare
+from blockyard.compare.compare import run_arms
 from blockyard.compare.job import amounts
 from blockyard.compare.material import TextExam, nats
 from blockyard.core import numbers
@@ -29,7 +29,7 @@ from blockyard.transform.quantise import Coverage, quantise
 
 def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **asked: Any) -> dict[str, Any]:
     """Train a recipe at its default rate, once; the folder of the model and its score."""
-    result = compare([target], out=out, dry_run=dry_run, seeds=1, tuning="none", **asked)
+    result = run_arms([target], out=out, dry_run=dry_run, seeds=1, tuning="none", **asked)
     if dry_run:
         return result.data
     arm = result.arms[0]

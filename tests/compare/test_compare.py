@@ -14,6 +14,7 @@ import torch
 
 import blockyard
 from blockyard.cli import main
+from blockyard.compare import plan as planning
 from blockyard.compare.job import key_of
 from blockyard.compare.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.store import Store
@@ -123,6 +124,24 @@ def test_a_model_that_cannot_be_found_is_told_from_one_that_is_not_named(done, t
     refused(out, "names no models", "given again")
     (out / "result.json").write_text('{"arms": 3')
     refused(out, "damaged")
+
+
+def test_one_arm_is_nothing_to_compare(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    for words in (["gla"], ["x=gla:mixer.heads=2", "--dry-run"]):
+        assert run(*words, "--data", text, "--out", str(out), *SMALL) == 2
+        said = capsys.readouterr()
+        assert f"nothing to compare {words[0]} with" in said.err and said.out == "" and not out.exists()
+    with pytest.raises(UsageError, match="blockyard train gla"):
+        blockyard.compare(["gla"], data=text, out=out)
+
+
+def test_a_comparison_of_which_nothing_finished_fails(text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(planning, "RATES", (1e30, 2e30, 3e30, 4e30))
+    words = ["llama", "gla", "--data", text, *SMALL, "--tuning", "none", "--out", str(tmp_path / "out")]
+    assert run(*words) == 1
+    error = capsys.readouterr().err
+    assert "every run of every arm failed" in error and "llama: the loss was" in error and "report.html" in error
 
 
 def test_equal_arms_start_differently(text):

@@ -51,7 +51,8 @@ def means(stored, text):
     if isinstance(stored, (int, float)):
         value = literal(text)
         return type(value) in (int, type(stored)) and type(stored)(value) == stored
-    return stored == (literal(text) if isinstance(literal(text), tuple) else text)
+    value = literal(text)
+    return stored == (tuple(value) if isinstance(value, (list, tuple)) else text)
 
 
 def try_one(name, key, text):

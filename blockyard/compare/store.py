@@ -34,10 +34,11 @@ class Store:
             raise UsageError(f"{folder} is in use by another comparison; wait for it or use another --out") from None
         known = read_plan(folder)
         if known is not None and _asked(known) != _asked(plan):
-            differ = sorted(k for k in _asked(plan) if _asked(known).get(k) != _asked(plan)[k])
+            held, wanted = _asked(known), _asked(plan)
+            differ = sorted(k for k in held.keys() | wanted.keys() if held.get(k) != wanted.get(k))
             raise UsageError(f"{folder} holds another plan (it differs in {', '.join(differ)}); use another --out")
         self.fresh = known is None
-        self.plan = plan if known is None else known
+        self.plan = plan if known is None else _here(known, plan)
         self._rows: dict[str, dict[str, Any]] = {}
 
     def write_plan(self) -> None:
@@ -103,6 +104,25 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     return plan
 
 
+ASKED = ("matched", "tuning", "alpha", "margin", "looks", "against", "seeds", "tuning_seed")
+
+
 def _asked(plan: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for: all of a plan but what the bench on this machine added, and how often to save."""
-    return {name: value for name, value in plan.items() if name not in ("speed", "steps", "save_seconds")}
+    """What can change a figure or a verdict, by name; where, when and by how many workers it is done cannot."""
+    data, versions = plan["data"], plan["versions"]
+    return {
+        "arms": [(arm["label"], arm["id"]) for arm in plan["arms"]],
+        "data": [data["hash"], data.get("task"), data.get("codec")],
+        **{name: plan.get(name) for name in ASKED},
+        **{name: value for name, value in plan["same"].items() if name != "workers"},
+        **{name: versions.get(name) for name in ("torch", "numba", "numerics")},
+    }
+
+
+def _here(known: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a folder as it is gone on with: by the workers, and from the files, of today."""
+    return {
+        **known,
+        "same": known["same"] | {"workers": plan["same"]["workers"]},
+        "data": known["data"] | {"paths": plan["data"]["paths"]},
+    }

@@ -144,6 +144,50 @@ def test_a_comparison_of_which_nothing_finished_fails(text, tmp_path, capsys, mo
     assert "every run of every arm failed" in error and "llama: the loss was" in error and "report.html" in error
 
 
+def planned(text, **asked):
+    return make_plan(Request(("a=llama", "b=gla"), (text,), params="60k", **asked), told=lambda _: None)
+
+
+def held(folder, plan):
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan))
+    return folder
+
+
+def test_a_folder_goes_on_wherever_and_by_whatever_its_figures_stay_the_same(text, tmp_path):
+    plan = planned(text) | {"speed": {}, "steps": {}, "save_seconds": 1.0}
+    folder = held(tmp_path / "old", plan)
+    today = json.loads(json.dumps(planned(text)))
+    today["versions"] |= {"platform": "Linux-9.9", "python": "3.99", "blockyard": "9.9"}
+    today["same"]["workers"] += 62
+    today["data"] |= {"paths": ["/moved/rhyme.txt"], "name": "moved", "summary": "said otherwise"}
+    today["metric"] = today["metric"] | {"unit": "bits"}
+    for arm in today["arms"]:
+        arm |= {"flops_per_token": 1, "peak_bytes": 1, "state_bytes": {}}
+    store = Store(folder, today)
+    assert not store.fresh and store.plan["steps"] == {} and store.plan["arms"] == plan["arms"]
+    assert store.plan["same"]["workers"] == plan["same"]["workers"] + 62  # by the workers of today,
+    assert store.plan["data"]["paths"] == ["/moved/rhyme.txt"]  # and from where the data lies today
+    store._lock.close()
+
+
+def test_what_can_change_a_figure_is_another_plan(text, tmp_path):
+    folder = held(tmp_path / "old", planned(text))
+    for name, asked in {
+        "margin": {"margin": 0.02}, "seeds": {"seeds": 9}, "tuning": {"tuning": "none"}, "against": {"against": "a"},
+        "length": {"length": 64}, "batch": {"batch": 4}, "matched": {"tokens": "10k"}, "alpha": {"alpha": 0.1},
+        "precision": {"precision": "bfloat16"}, "tuning_seed": {"base": 3}, "arms": {"overrides": (("layers", 1),)},
+        "data": {"codec": "bpe:300"},
+    }.items():  # fmt: skip
+        with pytest.raises(UsageError, match=rf"another plan \(it differs in [^)]*\b{name}\b"):
+            Store(folder, planned(text, **asked))
+    for group, name in (("versions", "torch"), ("versions", "numerics"), ("versions", "numba"), ("same", "threads")):
+        plan = planned(text)
+        plan[group] |= {name: "another"}
+        with pytest.raises(UsageError, match=rf"another plan \(it differs in {name}\)"):
+            Store(folder, plan)
+
+
 def test_equal_arms_start_differently(text):
     plan = make_plan(Request(("a=llama", "b=llama"), (text,), params="60k"))
     plan["steps"] = steps_of(plan, {})

@@ -32,6 +32,11 @@ def merge(y: Tensor, like: Tensor) -> Tensor:
     return y.permute(1, 0, 3, 2, 4).reshape(B, N * C, H, D)[:, : like.shape[1]].to(like.dtype)
 
 
+def stacked(answers: list[Tensor], like: Tensor) -> Tensor:
+    """The answers of a loop over tokens, (B,T,...) as `like`, which is the answer to no tokens."""
+    return torch.stack(answers, 1).to(like.dtype) if answers else like
+
+
 def future(size: int, like: Tensor) -> Tensor:
     """(C,C) to add to exponents: minus infinity where s > t. Adding is eight times faster than filling."""
     return torch.full((size, size), float("-inf"), dtype=like.dtype, device=like.device).triu(1)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._chunks import wide
+from ._chunks import stacked, wide
 from .dispatch import Op
 
 
@@ -48,7 +48,7 @@ def causal_conv_reference(
             valid = keys[:, t, None, None]
             past, y = torch.where(valid, window[:, 1:], past), torch.where(keys[:, t, None], y, 0.0)
         out.append(F.silu(y) if silu else y)
-    return torch.stack(out, 1).to(x.dtype), past
+    return stacked(out, x), past
 
 
 def causal_conv_chunked(
@@ -141,7 +141,7 @@ def _ragged(past, x, taps, bias, keys, reset):
     if keys is not None:
         y = _take(y, (keys.cumsum(1) - 1).clamp(min=0)) * keys.unsqueeze(-1)
     last = count + torch.arange(W - 1, device=x.device)
-    live = there.gather(1, last) == number[:, -1:]
+    live = there.gather(1, last) == F.pad(number, (1, 0))[:, -1:]
     return y.to(x.dtype), _take(past, last) * live.unsqueeze(-1)
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._chunks import LOG2E, future, merge, segments, split, start_of, wide
+from ._chunks import LOG2E, future, merge, segments, split, stacked, start_of, wide
 from .dispatch import Op, compiled
 
 
@@ -41,7 +41,7 @@ def decayed_scan_reference(
             state = torch.where(reset[:, t, None, None, None], 0.0, state)
         state = state * decay[:, t, :, :, None] + keys[:, t, :, :, None] * values[:, t, :, None, :]
         out.append((q[:, t, :, None, :].to(dtype) @ state).squeeze(-2))
-    return torch.stack(out, 1).to(v.dtype), state
+    return stacked(out, v), state
 
 
 def decayed_scan_chunked(
@@ -64,7 +64,7 @@ def decayed_scan_chunked(
         return _step(q, k, v, log_decay, initial_state, reset)
     scalar = log_decay.shape[-1] == 1
     size = _even(v.shape[1]) if scalar else _power(v.shape[1])
-    pieces = -(-v.shape[1] // size)
+    pieces = max(1, -(-v.shape[1] // size))
     if not scalar:
         q, k = _every_head(q, v), _every_head(k, v)
     queries, keys, values = split(q, pieces, size), split(k, pieces, size), split(v, pieces, size)
@@ -106,7 +106,7 @@ def _step(q, k, v, log_decay, initial_state, reset):
 def _even(T: int) -> int:
     """Pieces of equal size: 32 tokens while the loop over pieces is short, then 64 (measured on one thread)."""
     size = 32 if T <= 256 else 64
-    return -(-T // -(-T // size))
+    return -(-T // -(-T // size)) if T else 1
 
 
 def _power(T: int) -> int:
@@ -129,7 +129,7 @@ def _flat(x: Tensor) -> Tensor:
 def _per_head(x: Tensor, grouped: Tensor, factor: Tensor) -> Tensor:
     """x, one per group of heads, times a factor of every head (N,B,H,...)."""
     N, B, G = grouped.shape[:3]
-    x = x.view(N, B, G, 1, *x.shape[-2:]) * factor.reshape(N, B, G, -1, *factor.shape[-2:])
+    x = x.view(N, B, G, 1, *x.shape[-2:]) * factor.unflatten(2, (G, -1))
     return x.flatten(2, 3)
 
 

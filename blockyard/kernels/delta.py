@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._chunks import LOG2E, future, merge, segments, split, start_of, wide
+from ._chunks import LOG2E, future, merge, segments, split, stacked, start_of, wide
 from .dispatch import Op, compiled
 
 
@@ -46,7 +46,7 @@ def delta_scan_reference(
         write = rate[:, t, :, None, None] * (values[:, t, :, None, :] - key @ state)
         state = state + key.transpose(-1, -2) * write
         out.append((q[:, t, :, None, :].to(dtype) @ state).squeeze(-2))
-    return torch.stack(out, 1).to(v.dtype), state
+    return stacked(out, v), state
 
 
 def delta_scan_chunked(
@@ -71,8 +71,8 @@ def delta_scan_chunked(
         return _step(q, k, v, beta, log_decay, initial_state, reset)
     V, K = v.shape[-1], k.shape[-1]
     limit = 32 if v.shape[1] <= 512 else 64  # measured on one thread; longer rows want fewer turns of the loop
-    pieces = -(-v.shape[1] // limit)
-    size = -(-v.shape[1] // pieces)
+    pieces = max(1, -(-v.shape[1] // limit))
+    size = max(1, -(-v.shape[1] // pieces))
     queries, keys, values = split(q, pieces, size), split(k, pieces, size), split(v, pieces, size)
     rate = split(beta.unsqueeze(-1), pieces, size)
     fades = _fades(values, log_decay, reset, pieces, size)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._chunks import LOG2E, start_of, wide
+from ._chunks import LOG2E, stacked, start_of, wide
 from .dispatch import Op, compiled
 
 SIZE = 32  # tokens in a piece
@@ -26,14 +26,14 @@ def diagonal_scan_reference(
     """The token loop."""
     dtype = wide(x)
     writes, fade = x.to(dtype), log_decay.to(dtype).exp()
-    state = start_of(initial_state, writes[:, 0])
+    state = start_of(initial_state, writes.new_empty(x.shape[0], x.shape[2]))
     out = []
     for t in range(x.shape[1]):
         if reset is not None:
             state = torch.where(reset[:, t, None], 0.0, state)
         state = fade[:, t] * state + writes[:, t]
         out.append(state)
-    return torch.stack(out, 1).to(x.dtype), state
+    return stacked(out, x), state
 
 
 def diagonal_scan_chunked(
@@ -48,10 +48,11 @@ def diagonal_scan_chunked(
     if T == 1:
         h = h if initial_state is None else torch.addcmul(h, fade, initial_state.to(dtype).unsqueeze(1))
         return h.to(x.dtype), h[:, 0]
-    size = min(SIZE, T)
-    short = -T % size
+    size = min(SIZE, max(1, T))
+    pieces = max(1, -(-T // size))
+    short = pieces * size - T
     h, fade = F.pad(h, (0, 0, 0, short)), F.pad(fade, (0, 0, 0, short), value=1.0)
-    h, fade = (t.view(B, -1, size, E) for t in (h, fade))
+    h, fade = (t.view(B, pieces, size, E) for t in (h, fade))
     s = 1
     while s < size:
         h = torch.addcmul(h, fade, F.pad(h[:, :, :-s], (0, 0, s, 0)))
@@ -62,7 +63,7 @@ def diagonal_scan_chunked(
         before.append(state)
         state = torch.addcmul(write, kept, state)
     h = torch.addcmul(h, fade, torch.stack(before, 1).unsqueeze(2))
-    return h.view(B, -1, E)[:, :T].to(x.dtype), state
+    return h.flatten(1, 2)[:, :T].to(x.dtype), state
 
 
 def _flops(x, log_decay, *, initial_state=None, reset=None) -> int:

@@ -103,11 +103,11 @@ class Op(Generic[P, R]):
 
 
 def compiled(module: str, chunked: Callable[P, R]) -> Callable[P, R]:
-    """The `scan` of a module of compiled loops, imported when first needed; rows of one token need no loop."""
+    """The `scan` of a module of compiled loops, imported when first needed; one token or none needs no loop."""
 
     def twin(*args: P.args, **kwargs: P.kwargs) -> R:
         rows: Any = args[0]
-        if rows.shape[1] == 1:
+        if rows.shape[1] <= 1:
             return chunked(*args, **kwargs)
         return import_module(f"blockyard.kernels.cpu.{module}").scan(*args, **kwargs)
 

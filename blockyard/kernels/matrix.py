@@ -82,7 +82,7 @@ def linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
 def _linear_cpu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     whole = x.dtype == weight.dtype == torch.float32 and weight.is_contiguous()
-    if not whole or torch.is_autocast_enabled("cpu"):
+    if not whole or not x.numel() or torch.is_autocast_enabled("cpu"):
         return functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _Linear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._chunks import LOG2E, wide
+from ._chunks import LOG2E, stacked, wide
 from .dispatch import Op, compiled
 
 LN2 = 1 / LOG2E
@@ -40,7 +40,7 @@ def selective_scan_reference(
         decay = (step[:, t, :, None] * rate).exp()
         state = decay * state + (step[:, t] * xs[:, t])[..., None] * write[:, t, None, :]
         out.append((state @ read[:, t, :, None]).squeeze(-1))
-    return torch.stack(out, 1).to(x.dtype), state
+    return stacked(out, x), state
 
 
 def selective_scan_chunked(
@@ -54,6 +54,8 @@ def selective_scan_chunked(
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Slices of tokens whose fades and states fit the cache; only the state before each slice is kept for backward."""
+    if x.shape[1] == 0:
+        return selective_scan_reference(x, dt, A, B, C, initial_state=initial_state)
     dtype = wide(x)
     xs, step, write, read = (t.transpose(0, 1).to(dtype).contiguous() for t in (x, dt, B, C))
     rate = (A.to(dtype) * LOG2E).t().contiguous()

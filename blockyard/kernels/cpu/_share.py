@@ -170,4 +170,15 @@ def read(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def marks(reset: Tensor | None) -> np.ndarray:
     """(B,T) bytes, or nothing at all."""
-    return np.empty((0, 0), np.uint8) if reset is None else reset.contiguous().view(torch.uint8).numpy()
+    return np.empty((0, 0), np.uint8) if reset is None else reset.bool().contiguous().view(torch.uint8).numpy()
+
+
+def fits(axes: str, *given: Tensor | None) -> None:
+    """Refuse shapes that do not belong together, as the loops check no index; letters are axes, the same everywhere."""
+    sizes: dict[str, int] = {}
+    for letters, x in zip(axes.split(), given, strict=True):
+        if x is None:
+            continue
+        if len(letters) != x.dim() or any(sizes.setdefault(a, n) != n for a, n in zip(letters, x.shape)):
+            known = ", ".join(f"{a.upper()}={sizes[a]}" for a in letters if a in sizes)
+            raise ValueError(f"shape {tuple(x.shape)} must be ({','.join(letters.upper())}) with {known}")

@@ -18,7 +18,7 @@ from .._chunks import wide
 from ._compile import aligned, compiled, copy
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, store
-from ._share import flat, line, marks, read, share, whole
+from ._share import fits, flat, line, marks, read, share, whole
 
 BLOCK = 128  # tokens a task
 TILE = 64  # channels of a task at a time
@@ -153,7 +153,10 @@ def _live(reset: Tensor | None, W: int) -> Tensor | float:
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool, silu: bool) -> tuple[Tensor, Tensor, Given]:
-    x, _, bias, _ = given
+    x, weight, bias, tail = given
+    fits("btc cw c bt", x, weight, bias, reset)
+    if tail is not None and tail.shape != (x.shape[0], weight.shape[1] - 1, x.shape[2]):
+        raise ValueError(f"a tail {tuple(tail.shape)} with x {tuple(x.shape)} and weight {tuple(weight.shape)}")
     fx, sx, taps, before = _rows(given)
     (B, T, _), (W, C) = x.shape, taps.shape
     offset = _offset(bias, taps)

@@ -25,7 +25,7 @@ from .._chunks import wide
 from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, splat, store, sums, total
-from ._share import flat, line, marks, read, share, whole
+from ._share import fits, flat, line, marks, read, share, whole
 from ._slab import collect, columns, product, spot, turned
 
 
@@ -279,6 +279,9 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:
     rows = _whole((*given[:4], d_y), wide(d_final))
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
+    fits("btgk btgk bthv bthw bhkv bt", *given, reset)
+    if v.shape[2] % q.shape[2] or given[3].shape[3] not in (1, q.shape[3]):
+        raise ValueError(f"{v.shape[2]} heads of {given[3].shape[3]} fades with {tuple(q.shape[2:])} queries")
     R = H // G if torch.get_num_threads() <= B * G else 1
     end = whole(d_final, 2).contiguous()
     once = R == 1 and H == G and columns(K, V) >= V  # nothing is added to what was written

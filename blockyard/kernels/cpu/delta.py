@@ -27,7 +27,7 @@ from .._chunks import wide
 from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums, total
-from ._share import flat, line, marks, read, share, whole
+from ._share import fits, flat, line, marks, read, share, whole
 from ._slab import collect, columns, product, spot, turned
 
 
@@ -293,6 +293,7 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
     y, final = v.new_empty(B, T, H, deep), like.new_empty(B, H, broad, deep)
     errors = like.new_empty(B, T if keep else 0, H, deep)
     begin = torch.zeros_like(final) if start is None else whole(start.to(like.dtype), 2).contiguous()
+    fits("bthk bthk bthv bth bth bhkv bt", *given, reset)
     out = [line(t) for t in (begin, y, final, errors)]
     share(forward, B * H, y.numel() * broad, *arrays, marks(reset), *out, (T, H, broad, deep), strides)
     return y[..., :V], final[..., :K, :V], (begin, errors)

@@ -12,7 +12,7 @@ from .._chunks import wide
 from ._compile import aligned, compiled, copy
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, store
-from ._share import flat, line, marks, read, share, whole
+from ._share import fits, flat, line, marks, read, share, whole
 
 WIDTH = 64  # whole vectors
 
@@ -59,6 +59,7 @@ def backward(g, reset, start, y, dy, end, dx, dg, d_start, sizes, strides, first
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     x, g, start = given
+    fits("bte bte be bt", *given, reset)
     (fx, sx), (fg, sg) = (flat(whole(read(t, wide(x)))) for t in (x, g))
     B, T, E = x.shape[0], x.shape[1], x.shape[2] + -x.shape[2] % PAD
     y, final = x.new_empty(B, T, E), torch.empty(B, E, dtype=wide(x))

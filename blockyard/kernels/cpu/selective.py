@@ -19,7 +19,7 @@ from .._chunks import wide
 from ._compile import aligned, clear, compiled, copy
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums
-from ._share import flat, line, marks, read, share, whole
+from ._share import fits, flat, line, marks, read, share, whole
 
 PIECE = 32  # tokens between kept states: their fades and states stay in the second cache
 WIDTH = 64  # whole vectors
@@ -157,6 +157,7 @@ def _rows(given: Any, dtype: torch.dtype) -> Any:
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     x, dt, A, B, C, start = given
+    fits("bte bte en btn btn ben bt", *given, reset)
     dtype, (rows, T, E), N = wide(x), x.shape, A.shape[1]
     (fx, ft, fb, fc), strides = _rows((x, dt, B, C), dtype)
     rate = whole(A.to(dtype).t()).contiguous()

@@ -1,0 +1,136 @@
+"""No tokens, no rows, one token, resets anywhere: every twin of every op, with its gradients. Loops check no index."""
+
+import importlib
+import pkgutil
+
+import pytest
+import torch
+from kernel_cases import KINDS, OPS, error, inputs, with_grads
+
+from blockyard import kernels
+from blockyard.kernels import pointwise
+from blockyard.kernels.dispatch import TWINS, Op
+from blockyard.kernels.weights import pack
+
+F64 = torch.float64
+
+
+def every_op():
+    files = [importlib.import_module(f"blockyard.kernels.{f.name}") for f in pkgutil.iter_modules(kernels.__path__)]
+    return sorted({x for file in files for x in vars(file).values() if isinstance(x, Op)}, key=lambda op: op.name)
+
+
+def normal(*shape):
+    return torch.randn(*shape, dtype=F64)
+
+
+def scans(name):
+    def make(rows, T):
+        for kind in (kind for kind, op in OPS.items() if op.name == name):
+            _, args, start, reset = inputs(kind, max(1, T), state=True, segments=True)
+            args = [t if kind == "selective" and i == 2 else t[:rows, :T] for i, t in enumerate(args)]
+            yield [*args], {}
+            yield [*args, start[:rows]], {"reset": reset[:rows, :T]}
+
+    return make
+
+
+def filters(rows, T):
+    for W in (1, 4):
+        args, keys, reset = [normal(rows, T, 6), normal(6, W), normal(6)], *(torch.rand(2, 2, T) < 0.5)
+        yield args, {"silu": True}
+        for marks in ({"reset": reset[:rows]}, {"keys": keys[:rows]}, {"reset": reset[:rows], "keys": keys[:rows]}):
+            yield [*args, normal(rows, W - 1, 6)], marks
+
+
+def attentions(rows, T):
+    for past in (0, 3):
+        k = normal(rows, past + T, 2, 8)
+        yield [normal(rows, T, 4, 8), k, normal(rows, past + T, 2, 5)], {}
+        yield [normal(rows, T, 4, 8), k[:, :0], k[:, :0]], {}
+        yield [normal(rows, T, 4, 8), k, k], {"causal": False, "mask": torch.rand(rows, 1, T, past + T) < 0.6}
+
+
+PACKED = {"bits": 8, "group": 32, "N": 5}
+CASES = {
+    **{name: scans(name) for name in {op.name for op in OPS.values()}},
+    "causal_conv": filters,
+    "attend": attentions,
+    "linear": lambda rows, T: [([normal(rows, T, 16).float(), normal(5, 16).float(), normal(5).float()], {})],
+    "packed_linear": lambda rows, T: [([normal(rows, T, 32)], {"packed": pack(normal(5, 32), 8, 32), **PACKED})],
+    "rms_norm": lambda rows, T: [([normal(rows, T, 3, 16), normal(16)], {"eps": 1e-5})],
+    "gated": lambda rows, T: [([normal(rows, T, 16), normal(rows, T, 16)], {})],
+    "turn": lambda rows, T: [([normal(rows, T, 3, 32)], {"cos": normal(1, T, 1, 16), "sin": normal(1, T, 1, 16)})],
+}  # fmt: skip
+
+
+def outcome(op, twin, args, how):
+    """All outputs, and the gradients of their sum."""
+    leaves = [t.clone().requires_grad_() for t in args]
+    given = leaves
+    if "reset" in how or "keys" in how:  # the last is what came before
+        past = "tail" if op.name == "causal_conv" else "initial_state"
+        given, how = leaves[:-1], how | {past: leaves[-1]}
+    found = getattr(op, twin)(*given, **how)
+    found = found if isinstance(found, tuple) else (found,)
+    loss = sum(y.sum() for y in found)
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else [None] * len(leaves)
+    return [*(y.detach() for y in found), *(torch.zeros_like(t) if g is None else g for g, t in zip(grads, leaves))]
+
+
+@pytest.mark.parametrize("T", [0, 1, 2])
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("op", every_op(), ids=lambda op: op.name)
+def test_twins_agree_on_little_or_nothing(op, rows, T, monkeypatch):
+    monkeypatch.setattr(pointwise, "FEW", 0)
+    for twin in (twin for twin in TWINS if getattr(op, twin) is not None):
+        for seed, (args, how) in enumerate(CASES[op.name](rows, T)):
+            torch.manual_seed(seed)
+            ours, theirs = outcome(op, twin, args, how), outcome(op, "reference", args, how)
+            assert len(ours) == len(theirs)
+            for a, b in zip(ours, theirs):
+                assert a.dtype == b.dtype and error(a, b) < (1e-5 if op.name == "linear" else 1e-10)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_piece_of_no_tokens_leaves_the_state_as_it_was(kind, twin):
+    op, args, start, reset = inputs(kind, 5, state=True, segments=True)
+    none = [t if kind == "selective" and i == 2 else t[:, :0] for i, t in enumerate(args)]
+    for marks in (None, reset[:, :0]):
+        y, final, grads = with_grads(getattr(op, twin), none, start, marks)
+        assert y.shape[:2] == (2, 0) and torch.equal(final, start) and final.dtype == F64
+        assert grads[-1].any() and not any(g.any() for g in grads[:-1])
+        with torch.no_grad():
+            assert not getattr(op, twin)(*none, reset=marks)[1].any()
+        short = getattr(op, twin)(*(t.bfloat16() for t in none), initial_state=start.float(), reset=marks)
+        assert short[0].dtype == torch.bfloat16 and torch.equal(short[1], start.float())
+
+
+@pytest.mark.parametrize("T", [1, 2, 40])
+@pytest.mark.parametrize("twin", TWINS[:2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_resets_at_the_first_token_at_the_last_and_everywhere(kind, twin, T):
+    op, args, start, _ = inputs(kind, T, state=True)
+    first, last, every = torch.zeros(3, 2, T, dtype=torch.bool)
+    first[:, 0], last[:, -1], every[:] = True, True, True
+    for reset in (first, last, first | last, every, ~first, ~every):
+        ours, theirs = (with_grads(getattr(op, name), args, start, reset) for name in (twin, "reference"))
+        for a, b in zip((*ours[:2], *ours[2]), (*theirs[:2], *theirs[2])):
+            assert error(a, b) < 1e-10
+
+
+@pytest.mark.parametrize("name", [*{op.name: op for op in OPS.values()}, "causal_conv"])
+def test_loops_refuse_shapes_that_would_lead_them_out_of_bounds(name):
+    op = next(op for op in every_op() if op.name == name)
+    for args, how in CASES[name](2, 7):
+        if list(how) != ["reset"]:
+            continue
+        tensors = {**dict(enumerate(args)), **how}
+        for at, x in tensors.items():
+            for axis in range(x.dim() if isinstance(x, torch.Tensor) else 0):
+                if x.shape[axis] <= 1 or (name == "causal_conv" and at == 1 and axis == 1):
+                    continue  # another number of taps would be another filter
+                short = tensors | {at: x.narrow(axis, 0, x.shape[axis] - 1)}
+                with pytest.raises(ValueError, match="with"):
+                    outcome(op, "cpu", [short[i] for i in range(len(args))], {n: short[n] for n in how})

@@ -16,10 +16,12 @@ from blockyard.core.state import Cache, Coded, Leaves, tree_cat
 
 
 class Sight(NamedTuple):
-    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or none and whether it is causal."""
+    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or whether it is causal, in which window."""
 
     mask: Tensor | None
     causal: bool
+    window: int | None = None
+    sinks: int = 0
 
 
 class Remembered(NamedTuple):
@@ -37,8 +39,11 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
     slots = length if call.past is None else call.past.positions.shape[1]
     keys = slots if positions is None else positions.shape[1]
     if call.even and not isinstance(call.order, Tensor):
-        if slots == length and (window is None or length <= window) and keys == length:
-            return Sight(None, call.order is None)
+        if slots == length and keys == length:
+            if call.order is None:
+                return Sight(None, True, window, sinks)
+            if window is None or length <= window:
+                return Sight(None, False)
         # once it is full, a windowed cache holds just what one more query sees
         if length == 1 and (window is None or (positions is not None and slots >= sinks + window)):
             return Sight(None, False)

@@ -10,7 +10,7 @@ from kernel_cases import KINDS, error, inputs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from blockyard.kernels import attend, causal_conv, count_flops, decayed_scan, exact, force
+from blockyard.kernels import attend, causal_conv, count_flops, decayed_scan, exact, force, softmax
 from blockyard.kernels.dispatch import Op
 
 EACH_ELEMENT = {"add", "sub", "mul", "div", "exp", "neg"}
@@ -158,13 +158,15 @@ def test_traces_as_one_graph(kind):
         assert error(a, b) < 1e-12
 
 
-def test_convolution_and_attention_trace_as_one_graph():
+def test_convolution_and_attention_trace_as_one_graph(monkeypatch):
+    monkeypatch.setattr(softmax, "BLOCK", 4)
     x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
     keys = torch.rand(2, 9) < 0.5
     q = torch.randn(2, 9, 4, 8)
 
     def run():
-        return causal_conv(x, weight)[0], causal_conv(x, weight, keys=keys, reset=~keys)[0], attend(q, q, q)
+        seen = attend(q, q, q), attend(q, q, q, window=3, sinks=1)
+        return causal_conv(x, weight)[0], causal_conv(x, weight, keys=keys, reset=~keys)[0], *seen
 
     for a, b in zip(torch.compile(run, fullgraph=True, backend="aot_eager")(), run()):
         assert error(a, b) < 1e-6

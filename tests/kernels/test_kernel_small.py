@@ -47,6 +47,7 @@ def attentions(rows, T):
     for past in (0, 3):
         k = normal(rows, past + T, 2, 8)
         yield [normal(rows, T, 4, 8), k, normal(rows, past + T, 2, 5)], {}
+        yield [normal(rows, T, 4, 8), k, k], {"window": 2, "sinks": 1}
         yield [normal(rows, T, 4, 8), k[:, :0], k[:, :0]], {}
         yield [normal(rows, T, 4, 8), k, k], {"causal": False, "mask": torch.rand(rows, 1, T, past + T) < 0.6}
 

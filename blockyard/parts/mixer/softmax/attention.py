@@ -82,25 +82,22 @@ class Attention(Sublayer):
             seen = call.made(("sight", self.window, self.sinks), lambda: sight(call, self.window, self.sinks))
         else:
             seen = sight(call, self.window, self.sinks, positions)
-        mask, causal = self._biased(seen.mask, seen.causal, call, positions, q)
-        y = attend(q, k, v, causal=causal, mask=mask, scale=self.scale).flatten(2)
+        y = attend(
+            q, k, v, causal=seen.causal, window=seen.window, sinks=seen.sinks, scale=self.scale,
+            mask=self._biased(seen.mask, call, positions),
+        ).flatten(2)  # fmt: skip
         if self.gate is not None:
             y = y * self.point("gate", self.gate(self.gate_in(x, call), call), call)
         return self.out(self.point("context", y, call), call), state
 
-    def _biased(
-        self, mask: Tensor | None, causal: bool, call: Call, positions: Tensor | None, q: Tensor
-    ) -> tuple[Tensor | None, bool]:
+    def _biased(self, mask: Tensor | None, call: Call, positions: Tensor | None) -> Tensor | None:
         """The mask with a head dimension, and with the position's bias by distance where it has one."""
         mask = None if mask is None else mask[:, None]
         if self.position is None:
-            return mask, causal
+            return mask
         bound = farthest(call)
         table = self.position.by_distance(bound)
         if table is None:
-            return mask, causal
-        apart = distances(call, positions)
-        bias = table.to(q.dtype)[:, apart + bound - 1].transpose(0, 1)
-        if causal:
-            mask = (apart >= 0)[:, None]
-        return bias if mask is None else bias.masked_fill(~mask, float("-inf")), False
+            return mask
+        bias = table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+        return bias if mask is None else bias.masked_fill(~mask, float("-inf"))

@@ -42,6 +42,25 @@ def future(size: int, like: Tensor) -> Tensor:
     return torch.full((size, size), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
 
 
+class Spans(NamedTuple):
+    """Sums of the log-decays (...,C,1) of a piece, each added up by itself.
+
+    The difference of two sums from the beginning would have the rounding errors of both: after one strong fade they
+    are larger than a weak one.
+    """
+
+    between: Tensor  # (...,C,C) from after token s up to token t, minus infinity where s > t
+    into: Tensor  # (...,C,1) up to token t
+    after: Tensor  # (...,C,1) from after token s to the end
+
+
+def spans(fade: Tensor) -> Spans:
+    size = fade.shape[-2]
+    row, later = fade.transpose(-1, -2), fade.new_ones(size, size).tril(-1)
+    between = (row * fade.new_ones(size, size).tril()) @ later
+    return Spans(between + future(size, fade), fade.cumsum(-2), (row @ later).transpose(-1, -2))
+
+
 class Segments(NamedTuple):
     """Who is in whose segment, as factors: resets are masks because an infinite fade gives nan in sums of fades."""
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._chunks import LOG2E, future, merge, segments, split, stacked, start_of, wide
+from ._chunks import LOG2E, merge, segments, spans, split, stacked, start_of, wide
 from .dispatch import Op, compiled
 
 
@@ -68,14 +68,14 @@ def decayed_scan_chunked(
     if not scalar:
         q, k = _every_head(q, v), _every_head(k, v)
     queries, keys, values = split(q, pieces, size), split(k, pieces, size), split(v, pieces, size)
-    fade = split(log_decay, pieces, size).mul(LOG2E).cumsum(-2)
-    end = fade[..., -1:, :]
-    into, out, through = fade.exp2(), (end - fade).exp2(), end.transpose(-1, -2).exp2()
+    fade = split(log_decay, pieces, size).mul(LOG2E)
     if scalar:
-        pair = (fade - fade.transpose(-1, -2) + future(size, fade)).exp2()
+        pair, into, out = (s.exp2() for s in spans(fade))
         weights = _per_head(_flat(queries) @ _flat(keys).transpose(1, 2), queries, pair)
     else:
-        weights = _faded_scores(_flat(queries), _flat(keys), _flat(fade)).view(*fade.shape[:-1], size)
+        weights, into, out = _faded_scores(_flat(queries), _flat(keys), _flat(fade))
+        weights, into, out = weights.view(*fade.shape[:-1], size), into.view_as(fade).exp2(), out.view_as(fade).exp2()
+    through = into[..., -1:, :].transpose(-1, -2)
     if reset is not None:
         same, sees, stays, passes = segments(reset, pieces, size)
         weights, into, out, through = weights * same, into * sees, out * stays, through * passes
@@ -133,27 +133,29 @@ def _per_head(x: Tensor, grouped: Tensor, factor: Tensor) -> Tensor:
     return x.flatten(2, 3)
 
 
-def _faded_scores(q: Tensor, k: Tensor, fade: Tensor) -> Tensor:
-    """A_ts = sum_d q_td k_sd 2^(fade_td - fade_sd), s <= t, of (M,C,K) inputs, by halves.
+def _faded_scores(q: Tensor, k: Tensor, fade: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A_ts = sum_d q_td k_sd 2^(fades after s, up to t), s <= t, of (M,C,K) inputs, by halves.
 
-    Of a block, the later half reads the earlier half through its last token r: (q 2^(fade_t - r)) (k 2^(r - fade_s))^T,
-    with both exponents <= 0 and one exponential per token and level; then halves of halves, from single tokens up.
+    Of a block, the later half reads the earlier half through the border between them: (q 2^(fades from the border up to
+    t)) (k 2^(fades after s, up to the border))^T, with one exponential per token and level; then blocks of two blocks,
+    from single tokens up. Also gives the fades up to t and those after s: sums of their own (see `Spans`).
     """
     C, K = q.shape[1:]
-    scores = (q * k).sum(-1).view(-1, 1, 1)
+    scores, into, after = (q * k).sum(-1).view(-1, 1, 1), fade, torch.zeros_like(fade)
     size = 1
     while size < C:
-        (_, late_q), (early_k, _), (early, late) = (t.view(-1, 2, size, K).unbind(1) for t in (q, k, fade))
-        border = early[:, -1:]
-        late_q, early_k = late_q * (late - border).exp2(), early_k * (border - early).exp2()
+        (_, late_q), (early_k, _), ahead, behind = (t.view(-1, 2, size, K).unbind(1) for t in (q, k, into, after))
+        late_q, early_k = late_q * ahead[1].exp2(), early_k * behind[0].exp2()
         if size < 4:
             across = (late_q.unsqueeze(2) * early_k.unsqueeze(1)).sum(-1)  # quicker than many tiny matmuls
         else:
             across = torch.bmm(late_q, early_k.transpose(1, 2))
         first, second = scores.view(-1, 2, size, size).unbind(1)
         scores = torch.cat([F.pad(first, (0, size)), torch.cat([across, second], -1)], 1)
+        into = torch.cat([ahead[0], ahead[1] + ahead[0][:, -1:]], 1)
+        after = torch.cat([behind[0] + ahead[1][:, -1:], behind[1]], 1)
         size *= 2
-    return scores
+    return scores, into, after
 
 
 def _flops(q, k, v, log_decay, *, initial_state=None, reset=None) -> int:

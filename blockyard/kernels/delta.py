@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._chunks import LOG2E, future, merge, segments, split, stacked, start_of, wide
+from ._chunks import LOG2E, merge, segments, spans, split, stacked, start_of, wide
 from .dispatch import Op, compiled
 
 
@@ -108,10 +108,8 @@ def _fades(values: Tensor, log_decay: Tensor | None, reset: Tensor | None, piece
     if log_decay is None:
         pair, into, out, through = values.new_ones(size, size).tril(), 1.0, 1.0, values.new_ones(1, 1, 1, 1, 1)
     else:
-        fade = split(log_decay.unsqueeze(-1), pieces, size).mul(LOG2E).cumsum(-2)
-        end = fade[..., -1:, :]
-        pair = (fade - fade.transpose(-1, -2) + future(size, fade)).exp2()
-        into, out, through = fade.exp2(), (end - fade).exp2(), end.exp2()
+        pair, into, out = (s.exp2() for s in spans(split(log_decay.unsqueeze(-1), pieces, size).mul(LOG2E)))
+        through = into[..., -1:, :]
     if reset is not None:
         same, sees, stays, passes = segments(reset, pieces, size)
         pair, into, out = pair * same, into * sees, out * stays

@@ -24,8 +24,9 @@ def fades(*shape, extreme=False):
     return torch.where(u < 0.3, 0.0, -50 * u**6) if extreme else -0.3 * u
 
 
-def inputs(kind, T, *, extreme=False, state=False, segments=False, seed=0):
+def inputs(kind, T, *, extreme=False, state=False, segments=False, seed=0, widths=(K, V)):
     """(op, tensors by position, initial state or None, reset or None), float64."""
+    K, V = widths
     torch.manual_seed(seed)
     normal = lambda *shape: torch.randn(*shape, dtype=torch.float64)  # noqa: E731
     if kind == "selective":

@@ -8,9 +8,13 @@ once from the beginning, with S itself:
     S_t = diag(exp(g_t)) S_{t-1} + k_t v_t^T               dq_t = S_t dy_t
 
 Both together give the log-decays theirs, without a look at a state: what S_t and the gradient that reaches it from
-later tokens have in common, rowsum(S_t * G_t), is dg_{t+1}, and a token changes it by what it reads and writes:
+later tokens have in common, rowsum(S_t * G_t), is dg_{t+1}, and a token changes it by what it reads of earlier ones
+and what later ones read of it:
 
-    dg_t = dg_{t+1} + q_t * dq_t - k_t * dk_t
+    dg_t = dg_{t+1} + q_t * dq'_t - k_t * dk'_t     dq'_t = dq_t - k_t (v_t . dy_t)     dk'_t = dk_t - q_t (v_t . dy_t)
+
+What a token reads of itself is in neither: under hard gates nothing but its rounding would be left. For the same reason
+the last token begins with what is left of the state before it, in place of dg_{t+1} and of k_t * dk'_t.
 
 A task is a row and a head; in backward all heads that share q and k are one task where there are tasks enough, so
 that their gradients are added up in place.
@@ -18,6 +22,7 @@ that their gradients are added up in place.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +31,7 @@ from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import exponential, full, load, splat, store, sums, total
 from ._share import fits, flat, line, marks, read, share, whole
-from ._slab import collect, columns, product, spot, turned
+from ._slab import collect, columns, met, product, spot, turned
 
 
 @compiled
@@ -88,9 +93,9 @@ def forward(q, k, v, g, reset, start, y, final, sizes, strides, first, last):
 
 
 @compiled
-def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, N, room, new_k, new):
-    """dS = diag(fade) dS + q dy^T, fade of the token after; dk += dS v, dv = dS^T k, dg -= k * dS v."""
-    n, zero = len(load(q, qa)), full(dS.dtype.type(0))
+def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, less, W, K, N, room, new_k, new):
+    """dS = G + q dy^T, G = diag(fade) dS, fade of the token after; dk += dS v, dv = dS^T k, dg += less k * G v."""
+    n, zero, own = len(load(q, qa)), full(dS.dtype.type(0)), met(dS, v, va, dy, ga, N)
     i, along = 0, zero
     while i + 4 * n <= K:
         f0, f1, f2, f3 = load(fade, i), load(fade, i + n), load(fade, i + 2 * n), load(fade, i + 3 * n)
@@ -99,51 +104,53 @@ def unwind(dS, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, W, K, 
         t0 = t1 = t2 = t3 = zero
         for j in range(N):
             at, grad, x = i * N + j * 4 * n, splat(dy, ga + j), splat(v, va + j)
-            d0, d1 = f0 * load(dS, at) + q0 * grad, f1 * load(dS, at + n) + q1 * grad
-            d2, d3 = f2 * load(dS, at + 2 * n) + q2 * grad, f3 * load(dS, at + 3 * n) + q3 * grad
+            d0, d1, d2 = f0 * load(dS, at), f1 * load(dS, at + n), f2 * load(dS, at + 2 * n)
+            d3 = f3 * load(dS, at + 3 * n)
+            t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
+            d0, d1, d2, d3 = d0 + q0 * grad, d1 + q1 * grad, d2 + q2 * grad, d3 + q3 * grad
             store(dS, at, d0)
             store(dS, at + n, d1)
             store(dS, at + 2 * n, d2)
             store(dS, at + 3 * n, d3)
-            t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
-            met = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
-            store(room, j * n, met + load(room, j * n) if i else met)
-        collect(new_k, dk, to + i, t0)
-        collect(new_k, dk, to + i + n, t1)
-        collect(new_k, dk, to + i + 2 * n, t2)
-        collect(new_k, dk, to + i + 3 * n, t3)
+            both = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
+            store(room, j * n, both + load(room, j * n) if i else both)
+        collect(new_k, dk, to + i, t0 + q0 * own)
+        collect(new_k, dk, to + i + n, t1 + q1 * own)
+        collect(new_k, dk, to + i + 2 * n, t2 + q2 * own)
+        collect(new_k, dk, to + i + 3 * n, t3 + q3 * own)
         if W == 1:
             along = along + ((k0 * t0 + k1 * t1) + (k2 * t2 + k3 * t3))
         else:
-            collect(new, dg, ha + i, zero - k0 * t0)
-            collect(new, dg, ha + i + n, zero - k1 * t1)
-            collect(new, dg, ha + i + 2 * n, zero - k2 * t2)
-            collect(new, dg, ha + i + 3 * n, zero - k3 * t3)
+            collect(new, dg, ha + i, less * k0 * t0)
+            collect(new, dg, ha + i + n, less * k1 * t1)
+            collect(new, dg, ha + i + 2 * n, less * k2 * t2)
+            collect(new, dg, ha + i + 3 * n, less * k3 * t3)
         i += 4 * n
     while i < K:
         f, key, ask, out = load(fade, i), load(k, ka + i), load(q, qa + i), zero
         for j in range(N):
             at = i * N + j * n
-            d = f * load(dS, at) + ask * splat(dy, ga + j)
-            store(dS, at, d)
+            d = f * load(dS, at)
             out = out + d * splat(v, va + j)
+            d = d + ask * splat(dy, ga + j)
+            store(dS, at, d)
             store(room, j * n, d * key + load(room, j * n) if i else d * key)
-        collect(new_k, dk, to + i, out)
+        collect(new_k, dk, to + i, out + ask * own)
         if W == 1:
             along = along + key * out
         else:
-            collect(new, dg, ha + i, zero - key * out)
+            collect(new, dg, ha + i, less * key * out)
         i += n
     if W == 1:
-        dg[ha] = (dg.dtype.type(0) if new else dg[ha]) - total(along)
+        dg[ha] = (dg.dtype.type(0) if new else dg[ha]) + total(less * along)
     for j in range(0, N, n):
         store(dv, da + j, sums(room, j * n))
 
 
 @compiled
 def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N, new_q):
-    """S = diag(fade) S + k v^T; dq += S dy, dg += q * S dy."""
-    n, zero = len(load(q, qa)), full(S.dtype.type(0))
+    """S = P + k v^T, P = diag(fade) S; dq += S dy, dg += q * P dy."""
+    n, zero, own = len(load(q, qa)), full(S.dtype.type(0)), met(S, v, va, dy, ga, N)
     i, along = 0, zero
     while i + 4 * n <= K:
         f0, f1, f2, f3 = load(fade, i), load(fade, i + n), load(fade, i + 2 * n), load(fade, i + 3 * n)
@@ -151,17 +158,17 @@ def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N, new_q)
         t0 = t1 = t2 = t3 = zero
         for j in range(N):
             at, x, grad = i * N + j * 4 * n, splat(v, va + j), splat(dy, ga + j)
-            s0, s1 = f0 * load(S, at) + k0 * x, f1 * load(S, at + n) + k1 * x
-            s2, s3 = f2 * load(S, at + 2 * n) + k2 * x, f3 * load(S, at + 3 * n) + k3 * x
-            store(S, at, s0)
-            store(S, at + n, s1)
-            store(S, at + 2 * n, s2)
-            store(S, at + 3 * n, s3)
+            s0, s1 = f0 * load(S, at), f1 * load(S, at + n)
+            s2, s3 = f2 * load(S, at + 2 * n), f3 * load(S, at + 3 * n)
             t0, t1, t2, t3 = t0 + s0 * grad, t1 + s1 * grad, t2 + s2 * grad, t3 + s3 * grad
-        collect(new_q, dq, to + i, t0)
-        collect(new_q, dq, to + i + n, t1)
-        collect(new_q, dq, to + i + 2 * n, t2)
-        collect(new_q, dq, to + i + 3 * n, t3)
+            store(S, at, s0 + k0 * x)
+            store(S, at + n, s1 + k1 * x)
+            store(S, at + 2 * n, s2 + k2 * x)
+            store(S, at + 3 * n, s3 + k3 * x)
+        collect(new_q, dq, to + i, t0 + k0 * own)
+        collect(new_q, dq, to + i + n, t1 + k1 * own)
+        collect(new_q, dq, to + i + 2 * n, t2 + k2 * own)
+        collect(new_q, dq, to + i + 3 * n, t3 + k3 * own)
         t0, t1 = t0 * load(q, qa + i), t1 * load(q, qa + i + n)
         t2, t3 = t2 * load(q, qa + i + 2 * n), t3 * load(q, qa + i + 3 * n)
         if W == 1:
@@ -176,10 +183,10 @@ def repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N, new_q)
         f, key, out = load(fade, i), load(k, ka + i), zero
         for j in range(N):
             at = i * N + j * n
-            s = f * load(S, at) + key * splat(v, va + j)
-            store(S, at, s)
+            s = f * load(S, at)
             out = out + s * splat(dy, ga + j)
-        collect(new_q, dq, to + i, out)
+            store(S, at, s + key * splat(v, va + j))
+        collect(new_q, dq, to + i, out + key * own)
         if W == 1:
             along = along + out * load(q, qa + i)
         else:
@@ -197,12 +204,13 @@ def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, st
     """
     T, H, G, K, V, W, R = sizes
     sq, sk, sv, sg, sd = strides
-    most, one, none = columns(K, V), end.dtype.type(1), end.dtype.type(0)
-    S, fade, room, later = aligned(K * most, end), aligned(K, end), aligned(most * 16, end), aligned(W, end)
+    most, one = columns(K, V), end.dtype.type(1)
+    S, fade, room = aligned(K * most, end), aligned(K, end), aligned(most * 16, end)
+    later = np.zeros(W, np.float64)  # the sum of a whole row may be large beside one token's
     for unit in range(first * R, last * R):
         b, h = unit // H, unit % H
         group, part = h // (H // G), h // R
-        later[:] = none  # what the state behind a token and the gradient from later ones have in common
+        later[:] = 0  # what the state behind a token and the gradient from later ones have in common
         for column in range(0, V, most):
             N, corner, new = min(most, V - column), unit * K * V + column, column == 0
             new_k = new and unit % R == 0
@@ -221,7 +229,9 @@ def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, st
                 ahead(dk, to - AHEAD * H // R * K, K)
                 ahead(dv, da - AHEAD * H * V, N)
                 ahead(dg, (head - AHEAD * H) * W, W)
-                unwind(S, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, head * W, W, K, N, room, new_k, new)
+                less = full(-one if t < T - 1 else one - one)
+                ha = head * W
+                unwind(S, fade, q, qa, k, ka, v, va, dy, ga, dk, to, dv, da, dg, ha, less, W, K, N, room, new_k, new)
                 fades(fade, g, reset, sg, b, t, h, K, W)
             for i in range(K):
                 for j in range(N):
@@ -240,12 +250,15 @@ def backward(q, k, v, g, reset, start, dy, end, dq, dk, dv, dg, begin, sizes, st
                 ahead(g, place(sg, b, r, h), W)
                 ahead(dq, to + AHEAD * H // R * K, K)
                 ahead(dg, ha + AHEAD * H * W, W)
+                if t == T - 1:
+                    product(S, end, corner, V, later, W, K, N)
                 repeat(S, fade, q, qa, k, ka, v, va, dy, ga, dq, to, dg, ha, W, K, N, new_k)
-            product(S, end, corner, V, later, W, K, N)
+        for i in range(W):
+            later[i] *= fade[i]
         for t in range(T - 1, -1, -1):
             ha = ((b * T + t) * H + h) * W
             for i in range(W):
-                later[i] = none if reset.size and reset[b, t] else later[i] + dg[ha + i]
+                later[i] = 0 if reset.size and reset[b, t] else later[i] + dg[ha + i]
                 dg[ha + i] = later[i]
 
 
@@ -266,6 +279,9 @@ def _whole(given: Given, dtype: torch.dtype) -> Any:
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     q, v, start = given[0], given[2], given[4]
+    fits("btgk btgk bthv bthw bhkv bt", *given, reset)
+    if v.shape[2] % q.shape[2] or given[3].shape[3] not in (1, q.shape[3]):
+        raise ValueError(f"{v.shape[2]} heads of {given[3].shape[3]} fades with {tuple(q.shape[2:])} queries")
     rows = _whole(given[:4], wide(v))
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
     y, final = rows[2].new_empty(B, T, H, V), rows[3].new_empty(B, H, K, V)
@@ -279,9 +295,6 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:
     rows = _whole((*given[:4], d_y), wide(d_final))
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
-    fits("btgk btgk bthv bthw bhkv bt", *given, reset)
-    if v.shape[2] % q.shape[2] or given[3].shape[3] not in (1, q.shape[3]):
-        raise ValueError(f"{v.shape[2]} heads of {given[3].shape[3]} fades with {tuple(q.shape[2:])} queries")
     R = H // G if torch.get_num_threads() <= B * G else 1
     end = whole(d_final, 2).contiguous()
     once = R == 1 and H == G and columns(K, V) >= V  # nothing is added to what was written

@@ -12,14 +12,19 @@ With w_t = beta_t dS_t^T k_t:
     dS_t = a_{t+1} (dS_{t+1} - k_{t+1} w_{t+1}^T) + q_t dy_t^T        dv_t = w_t        dbeta_t = e_t . dS_t^T k_t
     dk_t = dS_t u_t - a_t S_{t-1} w_t                                 dq_t = S_t dy_t
 
-The log-decays' gradients follow without a look at a state: what S_t and the gradient that reaches it from later tokens
-have in common, sum(S_t * G_t), is dg_{t+1}, and a token changes it by what it reads and writes:
+The log-decays' gradients follow without a look at a state: what S_t and the gradient G_t that reaches it from later
+tokens have in common, sum(S_t * G_t), is dg_{t+1}, and a token changes it by what it reads and erases of earlier ones
+and what later ones read of it:
 
-    dg_t = dg_{t+1} + q_t . dq_t - v_t . w_t
+    dg_t = dg_{t+1} + q_t . a_t S_{t-1} dy_t - k_t . a_t S_{t-1} w_t - k_t . G_t u_t
+
+What a token reads of itself is not there: under hard gates nothing but its rounding would be left. For the same reason
+the last token begins with what is left of the state before it, in place of dg_{t+1} and of k_t . G_t u_t.
 """
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +33,7 @@ from ._compile import AHEAD, ahead, aligned, clear, compiled, copy, place
 from ._grad import Form, Given, run
 from ._lanes import PAD, exponential, full, load, splat, store, sums, total
 from ._share import fits, flat, line, marks, read, share, whole
-from ._slab import collect, columns, product, spot, turned
+from ._slab import collect, columns, met, product, spot, turned
 
 
 @compiled
@@ -105,9 +110,12 @@ def forward(q, k, v, beta, g, reset, start, y, final, errors, sizes, strides, fi
 
 @compiled
 def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N, room, new):
-    """dS = a (dS - k w^T) + q dy^T, a, k and w of the token after; dk += beta dS e; the room gets N sums: dS^T k."""
+    """dS = G + q dy^T, G = a (dS - k w^T), a, k and w of the token after; dk += beta dS e; the room: N sums dS^T k.
+
+    Gives beta k . G e.
+    """
     n, zero, fade, rate = len(load(k, ka)), full(dS.dtype.type(0)), full(a), full(beta)
-    less, i = zero - fade, 0
+    less, i, along, own = zero - fade, 0, zero, met(dS, e, ea, dy, ga, N)
     while i + 4 * n <= K:
         m0, m1 = less * load(before, ba + i), less * load(before, ba + i + n)
         m2, m3 = less * load(before, ba + i + 2 * n), less * load(before, ba + i + 3 * n)
@@ -116,73 +124,81 @@ def unwind(dS, a, before, ba, w, q, qa, k, ka, e, ea, beta, dy, ga, dk, to, K, N
         t0 = t1 = t2 = t3 = zero
         for j in range(N):
             at, grad, x, lost = i * N + j * 4 * n, splat(dy, ga + j), splat(e, ea + j), splat(w, j)
-            d0, d1 = fade * load(dS, at) + q0 * grad + m0 * lost, fade * load(dS, at + n) + q1 * grad + m1 * lost
-            d2 = fade * load(dS, at + 2 * n) + q2 * grad + m2 * lost
-            d3 = fade * load(dS, at + 3 * n) + q3 * grad + m3 * lost
+            d0, d1 = fade * load(dS, at) + m0 * lost, fade * load(dS, at + n) + m1 * lost
+            d2, d3 = fade * load(dS, at + 2 * n) + m2 * lost, fade * load(dS, at + 3 * n) + m3 * lost
+            t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
+            d0, d1, d2, d3 = d0 + q0 * grad, d1 + q1 * grad, d2 + q2 * grad, d3 + q3 * grad
             store(dS, at, d0)
             store(dS, at + n, d1)
             store(dS, at + 2 * n, d2)
             store(dS, at + 3 * n, d3)
-            t0, t1, t2, t3 = t0 + d0 * x, t1 + d1 * x, t2 + d2 * x, t3 + d3 * x
-            met = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
-            store(room, j * n, met + load(room, j * n) if i else met)
-        collect(new, dk, to + i, rate * t0)
-        collect(new, dk, to + i + n, rate * t1)
-        collect(new, dk, to + i + 2 * n, rate * t2)
-        collect(new, dk, to + i + 3 * n, rate * t3)
+            both = (d0 * k0 + d1 * k1) + (d2 * k2 + d3 * k3)
+            store(room, j * n, both + load(room, j * n) if i else both)
+        along = along + ((k0 * t0 + k1 * t1) + (k2 * t2 + k3 * t3))
+        collect(new, dk, to + i, rate * (t0 + q0 * own))
+        collect(new, dk, to + i + n, rate * (t1 + q1 * own))
+        collect(new, dk, to + i + 2 * n, rate * (t2 + q2 * own))
+        collect(new, dk, to + i + 3 * n, rate * (t3 + q3 * own))
         i += 4 * n
     while i < K:
         m, key, ask, out = less * load(before, ba + i), load(k, ka + i), load(q, qa + i), zero
         for j in range(N):
             at = i * N + j * n
-            d = fade * load(dS, at) + ask * splat(dy, ga + j) + m * splat(w, j)
-            store(dS, at, d)
+            d = fade * load(dS, at) + m * splat(w, j)
             out = out + d * splat(e, ea + j)
+            d = d + ask * splat(dy, ga + j)
+            store(dS, at, d)
             store(room, j * n, d * key + load(room, j * n) if i else d * key)
-        collect(new, dk, to + i, rate * out)
+        along = along + key * out
+        collect(new, dk, to + i, rate * (out + ask * own))
         i += n
+    return total(rate * along)
 
 
 @compiled
-def repeat(S, a, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N, new):
-    """S = a S + beta k e^T; dq += S dy, dk -= a S w with the S before."""
-    n, zero, fade, rate, i = len(load(k, ka)), full(S.dtype.type(0)), full(a), full(beta), 0
+def repeat(S, a, q, qa, k, ka, e, ea, beta, dy, w, ga, wa, dq, dk, to, K, N, new):
+    """S = P + beta k e^T, P = a S; dq += S dy, dk -= P w; gives q . P dy - k . P w."""
+    n, zero, fade, rate = len(load(k, ka)), full(S.dtype.type(0)), full(a), full(beta)
+    i, along, own = 0, zero, rate * met(S, e, ea, dy, ga, N)
     while i + 4 * n <= K:
-        k0, k1 = rate * load(k, ka + i), rate * load(k, ka + i + n)
-        k2, k3 = rate * load(k, ka + i + 2 * n), rate * load(k, ka + i + 3 * n)
+        k0, k1, k2, k3 = load(k, ka + i), load(k, ka + i + n), load(k, ka + i + 2 * n), load(k, ka + i + 3 * n)
+        w0, w1, w2, w3 = rate * k0, rate * k1, rate * k2, rate * k3
         t0 = t1 = t2 = t3 = r0 = r1 = r2 = r3 = zero
         for j in range(N):
             at, x, grad, lost = i * N + j * 4 * n, splat(e, ea + j), splat(dy, ga + j), splat(w, wa + j)
             s0, s1 = fade * load(S, at), fade * load(S, at + n)
             s2, s3 = fade * load(S, at + 2 * n), fade * load(S, at + 3 * n)
             r0, r1, r2, r3 = r0 + s0 * lost, r1 + s1 * lost, r2 + s2 * lost, r3 + s3 * lost
-            s0, s1, s2, s3 = s0 + k0 * x, s1 + k1 * x, s2 + k2 * x, s3 + k3 * x
-            store(S, at, s0)
-            store(S, at + n, s1)
-            store(S, at + 2 * n, s2)
-            store(S, at + 3 * n, s3)
             t0, t1, t2, t3 = t0 + s0 * grad, t1 + s1 * grad, t2 + s2 * grad, t3 + s3 * grad
+            store(S, at, s0 + w0 * x)
+            store(S, at + n, s1 + w1 * x)
+            store(S, at + 2 * n, s2 + w2 * x)
+            store(S, at + 3 * n, s3 + w3 * x)
         store(dk, to + i, load(dk, to + i) - r0)
         store(dk, to + i + n, load(dk, to + i + n) - r1)
         store(dk, to + i + 2 * n, load(dk, to + i + 2 * n) - r2)
         store(dk, to + i + 3 * n, load(dk, to + i + 3 * n) - r3)
-        collect(new, dq, to + i, t0)
-        collect(new, dq, to + i + n, t1)
-        collect(new, dq, to + i + 2 * n, t2)
-        collect(new, dq, to + i + 3 * n, t3)
+        collect(new, dq, to + i, t0 + k0 * own)
+        collect(new, dq, to + i + n, t1 + k1 * own)
+        collect(new, dq, to + i + 2 * n, t2 + k2 * own)
+        collect(new, dq, to + i + 3 * n, t3 + k3 * own)
+        t0, t1 = load(q, qa + i) * t0 - k0 * r0, load(q, qa + i + n) * t1 - k1 * r1
+        t2, t3 = load(q, qa + i + 2 * n) * t2 - k2 * r2, load(q, qa + i + 3 * n) * t3 - k3 * r3
+        along = along + ((t0 + t1) + (t2 + t3))
         i += 4 * n
     while i < K:
-        key, out, back = rate * load(k, ka + i), zero, zero
+        key, out, back = load(k, ka + i), zero, zero
         for j in range(N):
             at = i * N + j * n
             s = fade * load(S, at)
             back = back + s * splat(w, wa + j)
-            s = s + key * splat(e, ea + j)
-            store(S, at, s)
             out = out + s * splat(dy, ga + j)
+            store(S, at, s + rate * key * splat(e, ea + j))
         store(dk, to + i, load(dk, to + i) - back)
-        collect(new, dq, to + i, out)
+        collect(new, dq, to + i, out + key * own)
+        along = along + (load(q, qa + i) * out - key * back)
         i += n
+    return total(along)
 
 
 @compiled
@@ -199,14 +215,6 @@ def write(room, beta, e, ea, dv, w, N):
 
 
 @compiled
-def dot(x, xa, y, ya, n):
-    both = full(y.dtype.type(0))
-    for i in range(0, n, len(both)):
-        both = both + load(x, xa + i) * load(y, ya + i)
-    return total(both)
-
-
-@compiled
 def fade_of(like, g, reset, sg, b, t, h):
     """A token's fade; a reset is a fade of zero."""
     if reset.size and reset[b, t]:
@@ -216,20 +224,20 @@ def fade_of(like, g, reset, sg, b, t, h):
 
 @compiled
 def backward(
-    q, k, v, beta, g, reset, start, errors, dy, end, dq, dk, dv, d_beta, dg, begin, sizes, strides, first, last
+    q, k, beta, g, reset, start, errors, dy, end, dq, dk, dv, d_beta, dg, begin, sizes, strides, first, last
 ):  # fmt: skip
     """start, end and begin (B,H,K,V): the first state, the gradients of the last one and of the first one.
 
     dq, dk (B,T,H,K), dv (B,T,H,V), d_beta and dg (B,T,H).
     """
     T, H, K, V = sizes
-    sq, sk, sv, sb, sg, sd = strides
+    sq, sk, sb, sg, sd = strides
     most, one, none = columns(K, V), end.dtype.type(1), end.dtype.type(0)
-    S, w, room, later = aligned(K * most, end), aligned(most, end), aligned(most * 16, end), aligned(1, end)
-    row = aligned(K, end)
+    S, w, room, row = aligned(K * most, end), aligned(most, end), aligned(most * 16, end), aligned(K, end)
+    later = np.zeros(1, np.float64)  # the sum of a whole row may be large beside one token's
     for task in range(first, last):
         b, h = task // H, task % H
-        later[0] = none
+        later[0] = 0
         for column in range(0, V, most):
             N, corner, new = min(most, V - column), task * K * V + column, column == 0
             turned(end, corner, V, S, K, N)
@@ -245,7 +253,8 @@ def backward(
                 ahead(errors, ea - next_row * V, N)
                 ahead(dk, (head - next_row) * K, K)
                 ahead(dv, ea - next_row * V, N)
-                unwind(S, a, k, before, w, q, qa, k, ka, errors, ea, rate, dy, ga, dk, head * K, K, N, room, new)
+                read = unwind(S, a, k, before, w, q, qa, k, ka, errors, ea, rate, dy, ga, dk, head * K, K, N, room, new)
+                dg[head] = (none if new else dg[head]) - (read if t < T - 1 else none)
                 d_beta[head] = (none if new else d_beta[head]) + write(room, rate, errors, ea, dv, w, N)
                 a, before = fade_of(end, g, reset, sg, b, t, h), ka
             copy(k, before, row, 0, K)
@@ -254,27 +263,24 @@ def backward(
                     begin[corner + i * V + j] = a * (S[spot(j, i, K, N, len(load(S, 0)))] - row[i] * w[j])
             turned(start, corner, V, S, K, N)
             for t in range(T):
-                head, ka = (b * T + t) * H + h, place(sk, b, t, h)
+                head, ka, qa = (b * T + t) * H + h, place(sk, b, t, h), place(sq, b, t, h)
                 rate, ea, ga = beta[place(sb, b, t, h)], head * V + column, place(sd, b, t, h) + column
                 a = fade_of(end, g, reset, sg, b, t, h)
                 r, next_row = t + AHEAD, AHEAD * H
+                ahead(q, place(sq, b, r, h), K)
                 ahead(k, place(sk, b, r, h), K)
                 ahead(dy, place(sd, b, r, h) + column, N)
                 ahead(errors, ea + next_row * V, N)
                 ahead(dk, (head + next_row) * K, K)
                 ahead(dq, (head + next_row) * K, K)
                 ahead(dv, ea + next_row * V, N)
-                repeat(S, a, k, ka, errors, ea, rate, dy, dv, ga, ea, dq, dk, head * K, K, N, new)
-            product(S, end, corner, V, later, 1, K, N)
+                if t == T - 1:
+                    product(S, end, corner, V, later, 1, K, N)
+                dg[head] += repeat(S, a, q, qa, k, ka, errors, ea, rate, dy, dv, ga, ea, dq, dk, head * K, K, N, new)
+        later[0] *= a
         for t in range(T - 1, -1, -1):
             head = (b * T + t) * H + h
-            r, later_row = t - AHEAD, head - AHEAD * H
-            ahead(q, place(sq, b, r, h), K)
-            ahead(dq, later_row * K, K)
-            ahead(v, place(sv, b, r, h), V)
-            ahead(dv, later_row * V, V)
-            read = dot(q, place(sq, b, t, h), dq, head * K, K) - dot(v, place(sv, b, t, h), dv, head * V, V)
-            later[0] = none if reset.size and reset[b, t] else later[0] + read
+            later[0] = 0 if reset.size and reset[b, t] else later[0] + dg[head]
             dg[head] = later[0]
 
 
@@ -287,13 +293,13 @@ def _rows(given: Given, dtype: torch.dtype, *wanted: int) -> Any:
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     q, v, start = given[0], given[2], given[5]
+    fits("bthk bthk bthv bth bth bhkv bt", *given, reset)
     (B, T, H, V), K, like = v.shape, q.shape[3], torch.empty(0, dtype=wide(v))
     broad, deep = K + -K % PAD, V + -V % PAD
     arrays, strides = _rows(given, like.dtype, 0, 1, 2, 3, 4)
     y, final = v.new_empty(B, T, H, deep), like.new_empty(B, H, broad, deep)
     errors = like.new_empty(B, T if keep else 0, H, deep)
     begin = torch.zeros_like(final) if start is None else whole(start.to(like.dtype), 2).contiguous()
-    fits("bthk bthk bthv bth bth bhkv bt", *given, reset)
     out = [line(t) for t in (begin, y, final, errors)]
     share(forward, B * H, y.numel() * broad, *arrays, marks(reset), *out, (T, H, broad, deep), strides)
     return y[..., :V], final[..., :K, :V], (begin, errors)
@@ -302,14 +308,14 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:
     start, errors = kept
     (B, T, H, V), K, like = errors.shape, start.shape[2], errors
-    arrays, strides = _rows((*given, d_y), like.dtype, 0, 1, 2, 3, 4, 6)
+    arrays, strides = _rows((*given, d_y), like.dtype, 0, 1, 3, 4, 6)
     dq, dk = like.new_empty(2, B, T, H, K)
     d_beta, dg = like.new_empty(2, B, T, H)
     end, dv = whole(d_final, 2).contiguous(), torch.empty_like(errors)
     d_start = torch.empty_like(end)
     out = [line(t) for t in (end, dq, dk, dv, d_beta, dg, d_start)]
-    ends = (line(start), line(errors), arrays[5])
-    share(backward, B * H, dv.numel() * K, *arrays[:5], marks(reset), *ends, *out, (T, H, K, V), strides)
+    ends = (line(start), line(errors), arrays[4])
+    share(backward, B * H, dv.numel() * K, *arrays[:4], marks(reset), *ends, *out, (T, H, K, V), strides)
     K, V = d_final.shape[2:]
     return dq[..., :K], dk[..., :K], dv[..., :V], d_beta, None if given[4] is None else dg, d_start[..., :K, :V]
 

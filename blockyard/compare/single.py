@@ -1,6 +1,7 @@
 """One architecture by itself, with the machinery of the comparison: train it, score it, let it write."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from blockyard.decode.generate import Step, generate
 from blockyard.decode.propose import Lookup
 from blockyard.decode.rules import Rules
 from blockyard.decode.speculate import speculate
+from blockyard.interop import load
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
-from blockyard.model.save import load_model
 from blockyard.train.allocator import keep_memory
 from blockyard.transform.quantise import Coverage, quantise
 
@@ -49,10 +50,15 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
 def open_model(folder: str) -> tuple[Model, Codec]:
     """A trained model with its codec; `folder` as `find_model` takes it, so OUT:ARM of a comparison as well."""
     path = find_model(folder)
-    if not (path / "tokenizer.json").exists() and (path / "config.json").exists():
-        raise UsageError(f"{path} has no tokenizer.json: it was not trained on text by blockyard")
     keep_memory()
-    return load_model(path).eval(), load_codec(path / "tokenizer.json")
+    model, words = load(path).eval(), path / "tokenizer.json"
+    if not words.exists():
+        raise UsageError(f"{path} has no tokenizer.json, so it reads no text: was it trained on a task?")
+    codec = load_codec(words)
+    known = model.axes["stem.vocab"].size
+    if codec.vocab > known:
+        raise UsageError(f"{words} has {codec.vocab} tokens and the model {known}: they are not of one model")
+    return model, codec
 
 
 def quantise_folder(
@@ -60,8 +66,13 @@ def quantise_folder(
 ) -> Coverage:  # fmt: skip
     """Write the model of a folder once more with its matrices in few bits."""
     path = find_model(folder)
-    small, coverage = quantise(load_model(path), bits, group=group, keep=tuple(keep), wide=tuple(wide))
+    small, coverage = quantise(load(path), bits, group=group, keep=tuple(keep), wide=tuple(wide))
     words = path / "tokenizer.json"
+    if words.exists():
+        try:
+            load_codec(words)
+        except UsageError as error:
+            warnings.warn(f"the copy of tokenizer.json is for other libraries: {error}", stacklevel=2)
     small.save(out, tokenizer=words.read_bytes() if words.exists() else None)
     return coverage
 

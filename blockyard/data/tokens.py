@@ -92,16 +92,21 @@ class Bytes(Codec):
 
 
 class Bpe(Codec):
-    """Byte-level byte-pair encoding, from the content of a `tokenizer.json`."""
+    """Byte-level byte-pair encoding, from the content of a `tokenizer.json`, ours or another library's.
+
+    Of another's, the added tokens stand for their own text, and ids may be missing. Where its rules change a text (a
+    normaliser may), that text is refused as it is encoded.
+    """
 
     def __init__(self, content: bytes, name: str | None = None) -> None:
         self._content = content
         self._tokenizer = _library().Tokenizer.from_str(content.decode("utf-8"))
-        ids = self._tokenizer.get_vocab()
         back = {char: byte for byte, char in enumerate(_chars())}
-        table = {i: bytes(back[char] for char in token) for token, i in ids.items()}
-        self._table = [table[i] for i in range(len(table))]
-        self.vocab = len(table)
+        added = {i: token.content.encode() for i, token in self._tokenizer.get_added_tokens_decoder().items()}
+        table = {i: bytes(back[c] for c in t) for t, i in self._tokenizer.get_vocab().items() if i not in added} | added
+        self.vocab = max(table) + 1
+        self._table = [table.get(i, b"") for i in range(self.vocab)]
+        self._exact = _ours(json.loads(content))
         self.name = name or f"bpe:{self.vocab}"
         self.token_bytes = np.array([len(token) for token in self._table], np.int64)
 
@@ -121,8 +126,11 @@ class Bpe(Codec):
         while some := list(islice(texts, BATCH)):
             pieces = [list(_pieces(text.decode("utf-8"))) for text in some]
             ids = self._encode_batch([piece for text in pieces for piece in text])
-            for text in pieces:
-                yield np.concatenate([np.empty(0, self.dtype), *islice(ids, len(text))])
+            for text, asked in zip(pieces, some):
+                found = np.concatenate([np.empty(0, self.dtype), *islice(ids, len(text))])
+                if not self._exact and self.decode_utf8(found.tolist()) != asked:
+                    raise UsageError("the tokenizer of this model changes this text as it reads it; use another text")
+                yield found
 
     def _encode_batch(self, pieces: list[str]) -> Iterator[np.ndarray]:
         """The ids of many pieces, a few megabytes at once: the library spreads them over the cores."""
@@ -131,7 +139,7 @@ class Bpe(Codec):
                 yield np.array(encoding.ids, self.dtype)
 
     def decode_utf8(self, ids: Iterable[int]) -> bytes:
-        return b"".join(self._table[i] for i in ids)
+        return b"".join(self._table[i] if i < self.vocab else b"" for i in ids)  # a model may have spare ids
 
     def to_json(self) -> bytes:
         return self._content
@@ -157,29 +165,54 @@ def load_codec(path: str | os.PathLike[str], name: str | None = None) -> Codec:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
-        raise UsageError(f"{path} is not a byte-level BPE tokenizer that blockyard wrote: {error}") from None
+        raise UsageError(f"{path} cannot be used: {error}") from None
 
 
 def codec_from_json(content: bytes, name: str | None = None) -> Codec:
-    """The codec whose `to_json` gave this content; ValueError when it is none of ours."""
+    """The codec of the content of a `tokenizer.json`; ValueError, with the reason, when it is none that we can use."""
     if content == (plain := Bytes()).to_json():
         return plain
     try:
-        if not _ours(json.loads(content)):
-            raise ValueError("it has another model, normaliser, added tokens or a prefix space")
+        tokenizer = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("it is not JSON") from None
+    try:
+        if (flaw := _flaw(tokenizer)) is not None:
+            raise ValueError(flaw)
         return Bpe(content, name)
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise ValueError(f"{error}"[:200]) from None
+        raise ValueError(f"{error}".partition("\n")[0][:200]) from None
+
+
+def _flaw(tokenizer: Any) -> str | None:
+    """Why this is no byte-level BPE, if so: only there do the ids' bytes laid end to end give the text."""
+    model = tokenizer.get("model") if isinstance(tokenizer, dict) else None
+    if not isinstance(model, dict):
+        return "it has no model"
+    if model.get("type") != "BPE":
+        return f"its model is {model.get('type')}; byte-level BPE is what is known"
+    steps = [step for step in _steps(tokenizer.get("pre_tokenizer")) if step.get("type") == "ByteLevel"]
+    if not steps or not all(char in model.get("vocab", {}) for char in _chars()):
+        return "its BPE is not byte-level (SentencePiece is not known)"
+    if any(step.get("add_prefix_space") for step in steps):
+        return "it puts a space before every text"
+    if any(token.get("lstrip") or token.get("rstrip") for token in tokenizer.get("added_tokens") or ()):
+        return "its added tokens swallow the spaces beside them"
+    return None
+
+
+def _steps(before: Any) -> list[dict[str, Any]]:
+    """The pre-tokenizers of a `tokenizer.json`, one after the other."""
+    if not isinstance(before, dict):
+        return []
+    inner = before.get("pretokenizers") if before.get("type") == "Sequence" else None
+    return [step for one in inner for step in _steps(one)] if isinstance(inner, list) else [before]
 
 
 def _ours(tokenizer: dict[str, Any]) -> bool:
-    """Whether encoding loses nothing and adds nothing: the ids' bytes laid end to end are the text."""
-    before, vocab = tokenizer["pre_tokenizer"], tokenizer["model"]["vocab"]
-    return (
-        (tokenizer["model"]["type"], before["type"], before["add_prefix_space"]) == ("BPE", "ByteLevel", False)
-        and not (tokenizer.get("normalizer") or tokenizer.get("post_processor") or tokenizer.get("added_tokens"))
-        and all(char in vocab for char in _chars())
-    )
+    """Whether nothing in it could change a text."""
+    extra = (tokenizer.get(name) for name in ("normalizer", "post_processor", "added_tokens"))
+    return tokenizer["pre_tokenizer"]["type"] == "ByteLevel" and not any(extra)
 
 
 def learner(vocab: int | None) -> str:

@@ -60,7 +60,55 @@ def test_foreign_and_broken_tokenizers_are_refused(tmp_path):
     assert foreign != BPE.to_json()
     for content in (b"", b"{}", b"[]", b"\xff", BPE.to_json()[:-5], foreign):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match="not a byte-level BPE"):
+        with pytest.raises(UsageError, match="cannot be used: "):
             load_codec(path)
     with pytest.raises(UsageError, match="cannot read"):
         load_codec(tmp_path / "none.json")
+
+
+def of_another_library(**changes):
+    """A byte-level tokenizer as others write them: a token of its own, rules that cut first, a processor behind."""
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+    made = Tokenizer(models.BPE())
+    level = pre_tokenizers.ByteLevel(add_prefix_space=changes.get("prefix", False))
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), level])
+    made.normalizer, made.decoder = changes.get("normalizer"), decoders.ByteLevel()
+    made.post_processor = processors.ByteLevel(trim_offsets=False)
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(special_tokens=["<|end|>"], vocab_size=300, initial_alphabet=letters)
+    made.train_from_iterator(SAMPLE, trainer)
+    return made
+
+
+@pytest.mark.parametrize("text", [*SAMPLE[:4], "a<|end|> b 123", ""])
+def test_a_byte_level_tokenizer_of_another_library_serves(text, tmp_path):
+    theirs = of_another_library()
+    theirs.save(str(tmp_path / "t.json"))
+    codec = load_codec(tmp_path / "t.json")
+    ids = codec.encode(text)
+    assert ids.tolist() == theirs.encode(text, add_special_tokens=False).ids
+    assert codec.decode(ids) == text and codec.token_bytes[ids].sum() == len(text.encode())
+    assert codec.decode([codec.vocab + 3]) == ""  # a model may have spare ids
+
+
+def test_why_a_tokenizer_cannot_be_used_is_said(tmp_path):
+    from tokenizers import models, normalizers, pre_tokenizers
+
+    path = tmp_path / "t.json"
+    of_another_library(prefix=True).save(str(path))
+    with pytest.raises(UsageError, match="a space before every text"):
+        load_codec(path)
+    Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]")).save(str(path))
+    with pytest.raises(UsageError, match="its model is WordPiece"):
+        load_codec(path)
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer = pre_tokenizers.Metaspace()
+    pieces.save(str(path))
+    with pytest.raises(UsageError, match="SentencePiece"):
+        load_codec(path)
+    of_another_library(normalizer=normalizers.NFC()).save(str(path))
+    codec = load_codec(path)
+    assert codec.decode(codec.encode("caf\u00e9")) == "caf\u00e9"
+    with pytest.raises(UsageError, match="changes this text"):
+        codec.encode("cafe\u0301")

@@ -5,6 +5,7 @@ has a finished run early. Nothing is decided by the clock: the same request give
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -70,7 +71,7 @@ def run_arms(
     request = Request(tuple(targets), paths, overrides=given, **asked)
     plan = make_plan(request, watch.say)
     plan["save_seconds"] = save_seconds
-    folder = Path(out or Path("blockyard-out") / "-".join([*(arm["label"] for arm in plan["arms"])][:6]))
+    folder = Path(out or Path("blockyard-out") / folder_name([arm["label"] for arm in plan["arms"]]))
     if dry_run:
         with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
             _measure(plan, pool, watch)
@@ -86,6 +87,11 @@ def run_arms(
             return _execute(store, pool, watch)
     finally:
         watch.stop()
+
+
+def folder_name(labels: Sequence[str]) -> str:
+    """A name for the folder of these arms: a label is anybody's text, so what could lead elsewhere is replaced."""
+    return re.sub(r"[^\w+=.-]+", "_", "-".join(labels[:6]))[:100].lstrip(".") or "_"
 
 
 def _measure(plan: dict[str, Any], pool: Pool, watch: Watch) -> None:

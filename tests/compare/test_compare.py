@@ -14,7 +14,11 @@ import torch
 
 import blockyard
 from blockyard.cli import main
+<<<<<<< HEAD
 from blockyard.compare import plan as planning
+=======
+from blockyard.compare.compare import folder_name
+>>>>>>> 7bb8419 (A label leads nowhere)
 from blockyard.compare.job import key_of
 from blockyard.compare.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.store import Store
@@ -312,6 +316,14 @@ def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, t
     with pytest.raises(UsageError, match="format 99"):
         Store(done, plan)
     (done / "plan.json").write_text(json.dumps(plan))
+
+
+@pytest.mark.parametrize("label", ["../../x", "/tmp/x", "..", ".hidden", "a\nb", "x" * 400, "a/../../b"])
+def test_a_label_leads_nowhere(label):
+    name = folder_name([label, "gla"])
+    assert Path("blockyard-out", name).parent == Path("blockyard-out") and not name.startswith(".")
+    assert "\n" not in name and len(name) <= 100
+    assert folder_name(["llama", "a=1.5"]) == "llama-a=1.5"
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(text, capsys, tmp_path):

@@ -8,25 +8,26 @@ soon as one of them has changed; an installed library has no tests beside it and
 """
 
 import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from blockyard.core.errors import UsageError
+from blockyard.core.files import read_document
 
 HERE = Path(__file__).parent
 FORMAT = 1
+TOLD = {"date", "version", "file", "must_hold", "oracle", "sources"}
 
 
 def read_records(path: Path = HERE / "records.json") -> dict[str, Any]:
     """Records by slug; none where the file is not there."""
     if not path.exists():
         return {}
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if data["format"] > FORMAT:
-        raise UsageError(f"{path} has format {data['format']}; this blockyard reads up to {FORMAT}: upgrade it")
-    return data["systems"]
+    found = read_document(path, FORMAT, sealed_since=FORMAT + 1).get("systems")
+    if not isinstance(found, dict) or any(not isinstance(t, dict) or not t.keys() >= TOLD for t in found.values()):
+        raise UsageError(f"{path} is damaged: systems does not say what tests said; run python -m tests.record")
+    return found
 
 
 def checkout() -> Path | None:

@@ -27,7 +27,7 @@ from blockyard.compare import material
 from blockyard.compare.inside import inside
 from blockyard.compare.material import Exam, Material
 from blockyard.core.errors import UsageError
-from blockyard.core.files import write_whole
+from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
@@ -35,6 +35,7 @@ from blockyard.model.save import save_model
 from blockyard.train.loop import Settings, train
 from blockyard.train.precision import arithmetic
 
+FORMAT = 2  # of result.json; 1 had no checksum
 NUMERICS = 4  # raised when figures may change for the same job
 Tell = Callable[[dict[str, Any]], None]
 Price = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B,T,V), targets (B,T) -> amounts (B,)
@@ -91,18 +92,24 @@ def run_job(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
                 result["lengths"] = by_length(model, stuff, job)
             result["probes"] = inside(model, stuff, job)
             save_model(model, folder / "model", tokenizer=stuff.tokenizer)
-    write_whole(folder / "result.json", json.dumps(result).encode())
+    write_whole(folder / "result.json", sealed({"format": FORMAT, **result}))
     for left in folder.glob("*.ckpt"):
         left.unlink()
     return result
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result a finished run left, if it is whole."""
-    try:
-        return json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError):
+    """The result that the finished run of this folder left, if there is one; UsageError where it was changed."""
+    path = folder / "result.json"
+    if not path.exists():
         return None
+    try:
+        result = read_document(path, FORMAT, sealed_since=2)
+    except UsageError as error:
+        raise UsageError(f"{error}; remove {folder} to do this run again") from None
+    if result.get("key") != folder.name:
+        raise UsageError(f"{path} is the result of another run; remove {folder} to do this run again")
+    return result
 
 
 @torch.no_grad()

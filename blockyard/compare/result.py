@@ -1,6 +1,5 @@
 """The outcome of a comparison: one JSON document, a table for a terminal, and a page."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from blockyard.compare.power import seeds_for
 from blockyard.compare.report import render
 from blockyard.compare.statistics import EQUIVALENT, Table, Verdicts, analyse
 from blockyard.compare.table import describe, describe_plan
+from blockyard.core.files import sealed
+from blockyard.model.find import FORMAT
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Result:
     def write(self, folder: Path, save: Callable[[Path, bytes], None]) -> None:
         """result.json, report.txt and report.html, each whole or not at all."""
         self.data["report"] = str(folder / "report.html")
-        save(folder / "result.json", json.dumps(self.data, indent=1).encode())
+        save(folder / "result.json", sealed(self.data))
         for name, page in (("report.txt", describe(self.data) + "\n"), ("report.html", render(self.data))):
             save(folder / name, page.encode("utf-8", "backslashreplace"))  # the name of a file may be no UTF-8
 
@@ -81,7 +82,7 @@ def assemble(
         for p in verdicts.pairs
     ]  # fmt: skip
     return Result({
-        "format": plan["format"], "plan": plan, "metric": plan["metric"], "alpha": plan["alpha"],
+        "format": FORMAT, "plan": plan, "metric": plan["metric"], "alpha": plan["alpha"],
         "margin": verdicts.margin, "looks": verdicts.looks, "seeds": seeds, "against": label.get(plan["against"]),
         "arms": [_arm(plan, seeds, by_id[a.name], a, runs, rates, trials) for a in verdicts.arms],
         "references": {name: float(weights @ np.array(y)) for name, y in plan["references"].items()},

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.core.errors import UsageError
-from blockyard.core.files import write_whole
+from blockyard.core.files import read_document, sealed, write_whole
 
-FORMAT = 1
+FORMAT = 2  # of plan.json; 1 had no checksum
 
 
 class Store:
@@ -42,7 +42,7 @@ class Store:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def write_plan(self) -> None:
-        write_whole(self.folder / "plan.json", json.dumps(self.plan, indent=1).encode())
+        write_whole(self.folder / "plan.json", sealed(self.plan))
         self.fresh = False
 
     def run_folder(self, key: str) -> Path:
@@ -55,12 +55,28 @@ class Store:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_whole(path, whole)
-        if any(json.loads(line).get("finished") == key for line in whole.splitlines()):
+        if self._entered(key, whole, facts):
             return
         with open(path, "ab") as log:
             log.write(json.dumps({"finished": key, **facts}).encode() + b"\n")
             log.flush()
             os.fsync(log.fileno())
+
+    def _entered(self, key: str, log: bytes, facts: dict[str, Any]) -> bool:
+        """Whether the log has this run; UsageError where a line cannot be read or says otherwise than the run."""
+        path = self.folder / "events.jsonl"
+        for number, line in enumerate(log.splitlines(), 1):
+            try:
+                event = json.loads(line)
+                known = event["finished"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise UsageError(f"{path} line {number} is damaged; remove the line") from None
+            if known == key:
+                shared = {name: value for name, value in facts.items() if name in event}
+                if json.dumps({**event, **shared}) != json.dumps(event):
+                    raise UsageError(f"{path} line {number} is not what run {key} found; remove the line")
+                return True
+        return False
 
     def index(self, rows: list[dict[str, Any]]) -> None:
         """The finished runs as a table, made anew with these added."""
@@ -96,12 +112,9 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        plan = json.loads(path.read_text())
-    except ValueError:
-        raise UsageError(f"{path} is damaged; use another --out") from None
-    if plan.get("format", 0) > FORMAT:
-        raise UsageError(f"{path} has format {plan['format']}; this blockyard reads up to {FORMAT}: upgrade it")
-    return plan
+        return read_document(path, FORMAT, sealed_since=2)
+    except UsageError as error:
+        raise UsageError(f"{error}; use another --out") from None
 
 
 ASKED = ("matched", "tuning", "alpha", "margin", "looks", "against", "seeds", "tuning_seed")

@@ -8,7 +8,6 @@ Least squares over the mean losses of all (size, tokens), weighed by their seeds
 bootstrap of `blockyard.compare.scaling`, with the same caveat: nominal 95% intervals cover about 90%.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from blockyard.compare.material import direction
 from blockyard.compare.result import Result
 from blockyard.compare.scaling import EXPONENTS, FAR, Prediction, Scaling, fit_scaling, middle
 from blockyard.core.errors import UsageError
+from blockyard.core.files import read_document
+from blockyard.model.find import FORMAT
 
 TERMS = ("floor", "by_size", "by_tokens", "size_exponent", "tokens_exponent")
 GRID, ZOOM, ZOOMS = 24, 7, 7
@@ -157,4 +158,7 @@ def _read(result: Result | str | Path) -> dict[str, Any]:
     path = Path(result) / "result.json"
     if not path.exists():
         raise UsageError(f"{result} holds no finished comparison: result.json is missing")
-    return json.loads(path.read_text(encoding="utf-8"))
+    data = read_document(path, FORMAT, sealed_since=2)
+    if not {"arms", "plan", "metric"} <= data.keys():
+        raise UsageError(f"{path} is damaged, or not the result of a comparison")
+    return data

@@ -7,7 +7,6 @@ that does not match its index is rebuilt.
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -16,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from blockyard.core.files import write_whole
+from blockyard.core.errors import UsageError
+from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.data.split import NAMES
 from blockyard.data.tokens import Codec, codec_from_json
 
-FORMAT = 1
+FORMAT = 2  # of the index; 1 had no checksum
 INDEX = "shards.json"
 STALE = 24 * 3600.0
 
@@ -67,17 +67,17 @@ def write_shards(folder: Path, key: str, codec: Codec, splits: Mapping[str, Spli
     for file, content in contents.items():
         write_whole(folder / file, content)
     index = {"format": FORMAT, "key": key, "codec": codec.name, "files": files}
-    write_whole(folder / INDEX, json.dumps(index, indent=1).encode())
+    write_whole(folder / INDEX, sealed(index))
 
 
 def open_shards(folder: Path, key: str) -> tuple[Codec, dict[str, Split]] | None:
     """The codec and splits of a folder, checked byte for byte; None without an index, Damaged where one is wrong."""
-    try:
-        index = json.loads((folder / INDEX).read_bytes())
-    except OSError:
+    if not (folder / INDEX).exists():
         return None
-    except ValueError:
-        raise Damaged(f"{INDEX} is not JSON") from None
+    try:
+        index = read_document(folder / INDEX, FORMAT, sealed_since=2)
+    except UsageError as error:
+        raise Damaged(str(error)) from None
     try:
         if index["format"] != FORMAT or index["key"] != key:
             raise Damaged(f"{INDEX} is of another corpus or format")

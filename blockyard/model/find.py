@@ -3,12 +3,14 @@
 A comparison's result.json says for every arm which of its runs scored best and where that model lies.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.files import read_document
+
+FORMAT = 2  # of a comparison's result.json; 1 had no checksum
 
 
 def find_model(where: str | Path) -> Path:
@@ -39,8 +41,9 @@ def _best(path: Path, arm: str | None) -> Path:
     found = path / "result.json"
     if not found.exists():
         raise UsageError(f"{path} holds a comparison that has not ended; the command that began it goes on with it")
+    document = read_document(found, FORMAT, sealed_since=2)
     try:
-        arms = {each["name"]: each for each in json.loads(found.read_text(encoding="utf-8"))["arms"]}
+        arms = {each["name"]: each for each in document["arms"]}
         models: dict[str, Any] = {name: each["model"] for name, each in arms.items()}
     except (ValueError, TypeError):
         raise UsageError(f"{found} is damaged: it is not the result of a comparison") from None

@@ -4,7 +4,6 @@
 `status()` reads what is there.
 """
 
-import json
 import time
 from datetime import date
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import Any
 
 from blockyard.compare.compare import compare
 from blockyard.core import registry
-from blockyard.core.errors import unknown
-from blockyard.core.files import write_whole
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.study._base import SMOKE, Study
 
+FORMAT = 2  # of a record; 1 had no checksum and did not say so
+TOLD = {"study", "slug", "tier", "seeds", "date", "verdict", "predictions"}
 TIERS = ("smoke", "small")
 KEPT = ("name", "params", "tokens", "score", "lengths", "rank", "letters", "learning_rate", "edge_of_grid", "probes",
         "train_tokens_per_s", "state_bytes", "finished", "failed", "status")  # fmt: skip
@@ -56,7 +57,7 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
     }  # fmt: skip
     if tier != "smoke":
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{record['date']}.json", json.dumps(record, indent=1).encode())
+        write_whole(folder / f"{record['date']}.json", sealed({"format": FORMAT, **record}))
     return record
 
 
@@ -66,6 +67,8 @@ def status(out: str | Path = "results") -> list[dict[str, Any]]:
     for name in studies():
         records = sorted((Path(out) / name).glob("*.json"))
         if records:
-            record = json.loads(records[-1].read_text())
-            found.append({key: value for key, value in record.items() if key != "races"})
+            record = read_document(records[-1], FORMAT, sealed_since=2)
+            if not record.keys() >= TOLD or not isinstance(record["predictions"], list):
+                raise UsageError(f"{records[-1]} is damaged, or no record of a study; remove it")
+            found.append({key: value for key, value in record.items() if key not in ("races", "format")})
     return found

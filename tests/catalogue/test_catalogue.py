@@ -9,6 +9,7 @@ import pytest
 from blockyard import cli
 from blockyard.catalogue import STATUSES, catalogue, index, records
 from blockyard.core import registry
+from blockyard.core.errors import UsageError
 from tests import record
 
 KEYS = ["slug", "title", "year", "family", "kind", "parts", "recipe", "study", "study_verdict", "tests", "status"]
@@ -92,6 +93,14 @@ def test_newer_records_are_refused(tmp_path):
     with pytest.raises(ValueError, match="upgrade"):
         records.read_records(tmp_path / "r.json")
     assert records.read_records(tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"format": "x"}', '{"format": 1, "systems": {"gla": {}}}'])
+def test_damaged_records_are_a_line(content, tmp_path):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(UsageError, match=r"r\.json is damaged") as caught:
+        records.read_records(tmp_path / "r.json")
+    assert "\n" not in str(caught.value)
 
 
 def test_parts_are_those_of_the_header_and_of_the_recipe(known):

@@ -14,11 +14,8 @@ import torch
 
 import blockyard
 from blockyard.cli import main
-<<<<<<< HEAD
 from blockyard.compare import plan as planning
-=======
 from blockyard.compare.compare import folder_name
->>>>>>> 7bb8419 (A label leads nowhere)
 from blockyard.compare.job import key_of
 from blockyard.compare.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.store import Store

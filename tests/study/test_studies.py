@@ -8,6 +8,7 @@ from blockyard.cli import main
 from blockyard.compare.plan import Request, make_plan
 from blockyard.compare.result import Result
 from blockyard.core import registry
+from blockyard.core.files import sealed
 from blockyard.study import status, studies
 from blockyard.study._base import FAILS, HOLDS, OPEN, SMOKE, Study, above, below, better, level
 
@@ -76,6 +77,26 @@ def test_a_study_runs_and_its_record_says_how(tmp_path, monkeypatch, capsys):
     (folder / "2026-01-02.json").write_text(json.dumps(record))
     assert status()[0]["slug"] == "mamba" and "races" not in status()[0]
     assert main(["study", "status"]) == 0 and "mamba" in capsys.readouterr().out
+
+
+RECORD = {"slug": "mamba", "study": "mamba", "tier": "small", "seeds": 2, "date": "2026-01-02", "verdict": HOLDS,
+          "predictions": []}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [
+    b"{", b"[]", b"\xff", b'{"slug": 1}', sealed({"format": 2, **RECORD}).replace(b"mamba", b"mambo", 1),
+    json.dumps(RECORD | {"predictions": 3}).encode(), json.dumps(RECORD | {"format": 99}).encode(),
+])  # fmt: skip
+def test_a_damaged_record_is_a_line(content, tmp_path, capsys):
+    (tmp_path / "mamba").mkdir()
+    path = tmp_path / "mamba" / "2026-01-02.json"
+    for good in (sealed({"format": 2, **RECORD}), json.dumps(RECORD).encode()):  # as it is, and as it was stored once
+        path.write_bytes(good)
+        assert status(tmp_path) == [RECORD]
+    path.write_bytes(content)
+    assert main(["study", "status", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("words,says", [(["mambo"], "mamba"), (["mamba", "--tier", "large"], "small")])

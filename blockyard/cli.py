@@ -37,7 +37,7 @@ VERBS = {
     "study": "re-test a published claim at a small scale, or `status`: what the studies said",
     "list": "the names of recipes, or of parts of a kind",
     "show": "what a recipe or a part is: equations, settings, claims",
-    "check": "hold a part to what it claims",
+    "check": "hold a recipe, a part, a task or a study to what it claims",
     "catalogue": "all systems and how far each one is",
     "bench": "how fast we are beside others here: train, recipes, mixers, decode, context, ahead or overhead",
 }
@@ -81,33 +81,7 @@ def parser() -> argparse.ArgumentParser:
     made["eval"].add_argument(
         "--length", type=_is(numbers.EVAL_LENGTH), default=None, help="tokens a window (default: as trained)"
     )
-    made["generate"].add_argument("--prompt", default="\n", help="what to continue; - for standard input")
-    made["generate"].add_argument(
-        "--tokens", type=_is(numbers.WRITTEN), default=200, help="how many tokens (default 200)"
-    )
-    made["generate"].add_argument(
-        "--temperature", type=_is(numbers.TEMPERATURE), default=0.8, help="0 takes the likeliest (default 0.8)"
-    )
-    made["generate"].add_argument("--top-k", type=_is(numbers.TOP_K), default=None, help="only the k likeliest tokens")
-    made["generate"].add_argument(
-        "--top-p", type=_is(numbers.SHARE), default=1.0, help="only the likeliest tokens of this mass"
-    )
-    made["generate"].add_argument(
-        "--min-p", type=_is(numbers.SHARE), default=0.0, help="only tokens this near the likeliest"
-    )
-    made["generate"].add_argument(
-        "--repetition", type=_is(numbers.REPETITION), default=1.0, help="above 1: seen tokens lose weight"
-    )
-    made["generate"].add_argument("--stop", action="append", default=[], help="end before this text; may be repeated")
-    made["generate"].add_argument(
-        "--beams", type=_is(numbers.BEAMS), default=0, help="search the likeliest texts, so many wide"
-    )
-    made["generate"].add_argument("--ahead", type=_is(numbers.AHEAD), default=0, help="guess so many tokens from the "
-        "text so far: faster where it repeats itself, the same text")  # fmt: skip
-    made["generate"].add_argument("--int8-cache", action="store_true", help="attention keeps its past in 8 bits")
-    made["generate"].add_argument(
-        "--seed", type=_is(numbers.SEED), default=0, help="the same seed gives the same text (default 0)"
-    )
+    _writing(made["generate"])
     made["quantise"].add_argument("--bits", type=_is(numbers.BITS), default=8, help="8 (default) or 4 a number")
     made["quantise"].add_argument(
         "--group", type=_is(numbers.GROUP), default=32, help="numbers that share a scale: 32 (default) or 64"
@@ -121,8 +95,12 @@ def parser() -> argparse.ArgumentParser:
     made["study"].add_argument("--tier", default="small", help="smoke: it runs, in seconds; small (default): it tells")
     made["study"].add_argument("--out", default="results", help="the folder of the records (default results)")
     made["list"].add_argument("kind", nargs="?", default="recipe", help="recipe (default), task, study, mixer, ...")
-    for verb in ("show", "check"):
-        made[verb].add_argument("name", help="a recipe, or kind:name of a part, a task or a study")
+    for verb in ("list", "catalogue"):
+        made[verb].add_argument("--family", default=None, help="only those of this family")
+    made["catalogue"].add_argument("--status", default=None, help="planned, draft, checked, matched or raced")
+    made["show"].add_argument("name", help="a recipe, or kind:name of a part, a task or a study")
+    made["check"].add_argument("name", help="a recipe (its whole model and all its parts), or kind:name of a part, a "
+        "task or a study; with settings: gla:mixer.heads=2, task:mqar:pairs=8")  # fmt: skip
     made["bench"].add_argument("name", help="train, recipes, mixers, decode, context, ahead or overhead")
     made["bench"].add_argument(
         "--length", default=None, help="tokens a row; of mixers and context also several: 512,2048"
@@ -136,6 +114,23 @@ def parser() -> argparse.ArgumentParser:
         "--rounds", type=_is(numbers.ROUNDS), default=None, help="interleaved rounds (default 7 or more)"
     )
     return top
+
+
+def _writing(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("--prompt", default="\n", help="what to continue; - for standard input")
+    add("--tokens", type=_is(numbers.WRITTEN), default=200, help="how many tokens (default 200)")
+    add("--temperature", type=_is(numbers.TEMPERATURE), default=0.8, help="0 takes the likeliest (default 0.8)")
+    add("--top-k", type=_is(numbers.TOP_K), default=None, help="only the k likeliest tokens")
+    add("--top-p", type=_is(numbers.SHARE), default=1.0, help="only the likeliest tokens of this mass")
+    add("--min-p", type=_is(numbers.SHARE), default=0.0, help="only tokens this near the likeliest")
+    add("--repetition", type=_is(numbers.REPETITION), default=1.0, help="above 1: seen tokens lose weight")
+    add("--stop", action="append", default=[], help="end before this text; may be repeated")
+    add("--beams", type=_is(numbers.BEAMS), default=0, help="search the likeliest texts, so many wide")
+    add("--ahead", type=_is(numbers.AHEAD), default=0, help="guess so many tokens from the "
+        "text so far: faster where it repeats itself, the same text")  # fmt: skip
+    add("--int8-cache", action="store_true", help="attention keeps its past in 8 bits")
+    add("--seed", type=_is(numbers.SEED), default=0, help="the same seed gives the same text (default 0)")
 
 
 def _training(verb: argparse.ArgumentParser, many: bool) -> None:
@@ -350,7 +345,24 @@ def _list(options: argparse.Namespace) -> Answer:
     rows = [
         {"name": e.name, "title": e.title, "family": e.header.get("Family")} for e in registry.entries(kind).values()
     ]
-    return rows, "\n".join(f"{row['name']:16} {row['title']}" for row in rows)
+    rows = _chosen(rows, family=options.family)
+    return rows, _columns(rows, "name", "title")
+
+
+def _chosen(rows: list[dict[str, Any]], **wanted: str | None) -> list[dict[str, Any]]:
+    """The rows that have what was asked for."""
+    for column, value in wanted.items():
+        known = {row[column] for row in rows if row[column]}
+        if value is not None and value not in known:
+            raise unknown(column, value, known)
+        rows = [row for row in rows if value is None or row[column] == value]
+    return rows
+
+
+def _columns(rows: list[dict[str, Any]], *names: str) -> str:
+    """Rows as lines, every column as wide as its widest entry."""
+    widths = [max((len(row[name]) for row in rows), default=0) for name in names]
+    return "\n".join("  ".join(f"{row[n]:{w}}" for n, w in zip(names, widths)).rstrip() for row in rows)
 
 
 def _show(options: argparse.Namespace) -> Answer:
@@ -372,10 +384,13 @@ def _show(options: argparse.Namespace) -> Answer:
 
 
 def _check(options: argparse.Namespace) -> Answer:
-    from blockyard.model.claims import verify_part
+    from blockyard.check import check
 
-    verdicts = [v._asdict() for v in verify_part(options.name)]
-    lines = [f"{'ok  ' if v['ok'] else 'FAIL'} {v['claim']:18} {v['reason']}" for v in verdicts]
+    verdicts = [{"of": label, **verdict._asdict()} for label, verdict in check(options.name)]
+    lines: list[str] = []
+    for label in dict.fromkeys(v["of"] for v in verdicts):
+        mine = [v for v in verdicts if v["of"] == label]
+        lines += [label, *(f"  {'ok  ' if v['ok'] else 'FAIL'} {v['claim']:18} {v['reason']}".rstrip() for v in mine)]
     if not all(v["ok"] for v in verdicts):
         from blockyard.compare.pool import WorkFailed
 
@@ -386,8 +401,8 @@ def _check(options: argparse.Namespace) -> Answer:
 def _catalogue(options: argparse.Namespace) -> Answer:
     from blockyard.catalogue import catalogue
 
-    rows = catalogue()
-    return rows, "\n".join(f"{row['slug']:34} {row['status']:8} {row['title']}" for row in rows)
+    rows = _chosen(catalogue(), family=options.family, status=options.status)
+    return rows, _columns(rows, "slug", "status", "title")
 
 
 def _bench(options: argparse.Namespace) -> Answer:

@@ -42,6 +42,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     },
     "study": {"core", "data", "compare"},
     "catalogue": {"core"},
+    "check": {"core", "model", "task", "train", "systems", "catalogue"},
     "interop": {"core", "model", "transform", "decode", "systems"},
     "bench": {"core", "kernels", "data", "model", "transform", "decode", "train", "compare", "interop", "systems"},
 }
@@ -54,10 +55,10 @@ OPTIONS = {
     "generate": "json prompt tokens temperature top-k top-p min-p repetition stop beams ahead seed int8-cache",
     "quantise": "json bits group keep wide out",
     "study": "json tier out",
-    "list": "json",
+    "list": "json family",
     "show": "json",
     "check": "json",
-    "catalogue": "json",
+    "catalogue": "json family status",
     "bench": "json length batch device precision rounds",
 }
 

@@ -11,6 +11,7 @@ import pytest
 from blockyard.core.errors import UsageError
 from blockyard.task import Examples, errors, make_task, tasks
 from blockyard.task._base import Draw
+from blockyard.task._check import promises
 from blockyard.task.parity import Parity
 
 VARIANTS = [
@@ -50,26 +51,7 @@ def share(predictor, examples):
 
 def complaints(task, n=400):
     """What is wrong with a task, in words; nothing for a good one."""
-    examples = tokens, targets = task.sample(3, n)
-    again, other, few = task.sample(3, n), task.sample(4, n), task.sample(3, 7)
-    predictors, asked = task.predictors(), targets >= 0
-    right, count = share(predictors["chance"], examples)
-    found = {
-        "shape": tokens.shape == targets.shape == (n, task.length) and tokens.dtype == targets.dtype == np.int64,
-        "seed": all(map(np.array_equal, examples, again)) and not np.array_equal(tokens, other.tokens),
-        "rows": np.array_equal(few.tokens, tokens[:7]) and np.array_equal(few.targets, targets[:7]),
-        "range": tokens.min() >= 0 and max(tokens.max(), targets.max()) < task.vocab and targets.min() >= -1,
-        "answers": set(targets[asked]) <= set(task.answers),
-        "asked": asked.any(1).all(),
-        "oracle": share(predictors["oracle"], examples)[0] == 1,
-        "chance": abs(right - task.chance) <= 3 * (task.chance * (1 - task.chance) / count) ** 0.5,
-        "input": task.vocab <= 2 or share(lambda t: t, examples)[0] < 0.6,
-    }
-    whole = predictors["oracle"](tokens)
-    for t in range(task.length):
-        early = predictors["oracle"](tokens[:, : t + 1])
-        found["causal"] = found.get("causal", True) and (early[:, t] == whole[:, t])[asked[:, t]].all()
-    return [name for name, good in found.items() if not good]
+    return [name for name, holds in promises(task, n) if not holds]
 
 
 @pytest.mark.parametrize("text", [*tasks(), *VARIANTS])

@@ -1,0 +1,98 @@
+"""`blockyard check`: hold anything that has a name to what it claims.
+
+check("gla")                    a recipe: its whole model, then every part in it with its settings there
+check("mixer:gla:heads=4")      a part alone, or inside a small model where it needs one
+check("task:mqar:pairs=8")      a task: its examples, answers and rules
+check("study:deltanet")         a study: its races can be run, and its predictions are about them
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from blockyard import systems
+from blockyard.catalogue.index import parts_of
+from blockyard.core import registry
+from blockyard.core.batch import Batch
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import Spec
+from blockyard.model.claims import Verdict, verify_model, verify_part
+from blockyard.model.model import build
+from blockyard.task import make_task
+from blockyard.task._check import PROMISES, promises
+from blockyard.train.loop import build_objective
+
+ALONE = ("mixer", "channel", "norm", "position", "activation")
+
+
+def check(target: str) -> list[tuple[str, Verdict]]:
+    """The verdicts on a target with what each is about: NAME, KIND:NAME, and with settings either:key=value,..."""
+    kind, _, rest = target.partition(":")
+    if kind == "task":
+        task = make_task(rest)
+        return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", ok)) for name, ok in promises(task)]
+    name, _, tail = rest.partition(":")
+    if kind == "study":
+        return list(_study(registry.find("study", name)))
+    if kind in registry.KINDS:
+        settings = systems.parse_target(f"x:{tail}")[2]
+        return list(_part(kind, registry.find(kind, name).name, settings))
+    _, name, overrides = systems.parse_target(f"{name}:{tail}" if kind == "recipe" else target)
+    system = systems.spec(name, "tiny", **overrides)
+    return [*_whole(name, system), *_inside(registry.find("recipe", name), system)]
+
+
+def _part(kind: str, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, Verdict]]:
+    label = f"{kind}:{name}"
+    if kind == "objective":
+        recipes = registry.entries("recipe").values()
+        home = next((entry.name for entry in recipes if label in parts_of(entry)), "llama")
+        yield label, _trains(systems.spec(home, "tiny"), Spec.of(kind, name, settings))
+        return
+    yield from ((label, verdict) for verdict in verify_part(label, **settings))
+
+
+def _inside(recipe: registry.Entry, system: Spec) -> Iterator[tuple[str, Verdict]]:
+    """Every part that can be checked alone; those that stand in slots by default with their own defaults."""
+    specs = dict.fromkeys(spec for spec in system.walk() if spec.kind in ALONE)
+    met = {f"{spec.kind}:{spec.name}" for spec in specs}
+    more = [name.split(":") for name in parts_of(recipe) if name.split(":")[0] in ALONE and name not in met]
+    for spec in [*specs, *(Spec.of(kind, name, {}) for kind, name in more)]:
+        yield from _part(spec.kind, spec.name, dict(spec.settings))
+
+
+def _whole(label: str, system: Spec) -> Iterator[tuple[str, Verdict]]:
+    """What a model claims as a whole, and that it trains."""
+    yield from ((label, verdict) for verdict in verify_model(system))
+    yield label, _trains(system, system["program"][0]["objective"])
+
+
+def _trains(system: Spec, part: Spec) -> Verdict:
+    """A step's loss is finite, and so is the gradient of every parameter that has one."""
+    model = build(system)
+    objective = build_objective(part, model)
+    draw = torch.Generator().manual_seed(0)
+    terms = objective(model, Batch(torch.randint(0, model.axes["stem.vocab"].size, (2, 13), generator=draw)))
+    torch.stack([total / count for total, count, *_ in terms.values()]).sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    ok = bool(gradients) and all(bool(g.isfinite().all()) for g in gradients)
+    return Verdict("trains", ok, "" if ok else "a gradient is not finite, or there is none")
+
+
+def _study(entry: registry.Entry) -> Iterator[tuple[str, Verdict]]:
+    label, study = f"study:{entry.name}", entry.load().study()
+    for race in study.races:
+        try:
+            for arm in race.arms:
+                _, name, overrides = systems.parse_target(arm)
+                systems.spec(name, "tiny", **overrides)
+            if race.task:
+                make_task(race.task)
+        except UsageError as error:
+            yield label, Verdict(f"race {race.name}", False, str(error))
+        else:
+            yield label, Verdict(f"race {race.name}", True)
+    races = {race.name for race in study.races}
+    for prediction in study.predictions:
+        yield label, Verdict(f"predicts: {prediction.text}", prediction.race in races)

@@ -1,0 +1,72 @@
+"""`check` holds whatever has a name to what it claims, and says which claim does not hold."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from blockyard import cli
+from blockyard.check import check
+from blockyard.core import registry
+from blockyard.core.errors import UsageError
+from blockyard.model.model import Model
+
+SETTINGS = {"mixer": "gla:heads=2", "task": "mqar:pairs=2,length=16", "norm": "rms:eps=0.01", "depth": "stack:layers=1"}
+
+
+@pytest.mark.parametrize("kind", (*registry.KINDS, "task", "study"))
+def test_every_kind_can_be_checked(kind):
+    name = SETTINGS.get(kind) or next(iter(registry.entries(kind)))
+    verdicts = check(f"{kind}:{name}")
+    assert verdicts and all(verdict.ok for _, verdict in verdicts)
+    assert verdicts[0][0].startswith(f"{kind}:{name.partition(':')[0]}")
+
+
+def test_a_recipe_is_its_whole_model_and_all_its_parts():
+    verdicts = check("gla:mixer.heads=2")
+    labels = {label for label, _ in verdicts}
+    assert {"gla", "mixer:gla", "norm:rms", "channel:gated", "activation:silu"} <= labels
+    assert {"causal", "streams", "packs", "row_independent", "trains"} == {
+        v.claim for label, v in verdicts if label == "gla"
+    }
+    assert all(verdict.ok for _, verdict in verdicts)
+
+
+def test_a_model_that_does_not_keep_a_claim_is_caught(monkeypatch, capsys):
+    honest = Model.finish
+
+    def peeking(self, flow):
+        out = honest(self, flow)
+        return replace(out, prediction={"logits": out.logits.flip(1)})
+
+    monkeypatch.setattr(Model, "finish", peeking)
+    assert {v.claim for label, v in check("llama") if label == "llama" and not v.ok} >= {"causal", "streams"}
+    assert cli.main(["check", "llama"]) == 1
+    assert "FAIL causal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, says", [
+    ("lama", "did you mean llama"), ("mixer:gal", "did you mean gla"), ("task:mqra", "did you mean mqar"),
+    ("mixer:gla:haeds=2", "heads"), ("gla:mixer.haeds=2", "heads"), ("study:delta", "did you mean deltanet"),
+])  # fmt: skip
+def test_a_wrong_name_gets_the_nearest(words, says):
+    with pytest.raises(UsageError, match=says):
+        check(words)
+
+
+def test_lists_keep_their_columns_and_can_be_filtered(capsys):
+    def told(*words):
+        assert cli.main(list(words)) == 0
+        return capsys.readouterr().out
+
+    for words in (["list"], ["list", "mixer"], ["list", "task"], ["catalogue"]):
+        rows, lines = json.loads(told(*words, "--json")), told(*words).splitlines()
+        starts = {line.index(row["title"]) for row, line in zip(rows, lines, strict=True)}
+        assert len(starts) == 1
+    rows = json.loads(told("catalogue", "--family", "recurrent", "--status", "planned", "--json"))
+    assert rows and {(row["family"], row["status"]) for row in rows} == {("recurrent", "planned")}
+    assert (
+        0 < len(json.loads(told("list", "--family", "recurrent", "--json"))) < len(json.loads(told("list", "--json")))
+    )
+    assert cli.main(["catalogue", "--status", "plannd"]) == 2
+    assert "did you mean planned" in capsys.readouterr().err

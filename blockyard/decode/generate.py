@@ -90,6 +90,7 @@ def _generate(
     tape = tape_for(model, rows, tokens, int8_cache) if store is None else None
     if tape is not None:
         tape.load(state)
+        state = model.init_state()  # what the prompt left is not held twice
     try:
         for step in range(tokens):
             live = list(ends.live)
@@ -121,15 +122,16 @@ def _generate(
 
 
 WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a tape is worth writing
+AHEAD = 512  # tokens that a tape has room for at first, beyond the prompt: many more may be asked for than come
 
 
 def tape_for(
     model: Model, rows: list[Tensor], tokens: int, int8_cache: bool = False, at_once: int = 1
 ) -> Tape | None:  # fmt: skip
-    """With room for what is to come, at most `at_once` tokens beyond it; None where it cannot be or does not pay."""
+    """A tape for some more tokens of these rows; None where it cannot be or does not pay."""
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     worth = size >= WORTH[0] and tokens >= WORTH[1]
-    room = max(map(len, rows)) + tokens + at_once - 1
+    room = max(map(len, rows)) + min(tokens, AHEAD) + at_once - 1
     return Tape.of(model, len(rows), room, int8_cache, at_once) if worth else None
 
 

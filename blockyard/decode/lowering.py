@@ -5,6 +5,7 @@ trains. They take (writer, part, vector), a mixer and a channel also their place
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -348,34 +349,50 @@ def stem(w: Writer, part: Any, width: int) -> Vector:
         rows = part.position.at_input(torch.zeros(1, min(most, w.room), width), places(min(most, w.room)))
         added = w.constant(pad(rows, (0, 0, 0, w.room - rows.shape[1]))).place[0]  # what fills up lines may lie behind
     if part.spec.name == "packed_tokens":
-        w.write(w.op.EMBED, part.packed.data_ptr(), part.bits, width, *y.place, added, part.group)
+        w.write(w.op.EMBED, w.reads(part.packed), part.bits, width, *y.place, added, part.group)
         return y
     if part.table.dtype not in (torch.float32, torch.bfloat16):
         raise NotOnTape(f"weights of {part.table.dtype}")
-    w.write(w.op.EMBED, part.table.data_ptr(), 8 * part.table.element_size(), width, *y.place, added)
+    w.write(w.op.EMBED, w.reads(part.table), 8 * part.table.element_size(), width, *y.place, added)
     return y
+
+
+@dataclass(frozen=True)
+class OnPaper:
+    """What stands for the flow while a depth program is written down; it holds no numbers."""
+
+    stream: Vector
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotOnTape(f"a depth program that reads {name} of its flow")
 
 
 def write_down(w: Writer, model: Model) -> Vector:
     """The whole model; gives where the logits will be."""
     stem_part, head, depth = (getattr(model, name) for name in ("stem", "head", "depth"))
-    stream = [stem(w, stem_part, model.stream.size)]
 
-    def run(flow: Any, step: int, loop: int = 0, **more: Any) -> Any:
+    def run(flow: OnPaper, step: int, loop: int = 0, **more: Any) -> OnPaper:
         unit: Any = model.steps[step]
         if more or unit.rule.spec.name not in RULES:
             raise NotOnTape(f"residual:{unit.rule.spec.name} {more}")
+        if (step, loop) in met:
+            raise NotOnTape(f"step {step} twice in loop {loop}, on one state")
+        met.add((step, loop))
 
         def part(x: Vector, add: Vector | None = None) -> Vector:
             return lower(w, unit.part, x, (step, loop), add=add)
 
-        stream.append(RULES[unit.rule.spec.name](w, unit.rule, stream[-1], part))
-        return flow
+        return OnPaper(RULES[unit.rule.spec.name](w, unit.rule, flow.stream, part))
 
-    depth(None, run)
+    met: set[tuple[int, int]] = set()
+    begun = OnPaper(stem(w, stem_part, model.stream.size))
+    try:
+        stream = depth(begun, run).stream
+    except Exception as error:  # whatever a program of somebody's own does with a flow that holds no numbers
+        raise NotOnTape(f"depth:{depth.spec.name}: {error}") from error
     if head.spec.name not in ("lm", "packed_lm"):
         raise NotOnTape(f"head:{head.spec.name}")
-    x = stream[-1] if head.norm is None else lower(w, head.norm, stream[-1])
+    x = stream if head.norm is None else lower(w, head.norm, stream)
     if head.spec.name == "packed_lm":
         return w.packed(head.packed, head.bits, head.group, head.vocab.size, x)
     return w.matrix(head.table, x)

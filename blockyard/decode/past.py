@@ -78,7 +78,7 @@ class OnState:
 
 
 class OnTape:
-    """One row, or several without anything recurrent: rows are fed as many tokens as the longest."""
+    """Rows are fed as many tokens as the longest; what a shorter one got too much is taken back with `back`."""
 
     exact, refeed = True, 3
 
@@ -100,9 +100,13 @@ class OnTape:
         self.tape.rewind(torch.tensor(lengths))
 
     def absorb(self, rows: list[Tensor]) -> None:
-        ends = [length + len(ids) for length, ids in zip(self.length.tolist(), rows)]
-        self.read(rows)
-        self.back(ends)
+        ends = self.length + torch.tensor([len(ids) for ids in rows])
+        while bool((left := ends - self.length).any()):  # no row that goes on is fed too much: it would go back
+            many = int(left[left > 0].min())
+            goal = self.length + left.clamp(max=many)
+            begin = [len(ids) - n for ids, n in zip(rows, left.tolist())]
+            self.read([ids[at : at + many] for ids, at in zip(rows, begin)])
+            self.tape.rewind(goal)
 
     def select(self, lines: list[int]) -> None:
         self.tape.keep(torch.tensor(lines))

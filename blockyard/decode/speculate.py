@@ -11,8 +11,8 @@ in one forward with them, until they are too many: then they enter in a forward 
 On tape, where `generate` decodes too, many tokens are read as one is, and its tokens come out by themselves. Elsewhere
 a forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie closer than
 the noise of that (`tie`, relative to the largest logit), a greedy choice is not safe: there the row is decoded again
-from its last exact state, one token at a time as plain decoding does it, and that choice counts. So the likeliest
-tokens are those of plain greedy decoding of the row, to the last one, as long as the noise stays below `tie`.
+from its last exact state, one token at a time and where plain decoding does it, and that choice counts. So the
+likeliest tokens are those of plain greedy decoding of the row, to the last one, as long as the noise is below `tie`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,6 +35,9 @@ from blockyard.model.model import Model
 # units in the last place of the largest logit: in float32 up to 17 a logit were measured in trained models of 1M
 # parameters, up to 68 in untrained ones; of the choices on natural text one in about 6,000 is so close
 NOISE = 128
+PACKED = (
+    16  # times as much where matrices are packed, whose products keep 16 bits: up to 190 units a logit were measured
+)
 
 
 @dataclass
@@ -80,16 +83,20 @@ class _Run:
         self.rules, self.draws, self.counts, self.ends, self.tie = draws.rules, draws, counts, ends, tie
         self.accepts = Draws("accept", draws.rules, draws.seeds, draws.device)
         self.guesses = Draws("guess", draws.rules, draws.seeds, draws.device)
+        packed = any(held.dtype == torch.uint8 for held in model.buffers())
+        self.noise = NOISE * PACKED if packed else NOISE
         self.made: list[list[tuple[int, float]]] = [[] for _ in prompt]
         self.reach = [ahead] * len(prompt)  # guesses asked for: more after all held, fewer after one did not
-        self.exact: dict[int, State] = {}  # by row: the state of plain decoding, where a tie was last decided
+        self.exact: dict[int, Past] = {}  # by row: what plain decoding has read, where a tie was last decided
 
     @torch.no_grad()
     def steps(self, chunk: int) -> Iterator[Step]:
         if not self.tokens:
             return
         logits, state = prefill(self.model, padded(self.prompt), chunk=chunk)
-        self.start, numbers, past = state, list(range(len(self.prompt))), self._past(state)
+        self.start, numbers, on_state = state, list(range(len(self.prompt))), self.proposer.needs_state
+        at_once = self.ahead + 1 + OnTape.refeed
+        past = OnState(self.model, state) if on_state else self._past(state, self.prompt, at_once)
         seen = seen_in(self.prompt, logits, self.rules)
         first = choose(logits, self.draws(numbers, [len(ids) for ids in self.prompt]), self.rules, seen)
         self._write(numbers, first[:, None].tolist(), logprob(logits, first)[:, None].tolist())
@@ -107,14 +114,13 @@ class _Run:
             if not self.ends.live:
                 return
 
-    def _past(self, state: State) -> Past:
-        """On tape where `generate` is, if the proposer can do without a state and nothing has to be read row by row."""
-        if not self.proposer.needs_state:
-            tape = tape_for(self.model, self.prompt, self.tokens, at_once=self.ahead + 1 + OnTape.refeed)
-            if tape is not None and (len(self.prompt) == 1 or not tape.recurrent):
-                tape.load(state)
-                return OnTape(tape)
-        return OnState(self.model, state)
+    def _past(self, state: State, prompt: list[Tensor], at_once: int) -> Past:
+        """On tape where `generate` is."""
+        tape = tape_for(self.model, prompt, self.tokens, at_once=at_once)
+        if tape is None:
+            return OnState(self.model, state)
+        tape.load(state)
+        return OnTape(tape)
 
     def _write(self, numbers: list[int], tokens: list[list[int]], logprobs: list[list[float]]) -> None:
         for row, new, values in zip(numbers, tokens, logprobs):
@@ -188,7 +194,7 @@ class _Run:
 
     def _close(self, logits: Tensor, seen: Tensor | None) -> list[int]:
         """The places where the two likeliest tokens lie within the noise."""
-        tie = NOISE * torch.finfo(logits.dtype).eps if self.tie is None else self.tie
+        tie = self.noise * torch.finfo(logits.dtype).eps if self.tie is None else self.tie
         if tie == 0 or logits.shape[-1] < 2:
             return []
         first = penalised(logits, self.rules, seen).topk(2, dim=-1).values
@@ -199,12 +205,11 @@ class _Run:
         self.counts.ties += 1
         if row not in self.exact:
             line = torch.tensor([row], device=self.start.length.device)
-            self.exact[row] = close_up(self.start.select(line))
-        state, logits = self.exact[row], None
-        for token in ids[int(state.length[0]) :]:
-            logits, state = prefill(self.model, torch.tensor([[token]], device=state.length.device), state)
+            self.exact[row] = self._past(close_up(self.start.select(line)), [self.prompt[row]], 1)
+        past, logits = self.exact[row], None
+        for token in ids[int(past.length[0]) :]:
+            (logits,) = past.read([torch.tensor([token], device=past.length.device)])
             self.counts.replayed += 1
         assert logits is not None
-        self.exact[row] = state
         seen = seen_in([ids], logits, self.rules)
         return int(choose(logits, None, self.rules, seen))

@@ -7,7 +7,8 @@
                                                    bit as n steps
     tape.mark(); ...; tape.rewind(length)          back to some length, or to the mark where something is recurrent
 
-Matrices are read where they lie, small vectors are copied, states have room for `room` tokens from the start.
+Matrices are read where they lie, small vectors are copied. States have room for `room` tokens; where that ends, the
+tape is written again with twice as much.
 """
 
 from typing import Any
@@ -18,31 +19,44 @@ from torch import Tensor
 from blockyard.core.state import Coded, State
 from blockyard.decode.lowering import write_down
 from blockyard.decode.writer import NotOnTape, Writer
-from blockyard.kernels.dispatch import compiles
+from blockyard.kernels.dispatch import unwatched
 from blockyard.model.model import Model
 
 LITTLE = 1 << 20  # bytes of weights that one thread reads sooner than two have met
 
 
 class Tape:
-    """A model on tape, for so many rows, with room for so many tokens, of which some can come at once."""
+    """A model on tape, for so many rows, with room for so many tokens at first, of which some can come at once."""
 
     def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> None:
-        dtype = next(model.parameters()).dtype
-        self.writer = w = Writer(rows, room, dtype, int8_cache, at_once)
-        self.model, self.logits = model, write_down(w, model)  # its matrices are read where they lie
-        self.lines = torch.tensor(w.lines)
-        self.numbers = torch.tensor(w.numbers or [0.0])
+        self.model = model  # its matrices are read where they lie
+        self._write(Writer(rows, room, next(model.parameters()).dtype, int8_cache, at_once))
         self.length = torch.zeros(rows, dtype=torch.long)
         self.marked: tuple[Tensor, list[Tensor]] | None = None
         self.arrived = torch.zeros(8, dtype=torch.long)
-        self.threads = 1 if w.read < LITTLE else torch.get_num_threads()
+        self.threads = 1 if self.writer.read < LITTLE else torch.get_num_threads()
+
+    def _write(self, w: Writer) -> None:
+        self.writer, self.logits = w, write_down(w, self.model)
+        self.lines = torch.tensor(w.lines)
+        self.numbers = torch.tensor(w.numbers or [0.0])
+
+    def _grow(self, room: int) -> None:
+        """Go on with more room, for the rows that are left."""
+        old, rows = self.writer, len(self.length)
+        self._write(Writer(rows, room, old.dtype, old.int8_cache, old.at_once))
+        for place, made in self.writer.states.items():
+            for name, into in made.items():
+                held = old.states[place][name][:rows]
+                into[tuple(map(slice, held.shape))] = held
 
     @staticmethod
     def of(model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> "Tape | None":
-        """None where something about the model is not known here."""
+        """None where something about the model is not known here, or somebody is to see its operations."""
         first = next(model.parameters())
-        if first.device.type != "cpu" or first.dtype not in (torch.float32, torch.bfloat16) or not compiles():
+        elsewhere = any(not each.is_cpu for each in (*model.parameters(), *model.buffers()))
+        hooked = any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+        if first.dtype not in (torch.float32, torch.bfloat16) or elsewhere or hooked or not unwatched(first):
             return None
         try:
             return Tape(model, rows, room, int8_cache, at_once)
@@ -58,7 +72,9 @@ class Tape:
         from blockyard.kernels.cpu._share import together
 
         rows, many = tokens.shape
-        assert rows * many <= self.writer.tokens, "more tokens than lines: they would be written anywhere"
+        assert many <= self.writer.at_once, "more tokens than lines: they would be written anywhere"
+        if int(self.length.max()) + many > self.writer.room:
+            self._grow(2 * self.writer.room)
         places = self.length[:, None] + torch.arange(many)
         given = (t.numpy() for t in (self.lines, self.numbers, tokens.flatten(), places.flatten()))
         none = self.writer.op.NONE
@@ -89,6 +105,8 @@ class Tape:
     def load(self, state: State) -> None:
         """What a prompt left, row by row."""
         self.length.copy_(state.length)
+        if int(self.length.max()) > self.writer.room:
+            self._grow(int(self.length.max()))
         for place, made in self.writer.states.items():
             leaves = state.get(place)
             for name, into in made.items():

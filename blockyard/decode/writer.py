@@ -42,11 +42,11 @@ class Writer:
     ) -> None:  # fmt: skip
         from blockyard.kernels.cpu import tape
 
-        self.op, self.rows, self.room, self.tokens = tape, rows, -(-room // 64) * 64, rows * at_once
+        self.op, self.rows, self.room, self.at_once = tape, rows, -(-room // 64) * 64, at_once
         self.dtype, self.int8_cache = dtype, int8_cache  # of what attention remembers
         self.lines: list[list[int]] = []
         self.numbers: list[float] = []
-        self.held: list[Tensor] = []  # small vectors, copied
+        self.held: list[Tensor] = []  # whatever has its address in a line
         self.shared: dict[tuple[Any, ...], list[Vector]] = {}  # tables that layers have in common
         self.states: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.read = 0  # bytes of matrices
@@ -62,13 +62,18 @@ class Writer:
 
     def fresh(self, size: int) -> Vector:
         """Room for a result: lines of whole vectors, and one more line to read past the end."""
-        self.held.append(torch.zeros(self.tokens + 1, size + -size % LANES))
+        self.held.append(torch.zeros(self.rows * self.at_once + 1, size + -size % LANES))
         return Vector(self.held[-1], size)
 
     def constant(self, value: Tensor) -> Vector:
         """One line for all rows."""
         self.held.append(pad(value.detach().float().flatten(), (0, -value.numel() % LANES + LANES)))
         return Vector(self.held[-1], value.numel())
+
+    def reads(self, matrix: Tensor) -> int:
+        """The address of what is read where it lies; it may have been made just now."""
+        self.held.append(matrix.detach())
+        return matrix.data_ptr()
 
     def state(self, place: tuple[int, int], name: str, *shape: int, dtype: torch.dtype = torch.float32) -> int:
         made = self.states.setdefault(place, {})[name] = torch.zeros(self.rows, *shape, dtype=dtype)
@@ -97,13 +102,12 @@ class Writer:
         N, K = weight.shape
         if K % LANES or not weight.is_contiguous():
             weight = pad(weight.detach(), (0, -K % LANES)).contiguous()
-            self.held.append(weight)
         self.read += weight.numel() * weight.element_size()
         y = self.fresh(N)
         bits, offset = 8 * weight.element_size(), 0 if bias is None else self.constant(bias).place[0]
         sizes = (bits, N, weight.shape[1])
         added = 0 if add is None else add.place[0]
-        self.write(self.op.PRODUCT, weight.data_ptr(), *sizes, *x.place, *y.place, added, offset, tasks=-(-N // LANES))
+        self.write(self.op.PRODUCT, self.reads(weight), *sizes, *x.place, *y.place, added, offset, tasks=-(-N // LANES))
         return y
 
     def packed(
@@ -121,6 +125,6 @@ class Writer:
         self.read += store.numel()
         y, offset = self.fresh(N), 0 if bias is None else self.constant(bias).place[0]
         added, sizes = 0 if add is None else add.place[0], (bits, N, K)
-        given = (store.data_ptr(), *sizes, *x.place, *y.place, added, offset, group)
+        given = (self.reads(store), *sizes, *x.place, *y.place, added, offset, group)
         self.write(self.op.PRODUCT, *given, tasks=-(-N // LANES))
         return y

@@ -127,6 +127,12 @@ def _serves(x: Any) -> bool:
     )
 
 
+def unwatched(weight: torch.Tensor) -> bool:
+    """Whether a whole model with such weights may run as one compiled call: no twin is forced, nobody counts or looks
+    at operations, no other precision is asked for, and there is numba."""
+    return _switch.plain and not _autocasting([weight]) and not is_compiling() and _serves(weight.detach())
+
+
 @cache
 def compiles() -> bool:
     """Whether numba is there; it is said once where it is not."""

@@ -1,6 +1,7 @@
 """A model on tape says what the model says, token by token."""
 
 import gc
+import itertools
 import weakref
 
 import pytest
@@ -8,11 +9,15 @@ import torch
 from decode_cases import RECIPES, wide
 
 import blockyard as by
+from blockyard.core.flow import Flow
+from blockyard.core.part import Depth
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, position, residual, stem
 from blockyard.core.spec import model as model_spec
+from blockyard.decode.generate import tape_for
 from blockyard.decode.lowering import LOWER
 from blockyard.decode.ragged import padded, prefill
 from blockyard.decode.tape import Tape
+from blockyard.kernels.dispatch import count_flops, force
 
 
 def agree(model, lengths=(9, 9), steps=12, tolerance=1e-4, **how):
@@ -135,6 +140,94 @@ def test_what_no_lowering_knows_is_left_to_the_model(monkeypatch):
     assert Tape.of(model.float(), 1, 8) is None
     narrow = by.build(by.spec("llama", "tiny", dim=24, layers=2))
     assert Tape.of(narrow, 1, 8) is None
+
+
+def test_who_asks_for_other_kernels_gets_no_tape():
+    """A tape is a compiled twin of the whole model: what governs the twins governs it."""
+    model = wide("llama")
+    contexts = [by.exact(), force("chunked"), count_flops(), torch.autocast("cpu")]
+    for context in contexts:
+        assert Tape.of(model, 1, 8) is not None
+        with context:
+            assert Tape.of(model, 1, 8) is None
+
+
+def test_hooks_and_weights_elsewhere_are_not_passed_over():
+    model, seen = wide("llama"), []
+    hook = model.steps[1].part.register_forward_hook(lambda *_: seen.append(1))
+    assert Tape.of(model, 1, 8) is None
+    hook.remove()
+    assert Tape.of(model, 1, 8) is not None
+    model.head.to("meta")
+    assert Tape.of(model, 1, 8) is None
+
+
+class Reading(Depth):
+    """Of two ways, the one that the stream asks for."""
+
+    def forward(self, flow, run):
+        return run(flow, 0) if float(flow.x.mean()) > 1e9 else super().forward(flow, run)
+
+
+class Asserting(Depth):
+    def forward(self, flow, run):
+        assert isinstance(flow, Flow)
+        return super().forward(flow, run)
+
+
+class Again(Depth):
+    """All steps once more, on states of their own."""
+
+    def forward(self, flow, run):
+        return super().forward(super().forward(flow, run), lambda flow, step, loop: run(flow, step, loop + 1))
+
+
+class Trying(Depth):
+    """What the first step gives at first is thrown away."""
+
+    def forward(self, flow, run):
+        run(flow, 0)
+        return super().forward(flow, run)
+
+
+@pytest.mark.parametrize("program", [Reading, Asserting, Again, Trying])
+def test_a_depth_program_of_any_kind_decodes_as_it_trains(program, monkeypatch):
+    monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))
+    model, prompt = wide("mamba2"), torch.randint(256, (2, 9))
+    model.depth.__class__ = type("Program", (program, type(model.depth)), {})
+    found = torch.stack([step.tokens for step in by.generate(model, prompt, 20, by.Rules(temperature=0))], 1)
+    with torch.no_grad():
+        whole = model(torch.cat([prompt, found], 1)).logits[:, 8:-1]
+    assert torch.equal(whole.argmax(-1), found)
+
+
+@pytest.mark.parametrize("int8_cache", [False, True])
+@pytest.mark.parametrize("name", ["llama", "olmo_hybrid", "gpt2"])
+def test_more_tokens_than_there_was_room_for(name, int8_cache):
+    model = wide(name, position__length=400) if name == "gpt2" else wide(name)
+    prompt = torch.randint(256, (3, 70))
+    _, state = prefill(model, prompt, model.init_state(3, int8_cache=int8_cache))
+    small, large = (Tape.of(model, 3, room, int8_cache, 4) for room in (64, 400))  # the prompt is longer
+    for tape in (small, large):
+        tape.load(state)
+    for i in range(50):
+        tokens = torch.randint(256, (3 - i // 40, 1 + i % 4 * 2 % 4))
+        if i == 40:
+            small.keep(torch.tensor([2, 0]))
+            large.keep(torch.tensor([2, 0]))
+        assert torch.equal(small.feed(tokens), large.feed(tokens))
+    assert small.writer.room > 64
+
+
+def test_room_is_taken_as_it_is_needed(monkeypatch):
+    """Whatever was asked for."""
+    monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))
+    model, held = wide("llama"), []
+    for tokens in (1000, 10**6, 10**15):
+        tape = tape_for(model, [torch.arange(9)], tokens)
+        held.append(sum(t.nbytes for made in tape.writer.states.values() for t in made.values()))
+    assert held[0] == held[1] == held[2] < 1 << 24
+    assert len(list(itertools.islice(by.generate(model, torch.arange(9)[None], 10**15), 3))) == 3
 
 
 @pytest.mark.parametrize("name", ["llama", "hgrn2", "mamba2_hybrid"])

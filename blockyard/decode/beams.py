@@ -16,7 +16,10 @@ from torch import Tensor
 from blockyard.core.call import finest
 from blockyard.core.errors import UsageError
 from blockyard.decode.ragged import Prompt, fits, prefill, rows_of
+from blockyard.decode.rules import integer, sound
 from blockyard.model.model import Model
+
+MOST = 1024  # beginnings side by side: each has a state of its own
 
 
 class Beam(NamedTuple):
@@ -36,8 +39,10 @@ def beams(
     rows = rows_of(model, prompt)
     if len(rows) != 1:
         raise UsageError(f"a search continues one row, given {len(rows)}; search them one after another")
-    if width < 1 or tokens < 1 or power < 0 or chunk < 1:
-        raise UsageError(f"width {width}, tokens {tokens}, chunk {chunk} must be at least 1, power {power} at least 0")
+    for name, value in (("width", width), ("tokens", tokens), ("chunk", chunk)):
+        integer(name, value, 1)
+    if width > MOST or not 0 <= power < float("inf"):
+        raise UsageError(f"width {width} must be at most {MOST}, power {power} at least 0")
     fits(model, rows, tokens)
     logits, state = prefill(model, rows[0][None], chunk=chunk)
     if any(not 0 <= ident < logits.shape[1] for ident in stop):
@@ -47,6 +52,7 @@ def beams(
     best: list[Beam] = []
     for length in range(1, tokens + 1):
         reach = total[:, None] + logits.to(total.dtype).log_softmax(-1)
+        sound(reach.amax(-1))
         best = _best(best + _ended(written, reach, ends, length**power), width)
         reach[:, ends] = float("-inf")
         total, index = reach.flatten().topk(min(width, reach.numel()))

@@ -16,7 +16,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.ends import Ends, Step, Stop
 from blockyard.decode.ragged import Prompt, close_up, fits, join, padded, prefill, rows_of
-from blockyard.decode.rules import PLAIN, Draws, Rules, choose
+from blockyard.decode.rules import PLAIN, Draws, Rules, choose, integer, sound
 from blockyard.decode.tape import Tape
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
@@ -48,8 +48,8 @@ def generate(
 
 def seeds_of(rows: Sequence[Tensor], seeds: Sequence[int] | None, tokens: int, chunk: int) -> list[int]:
     """A seed for every row, with the numbers of a request checked on the way."""
-    if tokens < 0 or chunk < 1:
-        raise UsageError(f"tokens {tokens} must be 0 or more, chunk {chunk} at least 1")
+    integer("tokens", tokens, 0)
+    integer("chunk", chunk, 1)
     own = list(range(len(rows))) if seeds is None else [int(seed) for seed in seeds]
     if len(own) != len(rows):
         raise UsageError(f"{len(own)} seeds for {len(rows)} rows; give one a row")
@@ -96,7 +96,7 @@ def _generate(
             live = list(ends.live)
             with quiet(tape is not None):
                 chosen = choose(logits, draws(live, [len(rows[row]) + step for row in live]), rules, seen)
-                taken = ends.take(chosen, logprob(logits, chosen), final=step + 1 == tokens)
+                taken = ends.take(chosen, sound(logprob(logits, chosen)), final=step + 1 == tokens)
             kept.chosen(live, chosen)
             yield taken
             if step + 1 == tokens or not ends.live:

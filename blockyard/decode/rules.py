@@ -19,6 +19,13 @@ from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
 
 BLOCK = 256  # positions whose numbers are drawn at once
+LEAST = 1e-6  # what logits are divided by without leaving the range of any float
+
+
+def integer(name: str, value: int, least: int, mend: str = "") -> None:
+    """Refuse what is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} {value!r} must be a whole number of at least {least}{mend}")
 
 
 @dataclass(frozen=True)
@@ -33,16 +40,25 @@ class Rules:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature {self.temperature} must be 0 (the likeliest token) or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top_k {self.top_k} must be at least 1; leave it out to keep every token")
+        for name in ("temperature", "top_p", "min_p", "repetition"):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
+                raise UsageError(f"{name} {getattr(self, name)!r} must be a number")
+        if not (self.temperature == 0 or LEAST <= self.temperature <= 1 / LEAST):
+            raise UsageError(
+                f"temperature {self.temperature} must be 0 (the likeliest token) or from {LEAST:g} to {1 / LEAST:g}"
+            )
+        if self.top_k is not None:
+            integer("top_k", self.top_k, 1, "; leave it out to keep every token")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p {self.top_p} must be above 0 and at most 1 (keep every token)")
         if not 0 <= self.min_p <= 1:
             raise UsageError(f"min_p {self.min_p} must be between 0 (keep every token) and 1")
-        if not 0 < self.repetition < float("inf"):
-            raise UsageError(f"repetition {self.repetition} must be above 0; 1 leaves repeated tokens alone")
+        if not LEAST <= self.repetition <= 1 / LEAST:
+            raise UsageError(
+                f"repetition {self.repetition} must be from {LEAST:g} to {1 / LEAST:g}; 1 leaves repeated tokens alone"
+            )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise UsageError(f"seed {self.seed!r} must be a whole number")
 
     @property
     def greedy(self) -> bool:
@@ -56,6 +72,7 @@ def penalised(logits: Tensor, rules: Rules, seen: Tensor | None = None) -> Tenso
     """The logits with the tokens that were seen made less likely (more likely under a repetition below 1)."""
     if seen is None or rules.repetition == 1:
         return logits
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     weaker = torch.where(logits > 0, logits / rules.repetition, logits * rules.repetition)
     return torch.where(seen, weaker, logits)
 
@@ -65,13 +82,14 @@ def probabilities(logits: Tensor, rules: Rules, seen: Tensor | None = None) -> T
     logits = penalised(logits, rules, seen).to(finest(logits.device))
     if rules.greedy:
         return one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    p = (logits / rules.temperature).softmax(-1)
+    p = ((logits - logits.amax(-1, keepdim=True)) / rules.temperature).softmax(-1)
     least = rules.min_p * p.amax(-1, keepdim=True)
     if rules.top_k is not None or rules.top_p < 1:
         ranked, ids = p.sort(stable=True, dim=-1, descending=True)
         keep = ranked.cumsum(-1) - ranked < rules.top_p
+        keep[..., 0] = True  # however narrow the float in which top_p is compared
         if rules.top_k is not None:
-            keep[..., rules.top_k :] = False
+            keep[..., min(rules.top_k, keep.shape[-1]) :] = False
         p = p * torch.zeros_like(keep).scatter(-1, ids, keep)
     if rules.min_p > 0:
         p = p * (p >= least)
@@ -89,6 +107,16 @@ def choose(logits: Tensor, draw: Tensor | None, rules: Rules, seen: Tensor | Non
     if rules.greedy or draw is None:
         return penalised(logits, rules, seen).argmax(-1)
     return pick(probabilities(logits, rules, seen), draw)
+
+
+def sound(found: Tensor) -> Tensor:
+    """These log-probabilities (...) of chosen tokens, refused where the predictions were no numbers.
+
+    One NaN or infinity among the logits makes that of any token NaN or minus infinity, which no choice has.
+    """
+    if not bool(found.isfinite().all()):
+        raise UsageError("the model's predictions are not numbers (NaN): its weights are damaged, or training diverged")
+    return found
 
 
 class Draws:

@@ -28,16 +28,16 @@ from blockyard.decode.generate import logprob, quiet, seeds_of, seen_in, tape_fo
 from blockyard.decode.past import OnState, OnTape, Past
 from blockyard.decode.propose import Proposal, Proposer, Rows
 from blockyard.decode.ragged import Prompt, close_up, fits, padded, prefill, rows_of
-from blockyard.decode.rules import GREEDY, Draws, Rules, choose, penalised, pick, probabilities
+from blockyard.decode.rules import GREEDY, Draws, Rules, choose, integer, penalised, pick, probabilities, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
 # units in the last place of the largest logit: in float32 up to 17 a logit were measured in trained models of 1M
 # parameters, up to 68 in untrained ones; of the choices on natural text one in about 6,000 is so close
 NOISE = 128
-PACKED = (
-    16  # times as much where matrices are packed, whose products keep 16 bits: up to 190 units a logit were measured
-)
+# packed matrices, whose products keep 16 bits, have so many times the noise: up to 190 units a logit were measured
+PACKED = 16
+MOST = 256  # guesses
 
 
 @dataclass
@@ -66,8 +66,9 @@ def speculate(
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
     fits(model, rows, tokens)
-    if ahead < 1 or (tie is not None and tie < 0):
-        raise UsageError(f"ahead {ahead} must be at least 1, tie {tie} at least 0")
+    integer("ahead", ahead, 1)
+    if ahead > MOST or not (tie is None or 0 <= tie < float("inf")):
+        raise UsageError(f"ahead {ahead} must be at most {MOST}, tie {tie} at least 0")
     ends = Ends(len(rows), stop, decode)
     draws = Draws("generate", rules, own, rows[0].device)
     run = _Run(model, rows, tokens, proposer, draws, ahead, tie, counts or Counts(), ends)
@@ -99,7 +100,7 @@ class _Run:
         past = OnState(self.model, state) if on_state else self._past(state, self.prompt, at_once)
         seen = seen_in(self.prompt, logits, self.rules)
         first = choose(logits, self.draws(numbers, [len(ids) for ids in self.prompt]), self.rules, seen)
-        self._write(numbers, first[:, None].tolist(), logprob(logits, first)[:, None].tolist())
+        self._write(numbers, first[:, None].tolist(), sound(logprob(logits, first))[:, None].tolist())
         ids = [[*row.tolist(), token] for row, token in zip(self.prompt, first.tolist())]
         rows = Rows(self.model, self.rules, self.guesses, numbers, ids, past)
         self.proposer.begin(len(numbers))
@@ -154,7 +155,7 @@ class _Run:
                     self.reach[row] = min(self.ahead, len(new) + 2 if len(taken) > len(new) else len(taken))
                 self.counts.proposed += len(new)
                 self.counts.accepted += len(taken) - 1
-                values = logprob(logits[: len(taken)], torch.tensor(taken, device=logits.device))
+                values = sound(logprob(logits[: len(taken)], torch.tensor(taken, device=logits.device)))
                 self._write([row], [taken], [values.tolist()])
                 rows.ids[line] += taken
             past.back([len(ids) - 1 for ids in rows.ids])

@@ -69,6 +69,11 @@ def signed(value: float, digits: int, minus: str = "−") -> str:
     return text if text.strip("+−-0.") else text[1:]
 
 
+def plain(value: float, digits: int, minus: str = "−") -> str:
+    """A figure whose sign is only told where it is below nought."""
+    return signed(value, digits, minus).removeprefix("+")
+
+
 def interval(low: float | None, high: float | None, digits: int, minus: str = "−") -> str:
     """An interval in brackets, or nothing."""
     return "" if low is None or high is None else f"[{signed(low, digits, minus)}, {signed(high, digits, minus)}]"

@@ -410,7 +410,7 @@ def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
         return None
     unit = data["metric"]["unit"].capitalize()
     about = f"{unit} at several lengths, by the run of the first seed."
-    canvas = Canvas("lengths", "Score against length", about, 680, 372, (42, 44, 540, 322))  # fmt: skip
+    canvas = Canvas("lengths", "Score against length", about, 520, 366, (42, 44, 392, 316))  # fmt: skip
     left, top, right, bottom = canvas.frame
     at = sorted({n for of_arm in measured.values() for n in of_arm} | {trained})
     x = scale(at, left, right, log=True, pad=0.04)

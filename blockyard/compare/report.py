@@ -23,6 +23,7 @@ from blockyard.compare.figures import (
     given,
     interval,
     memory,
+    plain,
     plural,
     scope,
     seconds,
@@ -58,7 +59,7 @@ def _page(data: dict[str, Any]) -> dict[str, Any]:
     said, lengths, timed = places(data), impossible(data), at_equal_time(data)
     ranked = [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
     names = [(arm["name"], Markup(glyph(indices(data)[arm["name"]]))) for arm in data["arms"]]
-    axes = _axes(data["arms"]) if ranked else []
+    axes = _axes(data["arms"]) if ranked and len(names) > 1 else []
     return {
         "data": data, "plan": plan, "said": said, "names": names,
         "title": " · ".join(arm["name"] for arm in data["arms"]), "facts": facts(data),
@@ -97,7 +98,7 @@ def facts(data: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("Data" if text else "Task", plan["data"]["name"], about),
         ("Parameters", brief(matched["params"]) if "params" in matched else brief(max(params)),
-         f"from {brief(min(params), 4)} to {brief(max(params), 4)}"),
+         f"from {min(params):,} to {max(params):,}" if len(params) > 1 else f"{params[0]:,}"),
         ("Budget", spent[0][0] if spent else "-", spent[0][1] if spent else ""),
         ("Seeds", str(len(data["seeds"])), f"for every arm: {seeds}" if len(seeds) < 30 else "for every arm"),
         ("Runs", f"{sum(arm['finished'] for arm in data['arms'])} of {len(data['arms']) * len(data['seeds'])}",
@@ -277,7 +278,7 @@ def _range(values: list[float]) -> str:
     """The mean over seeds and how far they lie apart."""
     if not values:
         return "–"
-    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return f"{plain(sum(values) / len(values), 2)} ({plain(min(values), 2)} to {plain(max(values), 2)})"
 
 
 def _tuning(data: dict[str, Any]) -> list[Markup]:

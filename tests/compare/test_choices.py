@@ -87,7 +87,7 @@ def test_a_task_is_compared_by_its_errors(tmp_path):
     assert data["margin"] == data["plan"]["margin"] and data["references"]["chance"] > 0.5
     for arm in data["arms"]:
         assert all(0 <= error <= 1 for error in arm["score"]["per_seed"]) and "16" in arm["by_length"]
-    assert "of the answers" in (tmp_path / "o" / "report.txt").read_text()
+    assert "differences in error rate" in (tmp_path / "o" / "report.txt").read_text()
     assert data["plan"]["same"]["length"] == 16
 
 

@@ -152,6 +152,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def is_missing(path: Path) -> bool:
+    """Whether nothing is there; what cannot be looked at (a name that is too long) is left to whoever reads it."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _checksum(document: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(document))  # as it will be read: every key a word, every tuple a list
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """A model from a folder, ours or one that transformers wrote."""
 
-import os
 import pkgutil
 import warnings
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError, unknown
-from blockyard.core.files import read_json
+from blockyard.core.files import is_missing, read_json
 from blockyard.interop import hf
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
@@ -91,6 +90,6 @@ def model_types() -> list[str]:
 
 def _config(folder: Path) -> dict[str, object]:
     path = folder / "config.json"
-    if not os.path.lexists(path):
+    if is_missing(path):
         raise UsageError(f"{folder} holds no model: config.json is missing")
     return read_json(path)

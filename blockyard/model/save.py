@@ -8,7 +8,6 @@ is stored once and comes back used twice. The folder holds a whole model or none
                                over all of it
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from blockyard.core.errors import UsageError
-from blockyard.core.files import digest_of, is_aside, read_document, read_file, sealed, write_folder
+from blockyard.core.files import digest_of, is_aside, is_missing, read_document, read_file, sealed, write_folder
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
 
@@ -86,7 +85,7 @@ def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The checked config.json of a saved model."""
     path = Path(folder) / "config.json"
-    if not os.path.lexists(path):
+    if is_missing(path):
         raise UsageError(f"{folder} holds no model: config.json is missing")
     config = read_document(path, FORMAT, sealed_since=2)
     if not {"format", "spec", "files"} <= config.keys():

@@ -7,6 +7,7 @@ Logs and progress go to standard error, answers to standard output; `--json` mak
 import argparse
 import errno
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -120,17 +121,17 @@ def _writing(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("--prompt", default="\n", help="what to continue; - for standard input")
     add("--tokens", type=_is(numbers.WRITTEN), default=200, help="how many tokens (default 200)")
-    add("--temperature", type=_is(numbers.TEMPERATURE), default=0.8, help="0 takes the likeliest (default 0.8)")
+    add("--temperature", type=_is(numbers.TEMPERATURE), default=None, help="0 takes the likeliest (default 0.8)")
     add("--top-k", type=_is(numbers.TOP_K), default=None, help="only the k likeliest tokens")
-    add("--top-p", type=_is(numbers.SHARE), default=1.0, help="only the likeliest tokens of this mass")
-    add("--min-p", type=_is(numbers.SHARE), default=0.0, help="only tokens this near the likeliest")
-    add("--repetition", type=_is(numbers.REPETITION), default=1.0, help="above 1: seen tokens lose weight")
+    add("--top-p", type=_is(numbers.SHARE), default=None, help="only the likeliest tokens of this mass")
+    add("--min-p", type=_is(numbers.SHARE), default=None, help="only tokens this near the likeliest")
+    add("--repetition", type=_is(numbers.REPETITION), default=None, help="above 1: seen tokens lose weight")
     add("--stop", action="append", default=[], help="end before this text; may be repeated")
-    add("--beams", type=_is(numbers.BEAMS), default=0, help="search the likeliest texts, so many wide")
+    add("--beams", type=_is(numbers.BEAMS), default=None, help="search the likeliest texts, so many wide")
     add("--ahead", type=_is(numbers.AHEAD), default=0, help="guess so many tokens from the "
         "text so far: faster where it repeats itself, the same text")  # fmt: skip
     add("--int8-cache", action="store_true", help="attention keeps its past in 8 bits")
-    add("--seed", type=_is(numbers.SEED), default=0, help="the same seed gives the same text (default 0)")
+    add("--seed", type=_is(numbers.SEED), default=None, help="the same seed gives the same text (default 0)")
 
 
 def _training(verb: argparse.ArgumentParser, many: bool) -> None:
@@ -224,12 +225,23 @@ def _run(arguments: list[str]) -> int:
         print(f"blockyard: the work failed: {error}", file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps(answer[0]))
+        print(json.dumps(_strict(answer[0]), allow_nan=False))
     elif answer[1]:
         print(answer[1])
     return 0
 
 
+def _strict(value: Any) -> Any:
+    """As it is, but null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+RULES = ("temperature", "top_k", "top_p", "min_p", "repetition", "seed")
+DRAWING = {**dict.fromkeys(RULES), "stop": [], "ahead": 0, "int8_cache": False}  # unasked for: no search knows them
 Answer = tuple[Any, str]  # the JSON document, and the same for a person
 
 
@@ -282,13 +294,14 @@ def _generate(options: argparse.Namespace) -> Answer:
     from blockyard.decode.rules import Rules
 
     prompt = _piped() if options.prompt == "-" else options.prompt
-    if options.beams:
+    if options.beams is not None:
+        odd = [f"--{name.replace('_', '-')}" for name, value in DRAWING.items() if getattr(options, name) != value]
+        if odd:
+            raise UsageError(f"--beams searches, it does not know {', '.join(odd)}; leave out that or --beams")
         found = search_text(options.model, prompt, options.tokens, options.beams)
         return {"prompt": prompt, "beams": found}, "\n".join(f"{beam['score']:9.4f}  {beam['text']}" for beam in found)
-    rules = Rules(
-        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, min_p=options.min_p,
-        repetition=options.repetition, seed=options.seed,
-    )  # fmt: skip
+    asked = {name: getattr(options, name) for name in RULES if getattr(options, name) is not None}
+    rules = Rules(**{"temperature": 0.8, **asked})
     pieces, tokens, logprobs = [], [], []
     for step in continue_text(
         options.model, prompt, options.tokens, rules, options.stop, options.ahead, options.int8_cache

@@ -92,8 +92,11 @@ def evaluate(folder: str, data: Sequence[str], length: int | None = None) -> dic
         name, notes, split = corpus.name, corpus.notes, corpus.test
     exam = TextExam(split, size, 1)
     loss, count = float(amounts(model, nats, exam, job).sum()), int(exam.bytes.sum())
+    value = loss / (math.log(2) * count)
+    if not math.isfinite(value):
+        raise UsageError(f"{folder} scores {value}: its weights are damaged, or training diverged")
     return {
-        "bits_per_byte": loss / (math.log(2) * count), "bytes": count, "data": name, "length": size,
+        "bits_per_byte": value, "bytes": count, "data": name, "length": size,
         "notes": list(notes),
     }  # fmt: skip
 

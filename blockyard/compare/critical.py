@@ -1,4 +1,4 @@
-"""Critical values of a family of comparisons, degrees of freedom of a sum of variances, and exact failure rates.
+"""Critical values of a family of comparisons, the half width they give, and exact failure rates.
 
 tail       P(t,v): the chance that the largest |t| of the family reaches t when no arm differs. The family is all
            pairs of k arms, P(Q_{k,v} >= sqrt(2) t) with Q the studentized range, or k-1 arms against one
@@ -6,18 +6,22 @@ tail       P(t,v): the chance that the largest |t| of the family reaches t when 
                all pairs     E_s E_z k [Phi(z)^(k-1) - (Phi(z) - Phi(z - sqrt(2) t s))^(k-1)]
                against one   E_s E_z 1 - [Phi(z + sqrt(2) t s) - Phi(z - sqrt(2) t s)]^(k-1)
 critical   C(v): P(C,v) = alpha
-combined   nu = (Vs + Vb)^2 / (Vs^2/nu_s + Vb^2/(G-1)) for seed part Vs and text part Vb (Satterthwaite)
-half       max(C(nu) sqrt(Vs + Vb), C(nu_s) sqrt(Vs)): test text never makes a difference more certain
+yardsticks a difference must reach four lengths: by the moderated spread at 0.8 alpha for the whole family (a fifth is
+           kept back for what is approximate), and by the two arms' own spread at 0.4 alpha for the pair alone (alpha
+           where it is the only pair), each with and without the text part, which so never makes more certain
 failures   Clopper and Pearson's interval
 """
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from blockyard.compare.spread import Part, combined
 from blockyard.core.errors import UsageError
+
+RESERVE, ALONE = 0.8, 0.4
 
 
 def tail(t: float, nu: float, k: int, against: bool = False) -> float:
@@ -65,17 +69,45 @@ def _critical(k: int, nu: float, alpha: float, against: bool) -> float:
     return math.exp(root)
 
 
-def combined_freedom(vs: float, nu_s: float, vb: float, groups: int) -> float:
-    """Degrees of freedom of Vs + Vb."""
-    if vb == 0 or groups < 2:
-        return float(nu_s)
-    return (vs + vb) ** 2 / (vs**2 / nu_s + vb**2 / (groups - 1))
+class Evidence(NamedTuple):
+    """What a difference is held against: its seed part, moderated and by the pair's own runs, and its text part."""
+
+    moderated: Part
+    own: Part
+    text: Part
+
+    def yardsticks(self) -> list[tuple[bool, Part]]:
+        """The four variances with their freedom, and whether each is judged for the family or for the pair alone."""
+        alone = [(True, self.moderated), (False, self.own)]
+        both = [(family, combined(part, self.text)) for family, part in alone] if self.text.variance else []
+        # Of two for the same claim, the one with the larger variance and the fewer degrees of freedom is the wider.
+        kept = [(f, p) for (f, p), (_, q) in zip(alone, both) if q.freedom > p.freedom] if both else alone
+        return [(family, Part(part.variance, round(part.freedom, 2))) for family, part in kept + both]
 
 
-def half_width(vs: float, vb: float, nu_s: float, nu: float, k: int, alpha: float, against: bool) -> float:
-    """Half of the interval of a difference with seed part vs and text part vb."""
-    both = critical(k, nu, alpha, against) * math.sqrt(vs + vb)
-    return max(both, critical(k, nu_s, alpha, against) * math.sqrt(vs))
+def half_width(evidence: Evidence, k: int, alpha: float, against: bool) -> float:
+    """Half of the interval of a difference."""
+    from scipy.special import stdtrit
+
+    alone = alpha if k == 2 else ALONE * alpha
+    return max(
+        math.sqrt(part.variance)
+        * (critical(k, part.freedom, RESERVE * alpha, against) if family else -float(stdtrit(part.freedom, alone / 2)))
+        for family, part in evidence.yardsticks()
+    )
+
+
+def chance(difference: float, evidence: Evidence, k: int, against: bool) -> float:
+    """p of a difference: below alpha exactly where it exceeds the half width at alpha."""
+    from scipy.special import stdtr
+
+    alone, found = 1.0 if k == 2 else ALONE, 0.0
+    for family, (variance, freedom) in evidence.yardsticks():
+        if variance > 0:
+            t = abs(difference) / math.sqrt(variance)
+            p = tail(t, freedom, k, against) / RESERVE if family else 2 * float(stdtr(freedom, -t)) / alone
+            found = max(found, p)
+    return min(found, 1.0)
 
 
 def failure_interval(failed: int, runs: int, alpha: float = 0.05) -> tuple[float, float]:

@@ -69,9 +69,9 @@ def assemble(
     failed = {key for key in runs if key not in finished}
     if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
         losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
-    table = Table(ids, seeds, losses, weights, failed)
-    means = [float(weights @ y) for y in losses.values()]
     relative = plan["metric"]["name"] == "loss"  # a share of wrong answers is a share already
+    table = Table(ids, seeds, losses, weights, failed, share=not relative)
+    means = [float(weights @ y) for y in losses.values()]
     margin = plan["margin"] * (abs(float(np.mean(means))) if relative else 1.0) if means else None
     verdicts = analyse(table, alpha=plan["alpha"], margin=margin, looks=len(plan["looks"]), against=plan["against"])
     label = {arm["id"]: arm["label"] for arm in plan["arms"]}

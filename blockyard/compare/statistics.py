@@ -3,18 +3,26 @@
 A run of arm a with seed s gives one loss per group g of the test text, y[a,s,g]; w_g is the group's share of the
 bytes and m[a,s] = sum_g w_g y[a,s,g] the loss of the run. Lower is better. All arms share data order and test text.
 
-    fit          m[a,s] = mu_a + beta_s + e, least squares over finished runs, sum of beta = 0, nu_s = runs - rank,
-                 MS = RSS / nu_s, d = mu_a - mu_b
-    seed part    Vs = max(MS c'(X'X)^- c, var_s(m[a,s] - m[b,s]) / n_ab)         complete table: max(2 MS, s_d^2) / n
-    text part    e_g = mean_s(y[a,s,g] - y[b,s,g]),  Vb = G/(G-1) sum_g w_g^2 (e_g - sum w e)^2
-    together     se = sqrt(Vs + Vb),  nu = (Vs + Vb)^2 / (Vs^2/nu_s + Vb^2/(G-1))
-    family       P(t,v): the chance that the largest of the family's |t| with v degrees of freedom reaches t; all pairs
-                 of k arms (studentized range), or k-1 arms against one (Dunnett); C(v): P(C,v) = alpha / looks
-    p            max(P(|d|/se, nu), P(|d|/sqrt(Vs), nu_s)): test text never makes a difference more certain
-    interval     d -+ half,  half = max(C(nu) se, C(nu_s) sqrt(Vs))
-    detectable   half + t_{0.8,nu_s} se: the true difference that is resolved four times out of five
-    one arm      mu_a -+ t_nu sqrt(s_w^2/n + Vb_a), s_w pooled within arms, Vb_a as Vb on y itself: wider than the
+    means        m[a,s] = mu_a + beta_s + e, least squares over finished runs, sum of beta = 0, d = mu_a - mu_b; without
+                 holes the plain means
+    seed part    Vs from every arm's own spread over seeds, drawn to the typical one as by one more run (spread.py).
+                 Arms differ much in spread, so it is not pooled; the seeds that arms share gain little, so runs are
+                 not paired by seed: what they do share makes the verdicts more careful, never less
+    text part    Vb from the differences group by group, whose correlation with their neighbours is estimated from all
+                 arms together and counts with its own uncertainty (spread.py)
+    yardsticks   |d| must exceed, with and without the text part, the moderated spread for the whole family and the
+                 spread of the pair's own runs for the pair (critical.py): a noisy arm neither borrows the quiet of the
+                 others nor takes it from them, and test text never makes a difference more certain
+    p, interval  p is the largest of the four chances, d -+ half the widest of the four; p < alpha / looks exactly where
+                 the interval excludes 0
+    detectable   the true difference that such a table resolves four times out of five, its own luck counted (power.py)
+    one arm      mu_a -+ t_nu sqrt(s_a^2/n_a + Vb_a), from its own runs alone, Vb_a as Vb on y itself: wider than the
                  pairs, because the common text does not cancel. Compare by the pairs, not by overlap.
+    no spread    two arms that do not vary over seeds: of a share of answers, where every run may be right, they are
+                 judged by the spread of the other arms; where no arm varies, by the exact test that n runs all fall
+                 before n others, p = 2 / C(2n, n) times the pairs. A loss that no seed changes is no evidence.
+    order        a better than b and b better than c are together the claim that a is better than c; a pair without a
+                 p of its own takes it from there
 
 p and intervals already hold for the whole family at once, so no further correction belongs on top. Arms and seeds are
 sorted before anything is summed and results are rounded (p to 4 digits, intervals to 6), so a table repeats to the bit
@@ -23,33 +31,40 @@ in whatever order it was filled. With fewer than 8 groups the text part is too r
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from string import ascii_letters
 
 import numpy as np
 
-from blockyard.compare.critical import combined_freedom, failure_interval, half_width, rounded, tail
-from blockyard.compare.power import POWER, Noise
+from blockyard.compare.critical import Evidence, chance, failure_interval, half_width, rounded, tail
+from blockyard.compare.power import Noise, detectable
+from blockyard.compare.spread import Part, TextNoise, combined, moderated, seed_part
 from blockyard.core.errors import UsageError, unknown
 
 BETTER = "better"
 BELOW_MARGIN = "better, below margin"
 EQUIVALENT = "equivalent"
 NOT_RESOLVED = "not resolved"
+IDENTICAL = "identical runs"
+UNREACHED = "seeds do not reach the run"
 
 Runs = dict[str, dict[int, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Losses of all runs. A missing run is a hole; a run in `failed` is an outcome, and any loss it has is ignored."""
+    """Losses of all runs. A missing run is a hole; a run in `failed` is an outcome, and any loss it has is ignored.
+
+    `share`: losses are shares of a count, so that runs with different starts may well agree in every digit.
+    """
 
     arms: Sequence[str]
     seeds: Sequence[int]
     losses: Mapping[tuple[str, int], np.ndarray]
     weights: np.ndarray
     failed: Collection[tuple[str, int]] = frozenset()
+    share: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) < len(self.arms) or len(set(self.seeds)) < len(self.seeds):
@@ -188,55 +203,49 @@ def analyse(
     if margin is None and means:
         margin = rounded(0.01 * abs(float(np.mean([means[arm] for arm in sorted(ranked)]))))
     judge = _Judge(runs, weights, fit, means, level, margin or 0.0, against is not None, table)
-    pairs = [
+    pairs = _ordered([
         judge.pair(a, b) for i, a in enumerate(order) for b in order[i + 1 :] if against is None or against in (a, b)
-    ]
-    scores = _scores(table, losses, means, order, ranked, pairs, _arm_intervals(runs, losses, fit, weights, level))
-    needed, detectable, noise = _resolution(pairs, runs, fit, len(weights), level, against is not None)
-    noisiest, ratio = _noisiest({arm: losses[arm] for arm in fit.means}, fit.scale)
-    return Verdicts(scores, tuple(pairs), alpha, margin, looks, against, needed, detectable, noisiest, ratio, noise)
+    ], margin or 0.0)  # fmt: skip
+    scores = _scores(table, losses, means, order, ranked, pairs, judge.alone())
+    needed, reach, noise = judge.resolution(pairs)
+    noisiest, ratio = _noisiest(judge.spreads)
+    return Verdicts(scores, tuple(pairs), alpha, margin, looks, against, needed, reach, noisiest, ratio, noise)
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Least squares of arm plus seed. `cov` is (X'X)^-, its first rows and columns those of the arms in order."""
+    """Least squares of arm plus seed. `effects` are the rows' arms, each a weighted sum of the runs in `cells`."""
 
     means: dict[str, float]
-    effects: np.ndarray
-    cov: np.ndarray
-    ms: float
-    nu: int
+    effects: dict[str, np.ndarray]
+    cells: list[str]
+    losses: np.ndarray
     scale: float
 
-    def contrast(self, a: str, b: str) -> tuple[float, float]:
-        """mu_a - mu_b, and c'(X'X)^- c."""
-        arms = list(self.means)
-        i, j = arms.index(a), arms.index(b)
-        factor = self.cov[i, i] + self.cov[j, j] - 2 * self.cov[i, j]
-        return float(self.effects[i] - self.effects[j]), float(factor)
+    def contrast(self, a: str, b: str) -> tuple[float, dict[str, float]]:
+        """mu_a - mu_b, and per arm the sum of the squared weights with which its runs enter."""
+        row = self.effects[a] - self.effects[b]
+        factors = {arm: float(sum(x * x for x, of in zip(row, self.cells) if of == arm)) for arm in self.means}
+        return float(row @ self.losses), factors
 
 
 def _least_squares(losses: dict[str, dict[int, float]]) -> _Fit:
     arms, seeds = list(losses), sorted({seed for by in losses.values() for seed in by})
     if not arms:
-        return _Fit({}, np.zeros(0), np.zeros((0, 0)), 0.0, 0, 0.0)
-    cells = [(i, seeds.index(seed), loss) for i, arm in enumerate(arms) for seed, loss in losses[arm].items()]
+        return _Fit({}, {}, [], np.zeros(0), 0.0)
+    cells = [(arm, seed, loss) for arm in arms for seed, loss in losses[arm].items()]
     x, y = np.zeros((len(cells), len(arms) + len(seeds))), np.array([loss for _, _, loss in cells])
-    for row, (i, j, _) in enumerate(cells):
-        x[row, i] = x[row, len(arms) + j] = 1
+    for row, (arm, seed, _) in enumerate(cells):
+        x[row, arms.index(arm)] = x[row, len(arms) + seeds.index(seed)] = 1
     centre = float(y.mean())
     inverse = np.linalg.pinv(x, rcond=1e-10)
-    theta = inverse @ (y - centre)
-    rank = round(float(np.trace(x @ inverse)))
-    nu, residual = len(y) - rank, y - centre - x @ theta
-    if rank == len(arms) + len(seeds) - 1:
-        level = centre + float(theta[len(arms) :].mean())
-        means = {arm: level + float(theta[i]) for i, arm in enumerate(arms)}
+    if round(float(np.trace(x @ inverse))) == len(arms) + len(seeds) - 1:
+        rows, level = inverse[: len(arms)], float((inverse[len(arms) :] @ (y - centre)).mean())
     else:
         # Some arms are linked by no chain of shared seeds, so no common seed effect can be taken out.
-        means = {arm: float(np.mean(list(losses[arm].values()))) for arm in arms}
-    ms = float(residual @ residual) / nu if nu else 0.0
-    return _Fit(means, theta[: len(arms)], inverse @ inverse.T, ms, nu, float(np.abs(y).max()))
+        rows, level = x[:, : len(arms)].T / x[:, : len(arms)].sum(0)[:, None], 0.0
+    means = {arm: centre + level + float(row @ (y - centre)) for arm, row in zip(arms, rows)}
+    return _Fit(means, dict(zip(arms, rows)), [arm for arm, _, _ in cells], y - centre, float(np.abs(y).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +261,48 @@ class _Judge:
     against: bool
     table: Table
 
+    @cached_property
+    def tiny(self) -> float:
+        """Sums of equal losses differ in the last bits, so "no spread" is told from spread at this size."""
+        return 1e-12 * self.fit.scale
+
+    @cached_property
+    def spreads(self) -> dict[str, Part]:
+        """The variance over seeds of every arm in the family."""
+        found = {}
+        for arm in self.fit.means:
+            runs = [_mean(y, self.weights) for y in self.runs[arm].values()]
+            variance = float(np.var(runs, ddof=1))
+            found[arm] = Part(variance if variance > self.tiny**2 else 0.0, len(runs) - 1.0)
+        return found
+
+    @cached_property
+    def moderated(self) -> dict[str, Part]:
+        """The same, drawn to the typical one."""
+        return moderated(self.spreads)
+
+    @cached_property
+    def profiles(self) -> dict[str, np.ndarray]:
+        """Group losses of every arm in the family, averaged over its seeds."""
+        return {arm: np.mean(list(self.runs[arm].values()), axis=0) for arm in self.fit.means}
+
+    @cached_property
+    def text(self) -> TextNoise:
+        """What the groups say."""
+        return TextNoise(self.weights, self.tiny)
+
+    @cached_property
+    def likely(self) -> np.ndarray:
+        """How much each correlation of neighbours counts; the centred rows of k arms are k - 1 independent ones."""
+        rows = np.array(list(self.profiles.values()))
+        return self.text.likely(rows - rows.mean(0), len(rows) - 1)
+
+    @property
+    def comparisons(self) -> int:
+        """Pairs in the family."""
+        k = len(self.fit.means)
+        return k - 1 if self.against else k * (k - 1) // 2
+
     def pair(self, a: str, b: str) -> Pair:
         """The verdict on two arms, the one with the lower loss first."""
         shared = sorted(set(self.runs[a]) & set(self.runs[b]))
@@ -259,71 +310,113 @@ class _Judge:
             return self._identical(a, b)
         if a not in self.fit.means or b not in self.fit.means:
             return self._without(a, b, "no verdict: fewer than 2 finished runs")
-        if not shared or not self.fit.nu:
-            return self._without(a, b, "no verdict: too few shared seeds")
-        difference, _ = self.fit.contrast(a, b)
-        if difference > 0:
-            a, b, difference = b, a, -difference
-        vs, vb = self._variances(a, b, shared)
-        # Sums of equal losses differ in the last bits, so "no spread" is told from spread at this size.
-        tiny = 1e-12 * self.fit.scale
-        difference = difference if difference < -tiny else 0.0
-        if vs <= tiny**2 or (self._constant(a) and self._constant(b)):
-            return self._without(a, b, "seeds do not reach the run")
-        return self._judged(a, b, difference, vs, vb)
+        if self.fit.contrast(a, b)[0] > 0:
+            a, b = b, a
+        difference, evidence = self.fit.contrast(a, b)[0], self._evidence(a, b)
+        difference = difference if difference < -self.tiny else 0.0
+        if not evidence.own.variance and not (self.table.share and evidence.moderated.variance):
+            return self._exact(a, b, evidence.text) if self.table.share else self._without(a, b, UNREACHED)
+        return self._judged(a, b, difference, evidence)
 
-    def _constant(self, arm: str) -> bool:
-        first, *others = self.runs[arm].values()
-        return all(np.array_equal(first, other) for other in others)
+    def _evidence(self, a: str, b: str) -> Evidence:
+        factors, most = self.fit.contrast(a, b)[1], sum(part.freedom for part in self.spreads.values())
+        parts = (
+            seed_part(factors, self.moderated, most),
+            seed_part(factors, self.spreads, most),
+            self.text.part(self.profiles[a] - self.profiles[b], self.likely),
+        )
+        return Evidence(*(Part(rounded(v, 9), rounded(f, 6)) for v, f in parts))
 
-    def _variances(self, a: str, b: str, shared: list[int]) -> tuple[float, float]:
-        gaps = np.array([self.runs[a][seed] - self.runs[b][seed] for seed in shared])
-        spread = float(np.std((gaps * self.weights).sum(1), ddof=1)) if len(shared) >= 2 else 0.0
-        vs = max(self.fit.ms * self.fit.contrast(a, b)[1], spread**2 / len(shared))
-        return rounded(vs, 9), rounded(_text_variance(gaps.mean(0), self.weights), 9)
+    def _judged(self, a: str, b: str, difference: float, evidence: Evidence, note: str = "") -> Pair:
+        half = half_width(evidence, len(self.fit.means), self.level, self.against)
+        p = rounded(chance(difference, evidence, len(self.fit.means), self.against), 4)
+        difference, low, high = (rounded(x) for x in (difference, difference - half, difference + half))
+        return self._sound(Pair(
+            a, b, difference, low, high, p, p < self.level, verdict(low, high, p < self.level, self.margin), note,
+            evidence.moderated.variance, evidence.text.variance, combined(evidence.moderated, evidence.text).freedom,
+        ))  # fmt: skip
 
-    def _judged(self, a: str, b: str, difference: float, vs: float, vb: float) -> Pair:
-        k, nu_s = len(self.fit.means), self.fit.nu
-        nu = round(combined_freedom(vs, nu_s, vb, len(self.weights)), 2)
-        half = rounded(half_width(vs, vb, nu_s, nu, k, self.level, self.against))
-        size, difference = abs(difference), rounded(difference)
-        both = tail(size / math.sqrt(vs + vb), nu, k, self.against), tail(size / math.sqrt(vs), nu_s, k, self.against)
-        p, low, high = rounded(max(both), 4), rounded(difference - half), rounded(difference + half)
-        resolved, note = p < self.level, ""
-        word = verdict(low, high, resolved, self.margin)
-        flattered = [arm for arm in (a, b) if self.table.failures(arm)]
-        if (resolved and a in flattered) or (word == EQUIVALENT and flattered):
-            arm = flattered[0]
-            ran = self.table.failures(arm) + len(self.runs[arm])
-            note = f"{arm} failed in {self.table.failures(arm)} of {ran} runs: the mean of the others flatters it"
-            resolved, word = False, NOT_RESOLVED
-        return Pair(a, b, difference, low, high, p, resolved, word, note, vs, vb, nu)
+    def _sound(self, pair: Pair) -> Pair:
+        """The pair, less what a mean over survivors cannot claim."""
+        flattered = [arm for arm in (pair.a, pair.b) if self.table.failures(arm)]
+        if not (pair.resolved and pair.a in flattered) and not (pair.verdict == EQUIVALENT and flattered):
+            return pair
+        arm = flattered[0]
+        ran = self.table.failures(arm) + len(self.runs[arm])
+        note = f"{arm} failed in {self.table.failures(arm)} of {ran} runs: the mean of the others flatters it"
+        return replace(pair, resolved=False, verdict=NOT_RESOLVED, note=note)
+
+    def _exact(self, a: str, b: str, text: Part) -> Pair:
+        """Two arms that never vary, in a table where none does: n runs all before n others, by chance alone."""
+        pair, runs = self._without(a, b, ""), (len(self.runs[a]), len(self.runs[b]))
+        p = 2 / math.comb(sum(runs), runs[0]) * self.comparisons
+        if text.variance:
+            p = max(p, tail(abs(pair.difference) / math.sqrt(text.variance), text.freedom, len(self.fit.means)))
+        p = rounded(min(p, 1.0), 4)
+        word = BELOW_MARGIN if -pair.difference <= self.margin else BETTER
+        enough = next(n for n in range(2, 100) if 2 / math.comb(2 * n, n) * self.comparisons < self.level)
+        note = "no run of either arm differs from its others" + (
+            f": {enough} runs each could tell them apart" if max(runs) < enough else ""
+        )
+        found = replace(pair, p=p, resolved=p < self.level, verdict=word if p < self.level else NOT_RESOLVED, note=note)
+        return self._sound(found)
 
     def _identical(self, a: str, b: str) -> Pair:
-        if a not in self.fit.means or b not in self.fit.means:
-            return Pair(a, b, 0.0, note="identical runs")
-        shared = sorted(set(self.runs[a]) & set(self.runs[b]))
-        vs, vb = self._variances(a, b, shared)
-        if not self.fit.nu or vs <= (1e-12 * self.fit.scale) ** 2:
-            return Pair(a, b, 0.0, p=1.0, note="identical runs")
-        half = rounded(half_width(vs, vb, self.fit.nu, self.fit.nu, len(self.fit.means), self.level, self.against))
-        return Pair(a, b, 0.0, -half, half, 1.0, False, NOT_RESOLVED, "identical runs", vs, vb, float(self.fit.nu))
+        if a in self.fit.means and b in self.fit.means and (evidence := self._evidence(a, b)).own.variance:
+            return replace(self._judged(a, b, 0.0, evidence), p=1.0, verdict=NOT_RESOLVED, note=IDENTICAL)
+        return Pair(a, b, 0.0, p=1.0 if a in self.fit.means and b in self.fit.means else None, note=IDENTICAL)
 
     def _without(self, a: str, b: str, note: str) -> Pair:
         if self.means[a] > self.means[b]:
             a, b = b, a
         return Pair(a, b, rounded(self.means[a] - self.means[b]), note=note)
 
+    def alone(self) -> dict[str, tuple[float, float]]:
+        """The interval of every arm by itself; none where its seeds do not reach the run."""
+        from scipy.special import stdtrit
+
+        ends = {}
+        for arm, mean in self.fit.means.items():
+            row = self.profiles[arm]
+            text = self.text.part(row, self.text.likely(row[None], 1))
+            seeds = Part(self.spreads[arm].variance / len(self.runs[arm]), self.spreads[arm].freedom)
+            both = combined(seeds, text)
+            if seeds.variance or (self.table.share and both.variance):
+                half = rounded(-float(stdtrit(both.freedom, self.level / 2)) * math.sqrt(both.variance))
+                ends[arm] = rounded(mean - half), rounded(mean + half)
+        return ends
+
+    def resolution(self, pairs: Iterable[Pair]) -> tuple[float | None, float | None, Noise | None]:
+        """Needed difference, detectable difference and the noise to plan with, as medians over the judged pairs."""
+        judged = [pair for pair in pairs if pair.low is not None and pair.high is not None]
+        if not judged:
+            return None, None, None
+        evidence = [self._evidence(pair.a, pair.b) for pair in judged]
+        seeds = [2 / (1 / len(self.runs[pair.a]) + 1 / len(self.runs[pair.b])) for pair in judged]
+        variance = float(np.median([e.moderated.variance * n for e, n in zip(evidence, seeds)]))
+        text = Part(*(float(np.median(values)) for values in zip(*(e.text for e in evidence))))
+        freedom = sum(part.freedom for part in self.spreads.values())
+        noise = Noise(len(self.fit.means), freedom, variance, text, self.level, self.against)
+        needed = float(np.median([(pair.high - pair.low) / 2 for pair in judged]))  # pyright: ignore[reportOptionalOperand]
+        return rounded(needed), rounded(detectable(noise, float(np.median(seeds)))), noise
+
 
 def _mean(y: np.ndarray, weights: np.ndarray) -> float:
     return float((y * weights).sum())
 
 
-def _text_variance(e: np.ndarray, weights: np.ndarray) -> float:
-    groups = len(weights)
-    if groups < 2:
-        return 0.0
-    return groups / (groups - 1) * float((weights**2 * (e - _mean(e, weights)) ** 2).sum())
+def _ordered(pairs: list[Pair], margin: float) -> list[Pair]:
+    """Pairs without a p take the verdict that a chain of resolved pairs implies."""
+    better = {(pair.a, pair.b) for pair in pairs if pair.resolved}
+    arms = {arm for pair in pairs for arm in (pair.a, pair.b)}
+    for between in sorted(arms):
+        better |= {(a, b) for a in arms for b in arms if (a, between) in better and (between, b) in better}
+    return [
+        replace(pair, resolved=True, verdict=BELOW_MARGIN if -pair.difference <= margin else BETTER)
+        if pair.p is None and (pair.a, pair.b) in better
+        else pair
+        for pair in pairs
+    ]
 
 
 def _scores(
@@ -383,56 +476,11 @@ def _letters(ranked: list[str], pairs: Iterable[Pair]) -> dict[str, str]:
     return {arm: "".join(name for name, group in zip(names, groups) if arm in group) for arm in ranked}
 
 
-def _arm_intervals(
-    runs: Runs, losses: dict[str, dict[int, float]], fit: _Fit, weights: np.ndarray, alpha: float
-) -> dict[str, tuple[float, float]]:
-    from scipy.special import stdtrit
-
-    freedom = sum(len(losses[arm]) - 1 for arm in fit.means)
-    squares = sum(float(np.var(list(losses[arm].values()))) * len(losses[arm]) for arm in fit.means)
-    ends = {}
-    for arm, mean in fit.means.items():
-        vs = squares / freedom / len(losses[arm])
-        vb = _text_variance(np.mean(list(runs[arm].values()), axis=0), weights)
-        if vs > (1e-12 * fit.scale) ** 2:
-            nu = combined_freedom(vs, freedom, vb, len(weights))
-            half = rounded(-float(stdtrit(nu, alpha / 2)) * math.sqrt(vs + vb))
-            ends[arm] = rounded(mean - half), rounded(mean + half)
-    return ends
-
-
-def _noisiest(losses: dict[str, dict[int, float]], scale: float) -> tuple[str | None, float | None]:
+def _noisiest(spreads: dict[str, Part]) -> tuple[str | None, float | None]:
     """The arm whose runs vary most over seeds, and its spread over the pooled spread of the other arms."""
-    squares = {arm: float(np.var(list(by.values()))) * len(by) for arm, by in losses.items()}
-    freedom = {arm: len(by) - 1 for arm, by in losses.items()}
-    if len(losses) < 2:
+    if len(spreads) < 2:
         return None, None
-    noisiest = max(losses, key=lambda arm: rounded(squares[arm] / freedom[arm], 9))
-    others = [arm for arm in losses if arm != noisiest]
-    pooled = sum(squares[arm] for arm in others) / sum(freedom[arm] for arm in others)
-    if pooled <= (1e-12 * scale) ** 2:
-        return noisiest, None
-    return noisiest, rounded(math.sqrt(squares[noisiest] / freedom[noisiest] / pooled), 4)
-
-
-def _resolution(
-    pairs: Iterable[Pair], runs: Runs, fit: _Fit, groups: int, alpha: float, against: bool
-) -> tuple[float | None, float | None, Noise | None]:
-    """Needed difference, detectable difference and the noise to plan with, as medians over the judged pairs."""
-    from scipy.special import stdtrit
-
-    halves, reaches, seed_variances, text_variances = [], [], [], []
-    for pair in pairs:
-        if pair.seed_variance is None or pair.text_variance is None or pair.nu is None:
-            continue
-        half = half_width(pair.seed_variance, pair.text_variance, fit.nu, pair.nu, len(fit.means), alpha, against)
-        se = math.sqrt(pair.seed_variance + pair.text_variance)
-        halves.append(half)
-        reaches.append(half + float(stdtrit(fit.nu, POWER)) * se)
-        seed_variances.append(pair.seed_variance * len(set(runs[pair.a]) & set(runs[pair.b])))
-        text_variances.append(pair.text_variance)
-    if not halves:
-        return None, None, None
-    median = [float(np.median(values)) for values in (halves, reaches, seed_variances, text_variances)]
-    noise = Noise(len(fit.means), float(fit.nu), median[2], median[3], groups, alpha, against)
-    return rounded(median[0]), rounded(median[1]), noise
+    noisiest = max(spreads, key=lambda arm: rounded(spreads[arm].variance, 9))
+    others = [part for arm, part in spreads.items() if arm != noisiest]
+    pooled = sum(v * f for v, f in others) / sum(f for _, f in others)
+    return noisiest, rounded(math.sqrt(spreads[noisiest].variance / pooled), 4) if pooled else None

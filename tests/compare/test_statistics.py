@@ -1,4 +1,4 @@
-"""The verdicts of a comparison against figures worked out by an independent implementation and against oracles."""
+"""The verdicts of a comparison against a second implementation (`tests/acceptance/false_alarms.py`) and oracles."""
 
 import itertools
 import subprocess
@@ -10,9 +10,11 @@ import pytest
 from scipy import stats
 
 from blockyard.compare.critical import critical, failure_interval, tail
-from blockyard.compare.power import Noise, default_seeds, seeds_for
+from blockyard.compare.power import Noise, default_seeds, detectable, seeds_for
+from blockyard.compare.spread import Part, TextNoise
 from blockyard.compare.statistics import Pair, Table, analyse, verdict
 from blockyard.core import UsageError
+from tests.acceptance.false_alarms import halves, pairs_of, tables
 
 TWO = [[2.00, 2.02, 2.01], [2.06, 2.07, 2.08]]
 TWO_TEXT = [[0, 0, 0, 0], [0.02, -0.02, 0.01, -0.01]]
@@ -51,51 +53,48 @@ def names(outcome):
 def test_t1_two_arms_without_text_noise():
     outcome = analyse(table(TWO))
     pair = outcome.pair("0", "1")
-    assert outcome.noise.nu == 2 and outcome.noise.seed_variance == near(2 * 5.00e-5, 2e-7)
-    assert se(pair) == near(0.00577, 1e-5) and pair.difference == near(-0.06, 1e-4)
-    assert ends(pair) == near([-0.0848, -0.0352], 1e-4) and pair.p == near(0.00913, 1e-5)
+    assert outcome.noise.nu == 4 and pair.seed_variance == near(8.402e-5, 1e-8)
+    assert pair.difference == near(-0.06, 1e-4) and ends(pair) == near([-0.0875, -0.0325], 1e-4)
+    assert pair.p == near(0.00352, 1e-5)
     assert pair.resolved and pair.verdict == "better" and (pair.a, pair.b) == ("0", "1")
     assert outcome.margin == pytest.approx(0.0204) and [arm.rank for arm in outcome.arms] == [(1, 1), (2, 2)]
+    assert outcome.needed_difference == near(0.0275, 1e-4) and outcome.detectable > outcome.needed_difference
 
 
-def test_t2_text_noise_widens_but_never_makes_more_certain():
-    outcome = analyse(table(TWO, TWO_TEXT))
-    pair = outcome.pair("0", "1")
-    assert pair.seed_variance == near(3.33e-5, 1e-7) and pair.text_variance == near(8.33e-5, 1e-7)
-    assert se(pair) == near(0.0108, 1e-4) and pair.nu == near(4.74, 0.01)
-    assert ends(pair) == near([-0.0882, -0.0318], 1e-4) and pair.p == near(0.00913, 1e-5)
-    assert outcome.detectable == near(0.0397, 1e-4) and outcome.needed_difference == near(0.0282, 1e-4)
+def test_t2_four_groups_say_little_about_the_text():
+    """Their correlation could be anything, so the interval is several times as wide."""
+    pair = analyse(table(TWO, TWO_TEXT)).pair("0", "1")
+    assert pair.text_variance == near(0.001149, 1e-6) and pair.nu == near(5.72, 0.01)
+    assert ends(pair) == near([-0.1529, 0.0329], 1e-4) and not pair.resolved
 
 
 def test_t2_a_little_text_noise_does_not_narrow_the_interval():
-    """Its degrees of freedom alone would: 3.9 instead of 2."""
-    little, none = (analyse(table(TWO, scale * np.array(TWO_TEXT))).pair("0", "1") for scale in (0.5, 0))
-    assert little.nu > 3.8 and ends(little) == ends(none) and little.p == none.p
+    """Its degrees of freedom alone would."""
+    little, none = (analyse(table(TWO, scale * np.array(TWO_TEXT))).pair("0", "1") for scale in (0.01, 0))
+    assert little.nu > none.nu and ends(little) == ends(none) and little.p == none.p
 
 
 def test_t3_groups_count_by_their_bytes():
-    pair = analyse(table(TWO, TWO_TEXT, [0.4, 0.3, 0.2, 0.1])).pair("0", "1")
-    assert pair.difference == near(-0.063, 1e-4) and pair.text_variance == near(1.30e-4, 1e-6)
-    assert pair.nu == near(4.31, 0.01) and ends(pair) == near([-0.0975, -0.0285], 1e-4)
-    assert pair.p == near(0.00829, 1e-5)
+    shares, gap = np.array([0.4, 0.3, 0.1, 0.05, 0.05, 0.04, 0.03, 0.03]), np.array([2, -1, 1, -2, 3, 0, 1, -1]) / 100
+    pair = analyse(table(TWO, [np.zeros(8), gap], shares)).pair("0", "1")
+    assert pair.difference == near(-0.07 - (shares @ gap - 0.01), 1e-6)
+    independent = TextNoise(shares, 0.0).part(gap, np.eye(20)[0])
+    assert independent.variance == pytest.approx(shares @ (gap - shares @ gap) ** 2 / 7)
+    assert independent.freedom == pytest.approx(7) and pair.text_variance > independent.variance
 
 
-def test_t4_four_arms_pool_their_spread_with_the_pair_as_floor():
+def test_t4_every_arm_has_its_own_spread_drawn_to_the_typical_one():
     outcome = analyse(table(FOUR))
-    assert outcome.noise.nu == 6
-    pair = outcome.pair("0", "1")
-    assert pair.seed_variance == near(2 * 5.908e-5 / 3, 1e-8)
-    assert pair.difference == near(-0.00333, 1e-5) and se(pair) == near(0.00628, 1e-5)
-    assert ends(pair) == near([-0.0251, 0.0184], 1e-4) and pair.p == near(0.948, 1e-3) and not pair.resolved
-    pair = outcome.pair("0", "2")
-    assert se(pair) == near(0.00721, 1e-5) and pair.p == near(0.000991, 1e-6)
-    assert ends(pair) == near([-0.0810, -0.0310], 1e-4)
-    pair = outcome.pair("1", "2")
-    assert se(pair) == near(0.00996, 1e-5) and pair.p == near(0.00739, 1e-5)
-    assert ends(pair) == near([-0.0871, -0.0182], 1e-4)
-    pair = outcome.pair("2", "3")
-    assert pair.difference == near(-0.0470, 1e-4) and pair.p == near(0.00442, 1e-5)
-    assert ends(pair) == near([-0.0748, -0.0192], 1e-4)
+    assert outcome.noise.nu == 8
+    for a, b, low, high, p, digit in [
+        ("0", "1", -0.0277, 0.0211, 1.0, 1e-4),
+        ("0", "2", -0.0841, -0.0279, 0.00704, 1e-5),
+        ("0", "3", -0.1264, -0.0796, 0.000275, 1e-6),
+        ("1", "2", -0.0805, -0.0248, 0.00527, 1e-5),
+        ("2", "3", -0.0742, -0.0198, 0.00777, 1e-5),
+    ]:
+        pair = outcome.pair(a, b)
+        assert ends(pair) == near([low, high], 1e-4) and pair.p == near(p, digit)
     assert [arm.rank for arm in outcome.arms] == [(1, 2), (1, 2), (3, 3), (4, 4)]
     assert [arm.letters for arm in outcome.arms] == ["a", "a", "b", "c"]
     assert [arm.candidate for arm in outcome.arms] == [True, True, False, False]
@@ -103,17 +102,27 @@ def test_t4_four_arms_pool_their_spread_with_the_pair_as_floor():
 
 def test_t5_four_arms_with_text_noise():
     outcome = analyse(table(FOUR, FOUR_TEXT))
-    for a, b, nu, low, high, p, digit in [
-        ("0", "1", 5.85, -0.0420, 0.0353, 0.990, 1e-3),
-        ("0", "2", 6.62, -0.0951, -0.0169, 0.00925, 1e-5),
-        ("0", "3", 4.33, -0.1615, -0.0445, 0.00615, 2e-5),
-        ("2", "3", 5.36, -0.1016, 0.0076, 0.0860, 1e-4),
+    for a, b, nu, low, high in [
+        ("0", "1", 5.44, -0.1242, 0.1175),
+        ("0", "2", 5.49, -0.1767, 0.0647),
+        ("0", "3", 5.20, -0.2768, 0.0708),
+        ("1", "3", 6.12, -0.1806, -0.0187),
+        ("2", "3", 5.43, -0.1854, 0.0914),
     ]:
         pair = outcome.pair(a, b)
-        assert pair.nu == near(nu, 0.01) and ends(pair) == near([low, high], 1e-4) and pair.p == near(p, digit)
-    assert outcome.pair("2", "3").verdict == "not resolved"
-    assert [arm.rank for arm in outcome.arms] == [(1, 2), (1, 2), (3, 4), (3, 4)]
-    assert [arm.letters for arm in outcome.arms] == ["a", "a", "b", "b"]
+        assert pair.nu == near(nu, 0.01) and ends(pair) == near([low, high], 1e-4)
+    assert [arm.rank for arm in outcome.arms] == [(1, 4), (1, 3), (1, 4), (2, 4)]
+    assert [arm.letters for arm in outcome.arms] == ["ab", "a", "ab", "b"]
+
+
+@pytest.mark.parametrize("k, n", [(2, 5), (4, 3), (8, 5)])
+def test_every_interval_is_that_of_the_second_implementation(k, n):
+    means, text = tables(np.random.default_rng(k), k, n, 32, 0.5, 0.5, [3.0] + [1.0] * (k - 1), count=3)
+    for m, t, half in zip(means, text, halves(means, text)):
+        outcome = analyse(table(m - t.mean(1)[:, None], t))
+        widths = [outcome.pair(str(a), str(b)) for a, b in pairs_of(k)]
+        assert [(pair.high - pair.low) / 2 for pair in widths] == pytest.approx(half, rel=2e-3)
+        assert all(pair.resolved == (not pair.low < 0 < pair.high) for pair in widths)
 
 
 @pytest.mark.parametrize("gone", ["hole", "failed"])
@@ -121,13 +130,10 @@ def test_t6_a_missing_run(gone):
     run = {("3", 2)}
     outcome = analyse(table(FOUR, holes=run) if gone == "hole" else table(FOUR, failed=run))
     pair = outcome.pair("0", "3")
-    assert outcome.noise.nu == 5 and pair.difference == near(-0.1033, 1e-4) and se(pair) == near(0.00793, 1e-5)
-    assert ends(pair) == near([-0.1326, -0.0740], 1e-4) and pair.p == near(0.000186, 1e-6)
-    pair = outcome.pair("2", "3")
-    assert se(pair) == near(0.0115, 1e-4) and pair.p == near(0.0333, 1e-4)
-    assert ends(pair) == near([-0.0897, -0.0048], 1e-4) and pair.resolved
-    # MS shows in a pair whose own spread is below the pool: two complete arms of three seeds.
-    assert outcome.pair("0", "1").seed_variance == near(2 * 7.083e-5 / 3, 1e-8)
+    assert outcome.noise.nu == 7 and pair.difference == near(-0.1033, 1e-4) and pair.resolved
+    # Least squares takes the seeds of the others into account: its variance is larger than that of plain means.
+    plain = analyse(table(FOUR)).pair("0", "3")
+    assert pair.high - pair.low > plain.high - plain.low and pair.seed_variance > plain.seed_variance
     arm = outcome.arm("3")
     assert (arm.finished, arm.failed) == ((2, 0) if gone == "hole" else (2, 1)) and arm.per_seed[2] is None
 
@@ -141,18 +147,40 @@ def test_t7_identical_arms_are_called_identical():
     assert among.low < 0 < among.high
 
 
-@pytest.mark.parametrize("step", [0, 0.013])
-def test_t7_no_spread_is_no_evidence(step):
-    first = 2.1 + step * np.arange(3)
-    pair = analyse(table([first, first + 0.3])).pair("0", "1")
+def test_t7_a_loss_that_no_seed_changes_is_no_evidence():
+    pair = analyse(table([[2.1] * 3, [2.4] * 3])).pair("0", "1")
     assert pair.p is None and pair.low is None and not pair.resolved and pair.verdict == "not resolved"
     assert pair.difference == pytest.approx(-0.3) and pair.note == "seeds do not reach the run"
-
-
-def test_t7_two_arms_no_seed_reaches_learn_nothing_from_the_spread_of_others():
     outcome = analyse(table([[2.0] * 3, [2.4] * 3, [2.1, 2.12, 2.09]]))
-    assert outcome.pair("0", "1").p is None and outcome.pair("0", "1").note == "seeds do not reach the run"
     assert outcome.pair("0", "2").p < 0.05
+    # It is better than an arm that is better than the third: that claim is made already, and the letters agree.
+    assert outcome.pair("0", "1").p is None and outcome.pair("0", "1").resolved
+    assert [arm.letters for arm in outcome.arms] == ["a", "b", "c"]
+
+
+def shares(rows, **options):
+    return analyse(replace(table(rows), share=True), **options)
+
+
+def test_arms_that_always_and_never_solve_a_task_are_told_apart():
+    """By the exact test where no arm varies: all n runs of one before all n of the other."""
+    five, three = shares([[0.0] * 5, [1.0] * 5]), shares([[0.0] * 3, [1.0] * 3])
+    assert five.pair("0", "1").p == near(2 / 252, 1e-6) and five.pair("0", "1").verdict == "better"
+    assert [arm.candidate for arm in five.arms] == [True, False]
+    assert three.pair("0", "1").p == near(0.1, 1e-6) and not three.pair("0", "1").resolved
+    assert "4 runs each could tell them apart" in three.pair("0", "1").note
+    four = shares([[0.0] * 5, [1.0] * 5, [1.0] * 5, [0.5] * 5])
+    assert four.pair("0", "1").p == near(6 * 2 / 252, 1e-5)
+    assert shares([[0.0] * 5, [1.0] * 5], looks=3).pair("0", "1").resolved
+
+
+def test_constant_arms_among_others_are_judged_by_the_spread_of_those():
+    outcome = shares([[0.0] * 3, [1.0] * 3, [0.5, 0.52, 0.49]])
+    assert [pair.resolved for pair in outcome.pairs] == [True] * 3 and outcome.pair("0", "1").low is not None
+    assert [arm.letters for arm in outcome.arms] == ["a", "b", "c"]
+    assert [arm.candidate for arm in outcome.arms] == [True, False, False]
+    wide = shares([[0.0] * 3, [1.0] * 3, [0.1, 0.9, 0.4]])
+    assert wide.pair("0", "2").note == "" and not wide.pair("0", "2").resolved
 
 
 def test_t7_one_seed_is_no_verdict():
@@ -215,23 +243,28 @@ def test_tail_is_that_of_the_studentized_range(k, nu):
 
 
 def test_t9_seeds_needed():
-    noise = Noise(k=4, nu=6, seed_variance=2 * 5.90833e-5, text_variance=0.0, groups=32)
-    assert (seeds_for(0.02, noise).low, seeds_for(0.02, noise).high) == (5, 8)
-    assert seeds_for(0.01, noise).low == 15
-    assert seeds_for(0.02, replace(noise, text_variance=1e-5)).low == 6
-    short = replace(noise, text_variance=8.3333e-5)
-    needed = seeds_for(0.02, short)
-    assert needed.low is None and needed.high is None
-    enough = seeds_for(0.02, replace(short, text_variance=short.text_variance / needed.more_text * 0.98))
-    assert enough.low is not None and enough.low <= 10 and 2 < needed.more_text < 10
+    noise = Noise(k=4, nu=8, seed_variance=2 * 5.90833e-5, text=Part(0.0, 31.0))
+    needed = [seeds_for(difference, noise) for difference in (0.03, 0.02, 0.01)]
+    assert all(n.low < n.high for n in needed) and needed[0].high < needed[1].high < needed[2].high
+    # The range is one of the spread: with a spread that is known it is a single number, inside.
+    sure = seeds_for(0.02, replace(noise, nu=1e9))
+    assert sure.low == sure.high and needed[1].low <= sure.low <= needed[1].high
+    assert seeds_for(0.02, replace(noise, nu=1e9, text=Part(1e-5, 1e9))).low > sure.low
+    short = replace(noise, text=Part(8.3333e-5, 31.0))
+    much = seeds_for(0.02, short)
+    assert much.low is None and much.high is None
+    enough = seeds_for(0.02, replace(short, nu=1e9, text=Part(short.text.variance / much.more_text * 0.98, 31.0)))
+    assert enough.high is not None and 2 < much.more_text < 10
     hopeless = seeds_for(1e-4, noise)
     assert hopeless.low is None and hopeless.more_text is None
 
 
-def test_seeds_needed_by_difference_in_units_of_the_spread():
-    for k, needed in {2: [18, 7, 4, 4, 3], 4: [25, 7, 4, 3, 3], 8: [31, 9, 4, 3, 3]}.items():
-        noise = Noise(k=k, nu=10, seed_variance=2.0, text_variance=0.0, groups=32)
-        assert [seeds_for(difference, noise).low for difference in (1, 2, 3, 4, 6)] == needed
+def test_a_larger_difference_needs_fewer_seeds():
+    for k in (2, 4, 8):
+        noise = Noise(k=k, nu=1e9, seed_variance=2.0, text=Part(0.0, 31.0))
+        needed = [seeds_for(difference, noise).low for difference in (1, 2, 3, 4, 6)]
+        assert needed == sorted(needed, reverse=True) and needed[-1] <= 4 and 15 < needed[0] < 40
+        assert detectable(noise, needed[1]) <= 2 < detectable(noise, needed[1] - 1)
     assert [default_seeds(arms) for arms in range(2, 9)] == [5, 4, 3, 3, 5, 5, 5]
 
 
@@ -281,37 +314,14 @@ def test_t12_the_word_for_an_interval(low, high, word):
     assert verdict(low, high, low > 0 or high < 0, 0.02) == word
 
 
-def test_t15_two_arms_are_a_paired_t_test():
+def test_t15_two_arms_are_held_to_welch():
+    """Two arms of unequal spread differ by Welch's test; the moderated spread can only ask for more."""
     rng = np.random.default_rng(5)
-    for n in (2, 3, 6):
-        means = 2 + 0.01 * rng.standard_normal((2, n))
+    for n in (3, 6, 20):
+        means = 2 + np.array([[0.05], [0.005]]) * rng.standard_normal((2, n))
         pair = analyse(table(means)).pair("0", "1")
-        first, second = means[int(pair.a)], means[int(pair.b)]
-        oracle = stats.ttest_rel(first, second)
-        interval = oracle.confidence_interval(0.95)
-        assert pair.p == pytest.approx(oracle.pvalue, rel=5e-4)
-        assert ends(pair) == pytest.approx([interval.low, interval.high], rel=1e-5)
-
-
-def test_t15_pooled_pairs_are_tukey_on_the_two_way_residual():
-    pandas = pytest.importorskip("pandas")
-    anova = pytest.importorskip("statsmodels.stats.anova")
-    rng = np.random.default_rng(6)
-    k, n = 5, 4
-    means = 2 + 0.02 * rng.standard_normal((k, 1)) + 0.01 * rng.standard_normal((1, n))
-    means = means + 0.01 * rng.standard_normal((k, n))
-    cells = [{"arm": a, "seed": s, "loss": means[a, s]} for a in range(k) for s in range(n)]
-    row = anova.AnovaRM(pandas.DataFrame(cells), "loss", "seed", within=["arm"]).fit().anova_table.iloc[0]
-    ms, nu = n * means.mean(1).var(ddof=1) / row["F Value"], row["Den DF"]
-    outcome, floored = analyse(table(means)), 0
-    assert outcome.noise.nu == nu
-    for pair in outcome.pairs:
-        gaps = means[int(pair.a)] - means[int(pair.b)]
-        spread = max(2 * ms, gaps.var(ddof=1))
-        floored += spread > 2 * ms
-        oracle = stats.studentized_range.sf(2**0.5 * abs(gaps.mean()) / (spread / n) ** 0.5, k, nu)
-        assert pair.p == pytest.approx(oracle, rel=5e-4)
-    assert 0 < floored < len(outcome.pairs)
+        oracle = stats.ttest_ind(means[int(pair.a)], means[int(pair.b)], equal_var=False)
+        assert pair.p >= 0.9985 * oracle.pvalue and pair.p == pytest.approx(oracle.pvalue, rel=0.3)
 
 
 def test_holes_are_met_by_least_squares():
@@ -319,53 +329,48 @@ def test_holes_are_met_by_least_squares():
     means = np.array([[2.0, 2.1, 3.0], [2.0, 2.1, 3.0]]) + [[0.0, 0.011, 0.003], [0.012, 0.0, 0.0]]
     outcome = analyse(table(means, holes={("1", 2)}))
     pair = outcome.pair("0", "1")
-    assert abs(pair.difference) < 0.01 and not pair.resolved and outcome.noise.nu == 1
+    assert abs(pair.difference) < 0.01 and not pair.resolved
 
 
-def test_arms_without_a_shared_seed_get_no_verdict():
+def test_arms_without_a_shared_seed_are_judged_by_their_own_means():
     apart = table([[2.0, 2.01, 0, 0], [0, 0, 2.5, 2.52]], holes={("0", 2), ("0", 3), ("1", 0), ("1", 1)})
     outcome = analyse(apart)
-    assert outcome.pair("0", "1").p is None and "too few shared seeds" in outcome.pair("0", "1").note
+    assert outcome.pair("0", "1").difference == pytest.approx(-0.505) and outcome.pair("0", "1").resolved
     assert [arm.mean for arm in outcome.arms] == [2.005, 2.51]
 
 
 def test_looks_divide_alpha():
     one, three = analyse(table(FOUR)), analyse(table(FOUR), looks=3)
     for a, b in zip(one.pairs, three.pairs):
-        assert a.p == b.p and b.resolved == (b.p < 0.05 / 3)
-        ratio = (b.high - b.difference) / (a.high - a.difference)
-        assert ratio == pytest.approx(critical(4, 6, 0.05 / 3) / critical(4, 6), rel=1e-4)
+        assert a.p == b.p and b.resolved == (b.p < 0.05 / 3) and b.low < a.low < a.high < b.high
 
 
 def test_against_one_arm_makes_fewer_and_narrower_comparisons():
-    every, one = analyse(table(FOUR)), analyse(table(FOUR), against="2")
-    assert {frozenset((pair.a, pair.b)) for pair in one.pairs} == {frozenset((a, "2")) for a in "013"}
-    pair, narrow = every.pair("2", "3"), one.pair("2", "3")
-    assert (narrow.high - narrow.low) / (pair.high - pair.low) == pytest.approx(3.0993 / 3.4617, abs=1e-4)
-    assert narrow.p < pair.p and one.against == "2" and one.arm("2").rank == (3, 3)
+    every, one = analyse(table(FOUR)), analyse(table(FOUR), against="0")
+    assert {frozenset((pair.a, pair.b)) for pair in one.pairs} == {frozenset((a, "0")) for a in "123"}
+    pair, narrow = every.pair("0", "1"), one.pair("0", "1")
+    assert narrow.high - narrow.low < pair.high - pair.low and one.against == "0" and one.arm("0").rank == (1, 2)
+    assert all(p.p <= every.pair(p.a, p.b).p for p in one.pairs)
     with pytest.raises(UsageError, match="unknown arm"):
         analyse(table(FOUR), against="9")
 
 
 def test_letters_show_that_not_resolved_is_not_transitive():
-    chain = np.array([[0.0], [0.02], [0.04]]) + 0.006 * np.array([[1, -1, 0], [-1, 0, 1], [0, 1, -1]]) + 2
+    chain = np.array([[0.0], [0.014], [0.028]]) + 0.006 * np.array([[1, -1, 0], [-1, 0, 1], [0, 1, -1]]) + 2
     outcome = analyse(table(chain))
     assert [pair.resolved for pair in outcome.pairs] == [False, True, False]
     assert [arm.letters for arm in outcome.arms] == ["a", "ab", "b"]
     assert [arm.rank for arm in outcome.arms] == [(1, 2), (1, 3), (2, 3)]
 
 
-def test_an_interval_of_one_arm_counts_text_that_pairs_cancel():
+def test_an_interval_of_one_arm_is_of_its_own_runs_and_counts_text_that_pairs_cancel():
     common = [[0.1, -0.1, 0.2, -0.2]] * 4
     plain, outcome = analyse(table(FOUR)), analyse(table(FOUR, common))
     assert [pair.low for pair in outcome.pairs] == [pair.low for pair in plain.pairs]
-    within = float(np.mean(np.var(FOUR, axis=1, ddof=1)))
-    half = stats.t.ppf(0.975, 8) * (within / 3) ** 0.5
-    assert plain.arms[0].high - plain.arms[0].mean == pytest.approx(half, abs=1e-5)
-    vb, vs = 4 / 3 * np.square(common[0]).sum() / 16, within / 3
-    nu = (vs + vb) ** 2 / (vs**2 / 8 + vb**2 / 3)
-    half = stats.t.ppf(0.975, nu) * (vs + vb) ** 0.5
-    assert outcome.arms[0].high - outcome.arms[0].mean == pytest.approx(half, abs=1e-5)
+    for arm, runs in zip(plain.arms, FOUR):
+        half = stats.t.ppf(0.975, 2) * np.std(runs, ddof=1) / 3**0.5
+        assert arm.high - arm.mean == pytest.approx(half, abs=1e-5)
+    assert all(b.high - b.low > a.high - a.low for a, b in zip(plain.arms, outcome.arms))
 
 
 def test_one_group_sets_the_text_part_aside():

@@ -1,7 +1,7 @@
 """What the training losses say beside the verdicts: described, never ranked.
 
-target    the worst of the arms' final training losses, so that every arm comes down to it; per run the tokens at
-          which it is first reached; arms are held against the quickest one by ln(tokens), paired by seed
+target    the worst of all runs' final training losses, so that every run comes down to it and none is left out; per
+          run the tokens at which it is first reached; arms are held against the quickest one by ln(tokens)
 minutes   where the arms would stand when the quickest one ends: the loss of every run at the tokens that its own
           speed reaches by then, over seeds mean, least and largest, and by the same verdicts which may be ahead. Read
           in the middle of the slower ones' schedules, hence an estimate that is unkind to them
@@ -46,21 +46,19 @@ def along(plan: dict[str, Any], seeds: list[int], runs: dict[tuple[str, int], di
 
 def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> dict[str, Any]:
     speed = {name: median(speeds[name, seed] for seed in held) for name, held in curves.items()}
-    loss = max(float(np.mean([c[-1, 1] for c in held.values()])) for held in curves.values())
+    loss = max(float(curve[-1, 1]) for held in curves.values() for curve in held.values())
     reached = {
         (name, seed): math.log(tokens)
         for name, held in curves.items()
         for seed, curve in held.items()
-        if (tokens := time_to_target(curve[:, 0].tolist(), curve[:, 1].tolist(), loss)) is not None
+        if (tokens := time_to_target(curve[:, 0].tolist(), curve[:, 1].tolist(), loss))
     }
     table = Table(list(curves), seeds, {key: np.array([x]) for key, x in reached.items()}, np.ones(1))
     verdicts = analyse(table)
     quickest = verdicts.arms[0].name
     arms = []
     for arm in verdicts.arms:
-        if arm.mean is None:
-            arms.append({"name": arm.name, "tokens": None, "minutes": None, "runs": 0, "times": None})
-            continue
+        assert arm.mean is not None
         times = (0.0, None, None) if arm.name == quickest else verdicts.difference(arm.name, quickest)
         tokens = math.exp(arm.mean)
         arms.append({

@@ -2,7 +2,8 @@
 
 time to target   first crossing of the target, linear in (ln tokens, loss). Compare arms by ln(tokens), as a table
                  of one group; a run that never gets there is only "more than" its last token count.
-may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half
+may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half; told only
+                 of a gap that is there and narrows beyond the chance of seeds, or every noisy pair would be told
 scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
                  parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
                  sizes, is fitted again. Nominal 95% intervals cover about 90%: say so where they are shown.
@@ -40,7 +41,8 @@ def time_to_target(tokens: Sequence[float], losses: Sequence[float], target: flo
 def may_cross(tokens: Sequence[float], gaps: Sequence[Sequence[float]], factor: float = 4.0) -> bool | None:
     """Whether two arms may have changed places at `factor` times the tokens; gaps are a - b, a row per seed.
 
-    The 95% interval of the gap carried on contains 0, or lies on the other side of it. None: fewer than 2 seeds.
+    The 95% intervals of the gap and of its slope exclude 0, the slope leads towards 0, and the 95% interval of the gap
+    carried on contains 0 or lies on the other side of it. None: fewer than 2 seeds.
     """
     from scipy.special import stdtrit
 
@@ -51,10 +53,15 @@ def may_cross(tokens: Sequence[float], gaps: Sequence[Sequence[float]], factor: 
         return None
     late = x[len(x) // 2 :] - x[len(x) // 2 :].mean()
     slopes = rows[:, len(x) // 2 :] @ late / (late @ late)
-    ahead = rows[:, -1] + slopes * math.log(factor)
-    half = float(stdtrit(len(rows) - 1, 0.975)) * float(np.std(ahead, ddof=1)) / math.sqrt(len(rows))
-    middle, now = float(ahead.mean()), float(rows[:, -1].mean())
-    return abs(middle) <= half or middle * now <= 0
+    t = float(stdtrit(len(rows) - 1, 0.975)) / math.sqrt(len(rows))
+
+    def interval(values: np.ndarray) -> tuple[float, float]:
+        return float(values.mean()), t * float(np.std(values, ddof=1))
+
+    (now, about), (slope, around) = interval(rows[:, -1]), interval(slopes)
+    ahead, half = interval(rows[:, -1] + slopes * math.log(factor))
+    narrows = abs(now) > about and abs(slope) > around and now * slope < 0
+    return narrows and (abs(ahead) <= half or ahead * now <= 0)
 
 
 @dataclass(frozen=True)

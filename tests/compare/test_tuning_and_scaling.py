@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from blockyard.compare.curves import _target
 from blockyard.compare.scaling import fit_scaling, may_cross, time_to_target
 from blockyard.compare.tuning import fit_rates, pooled_curvature
 from blockyard.core import UsageError
@@ -78,6 +79,30 @@ def test_a_closing_gap_is_a_warning_and_a_steady_one_is_not():
     assert may_cross(tokens, steady) is False
     assert may_cross(tokens, closing) is True and may_cross(tokens, turned) is True
     assert may_cross(tokens, steady[:1]) is None
+
+
+def test_parallel_curves_are_rarely_said_to_cross():
+    """Gaps of any size with independent noise at every point and seed: at most the chance of the slope's interval."""
+    rng, tokens = np.random.default_rng(14), 1e5 * 2 ** np.linspace(0, 5, 20)
+    for gap in (0.0, 0.01, 0.03, 0.1):
+        noise = 0.01 * rng.standard_normal((300, 3, 1)) + 0.01 * rng.standard_normal((300, 3, 20))
+        assert sum(bool(may_cross(tokens.tolist(), rows)) for rows in gap + noise) <= 22
+    closing = -0.2 + 0.1 * np.log(tokens / tokens[0]) / np.log(32) + 0.003 * rng.standard_normal((100, 3, 20))
+    assert sum(bool(may_cross(tokens.tolist(), rows)) for rows in closing) <= 5  # -0.1 at the end, -0.06 at 4 times
+    closing = -0.2 + 0.16 * np.log(tokens / tokens[0]) / np.log(32) + 0.003 * rng.standard_normal((100, 3, 20))
+    assert sum(bool(may_cross(tokens.tolist(), rows)) for rows in closing) >= 80
+
+
+def test_no_run_is_left_out_of_the_time_to_a_target():
+    """A seed that ends above the mean of its arm used to drop out, which flattered the arm."""
+    tokens = 1e5 * 2.0 ** np.arange(5)
+    curves = {
+        name: {seed: np.stack([tokens, end + 0.1 * np.arange(4, -1, -1)], 1) for seed, end in enumerate(ends)}
+        for name, ends in {"a": (2.0, 2.1, 2.2), "b": (2.3, 2.31, 2.6)}.items()
+    }
+    found = _target(curves, [0, 1, 2], {"a": 1e4, "b": 1e4})
+    assert found["loss"] == 2.6 and [arm["runs"] for arm in found["arms"]] == [3, 3]
+    assert found["arms"][0]["name"] == "a" and found["arms"][1]["tokens"] > found["arms"][0]["tokens"]
 
 
 def test_t13_scaling_recovers_an_exact_curve():

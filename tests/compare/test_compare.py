@@ -18,7 +18,7 @@ from blockyard.compare import plan as planning
 from blockyard.compare.compare import folder_name
 from blockyard.compare.job import key_of
 from blockyard.compare.plan import Request, make_job, make_plan, steps_of
-from blockyard.compare.store import Store
+from blockyard.compare.store import Store, read_plan
 from blockyard.core.errors import UsageError
 from blockyard.model.find import find_model
 
@@ -301,7 +301,7 @@ def test_bad_data_is_named(content, says, tmp_path, capsys):
 def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, text, tmp_path, capsys):
     assert run("a=llama", "b=gla", "--data", text, "--out", str(done), *SMALL[:-1], "3") == 2
     assert "another plan" in capsys.readouterr().err
-    plan = json.loads((done / "plan.json").read_text())
+    plan, before = read_plan(done), (done / "plan.json").read_bytes()
     held = Store(done, plan)
     assert run("a=llama", "b=gla", "--data", text, "--out", str(done), *SMALL) == 2
     assert "in use" in capsys.readouterr().err
@@ -312,7 +312,7 @@ def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, t
     (done / "plan.json").write_text(json.dumps(plan | {"format": 99}))
     with pytest.raises(UsageError, match="format 99"):
         Store(done, plan)
-    (done / "plan.json").write_text(json.dumps(plan))
+    (done / "plan.json").write_bytes(before)
 
 
 @pytest.mark.parametrize("label", ["../../x", "/tmp/x", "..", ".hidden", "a\nb", "x" * 400, "a/../../b"])

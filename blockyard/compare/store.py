@@ -112,7 +112,10 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return read_document(path, FORMAT, sealed_since=2)
+        plan = read_document(path, FORMAT, sealed_since=2)
+        if not {"arms", "data", "same", "seeds"} <= plan.keys():  # another document of ours is whole too
+            raise UsageError(f"{path} is not the plan of a comparison")
+        return plan
     except UsageError as error:
         raise UsageError(f"{error}; use another --out") from None
 

@@ -145,3 +145,10 @@ def test_damage_never_gives_other_numbers(made, count, tmp_path):
         path.write_bytes(before)
         (root / "out" / "events.jsonl").write_bytes(b"\n".join(sorted(log)) + b"\n")
     assert refused > count / 5
+
+
+def test_another_document_of_ours_is_no_plan(made, tmp_path):
+    config = next((made / "out" / "runs").glob("*/model/config.json"))
+    shutil.copy(config, tmp_path / "plan.json")
+    with pytest.raises(UsageError, match="not the plan of a comparison"):
+        read_plan(tmp_path)

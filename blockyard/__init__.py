@@ -8,8 +8,13 @@
 Everything is loaded when first asked for, so that an import costs next to nothing.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# the framework keeps what it compiled for a shape, 1,024 of them: every new length of a prompt has some
+for _name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_name, "64")
 
 __version__ = "0.1.0"
 

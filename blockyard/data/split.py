@@ -12,7 +12,11 @@ Fractions = tuple[float, float, float]
 
 
 class Parts(NamedTuple):
-    """The documents of each split, in reading order; `by` says how they were told apart: document or position."""
+    """The documents of each split; `by` says how they were told apart: document or position.
+
+    Train is in reading order. Held-out documents that were chosen by their hash stand in its order, so that neighbours
+    on the test text have no more in common than any two documents.
+    """
 
     train: list[bytes]
     tune: list[bytes]
@@ -51,6 +55,8 @@ def _by_document(documents: list[bytes], fractions: Fractions) -> Parts | None:
     if any(have[n] < goal[n] / 2 for n in NAMES):
         return None
     lists = {n: [d for d, digest in zip(documents, digests) if place[digest] == n] for n in NAMES}
+    for held in ("tune", "test"):
+        lists[held].sort(key=lambda document: hashlib.sha256(document).digest())
     return Parts(lists["train"], lists["tune"], lists["test"], "document")
 
 

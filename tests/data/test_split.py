@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,3 +70,13 @@ def test_every_byte_is_in_one_split_and_characters_stay_whole(texts, fractions):
 def test_fractions_are_checked(fractions):
     with pytest.raises(UsageError, match="three positive numbers"):
         split_documents([b"text" * 1000], fractions)
+
+
+def test_held_out_documents_stand_in_the_order_of_their_hash():
+    """In reading order neighbours on the test text would share a topic, and its groups would not be independent."""
+    documents = [f"chapter {i} of the book {i // 50}. ".encode() * 20 for i in range(400)]
+    parts = split_documents(documents, (0.6, 0.2, 0.2))
+    assert parts.by == "document" and parts.train == [d for d in documents if d in set(parts.train)]
+    for held in (parts.tune, parts.test):
+        place = [documents.index(d) for d in held]
+        assert len(place) > 50 and abs(np.corrcoef(place[1:], place[:-1])[0, 1]) < 0.3

@@ -36,7 +36,7 @@ from blockyard.train.loop import Settings, train
 from blockyard.train.precision import arithmetic
 
 FORMAT = 2  # of result.json; 1 had no checksum
-NUMERICS = 4  # raised when figures may change for the same job
+NUMERICS = 5  # raised when figures may change for the same job
 Tell = Callable[[dict[str, Any]], None]
 Price = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B,T,V), targets (B,T) -> amounts (B,)
 

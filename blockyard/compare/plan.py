@@ -18,8 +18,9 @@ from blockyard.compare.store import FORMAT
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
-from blockyard.model.count import count, state_bytes
+from blockyard.model.count import count, on_meta, state_bytes
 from blockyard.train.device import known_device
+from blockyard.train.loop import build_objective
 from blockyard.train.precision import choose
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
@@ -200,6 +201,8 @@ def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) 
         else:
             system = solve(name, matched["params"], overrides)
         system = system.but(model=system["model"].but(length=length))
+        for phase in system["program"]:  # refused before anything is made: an objective that needs what is not claimed
+            build_objective(phase["objective"], on_meta(system))
         costs = count(system, length, request.batch)
         said = dict(request.overrides) | own
         arms.append(

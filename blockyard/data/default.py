@@ -1,8 +1,8 @@
 """The text used when none is named: English and code that every CPython carries, so that nothing is downloaded.
 
-The topic texts of `pydoc_data` and the source of a dozen modules of the standard library, about 1.4 MB, cut into
-pieces so that both kinds of text reach every split. The content differs between Python versions, patch releases
-included: results on it compare only where the printed hash is equal.
+The topic texts of `pydoc_data` and the source of a dozen modules of the standard library, each paragraph once, about
+1.3 MB, cut into pieces so that both kinds of text reach every split. The content differs between Python versions,
+patch releases included: results on it compare only where the printed hash is equal.
 """
 
 import ast
@@ -18,13 +18,27 @@ TOPICS = "pydoc_data.topics"
 MODULES = ("argparse", "ast", "collections", "configparser", "difflib", "doctest",
            "inspect", "pydoc", "random", "statistics", "subprocess", "typing")  # fmt: skip
 PIECE = 4096
+SHORT = 40  # characters: shorter paragraphs repeat in any text
 
 
 def default_text() -> Texts:
     """Documents of the running interpreter's own documentation and library source; no module is imported for it."""
-    texts = [*_topics().values(), *map(_source, MODULES)]
+    texts = _once([*_topics().values(), *map(_source, MODULES)])
     documents = [piece for text in texts for piece in _pieces(text)]
     return Texts(f"the texts of CPython {platform.python_version()}", documents)
+
+
+def _once(texts: list[str]) -> Iterator[str]:
+    """The texts without the paragraphs that stood earlier: topics quote each other, and train must not hold the test."""
+    seen: set[str] = set()
+    for text in texts:
+        kept = []
+        for paragraph in text.split("\n\n"):
+            words = " ".join(paragraph.split())
+            if len(words) < SHORT or words not in seen:
+                kept.append(paragraph)
+            seen.add(words)
+        yield "\n\n".join(kept)
 
 
 def _topics() -> dict[str, str]:

@@ -205,6 +205,7 @@ def test_the_default_text_is_python_s_own(tmp_path, monkeypatch):
     corpus = load_text()
     assert 1.0e6 < sum(corpus.bytes.values()) < 2.0e6 and corpus.split_by == "document"
     assert "CPython" in corpus.name and len(corpus.train.offsets) > 200
+    assert not corpus.notes  # no note that much of the test stands in train: every paragraph is there once
     held_out = corpus.codec.decode(corpus.test.tokens) + corpus.codec.decode(corpus.tune.tokens)
     assert "def " in held_out and "statement" in held_out
     (tmp_path / "statistics.py").write_text("mine = 1\n")

@@ -35,6 +35,16 @@ def test_next_token_training_of_a_model_that_sees_ahead_is_refused():
         build_objective(Spec("objective", "next_token"), model)
 
 
+def test_a_comparison_refuses_it_before_anything_runs(capsys, tmp_path):
+    from blockyard.cli import main
+
+    asked = ["compare", "llama", "gpt2", "--params", "50k", "--tokens", "10k", "--set", "model.causal=no"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "objective:next_token needs a model that lets no token see what comes after it" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_order_is_refused_where_a_part_goes_by_place():
     prefix = torch.tensor([[2, 2, 2, 3, 4, 5]] * 2)
     by.build("llama", size="tiny")(by.Batch(TOKENS, order=prefix))

@@ -29,7 +29,7 @@ def default_text() -> Texts:
 
 
 def _once(texts: list[str]) -> Iterator[str]:
-    """The texts without the paragraphs that stood earlier: topics quote each other, and train must not hold the test."""
+    """The texts without paragraphs that stood earlier: topics quote each other, and train must not hold the test."""
     seen: set[str] = set()
     for text in texts:
         kept = []

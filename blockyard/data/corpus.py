@@ -9,7 +9,7 @@ from pathlib import Path
 from blockyard.core.errors import UsageError
 from blockyard.data.default import default_text
 from blockyard.data.shards import FORMAT, Damaged, Split, encode_split, open_shards, write_shards
-from blockyard.data.split import NAMES, Fractions, Parts, split_documents
+from blockyard.data.split import NAMES, RULE, Fractions, Parts, split_documents
 from blockyard.data.text import Paths, Texts, distinct, read_text
 from blockyard.data.tokens import Bpe, Bytes, Codec, learner, parse_codec
 
@@ -141,7 +141,7 @@ def _content_hash(documents: list[bytes], fractions: Fractions) -> str:
     for document in documents:
         digest.update(len(document).to_bytes(8, "little"))
         digest.update(document)
-    return _digest([digest.hexdigest(), [float(f) for f in fractions]])
+    return _digest([RULE, digest.hexdigest(), [float(f) for f in fractions]])
 
 
 def _digest(value: object) -> str:

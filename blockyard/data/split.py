@@ -7,6 +7,7 @@ from typing import NamedTuple
 from blockyard.core.errors import UsageError
 
 NAMES = ("train", "tune", "test")
+RULE = 2  # raised when the same documents are split or ordered otherwise; part of the hash of a text
 ENOUGH_DOCUMENTS = 20
 Fractions = tuple[float, float, float]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import blockyard.data
-from blockyard.data import load_text
+from blockyard.data import corpus, load_text
 from blockyard.data.split import NAMES
 from blockyard.data.tokens import Bpe, Bytes
 
@@ -219,3 +219,11 @@ def test_importing_and_the_default_text_load_neither_the_tokenizers_nor_the_topi
         "assert not {'tokenizers', 'pydoc_data.topics', 'doctest'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_another_rule_of_the_split_is_another_text(monkeypatch):
+    """Else a cache would go on serving the old order under the name of the new one."""
+    documents = [b"the same documents"] * 3
+    before = corpus._content_hash(documents, (0.9, 0.05, 0.05))
+    monkeypatch.setattr(corpus, "RULE", corpus.RULE + 1)
+    assert corpus._content_hash(documents, (0.9, 0.05, 0.05)) != before

@@ -397,7 +397,8 @@ class _Judge:
         text = Part(*(float(np.median(values)) for values in zip(*(e.text for e in evidence))))
         freedom = sum(part.freedom for part in self.spreads.values())
         noise = Noise(len(self.fit.means), freedom, variance, text, self.level, self.against)
-        needed = float(np.median([(pair.high - pair.low) / 2 for pair in judged]))  # pyright: ignore[reportOptionalOperand]
+        widths = [pair.high - pair.low for pair in judged if pair.high is not None and pair.low is not None]
+        needed = float(np.median(widths)) / 2
         return rounded(needed), rounded(detectable(noise, float(np.median(seeds)))), noise
 
 

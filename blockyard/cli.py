@@ -383,16 +383,21 @@ def _show(options: argparse.Namespace) -> Answer:
 
     kind, colon, name = options.name.partition(":")
     entry = registry.find(kind, name) if colon else registry.find("recipe", options.name)
-    facts = {
+    facts: dict[str, Any] = {
         "kind": entry.kind, "name": entry.name, "doc": entry.doc, "settings": entry.schema,
+        "schema": {"type": "object", "properties": {n: s.json_schema() for n, s in entry.settings.items()}},
         "claims": entry.constant("claims"), "points": entry.constant("points"), "known": entry.constant("known"),
         "sizes": entry.constant("sizes"),
     }  # fmt: skip
     lines = [f"{entry.kind}:{entry.name}", "", entry.doc.rstrip()]
-    for key in ("settings", "claims", "points", "known", "sizes"):
+    if entry.settings:
+        lines += ["", "settings", *(f"  {name} = {entry.schema[name]}\n      {setting.meaning} ({setting.accepts})"
+                                    for name, setting in entry.settings.items())]  # fmt: skip
+    for key in ("claims", "known", "sizes"):
         if facts[key]:
-            lines += ["", key, *(f"  {k} = {v}" for k, v in facts[key].items())] if isinstance(facts[key], dict) else [
-                "", f"{key}  {', '.join(facts[key])}"]  # fmt: skip
+            lines += ["", key, *(f"  {k} = {v}" for k, v in facts[key].items())]
+    if facts["points"]:
+        lines += ["", f"points  {', '.join(facts['points'])}"]
     return facts, "\n".join(lines)
 
 

@@ -43,33 +43,28 @@ def compare(
     asked     task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning,
               against, codec
     """
-    if len(targets) == 1:
-        name = targets[0]
-        raise UsageError(
-            f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
-        )
     return run_arms(
-        targets,
-        data=data,
-        out=out,
-        dry_run=dry_run,
-        quiet=quiet,
-        overrides=overrides,
-        save_seconds=save_seconds,
-        **asked,
-    )
+        targets, data=data, out=out, dry_run=dry_run, quiet=quiet, overrides=overrides, save_seconds=save_seconds,
+        fewest=2, **asked,
+    )  # fmt: skip
 
 
 def run_arms(
     targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, fewest: int = 1,
+    **asked: Any,
 ) -> Result:  # fmt: skip
-    """`compare` for any number of arms: one is what `blockyard train` does."""
+    """`compare` for any number of arms from `fewest` on: one is what `blockyard train` does."""
     watch = Watch(quiet)
     paths = (data,) if isinstance(data, str) else tuple(data)
     given = tuple(sorted((overrides or {}).items()))
     request = Request(tuple(targets), paths, overrides=given, **asked)
     plan = make_plan(request, watch.say)
+    if len(targets) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
+        name = targets[0]
+        raise UsageError(
+            f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
+        )
     plan["save_seconds"] = save_seconds
     folder = Path(out or Path("blockyard-out") / folder_name([arm["label"] for arm in plan["arms"]]))
     if dry_run:

@@ -20,6 +20,7 @@ from blockyard.compare.job import key_of
 from blockyard.compare.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.store import Store, read_plan
 from blockyard.core.errors import UsageError
+from blockyard.core.files import sealed
 from blockyard.model.find import find_model
 
 SMALL = ["--params", "60k", "--tokens", "8k", "--length", "64", "--batch", "8", "--seeds", "2"]
@@ -151,7 +152,7 @@ def planned(text, **asked):
 
 def held(folder, plan):
     folder.mkdir()
-    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "plan.json").write_bytes(sealed(plan))
     return folder
 
 
@@ -252,7 +253,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, text):
 
 
 def test_a_diverging_arm_fails_and_the_others_go_on(tmp_path, text, capsys):
-    wild = "bad=llama:mixer.scale=1e39"
+    wild = "bad=llama:mixer.scale=1e30"
     assert run("llama", wild, "--data", text, "--out", str(tmp_path / "o"), *SMALL, "--tuning", "none") == 0
     data = json.loads((tmp_path / "o" / "result.json").read_text())
     arms = {arm["name"]: arm for arm in data["arms"]}
@@ -326,7 +327,7 @@ def test_a_label_leads_nowhere(label):
 def test_an_output_folder_that_cannot_be_written_is_named(text, capsys, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert run("llama", "--data", text, "--out", str(blocked / "o"), *SMALL) == 2
+    assert run("llama", "gla", "--data", text, "--out", str(blocked / "o"), *SMALL) == 2
     assert "cannot write" in capsys.readouterr().err
 
 
@@ -352,7 +353,7 @@ def test_train_eval_generate(tmp_path, text, capsys):
     stop = plain["text"][10:13]
     assert main([*greedy, "--stop", stop]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == plain["text"][: plain["text"].index(stop)]
-    assert main([*greedy, "--beams", "2"]) == 0
+    assert main([*words[:2], *greedy[6:], "--beams", "2", "--tokens", "40"]) == 0
     found = json.loads(capsys.readouterr().out)["beams"]
     assert len(found) == 2 and found[0]["score"] >= found[1]["score"]
     small = str(tmp_path / "small")

@@ -52,7 +52,7 @@ def test_the_interval_of_a_noisy_arm_covers_as_often_as_it_says():
         losses = {(str(a), s): table[a, s] + effect[a] for a in range(4) for s in range(3)}
         arm = analyse(Table(list("0123"), range(3), losses, np.full(8, 1 / 8))).arm("0")
         covered += arm.low < 0 < arm.high
-    assert covered >= 90
+    assert covered >= 53  # of 60; pooled spreads cover 38 to 45
 
 
 @pytest.mark.parametrize("k, n", [(2, 3), (4, 3)])

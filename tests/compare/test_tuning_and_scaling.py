@@ -100,7 +100,7 @@ def test_no_run_is_left_out_of_the_time_to_a_target():
         name: {seed: np.stack([tokens, end + 0.1 * np.arange(4, -1, -1)], 1) for seed, end in enumerate(ends)}
         for name, ends in {"a": (2.0, 2.1, 2.2), "b": (2.3, 2.31, 2.6)}.items()
     }
-    found = _target(curves, [0, 1, 2], {"a": 1e4, "b": 1e4})
+    found = _target(curves, [0, 1, 2], {(name, seed): 1e4 for name in curves for seed in range(3)})
     assert found["loss"] == 2.6 and [arm["runs"] for arm in found["arms"]] == [3, 3]
     assert found["arms"][0]["name"] == "a" and found["arms"][1]["tokens"] > found["arms"][0]["tokens"]
 

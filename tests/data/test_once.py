@@ -74,7 +74,19 @@ def test_a_plan_names_what_every_process_can_read(text, source):
 
 
 def test_a_comparison_of_standard_input(text, tmp_path):
-    words = [sys.executable, "-m", "blockyard", "compare", "llama", "--data", "-", *SMALL, "--out", str(tmp_path / "o")]
+    words = [
+        sys.executable,
+        "-m",
+        "blockyard",
+        "compare",
+        "llama",
+        "gla",
+        "--data",
+        "-",
+        *SMALL,
+        "--out",
+        str(tmp_path / "o"),
+    ]
     with open(text) as piped:
         subprocess.run(words, check=True, stdin=piped, stderr=subprocess.DEVNULL)
     assert json.loads((tmp_path / "o" / "result.json").read_text())["plan"]["data"]["name"] == "standard input"

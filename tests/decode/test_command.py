@@ -1,6 +1,7 @@
 """`generate` and `eval` from the command line: what does not combine, and models that are damaged."""
 
 import json
+from copy import deepcopy
 
 import pytest
 from decode_cases import tiny
@@ -40,7 +41,7 @@ def test_the_defaults_are_those_of_the_help(folder, capsys):
 
 
 def test_damaged_weights_give_no_text_and_no_score(tmp_path, capsys):
-    model, text = tiny("gla", seed=41), tmp_path / "text.txt"
+    model, text = deepcopy(tiny("gla")), tmp_path / "text.txt"
     model.head.norm.gain.data[0] = float("nan")
     model.float().save(tmp_path / "model", tokenizer=Bytes().to_json())
     text.write_text("".join(f"line {i} of a text\n" for i in range(400)))

@@ -1,5 +1,6 @@
 """The rules of choosing: what they keep, what they refuse, and that choosing follows them."""
 
+from copy import deepcopy
 from itertools import product
 
 import pytest
@@ -89,7 +90,7 @@ def test_wrong_rules_are_named_in_a_line(bad):
 
 @pytest.mark.parametrize("broken", [NAN, INF])
 def test_a_model_whose_predictions_are_no_numbers_writes_nothing(broken):
-    model, x = tiny("gla"), ids(1, 6)
+    model, x = deepcopy(tiny("gla")), ids(1, 6)
     model.steps[1].part.down.weight.data[0, 0] = broken
     for rules in (Rules(temperature=0), Rules(), Rules(top_k=3, repetition=1.2)):
         for write in (generate, lambda *given: speculate(*given[:3], Lookup(), given[3])):

@@ -56,9 +56,10 @@ class Spans(NamedTuple):
 
 def spans(fade: Tensor) -> Spans:
     size = fade.shape[-2]
-    row, later = fade.transpose(-1, -2), fade.new_ones(size, size).tril(-1)
+    fade = fade.contiguous()  # strides that a tracer and the product agree on
+    row, later = fade.reshape(*fade.shape[:-2], 1, size), fade.new_ones(size, size).tril(-1)
     between = (row * fade.new_ones(size, size).tril()) @ later
-    return Spans(between + future(size, fade), fade.cumsum(-2), (row @ later).transpose(-1, -2))
+    return Spans(between + future(size, fade), fade.cumsum(-2), (row @ later).reshape(fade.shape))
 
 
 class Segments(NamedTuple):

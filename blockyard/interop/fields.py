@@ -21,7 +21,7 @@ NEUTRAL = (
 PLAIN: dict[str, Any] = {
     "is_causal": True, "is_encoder_decoder": False, "tie_encoder_decoder": False, "add_cross_attention": False,
     "cross_attention_hidden_size": None, "pruned_heads": {}, "sliding_window": None, "use_sliding_window": False,
-    "quantization_config": None,
+    "quantization_config": None, "rescale_prenorm_residual": False,
 }  # fmt: skip
 ACTIVATIONS = {
     "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu", "relu": "relu",

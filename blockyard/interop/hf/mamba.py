@@ -18,7 +18,7 @@ def spec(fields: Fields) -> Spec:
     fields.only("n_layer", layers)
     fields.neutral(
         "time_step_scale", "time_step_min", "time_step_max", "time_step_floor", "time_step_init_scheme",
-        "rescale_prenorm_residual", "residual_in_fp32", "fused_add_norm", "use_mambapy", "use_associative_scan",
+        "residual_in_fp32", "fused_add_norm", "use_mambapy", "use_associative_scan",
         "pad_vocab_size_multiple",
     )  # fmt: skip
     rank = fields.get("time_step_rank", "auto")

@@ -18,7 +18,7 @@ def spec(fields: Fields) -> Spec:
     fields.only("time_step_limit", [0.0, float("inf")])
     fields.neutral(
         "time_step_rank", "time_step_min", "time_step_max", "time_step_floor", "chunk_size",
-        "rescale_prenorm_residual", "residual_in_fp32",
+        "residual_in_fp32",
     )  # fmt: skip
     groups, eps = fields.whole("n_groups", 8), fields.real("layer_norm_epsilon", 1e-5)
     conv = mixer("short_conv", width=fields.whole("conv_kernel", 4), bias=fields.flag("use_conv_bias", True))

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, brief
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15}
 
@@ -62,19 +62,14 @@ class Amount(NamedTuple):
         except ValueError:
             number = 0.0
         if number <= 0:
-            raise UsageError(f"{name} {_shown(value)} is not a positive amount; for example 200k, 1M or 2.5e6")
+            raise UsageError(f"{name} {brief(repr(value))} is not a positive amount; for example 200k, 1M or 2.5e6")
         if number > self.most:
             raise _refused(name, value, f"an amount of at most {self.most:g}")
         return number
 
 
 def _refused(name: str, value: Any, what: str) -> UsageError:
-    return UsageError(f"{name} {_shown(value)} must be {what}")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return UsageError(f"{name} {brief(repr(value))} must be {what}")
 
 
 LENGTH = Whole(2, 1 << 24)  # tokens a row; the last one is only a target

@@ -308,7 +308,7 @@ def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, t
     assert "in use" in capsys.readouterr().err
     held._lock.close()
     (tmp_path / "letter.txt").write_text("mine")
-    assert run("llama", "--data", text, "--out", str(tmp_path), *SMALL) == 2
+    assert run("a=llama", "b=gla", "--data", text, "--out", str(tmp_path), *SMALL) == 2
     assert "holds no comparison" in capsys.readouterr().err
     (done / "plan.json").write_text(json.dumps(plan | {"format": 99}))
     with pytest.raises(UsageError, match="format 99"):

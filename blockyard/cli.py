@@ -7,7 +7,6 @@ Logs and progress go to standard error, answers to standard output; `--json` mak
 import argparse
 import errno
 import json
-import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 from blockyard.core import numbers, streams
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.files import strict
 
 EXAMPLES = {
     "compare": "blockyard compare llama gla --data my.txt --params 1M --tokens 2M",
@@ -225,19 +225,10 @@ def _run(arguments: list[str]) -> int:
         print(f"blockyard: the work failed: {error}", file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps(_strict(answer[0]), allow_nan=False))
+        print(json.dumps(strict(answer[0]), allow_nan=False))
     elif answer[1]:
         print(answer[1])
     return 0
-
-
-def _strict(value: Any) -> Any:
-    """As it is, but null for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _strict(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 RULES = ("temperature", "top_k", "top_p", "min_p", "repetition", "seed")

@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
+from tests.in_process import InProcess
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
@@ -19,3 +21,9 @@ def _one_thread():
 def _seeded():
     torch.manual_seed(0)
     yield
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch):
+    """Comparisons that a test makes run in its own process: see tests/in_process.py."""
+    monkeypatch.setattr("blockyard.compare.compare.Pool", InProcess)

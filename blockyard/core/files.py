@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -114,8 +115,18 @@ def is_aside(name: str) -> bool:
     return name.startswith(".") and name.endswith(ASIDE)
 
 
+def strict(value: Any) -> Any:
+    """A value as JSON can say it: null for a number that JSON has no word for (NaN, the infinities)."""
+    if isinstance(value, dict):
+        return {key: strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def sealed(document: Mapping[str, Any]) -> bytes:
     """A document as it is stored: JSON with a checksum over everything else in it."""
+    document = strict(dict(document))
     return json.dumps({**document, "checksum": _checksum(document)}, indent=1).encode()
 
 

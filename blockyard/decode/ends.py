@@ -35,6 +35,8 @@ class Ends:
             raise UsageError("a stop is a token id or a string")
         if strings and decode is None:
             raise UsageError("stop strings need decode=, a function from a list of ids to text")
+        if any("\ud800" <= char <= "\udfff" for string in strings for char in string):
+            raise UsageError("a stop string is not valid Unicode; no text would ever hold it")
         self.rows, self.live = rows, list(range(rows))
         self.streams = [] if decode is None else [TextStream(decode, strings) for _ in range(rows)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.core.errors import UsageError
-from blockyard.core.files import write_whole
+from blockyard.core.files import strict, write_whole
 from blockyard.train import checkpoint
 
 WEIGHTS = "the first weights"
@@ -51,7 +51,7 @@ class Journal:
         if self.folder is not None:
             line = {"step": point[0], "loss": point[1], "seconds": round(self.seconds, 3)}
             with open(self.folder / "log.jsonl", "a") as log:
-                log.write(json.dumps(line) + "\n")
+                log.write(json.dumps(strict(line)) + "\n")
         return point
 
     def save(self) -> None:

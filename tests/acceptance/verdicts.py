@@ -29,9 +29,14 @@ CASES = {"aa": range(5000, 5100), "rate": range(6000, 6010), "tokens": range(700
 BOUNDS = {"aa": "at most 9 of 100", "rate": "16 of 20 with tokens", "tokens": "16 of 20 with rate"}
 
 
-def one(kind: str, base: int, folder: Path) -> dict[str, Any]:
+def asked(base: int) -> Request:
+    """Two equal arms with the product's defaults."""
+    return Request(("a=llama", "b=llama"), params="100k", tokens="60k", base=base)
+
+
+def one(kind: str, base: int, folder: Path, pool: Pool) -> dict[str, Any]:
     """One comparison with a known answer; arm b is the handicapped one."""
-    plan = make_plan(Request(("a=llama", "b=llama"), params="100k", tokens="60k", base=base))
+    plan = make_plan(asked(base))
     plan["save_seconds"] = 600.0
     slow = plan["arms"][1]["id"]
     store, watch = Store(folder, plan), Watch(quiet=True)
@@ -41,13 +46,12 @@ def one(kind: str, base: int, folder: Path) -> dict[str, Any]:
         return found | {slow: (found[slow][0] / 10, found[slow][1])}
 
     product.fit_rates = tenth if kind == "rate" else fit_rates
-    with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
-        if store.fresh:
-            product._measure(store.plan, pool, watch)
-            if kind == "tokens":
-                store.plan["steps"][slow] = round(0.8 * store.plan["steps"][slow])
-            store.write_plan()
-        result = product._execute(store, pool, watch)
+    if store.fresh:
+        product._measure(store.plan, pool, watch)
+        if kind == "tokens":
+            store.plan["steps"][slow] = round(0.8 * store.plan["steps"][slow])
+        store.write_plan()
+    result = product._execute(store, pool, watch)
     (pair,) = result.pairs
     right = pair["resolved"] and pair["b"] == "b"
     means = {arm["name"]: arm["score"]["mean"] for arm in result.arms}
@@ -59,12 +63,12 @@ def main() -> None:
     lines = [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.exists() else []
     done = {(line["kind"], line["base"]) for line in lines}
     scratch = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/verdicts")
-    for kind, bases in CASES.items():
-        for base in bases:
-            if (kind, base) in done:
-                continue
+    wanted = [(kind, base) for kind, bases in CASES.items() for base in bases if (kind, base) not in done]
+    same = make_plan(asked(0))["same"]
+    with Pool(same["workers"], same["threads"]) as pool:
+        for kind, base in wanted:
             folder = scratch / f"{kind}-{base}"
-            line = one(kind, base, folder)
+            line = one(kind, base, folder, pool)
             with open(LEDGER, "a") as ledger:
                 ledger.write(json.dumps(line) + "\n")
             shutil.rmtree(folder)

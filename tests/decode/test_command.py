@@ -1,11 +1,15 @@
 """`generate` and `eval` from the command line: what does not combine, and models that are damaged."""
 
 import json
+import math
+import os
 from copy import deepcopy
 
 import pytest
+import torch
 from decode_cases import tiny
 
+import blockyard
 from blockyard.cli import main
 from blockyard.data.tokens import Bytes
 
@@ -57,3 +61,23 @@ def test_what_is_no_number_is_null(monkeypatch, capsys):
     assert main(["list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
         "a": None, "b": [None, 1.5, [None, None]], "c": "NaN"}  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [b"\xff", b"end \xc3("])
+def test_a_stop_that_no_text_can_hold_is_refused(folder, stop, capsys):
+    assert main(["generate", folder, "--tokens", "3", "--stop", os.fsdecode(stop)]) == 2
+    said = capsys.readouterr()
+    assert "not valid Unicode" in said.err and not said.out
+
+
+@pytest.mark.parametrize("text", ["a few words\n", "é" * 40, "ab"])
+def test_a_short_text_is_scored_whole(folder, text, tmp_path, capsys):
+    (tmp_path / "short.txt").write_text(text, encoding="utf-8")
+    assert main(["eval", folder, "--data", str(tmp_path / "short.txt"), "--json"]) == 0
+    found, model = json.loads(capsys.readouterr().out), blockyard.load(folder)
+    ids = torch.tensor([list(text.encode())])
+    with torch.no_grad():
+        logp = model(ids).logits[0, :-1].log_softmax(-1)
+    assert found["bytes"] == len(ids[0]) - 1
+    nats = -logp[range(len(logp)), ids[0, 1:]].sum()
+    assert found["bits_per_byte"] == pytest.approx(float(nats) / math.log(2) / found["bytes"], rel=1e-5)

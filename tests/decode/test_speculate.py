@@ -16,6 +16,7 @@ from blockyard.decode.generate import generate
 from blockyard.decode.propose import Draft, Lookup, Proposal, Skip
 from blockyard.decode.rules import Rules, probabilities
 from blockyard.decode.speculate import Counts, speculate
+from tests.cover import each
 
 GREEDY = Rules(temperature=0)
 
@@ -47,7 +48,7 @@ def proposers(model, name):
     return [Lookup(), Draft(other), Draft(model), Skip(steps), Skip([])]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
     model, x = model_of(name), ids(1, 12)
     plain = written(generate(model, x, 36, GREEDY))
@@ -62,7 +63,7 @@ def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
             assert 0 < counts.accepted < counts.proposed and counts.forwards < 30
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_rows_of_any_length_and_speed(name, monkeypatch):
     monkeypatch.setattr(past, "REFEED", 4)  # so that it happens here
     model, rows = model_of(name), ragged(3, 17, 9)
@@ -108,8 +109,8 @@ def test_stops_are_those_of_plain_decoding(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["draft", "skip", "lookup"])
-@pytest.mark.parametrize("name", ["llama", "mamba2_hybrid"])
+@pytest.mark.parametrize("kind", ["draft", pytest.param("skip", marks=pytest.mark.slow), "lookup"])
+@pytest.mark.parametrize("name", each(["llama", "mamba2_hybrid"]))
 def test_drawn_tokens_have_the_distribution_of_plain_decoding(name, kind):
     """A chi-square test over all sequences of four tokens, at 1e-4, that a broken verifier fails (see below)."""
     model, found, held = _drawn(name, kind)
@@ -162,7 +163,7 @@ def test_a_tie_is_decided_as_plain_decoding_decides_it():
     assert torch.equal(written(speculate(model, x, 30, Chance(truth), tie=10.0)), plain)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "windowed"])
+@pytest.mark.parametrize("name", each([name for name in NAMES if name != "windowed"], 5))
 def test_single_precision_writes_the_same_too(name):
     model = tiny(name, dtype=torch.float32)
     for seed in range(3):
@@ -174,7 +175,7 @@ def test_single_precision_writes_the_same_too(name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", each(RECIPES, 5))
 def test_on_tape_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
     """In half precision everything would be a tie."""
 

@@ -54,7 +54,8 @@ def desk(tmp_path):
 @pytest.mark.parametrize("path", WITH_PYTHON, ids=lambda path: path.name)
 def test_the_python_of_a_page_runs(path, desk):
     """In order, one page in one process, as a reader would paste it."""
-    runner = ["import sys", "page = {'__name__': 'page'}"]
+    runner = ["import sys, blockyard.compare.compare", "from tests.in_process import InProcess"]
+    runner += ["sys.modules['blockyard.compare.compare'].Pool = InProcess", "page = {'__name__': 'page'}"]
     for block in blocks(path, "python"):
         text = "\n" * (block.line - 1) + block.text
         runner.append(f"exec(compile({text!r}, {path.name!r}, 'exec'), page)")

@@ -144,7 +144,9 @@ def test_the_slice_kernel_refuses_a_second_derivative():
         grad.sum().backward()
 
 
-@pytest.mark.parametrize("kind", ["grouped", "vector", "gated", "selective", "diagonal"])
+@pytest.mark.parametrize("kind", [
+    "diagonal", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("grouped", "vector", "gated", "selective")),
+])  # fmt: skip
 def test_traces_as_one_graph(kind):
     op, args, start, reset = inputs(kind, 10, state=True, segments=True)
     leaves = [t.requires_grad_() for t in args]

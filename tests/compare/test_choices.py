@@ -19,19 +19,25 @@ TINY = ["--params", "30k", "--tokens", "2k", "--length", "32", "--batch", "8"]
 TASK = ["--task", "mqar:pairs=2,length=16,keys=8,values=8", "--params", "30k", "--tokens", "2k", "--batch", "8"]
 
 
+@pytest.fixture
+def tiny(text):
+    """A comparison of nothing much."""
+    return [*TINY, "--data", text]
+
+
 def run(out, *words):
     assert main(["compare", *words, "--out", str(out), "--json"]) == 0
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     return json.loads((out / "result.json").read_text()), events
 
 
-def test_looks_share_the_error_and_end_when_it_is_settled(tmp_path, monkeypatch):
-    data, events = run(tmp_path / "all", "a=llama", "b=llama", *TINY, "--seeds", "2,3")
+def test_looks_share_the_error_and_end_when_it_is_settled(tmp_path, monkeypatch, tiny):
+    data, events = run(tmp_path / "all", "a=llama", "b=llama", *tiny, "--seeds", "2,3")
     assert data["looks"] == 2 and data["plan"]["looks"] == [2, 3]
     done = len(data["seeds"])
     assert len([e for e in events if e["role"] == "final"]) == 2 * done
     monkeypatch.setattr(Result, "settled", property(lambda self: True))
-    data, events = run(tmp_path / "first", "a=llama", "b=llama", *TINY, "--seeds", "2,3")
+    data, events = run(tmp_path / "first", "a=llama", "b=llama", *tiny, "--seeds", "2,3")
     assert data["seeds"] == [0, 1] and len([e for e in events if e["role"] == "final"]) == 4
     assert "Look 1 of 2" in (tmp_path / "first" / "report.txt").read_text()
 
@@ -46,8 +52,8 @@ def test_a_comparison_is_settled_by_one_candidate_or_by_no_open_pair():
     assert not made("ab", [(False, "not resolved"), (True, "better"), (True, "better")]).settled
 
 
-def test_nested_tuning_tunes_every_seed_by_itself(tmp_path):
-    data, events = run(tmp_path / "o", "a=llama", "b=llama", *TINY, "--seeds", "2", "--tuning", "nested")
+def test_nested_tuning_tunes_every_seed_by_itself(tmp_path, tiny):
+    data, events = run(tmp_path / "o", "a=llama", "b=llama", *tiny, "--seeds", "2", "--tuning", "nested")
     trials = [(e["arm"], e["seed"]) for e in events if e["role"] == "tune"]
     finals = {(e["arm"], e["seed"]) for e in events if e["role"] == "final"}
     assert len(trials) == 2 * 2 * 4 and len(set(trials)) == 4 and not set(trials) & finals
@@ -65,8 +71,8 @@ def by_rate(events, arm, seed):
     return dict(zip(RATES, (score for _, score in found)))
 
 
-def test_against_judges_every_arm_against_one(tmp_path):
-    words = ["a=llama", "b=llama", "c=llama", *TINY, "--seeds", "2", "--tuning", "none", "--against", "b"]
+def test_against_judges_every_arm_against_one(tmp_path, tiny):
+    words = ["a=llama", "b=llama", "c=llama", *tiny, "--seeds", "2", "--tuning", "none", "--against", "b"]
     data, _ = run(tmp_path / "o", *words)
     assert data["against"] == "b" and len(data["pairs"]) == 2
     assert all("b" in (pair["a"], pair["b"]) for pair in data["pairs"])

@@ -27,15 +27,6 @@ SMALL = ["--params", "60k", "--tokens", "8k", "--length", "64", "--batch", "8", 
 KEPT = ("params", "flops", "learning_rate", "score", "status", "rank", "letters", "tokens")
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "rhyme.txt"
-    draw = random.Random(3)
-    words = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "one", "red", "fox", "over", "dogs", "by", "night"]
-    path.write_text("\n".join(" ".join(draw.choices(words, k=9)) for _ in range(1200)))
-    return str(path)
-
-
 def run(*words):
     return main(["compare", *words])
 

@@ -130,7 +130,13 @@ def test_a_contestant_of_another_size_is_refused(monkeypatch):
 
 
 @needs_transformers
-def test_mixers_report_equal_layers():
+@pytest.mark.parametrize("which", [("gla", "mamba2"), pytest.param(mixers.OURS, marks=pytest.mark.slow)], ids=len)
+def test_mixers_report_equal_layers(which, monkeypatch):
+    jobs = {name: peers for name, peers in mixers.JOBS.items() if name in which}
+    layers = [name for name in mixers.LAYERS if name == mixers.PLAIN or any(name in peers for peers in jobs.values())]
+    monkeypatch.setattr(mixers, "OURS", which)
+    monkeypatch.setattr(mixers, "JOBS", jobs)
+    monkeypatch.setattr(mixers, "LAYERS", {name: mixers.LAYERS[name] for name in layers})
     rows = mixers.bench(length=(32, 64, 128), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
     values = well_formed(rows, "mixers")
     for name, peers in mixers.JOBS.items():
@@ -221,6 +227,8 @@ def test_context_tells_a_short_past_from_a_long_one():
 def test_guesses_change_no_token_and_are_counted(monkeypatch):
     size = {"dim": 128, "layers": 2, "vocab": 256}
     monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))  # on tape, as large models are
+    monkeypatch.setattr(bench_ahead, "SHAPE", (2, 64))
+    monkeypatch.setattr(bench_ahead, "NEW", 128)
     rows = bench_ahead.bench(rounds=1, size=size, steps=3, apart=False, tell=quiet)
     here = well_formed(rows, "ahead")
     for recipe in bench_ahead.RECIPES:

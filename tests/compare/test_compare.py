@@ -224,10 +224,11 @@ def kill_until_done(command, out, kills, seconds, draw):
     return [json.loads(line)["finished"] for line in (out / "events.jsonl").read_text().splitlines()]
 
 
-def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text, kills):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "blockyard", "compare", "a=llama", "b=gla", "--data", text, "--out", str(out)]
-    finished = kill_until_done([*command, *SMALL], out, 3, (4.0, 7.0), random.Random(7))
+    finished = kill_until_done([*command, *SMALL], out, kills, (4.0, 7.0), random.Random(7))
     assert len(finished) == len(set(finished)) == 12
     assert facts(out) == facts(done)
 

@@ -400,7 +400,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_killed_writer_never_leaves_a_corrupt_or_missing_checkpoint(tmp_path, kills):
     draw, newest = random.Random(7), 0
     for _ in range(kills):

@@ -37,6 +37,7 @@ def test_the_order_of_the_rows_does_not_matter():
     assert one == other and np.array_equal(one.draws, other.draws)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_most_of_the_time():
     rng, inside = np.random.default_rng(1), 0
     for _ in range(12):

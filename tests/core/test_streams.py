@@ -34,7 +34,9 @@ def test_a_full_disk_is_named_in_a_line(verb):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("verb, code", [("list", 0), ("show mixer:none", 2), ("check norm:rms", 0)])
+@pytest.mark.parametrize("verb, code", [
+    ("list", 0), ("show mixer:none", 2), pytest.param("check norm:rms", 0, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_closed_streams_are_no_fault(verb, code, closed):
     got, said, answer = shell(f"{BLOCKYARD} {verb} {closed}")
     assert got == code and "Traceback" not in said

@@ -64,7 +64,9 @@ def text(tmp_path, words):
     return path
 
 
-@pytest.mark.parametrize("source", ["- < {}", "<(gzip -c {})", "/dev/stdin < {}"])
+@pytest.mark.parametrize("source", [
+    "<(gzip -c {})", *(pytest.param(source, marks=pytest.mark.slow) for source in ("- < {}", "/dev/stdin < {}")),
+])  # fmt: skip
 def test_a_plan_names_what_every_process_can_read(text, source):
     line = f'"$0" -c "$1" {source.format(text)}'
     done = subprocess.run(["bash", "-c", line, sys.executable, PLAN], capture_output=True, text=True)

@@ -9,6 +9,7 @@ from blockyard.core.errors import UsageError
 from blockyard.decode.generate import generate
 from blockyard.decode.ragged import close_up, join, padded, prefill
 from blockyard.decode.rules import Rules
+from tests.cover import each
 
 GREEDY = Rules(temperature=0)
 
@@ -26,7 +27,7 @@ def test_prefill_and_decoding_equal_the_whole(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_padding_on_either_side_reaches_no_state(name):
     model, rows = model_of(name), ragged(3, 17, 9)
     alone = [prefill(model, row[None]) for row in rows]
@@ -46,7 +47,7 @@ def test_padding_on_either_side_reaches_no_state(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_states_join_as_rows(name):
     model, rows = model_of(name), ragged(3, 17, 9)
     empty = model.init_state(1)
@@ -57,7 +58,7 @@ def test_states_join_as_rows(name):
         assert (more[i] - alone).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_rows_of_any_length_get_what_they_get_alone(name):
     model, rows, rules = model_of(name), ragged(3, 17, 9), Rules(temperature=1.2, top_k=50, seed=3)
     alone = [written(generate(model, row[None], 10, rules, seeds=[40 + i])) for i, row in enumerate(rows)]
@@ -71,7 +72,7 @@ def test_rows_of_any_length_get_what_they_get_alone(name):
     assert torch.equal(turned, torch.cat(alone[::-1]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_how_the_prompt_is_divided_changes_nothing(name):
     model, x = model_of(name), ids(1, 23)
     for rules in (GREEDY, Rules(seed=1, repetition=1.3, min_p=0.01)):
@@ -84,7 +85,7 @@ def test_how_the_prompt_is_divided_changes_nothing(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES, 5))
 def test_rewinding_equals_never_having_gone(name):
     model, x = model_of(name), ids(3, 24)
     state = model(x[:, :6], model.init_state(3)).state.mark()

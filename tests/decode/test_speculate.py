@@ -48,7 +48,7 @@ def proposers(model, name):
     return [Lookup(), Draft(other), Draft(model), Skip(steps), Skip([])]
 
 
-@pytest.mark.parametrize("name", each(NAMES, 5))
+@pytest.mark.parametrize("name", each(NAMES, 3))
 def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
     model, x = model_of(name), ids(1, 12)
     plain = written(generate(model, x, 36, GREEDY))
@@ -63,7 +63,7 @@ def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
             assert 0 < counts.accepted < counts.proposed and counts.forwards < 30
 
 
-@pytest.mark.parametrize("name", each(NAMES, 5))
+@pytest.mark.parametrize("name", each(NAMES, 3))
 def test_rows_of_any_length_and_speed(name, monkeypatch):
     monkeypatch.setattr(past, "REFEED", 4)  # so that it happens here
     model, rows = model_of(name), ragged(3, 17, 9)
@@ -175,7 +175,7 @@ def test_single_precision_writes_the_same_too(name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", each(RECIPES, 5))
+@pytest.mark.parametrize("name", each(RECIPES, 3))
 def test_on_tape_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
     """In half precision everything would be a tie."""
 

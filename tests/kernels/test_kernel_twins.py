@@ -151,7 +151,7 @@ GATES = {
 
 
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("width", [6, 64, 257])
+@pytest.mark.parametrize("width", [6, 64, pytest.param(257, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["scalar", "vector", "gated", "diagonal"])
 def test_a_hard_gate_costs_no_precision(twin, kind, width, gate):
     """Float32 is as near as the loop's, values and gradients: nothing is a difference of two large sums."""

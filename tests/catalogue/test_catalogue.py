@@ -159,6 +159,7 @@ def test_the_recorder_counts_what_it_sees(tmp_path):
     assert record.run_apart(str(file), ["gla"])["counts"] == {"passed": 2, "failed": 0, "skipped": 0}
 
 
+@pytest.mark.slow
 def test_the_recorder_counts_a_file_that_breaks(tmp_path):
     file = tmp_path / "test_some.py"
     file.write_text("import no_such_module")

@@ -75,6 +75,7 @@ def test_a_plan_names_what_every_process_can_read(text, source):
     assert named(data).hash == data["hash"] == load_text(text).hash
 
 
+@pytest.mark.slow
 def test_a_comparison_of_standard_input(text, tmp_path):
     words = [
         sys.executable,

@@ -17,6 +17,7 @@ from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
+from blockyard.decode.tape import refusal
 from blockyard.model.claims import Verdict, verify_model, verify_part
 from blockyard.model.model import build
 from blockyard.task import make_task
@@ -63,9 +64,13 @@ def _inside(recipe: registry.Entry, system: Spec) -> Iterator[tuple[str, Verdict
 
 
 def _whole(label: str, system: Spec) -> Iterator[tuple[str, Verdict]]:
-    """What a model claims as a whole, and that it trains."""
+    """What a model claims as a whole, that it trains, and how it decodes."""
     yield from ((label, verdict) for verdict in verify_model(system))
     yield label, _trains(system, system["program"][0]["objective"])
+    model = build(system)
+    if model.claims.get("streams"):
+        why = refusal(model)
+        yield label, Verdict(f"decodes as it trains: {why}" if why else "decodes as recorded instructions", True)
 
 
 def _trains(system: Spec, part: Spec) -> Verdict:

@@ -42,7 +42,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     },
     "study": {"core", "data", "compare"},
     "catalogue": {"core"},
-    "check": {"core", "model", "task", "train", "systems", "catalogue"},
+    "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
     "interop": {"core", "model", "transform", "decode", "systems"},
     "bench": {"core", "kernels", "data", "model", "transform", "decode", "train", "compare", "interop", "systems"},
 }

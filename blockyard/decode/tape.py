@@ -1,4 +1,4 @@
-"""A token or a few through a whole model at the speed of its weights: the model written down as instructions.
+"""A token or a few through a whole model at the speed of its weights: its own forward, recorded and compiled.
 
     tape = Tape.of(model, rows=1, room=512)        None where the model, its precision or its device cannot
     tape.load(state)                               what the prompt left
@@ -11,18 +11,30 @@ Matrices are read where they lie, small vectors are copied. States have room for
 tape is written again with twice as much.
 """
 
+import logging
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blockyard.core.state import Coded, State
-from blockyard.decode.lowering import write_down
-from blockyard.decode.writer import NotOnTape, Writer
+from blockyard.decode import framework, ops  # noqa: F401  (they say what each op becomes)
+from blockyard.decode.emit import Emitter
+from blockyard.decode.graph import traced, within
+from blockyard.decode.record import Unrecordable
+from blockyard.decode.writer import Writer
 from blockyard.kernels.dispatch import unwatched
 from blockyard.model.model import Model
 
+LOG = logging.getLogger("blockyard")
 LITTLE = 1 << 20  # bytes of weights that one thread reads sooner than two have met
+
+
+@cache
+def _told(why: str) -> None:
+    """Say once why a model decodes as it trains."""
+    LOG.warning("decoding by the model's own forward, which is slower: %s", why)
 
 
 class Tape:
@@ -30,6 +42,7 @@ class Tape:
 
     def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> None:
         self.model = model  # its matrices are read where they lie
+        self.graph = traced(model, int8_cache)
         self._write(Writer(rows, room, next(model.parameters()).dtype, int8_cache, at_once))
         self.length = torch.zeros(rows, dtype=torch.long)
         self.marked: tuple[Tensor, list[Tensor]] | None = None
@@ -37,7 +50,7 @@ class Tape:
         self.threads = 1 if self.writer.read < LITTLE else torch.get_num_threads()
 
     def _write(self, w: Writer) -> None:
-        self.writer, self.logits = w, write_down(w, self.model)
+        self.writer, self.logits = w, Emitter(w, self.graph).run()
         self.lines = torch.tensor(w.lines)
         self.numbers = torch.tensor(w.numbers or [0.0])
 
@@ -60,7 +73,8 @@ class Tape:
             return None
         try:
             return Tape(model, rows, room, int8_cache, at_once)
-        except NotOnTape:
+        except Unrecordable as why:
+            _told(str(why))
             return None
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -85,7 +99,7 @@ class Tape:
     @property
     def recurrent(self) -> list[Tensor]:
         """What has the whole past in one value."""
-        return [t for made in self.writer.states.values() for name, t in made.items() if name in ("tail", "memory")]
+        return [t for made in self.writer.states.values() for name, t in made.items() if name == "memory"]
 
     def mark(self) -> None:
         """A point that `rewind` can reach."""
@@ -107,17 +121,14 @@ class Tape:
         self.length.copy_(state.length)
         if int(self.length.max()) > self.writer.room:
             self._grow(int(self.length.max()))
-        for place, made in self.writer.states.items():
-            leaves = state.get(place)
+        for path, made in self.writer.states.items():
+            leaves = within(state.leaves, path)
             for name, into in made.items():
                 into.zero_()
                 if name in ("keys", "values", "scales"):
                     _enter(into, name, leaves, state)
-                elif name == "tail":
-                    into.copy_(leaves["conv"]["tail"])
                 else:
-                    found = leaves["memory"]
-                    into.copy_(found.transpose(1, 2) if found.shape != into.shape else found)
+                    into.copy_(leaves.transpose(1, 2) if leaves.shape != into.shape else leaves)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only; marks are gone."""
@@ -125,6 +136,15 @@ class Tape:
         for made in self.writer.states.values():
             for held in made.values():
                 held[: len(rows)] = held[rows]
+
+
+def refusal(model: Model) -> str | None:
+    """What keeps a model of a known precision off a tape; None where nothing does."""
+    try:
+        Tape(model, 1, 64)
+    except Unrecordable as why:
+        return str(why)
+    return None
 
 
 def _enter(into: Tensor, name: str, leaves: Any, state: State) -> None:

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-LANES = 16
+from blockyard.decode.record import Unrecordable
 
-
-class NotOnTape(Exception):
-    """A part that no lowering knows, or widths that are no whole vectors."""
+LANES = 16  # numbers of a vector
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class Writer:
         self.lines: list[list[int]] = []
         self.numbers: list[float] = []
         self.held: list[Tensor] = []  # whatever has its address in a line
-        self.shared: dict[tuple[Any, ...], list[Vector]] = {}  # tables that layers have in common
-        self.states: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self.states: dict[tuple[Any, ...], dict[str, Tensor]] = {}
         self.read = 0  # bytes of matrices
 
     def write(self, op: int, *given: int, tasks: int = 0) -> None:
@@ -75,7 +72,7 @@ class Writer:
         self.held.append(matrix.detach())
         return matrix.data_ptr()
 
-    def state(self, place: tuple[int, int], name: str, *shape: int, dtype: torch.dtype = torch.float32) -> int:
+    def state(self, place: tuple[Any, ...], name: str, *shape: int, dtype: torch.dtype = torch.float32) -> int:
         made = self.states.setdefault(place, {})[name] = torch.zeros(self.rows, *shape, dtype=dtype)
         return made.data_ptr()
 
@@ -95,10 +92,14 @@ class Writer:
     def plus(self, x: Vector, z: Vector) -> Vector:
         return self.join(self.op.PLUS, x, z)
 
-    def matrix(self, weight: Tensor, x: Vector, bias: Tensor | None = None, add: Vector | None = None) -> Vector:
-        """W x (+ b) (+ add)."""
-        if weight.dtype not in (torch.float32, torch.bfloat16):
-            raise NotOnTape(f"weights of {weight.dtype}")
+    def table(self, matrix: Tensor) -> int:
+        """The address of a matrix of which lines are read."""
+        self._reads_in(matrix)
+        return self.reads(matrix.contiguous())
+
+    def matrix(self, weight: Tensor, x: Vector, bias: Tensor | None = None) -> Vector:
+        """W x (+ b)."""
+        self._reads_in(weight)
         N, K = weight.shape
         if K % LANES or not weight.is_contiguous():
             weight = pad(weight.detach(), (0, -K % LANES)).contiguous()
@@ -106,25 +107,24 @@ class Writer:
         y = self.fresh(N)
         bits, offset = 8 * weight.element_size(), 0 if bias is None else self.constant(bias).place[0]
         sizes = (bits, N, weight.shape[1])
-        added = 0 if add is None else add.place[0]
-        self.write(self.op.PRODUCT, self.reads(weight), *sizes, *x.place, *y.place, added, offset, tasks=-(-N // LANES))
+        self.write(self.op.PRODUCT, self.reads(weight), *sizes, *x.place, *y.place, offset, tasks=-(-N // LANES))
         return y
 
-    def packed(
-        self, store: Tensor, bits: int, group: int, N: int, x: Vector, bias: Tensor | None = None,
-        add: Vector | None = None,
-    ) -> Vector:  # fmt: skip
+    def packed(self, store: Tensor, bits: int, group: int, N: int, x: Vector) -> Vector:
         """The same of a packed matrix; x reaches to whole blocks."""
         K = x.size + -x.size % group
         if x.size != K:
             if x.begin:
-                raise NotOnTape(f"{x.size} columns in groups of {group}")
+                raise Unrecordable(f"{x.size} columns in groups of {group}")
             wider = self.fresh(K)
             self.write(self.op.MAP, *x.place, *wider.place, x.size, self.op.SAME, self.number(1.0), self.number(0.0))
             x = wider
         self.read += store.numel()
-        y, offset = self.fresh(N), 0 if bias is None else self.constant(bias).place[0]
-        added, sizes = 0 if add is None else add.place[0], (bits, N, K)
-        given = (self.reads(store), *sizes, *x.place, *y.place, added, offset, group)
+        y = self.fresh(N)
+        given = (self.reads(store), bits, N, K, *x.place, *y.place, 0, group)
         self.write(self.op.PRODUCT, *given, tasks=-(-N // LANES))
         return y
+
+    def _reads_in(self, matrix: Tensor) -> None:
+        if matrix.dtype not in (torch.float32, torch.bfloat16):
+            raise Unrecordable(f"weights of {matrix.dtype}")

@@ -5,6 +5,7 @@
     with force("reference"): ...     runs the named twin; BLOCKYARD_KERNEL=reference does so for the whole process
     with exact(): ...                runs references, which may be differentiated any number of times
     with count_flops() as tally:     adds every op's closed form to `tally[name]`
+    with watched(watcher): ...       gives every op, and every function that is `one_op`, to the watcher
 
 A compiled twin serves plain tensors of floats on the CPU. Whoever looks at the operations themselves (a tracer, a
 function transform, a counter of operations) gets the chunked twin, and so does everybody where numba is missing.
@@ -22,7 +23,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -44,16 +45,20 @@ def _known(twin: str) -> str:
     return twin
 
 
+Watcher = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]  # name, what runs it, its arguments
+
+
 class _Switch:
     """What every call looks at; `plain` is the one test on the fast path."""
 
     def __init__(self):
         self.twin = _known(os.environ.get("BLOCKYARD_KERNEL") or TWINS[0])
         self.tallies: tuple[Counter[str], ...] = ()
+        self.watcher: Watcher | None = None
         self.refresh()
 
     def refresh(self):
-        self.plain = self.twin == TWINS[0] and not self.tallies
+        self.plain = self.twin == TWINS[0] and not self.tallies and self.watcher is None
 
 
 _switch = _Switch()
@@ -90,6 +95,8 @@ class Op(Generic[P, R]):
         return self.cpu if self.cpu is not None and not is_compiling() and _serves(x) else self.chunked
 
     def _switched(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if _switch.watcher is not None:
+            return _switch.watcher(self.name, self, args, kwargs)
         for tally in _switch.tallies:
             tally[self.name] += self.flops(*args, **kwargs)
         device: Any = args[0].device  # pyright: ignore[reportAttributeAccessIssue]
@@ -149,6 +156,33 @@ def compiles() -> bool:
 def _autocasting(args: Any) -> bool:
     kind = args[0].device.type
     return kind != "meta" and torch.is_autocast_enabled(kind)
+
+
+@contextmanager
+def watched(watcher: Watcher | None) -> Iterator[None]:
+    """Give every op to the watcher, which answers in its place; None: to nobody."""
+    before, _switch.watcher = _switch.watcher, watcher
+    _switch.refresh()
+    try:
+        yield
+    finally:
+        _switch.watcher = before
+        _switch.refresh()
+
+
+def is_watched() -> bool:
+    """Whether somebody is given every op."""
+    return _switch.watcher is not None
+
+
+def one_op(fn: Callable[P, R]) -> Callable[P, R]:
+    """A function without twins that a watcher sees as one op, by its name."""
+
+    @wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return fn(*args, **kwargs) if _switch.watcher is None else _switch.watcher(fn.__name__, fn, args, kwargs)
+
+    return call
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch.nn.functional import linear, pad
 
 from blockyard.core.errors import UsageError
 
-from .dispatch import Op
+from .dispatch import Op, one_op
 
 ROWS = 16  # of a tile
 UNIT = 32  # columns: blocks are whole multiples
@@ -90,6 +90,7 @@ def _codes(weight: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
     return torch.where(scale == 0, 0.0, weight / scale).round().clamp(low, high)
 
 
+@one_op
 def dense(packed: Tensor, bits: int, group: int, K: int, rows: Tensor | None = None) -> Tensor:
     """The numbers of all rows (16 tiles, K), or of some: rows (M,) -> (M,K). float32."""
     tiles = packed if rows is None else packed[rows // ROWS]

@@ -9,12 +9,13 @@ import torch
 from decode_cases import RECIPES, wide
 
 import blockyard as by
+from blockyard.core import registry
 from blockyard.core.flow import Flow
 from blockyard.core.part import Depth
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, position, residual, stem
 from blockyard.core.spec import model as model_spec
+from blockyard.decode.emit import EMITS
 from blockyard.decode.generate import tape_for
-from blockyard.decode.lowering import LOWER
 from blockyard.decode.ragged import padded, prefill
 from blockyard.decode.tape import Tape
 from blockyard.kernels.dispatch import count_flops, force
@@ -49,8 +50,24 @@ def small(part, rule="prenorm", first=None, activation="silu"):
     return by.build(model_spec(
         dim=64, stem=stem("tokens", vocab=96, position=first),
         blocks=(block("a", part, channel("mlp", inner=96, activation=Spec("activation", activation))),),
-        residual=residual(rule), depth=depth("stack", layers=2), head=head("lm"),
+        residual=residual(rule) if isinstance(rule, str) else rule, depth=depth("stack", layers=2), head=head("lm"),
     ))  # fmt: skip
+
+
+STEPS = [("mixer", name) for name in registry.entries("mixer")] + [
+    ("channel", name) for name in registry.entries("channel")
+]
+
+
+@pytest.mark.parametrize("kind,name", STEPS)
+def test_every_mixer_and_channel_past_a_block_of_slots(kind, name):
+    settings = {"heads": 1} if "heads" in registry.find(kind, name).schema else {}
+    agree(small(Spec.of(kind, name, settings)), (5, 66), steps=70)
+
+
+@pytest.mark.parametrize("name", registry.entries("norm"))
+def test_every_norm(name):
+    agree(small(mixer("attention", heads=2), rule=residual("prenorm", norm=Spec("norm", name))))
 
 
 @pytest.mark.parametrize("where", ["alibi", "t5", "rope", None])
@@ -71,7 +88,7 @@ def test_settings_of_attention(settings):
     agree(small(mixer("attention", heads=4, **settings)), (3, 12))
 
 
-@pytest.mark.parametrize("rule", ["prenorm", "postnorm", "outnorm", "peri", "scaled"])
+@pytest.mark.parametrize("rule", registry.entries("residual"))
 def test_residual_rules(rule):
     agree(small(mixer("attention", heads=2), rule=rule))
 
@@ -82,7 +99,7 @@ def test_blocks_of_a_long_past(settings):
     agree(small(mixer("attention", heads=4, kv_heads=2, **settings)), (317, 250), steps=70)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "squared_relu"])
+@pytest.mark.parametrize("activation", registry.entries("activation"))
 def test_activations(activation):
     agree(small(mixer("attention", heads=2), activation=activation))
 
@@ -134,10 +151,10 @@ def test_rows_leave():
     assert torch.equal(tapes[0].step(torch.tensor([3, 4])), tapes[1].step(torch.tensor([3, 4])))
 
 
-def test_what_no_lowering_knows_is_left_to_the_model(monkeypatch):
+def test_an_op_that_no_instruction_does_is_left_to_the_model(monkeypatch):
     model = wide("llama")
     assert Tape.of(model.double(), 1, 8) is None
-    monkeypatch.delitem(LOWER, ("mixer", "attention"))
+    monkeypatch.delitem(EMITS, "op:turn")
     assert Tape.of(model.float(), 1, 8) is None
     narrow = by.build(by.spec("llama", "tiny", dim=24, layers=2))
     assert Tape.of(narrow, 1, 8) is None

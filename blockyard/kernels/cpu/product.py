@@ -1,9 +1,9 @@
 """A matrix times few vectors, read once from memory in the precision it is kept in.
 
-    y = W x (+ b) (+ r)        W (N,K) row by row, float32 or bfloat16; x, y, r in float32, one line a row of the batch
+    y = W x (+ b)        W (N,K) row by row, float32 or bfloat16; x, y in float32, one line a row of the batch
 
 A tile is 16 rows of W. A row's products are summed in lanes, the lanes of 16 rows at once. Four vectors share what was
-read of W, and four rows of W what was read of them. K is of whole vectors; the lines of y and r reach to whole tiles.
+read of W, and four rows of W what was read of them. K is of whole vectors; the lines of y reach to whole tiles.
 """
 
 from typing import Any
@@ -73,18 +73,14 @@ _block2, _block3, _block4 = (_block(vectors) for vectors in (2, 3, 4))
 
 
 @compiled
-def finish(out, bias, biased, add, added, y, ya, n0):
-    """What is added to a tile's sums."""
-    if biased:
-        out = out + load(bias, n0)
-    if added:
-        out = out + load(add, ya)
-    store(y, ya, out)
+def finish(out, bias, biased, y, ya, n0):
+    """A tile's sums, with what is added."""
+    store(y, ya, out + load(bias, n0) if biased else out)
 
 
 @compiled
-def dense(W, x, bias, biased, add, added, y, room, sizes, first, last):
-    """Tiles first to last; x (B,xs), y and add (B,ys); `room` is that of four tiles' vectors.
+def dense(W, x, bias, biased, y, room, sizes, first, last):
+    """Tiles first to last; x (B,xs), y (B,ys); `room` is that of four tiles' vectors.
 
     A vector's results are the same to the last bit however many come with it.
     """
@@ -107,5 +103,5 @@ def dense(W, x, bias, biased, add, added, y, room, sizes, first, last):
                     else:
                         _block4(W, at, x, b * xs, xs, K, room, ra)
             for j in range(many):
-                finish(sums(room, j * TILE * TILE), bias, biased, add, added, y, (b + j) * ys + n0, n0)
+                finish(sums(room, j * TILE * TILE), bias, biased, y, (b + j) * ys + n0, n0)
             b += many

@@ -5,13 +5,15 @@ of a row (of all, for a product) are shared out. Vectors are float32, one line a
 behind the other, each line of whole vectors. No result is written over, so what is small is done by every thread (all
 write the same numbers) unless there are several tokens, and only what is shared out ends with a meeting of the threads.
 
-    EMBED    y = table[token] (+ positions[p])
+    EMBED    y = table[token]
+    PLACE    y = table[p]
     NORM     y = g x / sqrt(mean(x^2) + eps), heads by themselves; or centred first, with b
-    PRODUCT  y = W x (+ b) (+ r)                                             shared out by rows of W
+    PRODUCT  y = W x (+ b)                                                   shared out by rows of W
     MAP      y = scale f(x) + shift, element by element
     TURN     y = x, every head turned by the angles of p
     JOIN     y = x z or x + z, element by element; every z for `repeat` of x
-    ATTEND   turn, remember, weigh                                           shared out by key heads
+    MEAN     y = a times the sum of every D of x
+    ATTEND   remember, weigh                                                 shared out by key heads
     FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL: a scan of one token         shared out by heads or channels
 
 p is the position of a token: how many there were before in its row. States are written in place. What a token gives is
@@ -30,10 +32,10 @@ from .product import SOON, dense
 from .weights import WAY, unpack
 from .weights import product as packed
 
-EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL = range(12)
-WIDTH = 25  # integers of an instruction
+EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL, MEAN, PLACE = range(14)
+WIDTH = 23  # integers of an instruction
 BLOCK = 64  # slots of keys that lie together
-SAME, SILU, GELU, RELU, SQUARED, SIGMOID, SOFTPLUS, LOG, EXP = range(9)
+SAME, SILU, GELU, RELU, SQUARED, SIGMOID, SOFTPLUS, LOG, EXP, EXPM1, RSQRT = range(11)
 TIMES, PLUS = range(2)
 NONE = np.empty((0, 0), np.uint8)  # no resets
 
@@ -45,19 +47,39 @@ def part(n, thread, threads):
 
 
 @compiled
-def embed(line, tokens, positions, first, last):
-    table, bits, D, y, ys, places = line[1], line[2], line[3], floats(line[4]), line[5], line[6]
-    words, numbers, added, zero = halves(table), floats(table), floats(places), full(np.float32(0))
+def embed(line, tokens, first, last):
+    table, bits, D, y, ys = line[1], line[2], line[3], floats(line[4]), line[5]
+    words, numbers = halves(table), floats(table)
     row = aligned(D + 64, y)
     for b in range(first, last):
         at, begin = row, 0
         if bits <= 8:
-            unpack(octets(table), bits, line[7], D + -D % line[7], tokens[b], row)
+            unpack(octets(table), bits, line[6], D + -D % line[6], tokens[b], row)
         elif bits == 32:
             at, begin = numbers, tokens[b] * D
         for i in range(0, D, 16):
-            more = load(added, positions[b] * D + i) if places else zero
-            store(y, b * ys + i, (load(words, tokens[b] * D + i) if bits == 16 else load(at, begin + i)) + more)
+            store(y, b * ys + i, load(words, tokens[b] * D + i) if bits == 16 else load(at, begin + i))
+
+
+@compiled
+def lookup(line, positions, first, last):
+    """A line of a table of positions."""
+    table, y, ys, n = floats(line[1]), floats(line[2]), line[3], line[4]
+    for b in range(first, last):
+        for i in range(n):
+            y[b * ys + i] = table[positions[b] * n + i]
+
+
+@compiled
+def mean(line, consts, first, last):
+    """Sums of D neighbours, times a constant."""
+    x, xs, y, ys, heads, D = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
+    for b in range(first, last):
+        for h in range(heads):
+            both = full(np.float32(0))
+            for i in range(0, D, 16):
+                both = both + load(x, b * xs + h * D + i)
+            y[b * ys + h] = total(both) * consts[line[7]]
 
 
 @compiled
@@ -109,6 +131,10 @@ def curved(code, x):
         return max(x, np.float32(0)) ** 2
     if code == LOG:
         return np.float32(math.log(x))
+    if code == EXPM1:
+        return np.float32(math.expm1(x))
+    if code == RSQRT:
+        return np.float32(1) / np.float32(math.sqrt(x))
     return np.float32(math.log1p(math.exp(-abs(x)))) + max(x, np.float32(0))
 
 
@@ -118,7 +144,7 @@ def apply(line, consts, first, last):
     x, xs, y, ys, n, code = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
     scale, shift = consts[line[7]], consts[line[8]]
     for b in range(first, last):
-        if code in (RELU, SQUARED, LOG, SOFTPLUS):
+        if code in (RELU, SQUARED, LOG, SOFTPLUS, EXPM1, RSQRT):
             for i in range(n):
                 y[b * ys + i] = scale * curved(code, x[b * xs + i]) + shift
         else:
@@ -146,36 +172,29 @@ def join(line, first, last):
 @compiled
 def product(line, rows, room, first, last):
     W, kind, N, K = line[1], line[2], line[3], line[4]
-    x, xs, y, ys, add, bias = floats(line[5]), line[6], floats(line[7]), line[8], floats(line[9]), floats(line[10])
+    x, xs, y, ys, bias = floats(line[5]), line[6], floats(line[7]), line[8], floats(line[9])
     sizes = (rows, K, N, xs, ys)
     if kind <= 8:
-        packed(WAY, octets(W), kind, line[11], x, bias, line[10], add, line[9], y, (rows, K, xs, ys), first, last)
+        packed(WAY, octets(W), kind, line[10], x, bias, line[9], y, (rows, K, xs, ys), first, last)
     elif kind == 16:
-        dense(halves(W), x, bias, line[10], add, line[9], y, room, sizes, first, last)
+        dense(halves(W), x, bias, line[9], y, room, sizes, first, last)
     else:
-        dense(floats(W), x, bias, line[10], add, line[9], y, room, sizes, first, last)
-
-
-@compiled
-def turned(x, at, into, to, cos, sin, ca, D, turns, scale):
-    """x of one head, turned."""
-    half = D // 2
-    for i in range(half):
-        a, b = x[at + i] * scale, x[at + half + i] * scale
-        if turns:
-            c, s = cos[ca + i], sin[ca + i]
-            a, b = a * c - b * s, b * c + a * s
-        into[to + i] = a
-        into[to + half + i] = b
+        dense(floats(W), x, bias, line[9], y, room, sizes, first, last)
 
 
 @compiled
 def turn(line, positions, first, last):
+    """Every head turned by the angles of the position: halves are paired."""
     x, xs, y, ys, heads, D = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
-    cos, sin = floats(line[7]), floats(line[8])
+    cos, sin, half = floats(line[7]), floats(line[8]), line[6] // 2
     for b in range(first, last):
+        angle = positions[b] * half
         for h in range(heads):
-            turned(x, b * xs + h * D, y, b * ys + h * D, cos, sin, positions[b] * (D // 2), D, 1, np.float32(1))
+            at, to = b * xs + h * D, b * ys + h * D
+            for i in range(half):
+                left, right, c, s = x[at + i], x[at + half + i], cos[angle + i], sin[angle + i]
+                y[to + i] = left * c - right * s
+                y[to + half + i] = right * c + left * s
 
 
 @compiled
@@ -257,19 +276,18 @@ def attend(line, consts, positions, keys, values, many, first, last):
     (rows,G,2,S), of the keys and of the values.
     """
     q, qs, k, ks, v, vs = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
-    y, ys, S, G, scales, coded = floats(line[7]), line[8], line[11], line[12], floats(line[22]), line[22] != 0
-    R, D, V, cos, sin, turns = line[13], line[14], line[15], floats(line[16]), floats(line[17]), line[16]
-    bias, window, sinks, scale = floats(line[18]), line[19], line[20], consts[line[21]]
-    ask, scores, one = unset(R * D, y), unset(R * S, y), np.float32(1)
+    y, ys, S, G, scales, coded = floats(line[7]), line[8], line[11], line[12], floats(line[20]), line[20] != 0
+    R, D, V = line[13], line[14], line[15]
+    bias, window, sinks, scale = floats(line[16]), line[17], line[18], consts[line[19]]
+    ask, scores = unset(R * D, y), unset(R * S, y)
     for turn in range(first * many, last * many):
         task, b = turn // many, turn // many // G * many + turn % many
         g = task % G
         p, ka, va, sa, h0 = positions[b], task * D * S, task * S * V, task * 2 * S, g * R
-        turned(k, b * ks + g * D, ask, 0, cos, sin, p * (D // 2), D, turns, one)
-        enter(ask, 0, D, keys, ka + p // BLOCK * BLOCK * D + p % BLOCK, BLOCK, scales, sa + p, coded)
+        enter(k, b * ks + g * D, D, keys, ka + p // BLOCK * BLOCK * D + p % BLOCK, BLOCK, scales, sa + p, coded)
         enter(v, b * vs + g * V, V, values, va + p * V, 1, scales, sa + S + p, coded)
-        for r in range(R):
-            turned(q, b * qs + (h0 + r) * D, ask, r * D, cos, sin, p * (D // 2), D, turns, scale)
+        for i in range(R * D):
+            ask[i] = q[b * qs + h0 * D + i] * scale
         for s in range(0, p + 1, BLOCK):
             edge = s + BLOCK > p + 1 or (window > 0 and s <= p - window)  # some of it is not seen
             for r in range(0 if hidden(s, p, window, sinks) else R):
@@ -277,7 +295,7 @@ def attend(line, consts, positions, keys, values, many, first, last):
                 meet_keys(ask, r, keys, ka + s * D, scores, to, D)
                 for i in range(0, BLOCK if coded else 0, 16):
                     store(scores, to + i, load(scores, to + i) * load(scales, sa + s + i))
-                for i in range(min(BLOCK, p + 1 - s) if line[18] else 0):
+                for i in range(min(BLOCK, p + 1 - s) if line[16] else 0):
                     scores[to + i] += bias[(h0 + r) * S + p - s - i]
                 for i in range(s, s + (BLOCK if edge else 0)):
                     if i > p or (window > 0 and sinks <= i <= p - window):
@@ -367,16 +385,20 @@ def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, thr
         elif op == MAP:
             apply(line, consts, first, last)
         elif op == ATTEND:
-            if line[23] == 8:
+            if line[21] == 8:
                 attend(line, consts, positions, signed(line[9]), signed(line[10]), many, first, last)
-            elif line[23] == 16:
+            elif line[21] == 16:
                 attend(line, consts, positions, halves(line[9]), halves(line[10]), many, first, last)
             else:
                 attend(line, consts, positions, floats(line[9]), floats(line[10]), many, first, last)
         elif op == EMBED:
-            embed(line, tokens, positions, first, last)
+            embed(line, tokens, first, last)
         elif op == TURN:
             turn(line, positions, first, last)
+        elif op == PLACE:
+            lookup(line, positions, first, last)
+        elif op == MEAN:
+            mean(line, consts, first, last)
         elif op == FILTER:
             filtered(line, many, first, last)
         elif op == DECAYED:

@@ -207,7 +207,7 @@ def row(bits, packed, at, group, numbers, begin, each, starts, scales, m, units,
 
 
 @compiled
-def product(way, packed, bits, group, x, bias, biased, add, added, y, sizes, first, last):
+def product(way, packed, bits, group, x, bias, biased, y, sizes, first, last):
     """Tiles first to last."""
     B, K, xs, ys = sizes
     units, size = K // UNIT, K // group * 32 + K * bits * 2
@@ -216,7 +216,7 @@ def product(way, packed, bits, group, x, bias, biased, add, added, y, sizes, fir
         at, n0 = tile * size, tile * LANES
         for b in range(B):
             out = row(bits, packed, at, group, numbers, b * line, each, starts, scales, b * units, units, b == 0)
-            finish(out, bias, biased, add, added, y, b * ys + n0, n0)
+            finish(out, bias, biased, y, b * ys + n0, n0)
 
 
 @compiled
@@ -241,6 +241,6 @@ def packed_linear(x: Tensor, packed: Tensor, bits: int, group: int, way: np.ndar
     (B, K), tiles = x.shape, packed.shape[0]
     y, nothing = torch.empty(B, tiles * LANES), np.empty(0, np.float32)
     lines, out = x.view(-1).numpy(), y.view(-1).numpy()
-    given = (way, packed.view(-1).numpy(), bits, group, lines, nothing, False, nothing, False, out)
+    given = (way, packed.view(-1).numpy(), bits, group, lines, nothing, False, out)
     share(product, tiles, packed.numel(), *given, (B, K, K, tiles * LANES))
     return y

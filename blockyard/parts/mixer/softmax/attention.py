@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, distances, farthest, remember, sight
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, sight
 from blockyard.core.settings import (
     ActivationSpec,
     Count,
@@ -27,7 +27,7 @@ from blockyard.core.settings import (
     PositionSpec,
     Scale,
 )
-from blockyard.kernels import attend
+from blockyard.parts.mixer._past import attend_past
 
 
 class Attention(Sublayer):
@@ -77,27 +77,8 @@ class Attention(Sublayer):
         if self.position is not None:
             q, k = self.position.at_qk(q, k, call)
         q, k, v = self.point("q", q, call), self.point("k", k, call), self.point("v", v, call)
-        k, v, positions, state = remember(state, k, v, call, self.window, self.sinks)
-        if positions is None:
-            seen = call.made(("sight", self.window, self.sinks), lambda: sight(call, self.window, self.sinks))
-        else:
-            seen = sight(call, self.window, self.sinks, positions)
-        y = attend(
-            q, k, v, causal=seen.causal, window=seen.window, sinks=seen.sinks, scale=self.scale,
-            mask=self._biased(seen.mask, call, positions),
-        ).flatten(2)  # fmt: skip
+        y, state = attend_past(q, k, v, state, call, self.window, self.sinks, self.position, self.scale)
+        y = y.flatten(2)
         if self.gate is not None:
             y = y * self.point("gate", self.gate(self.gate_in(x, call), call), call)
         return self.out(self.point("context", y, call), call), state
-
-    def _biased(self, mask: Tensor | None, call: Call, positions: Tensor | None) -> Tensor | None:
-        """The mask with a head dimension, and with the position's bias by distance where it has one."""
-        mask = None if mask is None else mask[:, None]
-        if self.position is None:
-            return mask
-        bound = farthest(call)
-        table = self.position.by_distance(bound)
-        if table is None:
-            return mask
-        bias = table[:, distances(call, positions) + bound - 1].transpose(0, 1)
-        return bias if mask is None else bias.masked_fill(~mask, float("-inf"))

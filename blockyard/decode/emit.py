@@ -1,0 +1,153 @@
+"""A recorded token as instructions: every op says what it becomes, no part does.
+
+    logits = emit(writer, graph)       Unrecordable where an op has no instruction
+
+`EMITS` holds a function for each op, by its name in a recording; it takes (emitter, node, *the op's own arguments).
+What depends on nothing is read from the recording, what depends on the position only is done again for all positions
+that there is room for. The rest is a vector for every token.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from blockyard.core.state import tensors
+from blockyard.decode.graph import POSITION, SHAPES, SLOTS, TOKEN, Graph, storage
+from blockyard.decode.record import Node, Unrecordable
+from blockyard.decode.writer import LANES, Vector, Writer
+
+Emit = Callable[..., None]
+EMITS: dict[str, Emit] = {}
+CASTS = ("aten.to.dtype", "aten._to_copy.default")
+
+
+def emits(*names: str) -> Callable[[Emit], Emit]:
+    """Enter what an op becomes, under all its names."""
+
+    def enter(emit: Emit) -> Emit:
+        EMITS.update(dict.fromkeys(names, emit))
+        return emit
+
+    return enter
+
+
+def whole(*sizes: int) -> None:
+    """Refuse widths that loops over whole vectors do not take."""
+    if any(size % LANES for size in sizes):
+        raise Unrecordable(f"widths {sizes} are no whole vectors of {LANES}")
+
+
+class Emitter:
+    """The operands of a recording as vectors of a writer."""
+
+    def __init__(self, w: Writer, graph: Graph) -> None:
+        self.w, self.graph, self.op = w, graph, w.op
+        self.vectors: dict[int, Vector] = {}  # by storage
+        self.tables: dict[int, Vector] = {}  # by tensor: a line for every position
+        self.made: dict[int, Tensor] = {}  # constants computed again
+        self.plain: list[tuple[Any, Vector]] = []  # states that plain operations read
+
+    def varies(self, x: Any) -> bool:
+        """Whether x is another number at every token."""
+        return self.graph.kind(x) in (TOKEN, POSITION)
+
+    def vector(self, x: Tensor) -> Vector:
+        """Where x of a token lies, or the one line there is for all."""
+        kind, held = self.graph.kind(x), storage(x)
+        if kind is None:
+            return self.constant(x)
+        if kind == SLOTS:
+            raise Unrecordable("numbers of all slots in an operation of the framework")
+        if kind == POSITION:
+            y, table = self.w.fresh(x.numel()), self.table(x)
+            self.w.write(self.op.PLACE, table.place[0], *y.place, x.numel())
+            return y
+        if held in self.graph.paths and held not in self.vectors:
+            self.vectors[held] = self._state(held, x)
+        if not x.is_contiguous():
+            raise Unrecordable(f"strides {x.stride()} of the shape {tuple(x.shape)}")
+        base = self.vectors[held]
+        return Vector(base.held, x.numel(), base.begin + int(x.storage_offset()))
+
+    def constant(self, x: Tensor, shape: Any = None) -> Vector:
+        """One line, the same for every token."""
+        x = self.again(x, self.made)
+        return self.w.constant(x if shape is None else x.expand(shape))
+
+    def put(self, out: Tensor, y: Vector) -> None:
+        """The result of an operation."""
+        self.vectors[storage(out)] = y
+
+    def map(self, node: Node, code: int, x: Tensor, scale: float = 1.0, shift: float = 0.0) -> None:
+        """scale f(x) + shift."""
+        self.put(node.outs[0], self.w.map(code, self.vector(x), scale, shift))
+
+    def join(self, node: Node, code: int, a: Any, b: Any) -> None:
+        """Both as large as the result, or one of them a constant, or one number for `repeat` neighbours."""
+        out = node.outs[0]
+        if not self.varies(a) or (self.varies(b) and a.numel() < b.numel()):
+            a, b = b, a
+        if a.numel() != out.numel():
+            raise Unrecordable(f"shapes {tuple(a.shape)} and {tuple(b.shape)} in {node.name}")
+        if self.graph.kind(b) is None:
+            self.put(out, self.w.join(code, self.vector(a), self.constant(b, out.shape)))
+            return
+        repeat = out.numel() // b.numel()
+        if repeat > 1 and b.shape[-1] != 1:
+            raise Unrecordable(f"shapes {tuple(a.shape)} and {tuple(b.shape)} in {node.name}")
+        self.put(out, self.w.join(code, self.vector(a), self.vector(b), repeat))
+
+    def table(self, x: Tensor) -> Vector:
+        """What depends on the position only, for all positions."""
+        if id(x) not in self.tables:
+            places, length = torch.arange(self.w.room)[:, None], id(self.graph.length)
+            rows = torch.vmap(lambda place: self.again(x, {length: place}).flatten())(places)
+            self.tables[id(x)] = self.w.constant(rows)
+        return self.tables[id(x)]
+
+    def again(self, x: Tensor, made: dict[int, Tensor]) -> Tensor:
+        """x computed anew from today's weights and from what is `made`, without the roundings to lower precision."""
+        node = self.graph.makers.get(id(x))
+        if id(x) in made or node is None:
+            return made.get(id(x), x)
+        given = (node.args, node.kwargs)
+        if node.name not in SHAPES:  # these read no number of what they are given
+            given = tree_map(lambda t: self.again(t, made) if isinstance(t, Tensor) else t, given)
+        args, kwargs = given
+        if node.name == SHAPES[0] and x.is_floating_point():
+            found = torch.full(tuple(x.shape), float(args[2]))
+        elif node.name in CASTS and x.is_floating_point() and args[0].is_floating_point():
+            found = args[0] if x.dtype == torch.float64 else args[0].float()
+        else:
+            found = node.run(*args, **kwargs)
+        for out, value in zip(node.outs, tensors(found)):
+            made[id(out)] = value
+        return made[id(x)]
+
+    def memory(self, leaf: Tensor, *shape: int) -> int:
+        """The address of a recurrent leaf that a whole op writes in place."""
+        return self.w.state(self.graph.paths[storage(leaf)], "memory", *shape)
+
+    def _state(self, held: int, x: Tensor) -> Vector:
+        """A recurrent leaf that operations of the framework read: of one token at a time, written at the end."""
+        if self.w.at_once > 1:
+            raise Unrecordable("a state in operations of the framework, for several tokens at once")
+        path, size = self.graph.paths[held], x.untyped_storage().nbytes() // x.element_size()
+        whole(size)
+        self.w.state(path, "memory", size)
+        self.plain.append((path, v := Vector(self.w.states[path]["memory"], size)))
+        return v
+
+    def run(self) -> Vector:
+        """Write everything; where the logits will be."""
+        for node in self.graph.live:
+            if node.name not in EMITS:
+                raise Unrecordable(node.name)
+            EMITS[node.name](self, node, *node.args, **node.kwargs)
+        for path, into in self.plain:
+            new = self.vector(self.graph.written[path])
+            self.w.write(self.op.MAP, *new.place, *into.place, into.size, self.op.SAME, *map(self.w.number, (1.0, 0.0)))
+        return self.vector(self.graph.logits[:, -1])

@@ -26,9 +26,11 @@ def test_a_recipe_is_its_whole_model_and_all_its_parts():
     verdicts = check("gla:mixer.heads=2")
     labels = {label for label, _ in verdicts}
     assert {"gla", "mixer:gla", "norm:rms", "channel:gated", "activation:silu"} <= labels
-    assert {"causal", "streams", "packs", "row_independent", "trains"} == {
-        v.claim for label, v in verdicts if label == "gla"
-    }
+    *claims, last = (v.claim for label, v in verdicts if label == "gla")
+    assert set(claims) == {"causal", "streams", "packs", "row_independent", "trains"}
+    assert last == "decodes as it trains: widths (8, 16) are no whole vectors of 16"
+    whole = [v.claim for label, v in check("llama:dim=64,heads=2") if label == "llama"]
+    assert whole[-1] == "decodes as recorded instructions"
     assert all(verdict.ok for _, verdict in verdicts)
 
 

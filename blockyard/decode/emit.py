@@ -67,6 +67,8 @@ class Emitter:
             return y
         if held in self.graph.paths and held not in self.vectors:
             self.vectors[held] = self._state(held, x)
+        if held not in self.vectors:
+            raise Unrecordable("arithmetic on the ids of tokens")
         if not x.is_contiguous():
             raise Unrecordable(f"strides {x.stride()} of the shape {tuple(x.shape)}")
         base = self.vectors[held]
@@ -95,8 +97,9 @@ class Emitter:
         if self.graph.kind(b) is None:
             self.put(out, self.w.join(code, self.vector(a), self.constant(b, out.shape)))
             return
-        repeat = out.numel() // b.numel()
-        if repeat > 1 and b.shape[-1] != 1:
+        repeat, shape = out.numel() // b.numel(), (1,) * (out.dim() - b.dim()) + tuple(b.shape)
+        same = next((i for i, (n, m) in enumerate(zip(shape, out.shape)) if n != m), out.dim())
+        if any(n > 1 for n in shape[same:]):  # a number of b is not for neighbours
             raise Unrecordable(f"shapes {tuple(a.shape)} and {tuple(b.shape)} in {node.name}")
         self.put(out, self.w.join(code, self.vector(a), self.vector(b), repeat))
 
@@ -110,6 +113,8 @@ class Emitter:
 
     def again(self, x: Tensor, made: dict[int, Tensor]) -> Tensor:
         """x computed anew from today's weights and from what is `made`, without the roundings to lower precision."""
+        if storage(x) in self.graph.mutated:
+            raise Unrecordable("a constant that is written into")
         node = self.graph.makers.get(id(x))
         if id(x) in made or node is None:
             return made.get(id(x), x)

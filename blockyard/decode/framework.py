@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from blockyard.decode.emit import CASTS, Emitter, emits, whole
+from blockyard.decode.graph import storage
 from blockyard.decode.record import Node, Unrecordable
 
 COPIES = (
@@ -19,6 +20,8 @@ MAPS = {
 
 @emits(*COPIES)
 def same(e: Emitter, node: Node, x: Tensor, *_: Any, **__: Any) -> None:
+    if not (x.is_floating_point() and node.outs[0].is_floating_point()):
+        raise Unrecordable(f"{node.name} to or from whole numbers")
     e.put(node.outs[0], e.vector(x))
 
 
@@ -133,9 +136,16 @@ def joined(e: Emitter, node: Node, xs: list[Tensor], dim: int = 0) -> None:
     same(e, node, xs[0])
 
 
+def of_the_token(e: Emitter, tokens: Tensor) -> None:
+    """Refuse to look up anything but the token itself."""
+    if storage(tokens) != e.graph.tokens:
+        raise Unrecordable("a table that is not read by the token itself")
+
+
 @emits("aten.embedding.default")
 def embedding(e: Emitter, node: Node, table: Tensor, tokens: Tensor, *_: Any) -> None:
     whole(table.shape[1])
+    of_the_token(e, tokens)
     y = e.w.fresh(table.shape[1])
     e.w.write(e.op.EMBED, e.w.table(table), 8 * table.element_size(), y.size, *y.place)
     e.put(node.outs[0], y)

@@ -52,11 +52,13 @@ class Graph:
     def __init__(self, recording: Recording) -> None:
         before, after = recording.before, recording.after
         self.logits, self.nodes, self.length = after.logits, recording.nodes, before.length
+        self.tokens = storage(recording.tokens)
+        self.mutated = {storage(x) for node in self.nodes if node.mutates for x in node.outs}
         assert after.state is not None
         self.paths = {storage(x): path for path, x in leaves_of(before.leaves)}
         self.written = dict(leaves_of(after.state.leaves))
         self.kinds: dict[int, str] = dict.fromkeys(self.paths, TOKEN)
-        self.kinds |= {storage(recording.tokens): TOKEN, storage(before.length): POSITION}
+        self.kinds |= {self.tokens: TOKEN, storage(before.length): POSITION}
         self.kinds[storage(before.positions)] = SLOTS
         self.makers = {id(x): n for n in self.nodes for x in n.outs if not any(x is y for y in n.ins)}
         self.live = self._live([node for node in self.nodes if self._depends(node)])
@@ -72,10 +74,11 @@ class Graph:
         kind = next((k for k in (TOKEN, SLOTS, POSITION) if k in given), None)
         held = {storage(x) for x in node.ins}
         view = bool(held) and all(storage(x) in held for x in node.outs)
-        if view and kind and node.outs and node.name.split(".")[1].endswith("_"):
-            raise Unrecordable(f"{node.name} writes over what it reads")
-        if kind == TOKEN and not node.outs:
-            raise Unrecordable(f"a branch on what a token says ({node.name})")
+        if kind == TOKEN and node.mutates:
+            raise Unrecordable(f"{node.name} writes into a tensor")
+        if kind and not node.outs:
+            what = "what a token says" if kind == TOKEN else "where a token stands"
+            raise Unrecordable(f"a branch on {what} ({node.name})")
         if kind and not view:
             self.kinds |= {storage(x): kind for x in node.outs}
         return kind == TOKEN and not view

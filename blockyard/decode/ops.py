@@ -7,9 +7,9 @@ from torch import Tensor
 
 from blockyard.core.state import tensors
 from blockyard.decode.emit import Emitter, emits, whole
-from blockyard.decode.framework import linear, norm
+from blockyard.decode.framework import linear, norm, of_the_token
 from blockyard.decode.graph import CACHES, storage
-from blockyard.decode.record import Node
+from blockyard.decode.record import Node, Unrecordable
 from blockyard.decode.writer import LANES
 
 emits("op:linear")(linear)
@@ -18,6 +18,7 @@ emits("op:linear")(linear)
 @emits("op:dense")
 def packed_row(e: Emitter, node: Node, packed: Tensor, bits: int, group: int, K: int, rows: Tensor) -> None:
     whole(K)
+    of_the_token(e, rows)
     y = e.w.fresh(K)
     e.w.write(e.op.EMBED, e.w.reads(packed), bits, K, *y.place, group)
     e.put(node.outs[0], y)
@@ -54,6 +55,8 @@ def attend_past(
 ) -> None:  # fmt: skip
     w, (G, K), H, S = e.w, k.shape[2:], q.shape[2], e.w.room
     whole(K)
+    if v.shape[-1] != K:
+        raise Unrecordable(f"values of {v.shape[-1]} numbers behind keys of {K}")
     path = e.graph.paths[storage(tensors(state)[0])]
     place = path[: next(i for i, name in enumerate(path) if name in CACHES)]
     given, y, bias = [e.vector(x) for x in (q, k, v)], w.fresh(q.numel()), 0

@@ -33,10 +33,12 @@ class Node:
     out: Any
     run: Any  # does it again
     ins: list[Tensor] = field(init=False)
+    mutates: bool = field(init=False)  # writes into what it is given
     outs: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         given = tuple(x for x in self.args if not isinstance(x, Call))  # what all layers share is no operand
+        self.mutates = bool(getattr(getattr(self.run, "_schema", None), "is_mutable", False))
         self.ins, self.outs = tensors((given, self.kwargs)), tensors(self.out)
 
 

@@ -140,12 +140,30 @@ class Looking(Sublayer):
         if self.how == "changes along a text":
             self.count += 1
             return x * self.count, state
+        if self.how == "where it stands":
+            return (2 * x if int(call.positions[0, 0]) > 90 else x), state
+        if self.how == "whole numbers":
+            return x + (4 * x).to(torch.int32), state
+        if self.how == "in place":
+            y = torch.empty_like(x)
+            torch.mul(x, 2, out=y)
+            return y, state
+        if self.how == "a constant in place":
+            return x * torch.ones(64).exp().mul_(0.1), state
+        if self.how == "not neighbours":
+            heads = x.view(*x.shape[:2], 2, 4, 8)
+            return (heads * heads[:, :, :1, :, :1]).flatten(2), state
+        if self.how == "rows":
+            return x - x.mean(0, keepdim=True), state
         return x.cumsum(-1), state
 
 
 @pytest.mark.parametrize("how,why", [
     ("a branch", "a branch on what a token says"), ("the past", "looks at the past's positions"),
     ("changes along a text", "a number that changes along a text"), ("an op", "aten.cumsum.default"),
+    ("where it stands", "a branch on where a token stands"), ("whole numbers", "whole numbers"),
+    ("in place", "writes into a tensor"), ("a constant in place", "a constant that is written into"),
+    ("not neighbours", "shapes"), ("rows", "more than the last dimension"),
 ])  # fmt: skip
 def test_what_cannot_be_recorded_says_why_and_decodes_as_it_trains(how, why, caplog, monkeypatch):
     monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))

@@ -34,6 +34,12 @@ def test_a_recipe_is_its_whole_model_and_all_its_parts():
     assert all(verdict.ok for _, verdict in verdicts)
 
 
+def test_a_check_does_without_compiled_loops(monkeypatch):
+    monkeypatch.setattr("blockyard.kernels.dispatch.compiles", lambda: False)
+    told = [v for label, v in check("llama:dim=64,heads=2") if label == "llama"]
+    assert all(v.ok for v in told) and "there is no numba here" in told[-1].claim
+
+
 def test_a_model_that_does_not_keep_a_claim_is_caught(monkeypatch, capsys):
     honest = Model.finish
 

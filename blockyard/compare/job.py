@@ -36,8 +36,8 @@ from blockyard.train.loop import Settings, train
 from blockyard.train.precision import arithmetic
 
 FORMAT = 2  # of result.json; 1 had no checksum
-NUMERICS = 5  # raised when figures may change for the same job
-LOGITS = 1 << 20  # numbers that a forward may leave while scoring, or as many as in training: small batches waste time
+NUMERICS = 6  # raised when figures may change for the same job
+TOKENS, LOGITS = 1 << 12, 1 << 20  # of a forward that scores, where training takes fewer: small batches waste time
 Tell = Callable[[dict[str, Any]], None]
 Price = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B,T,V), targets (B,T) -> amounts (B,)
 
@@ -117,8 +117,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def amounts(model: Model, price: Price, exam: Exam, job: dict[str, Any]) -> np.ndarray:
     """(rows,) what every row of an exam cost the model: nats, or wrong answers."""
     found: list[np.ndarray] = []
-    tokens_at_once = max(job["batch"] * job["length"], LOGITS // model.axes["stem.vocab"].size)
-    size = max(1, tokens_at_once // exam.length)
+    least = min(TOKENS, LOGITS // model.axes["stem.vocab"].size)
+    size = max(1, max(job["batch"] * job["length"], least) // exam.length)
     for first in range(0, len(exam), size):
         tokens, targets = exam.rows(slice(first, min(first + size, len(exam))))
         ids, wanted = torch.from_numpy(tokens).to(job["device"]), torch.from_numpy(targets).to(job["device"])

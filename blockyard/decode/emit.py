@@ -1,10 +1,10 @@
 """A recorded token as instructions: every op says what it becomes, no part does.
 
-    logits = emit(writer, graph)       Unrecordable where an op has no instruction
+    logits = Emitter(writer, graph).run()       Unrecordable where an op has no instruction
 
 `EMITS` holds a function for each op, by its name in a recording; it takes (emitter, node, *the op's own arguments).
-What depends on nothing is read from the recording, what depends on the position only is done again for all positions
-that there is room for. The rest is a vector for every token.
+What depends on nothing is computed again from today's weights, what depends on the position only for all positions that
+there is room for. The rest is a vector for every token.
 """
 
 from collections.abc import Callable

@@ -140,6 +140,8 @@ class Tape:
 
 def refusal(model: Model) -> str | None:
     """What keeps a model of a known precision off a tape; None where nothing does."""
+    if not unwatched(next(model.parameters())):
+        return "there is no numba here, or other kernels are asked for"
     try:
         Tape(model, 1, 64)
     except Unrecordable as why:

@@ -2,6 +2,8 @@
 
 import json
 import math
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ import pytest
 from blockyard.cli import main
 from blockyard.compare import material
 from blockyard.compare.curves import along
+from blockyard.compare.job import amounts
 from blockyard.compare.plan import RATES, Request, make_plan
 from blockyard.compare.result import Result
 from blockyard.compare.tuning import fit_rates
+from blockyard.core.axis import Axis
 from blockyard.core.errors import UsageError
 from blockyard.task import errors, make_task
 
@@ -107,6 +111,25 @@ def test_an_exam_counts_every_wrong_answer_once():
     assert stuff.references("final")["oracle"].max() == 0 and len(examples.tokens) == 1013  # 11 came twice
     train = stuff.order(16, 8, seed=0)
     assert (train.next(3)[0] == train.next(3)[0]).all() and (train.next(3)[0] != train.next(4)[0]).any()
+
+
+def test_scoring_takes_enough_tokens_at_once_and_not_too_many():
+    """Of a small batch as many as pay, of a small vocabulary no more than of a large one, and never part of a row."""
+
+    class Watched:
+        axes: ClassVar = {"stem.vocab": Axis("vocab", 4)}
+
+        def __call__(self, ids):
+            seen.append(ids.numel())
+            return SimpleNamespace(logits=ids)
+
+    stuff = material.named({"task": "mqar:pairs=2,length=16,keys=8,values=8"})
+    for vocab, most in ((4, 4096), (256, 4096), (1 << 15, 64), (1 << 20, 64)):
+        seen, Watched.axes["stem.vocab"] = [], Axis("vocab", vocab)
+        job = {"batch": 4, "length": 16, "device": "cpu", "precision": "float32"}
+        exam = stuff.exam("final", 16)
+        assert len(amounts(Watched(), lambda logits, wanted: logits[:, 0], exam, job)) == len(exam)
+        assert max(seen) == most
 
 
 @pytest.mark.parametrize("words,says", [

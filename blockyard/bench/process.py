@@ -8,7 +8,6 @@ child: JSON lines in ({"make", "settings"}, then {"do", "with"}), JSON lines out
 """
 
 import json
-import signal
 import sys
 import time
 import traceback
@@ -20,9 +19,9 @@ from typing import Any
 import torch
 
 from blockyard.bench.measure import Tell, cores
-from blockyard.compare.pool import WorkFailed
 from blockyard.core import child
 from blockyard.core.child import channel
+from blockyard.core.errors import WorkFailed
 from blockyard.train.allocator import keep_memory
 
 Maker = tuple[str, dict[str, Any]]
@@ -109,7 +108,6 @@ def contestants(
 def main() -> None:
     """Make one contestant, then do as told until the input closes."""
     orders, out = channel()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(int(sys.argv[1]))
     if sys.argv[2] == "1":
         keep_memory()

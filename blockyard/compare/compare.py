@@ -24,7 +24,6 @@ from blockyard.compare.table import describe_plan
 from blockyard.compare.tuning import fit_rates
 from blockyard.core.errors import UsageError
 from blockyard.core.files import write_whole
-from blockyard.core.spec import parse_value
 
 BENCH_ROUNDS = 5
 Run = tuple[str, int]  # an arm and a seed
@@ -185,14 +184,3 @@ def _runs(
     ]
     store.index(rows)
     return [result for result in results if result is not None]
-
-
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words of `--set`."""
-    found = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f"--set {item!r} is not key=value; for example --set mixer.heads=4")
-        found[key] = parse_value(value)
-    return found

@@ -10,13 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from blockyard.core import child
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, WorkFailed
 
 Order = dict[str, Any]
-
-
-class WorkFailed(RuntimeError):
-    """A run ended by an error of the program, not of the request."""
 
 
 def _out(worker: "subprocess.Popen[bytes]") -> Any:

@@ -12,7 +12,7 @@ from blockyard.compare.compare import run_arms
 from blockyard.compare.job import amounts
 from blockyard.compare.material import TextExam, nats
 from blockyard.core import numbers
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.data import load_text
 from blockyard.data.corpus import load_whole
 from blockyard.data.tokens import Codec, load_codec
@@ -35,8 +35,6 @@ def train_one(target: str, *, out: str | None = None, dry_run: bool = False, **a
         return result.data
     arm = result.arms[0]
     if arm["status"] != "finished":
-        from blockyard.compare.pool import WorkFailed
-
         raise WorkFailed("; ".join(arm["reasons"]))
     return {
         "model": str(Path(result.data["report"]).parent / arm["model"]["folder"]),

@@ -8,7 +8,6 @@ It ends when its input closes, and in the middle of a run when its parent is gon
 
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -26,7 +25,6 @@ from blockyard.train.allocator import keep_memory
 def main() -> None:
     """Serve until the input closes."""
     orders, out = channel()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(int(sys.argv[1]))
     keep_memory()
     parent = os.getppid()

@@ -4,10 +4,11 @@
     child    orders, answers = channel()
 
 Answers come through a pipe of their own. The child's standard output is our standard error and its standard input is
-empty, so that whatever a library prints or reads there is no part of the talk.
+empty, so that whatever a library prints or reads there is no part of the talk. Ctrl-C is for the parent alone.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,13 @@ def start(module: str, *words: str, threads: int, quiet: bool = False, **env: st
     read, write = os.pipe()
     aside = subprocess.DEVNULL if quiet else 2
     command = python("-c", BOOT, str(ROOT / "__init__.py"), module, str(write), *words)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited; ours waits until it is open again
     try:
         pipe = subprocess.PIPE
         child = subprocess.Popen(command, stdin=pipe, stdout=aside, stderr=aside, env=env, pass_fds=(write,))
     finally:
         os.close(write)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     child.stdout = os.fdopen(read, "rb", buffering=0)
     return child
 

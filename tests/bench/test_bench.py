@@ -11,8 +11,7 @@ from blockyard.bench import ahead as bench_ahead
 from blockyard.bench import context as bench_context
 from blockyard.bench import decode as bench_decode
 from blockyard.bench import measure, mixers, overhead, process, recipes, train
-from blockyard.compare.pool import WorkFailed
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.model.model import build
 from blockyard.systems import spec
 

@@ -237,7 +237,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "stopped"
     command = [sys.executable, "-m", "blockyard", "compare", "llama", "gla", "--data", text, "--out", str(out)]
     child = subprocess.Popen([*command, *SMALL], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(5)
+    while not any(out.glob("runs/*")) and child.poll() is None:
+        time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)
     _, said = child.communicate(timeout=30)
     assert child.returncode == 130 and "Traceback" not in said

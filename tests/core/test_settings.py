@@ -51,8 +51,8 @@ def means(stored, text):
     if isinstance(stored, (int, float)):
         value = literal(text)
         return type(value) in (int, type(stored)) and type(stored)(value) == stored
-    value = literal(text)
-    return stored == (tuple(value) if isinstance(value, (list, tuple)) else text)
+    value = literal(text)  # quotes around a text are not part of it
+    return stored == (tuple(value) if isinstance(value, (list, tuple)) else value if isinstance(value, str) else text)
 
 
 def try_one(name, key, text):

@@ -57,7 +57,7 @@ def test_damaged_weights_give_no_text_and_no_score(tmp_path, capsys):
 
 def test_what_is_no_number_is_null(monkeypatch, capsys):
     found = {"a": float("nan"), "b": [float("inf"), 1.5, (-float("inf"), None)], "c": "NaN"}
-    monkeypatch.setattr("blockyard.cli._list", lambda options: (found, ""))
+    monkeypatch.setattr("blockyard.cli.list.run", lambda options: (found, ""))
     assert main(["list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
         "a": None, "b": [None, 1.5, [None, None]], "c": "NaN"}  # fmt: skip

@@ -38,8 +38,8 @@ class Many:
     kind: str
 
 
-Natural = Annotated[int, Meta(ge=0, le=10**9)]
-Count = Annotated[int, Meta(ge=1, le=10**9)]
+Natural = Annotated[int, Meta(ge=0, le=2**24)]
+Count = Annotated[int, Meta(ge=1, le=2**24)]
 Depths = Annotated[int, Meta(ge=1, le=10**4)]
 Positive = Annotated[float, Meta(ge=_TINY, le=_HUGE)]
 NonNegative = Annotated[float, Meta(ge=0, le=_HUGE)]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from blockyard.compare.job import run_job
-from blockyard.compare.speed import bench
+from blockyard.compare.run.job import run_job
+from blockyard.compare.run.speed import bench
 
 
 class InProcess:

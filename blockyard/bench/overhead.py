@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, embedding, linear, rms_norm, scal
 
 from blockyard.bench.measure import Row, Rows, Tell, aloud, cores, interleave, timed
 from blockyard.bench.train import CLIP, DECAY, RATE, SIZE, Ids
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core.child import ROOT, python
 from blockyard.core.errors import unknown
 from blockyard.core.spec import Spec

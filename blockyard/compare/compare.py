@@ -11,17 +11,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from blockyard.compare import plan as planning
-from blockyard.compare.figures import plural
-from blockyard.compare.job import key_of, read_result
-from blockyard.compare.material import direction
-from blockyard.compare.plan import Request, make_job, make_plan, seconds_of
-from blockyard.compare.pool import Pool
-from blockyard.compare.progress import Watch, clock
-from blockyard.compare.result import Result, assemble
-from blockyard.compare.store import Store
-from blockyard.compare.table import describe_plan
-from blockyard.compare.tuning import fit_rates
+from blockyard.compare.plan import plan as planning
+from blockyard.compare.plan.dataset import direction
+from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
+from blockyard.compare.report.format import plural
+from blockyard.compare.report.result import Result, assemble
+from blockyard.compare.report.terminal import describe_plan
+from blockyard.compare.run.job import key_of, read_result
+from blockyard.compare.run.pool import Pool
+from blockyard.compare.run.progress import Watch, clock
+from blockyard.compare.run.store import Store
+from blockyard.compare.run.tuning import fit_rates
 from blockyard.core.errors import UsageError
 from blockyard.core.files import write_whole
 

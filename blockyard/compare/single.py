@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from blockyard.compare.compare import run_arms
-from blockyard.compare.job import amounts
-from blockyard.compare.material import TextExam, nats
+from blockyard.compare.plan.dataset import TextExam, nats
+from blockyard.compare.run.job import amounts
 from blockyard.core import numbers
 from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.data import load_text

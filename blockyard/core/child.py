@@ -1,6 +1,6 @@
 """Processes that serve us: started with this very library, never with what lies in the current folder.
 
-    parent   process = start("blockyard.compare.worker", "2", threads=2)      writes process.stdin, reads process.stdout
+    parent   process = start("blockyard.compare.run.worker", "2", threads=2)      writes process.stdin, reads process.stdout
     child    orders, answers = channel()
 
 Answers come through a pipe of their own. The child's standard output is our standard error and its standard input is

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from blockyard.compare.result import Result
-from blockyard.compare.statistics import EQUIVALENT
+from blockyard.compare.judge.statistics import EQUIVALENT
+from blockyard.compare.report.result import Result
 
 SMOKE = {"params": "60k", "tokens": "2k", "seeds": 2, "tuning": "none", "batch": 8}  # it runs; it tells nothing
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from blockyard.cli import main
-from blockyard.compare import material
-from blockyard.compare.curves import along
-from blockyard.compare.job import amounts
-from blockyard.compare.plan import RATES, Request, make_plan
-from blockyard.compare.result import Result
-from blockyard.compare.tuning import fit_rates
+from blockyard.compare.judge.curves import along
+from blockyard.compare.plan import dataset as material
+from blockyard.compare.plan.plan import RATES, Request, make_plan
+from blockyard.compare.report.result import Result
+from blockyard.compare.run.job import amounts
+from blockyard.compare.run.tuning import fit_rates
 from blockyard.core.axis import Axis
 from blockyard.core.errors import UsageError
 from blockyard.task import errors, make_task

@@ -14,11 +14,11 @@ import torch
 
 import blockyard
 from blockyard.cli import main
-from blockyard.compare import plan as planning
 from blockyard.compare.compare import folder_name
-from blockyard.compare.job import key_of
-from blockyard.compare.plan import Request, make_job, make_plan, steps_of
-from blockyard.compare.store import Store, read_plan
+from blockyard.compare.plan import plan as planning
+from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
+from blockyard.compare.run.job import key_of
+from blockyard.compare.run.store import Store, read_plan
 from blockyard.core.errors import UsageError
 from blockyard.core.files import sealed
 from blockyard.model.find import find_model

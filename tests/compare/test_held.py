@@ -2,9 +2,9 @@
 
 import pytest
 
-from blockyard.compare import held
-from blockyard.compare.held import EXAMPLES, hold_out
-from blockyard.compare.material import named
+from blockyard.compare.plan import held
+from blockyard.compare.plan.dataset import named
+from blockyard.compare.plan.held import EXAMPLES, hold_out
 from blockyard.core.random import fold
 from blockyard.task import make_task, tasks
 

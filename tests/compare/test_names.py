@@ -7,9 +7,9 @@ import os
 import pytest
 from test_report import CASES
 
-from blockyard.compare.plan import Request, make_plan
-from blockyard.compare.progress import Watch
-from blockyard.compare.result import Result
+from blockyard.compare.plan.plan import Request, make_plan
+from blockyard.compare.report.result import Result
+from blockyard.compare.run.progress import Watch
 from blockyard.data import load_text
 
 NAMES = ["notes [draft].txt", "c[/]d", "[bold]x[/bold]", "a:smile:b", "[red]", "x\\[y]", "caf\udce9.txt"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from blockyard.compare import pool
+from blockyard.compare.run import pool
 from blockyard.core.errors import UsageError
 
 SCRIPT = """

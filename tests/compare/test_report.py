@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from blockyard.cli import parser
-from blockyard.compare import figures, pictures
-from blockyard.compare.material import Text
-from blockyard.compare.report import amount, command, render
-from blockyard.compare.result import assemble
-from blockyard.compare.table import describe, describe_plan
-from blockyard.compare.words import sentences
+from blockyard.compare.plan.dataset import Text
+from blockyard.compare.report import figures as pictures
+from blockyard.compare.report import format as figures
+from blockyard.compare.report.page import amount, command, render
+from blockyard.compare.report.result import assemble
+from blockyard.compare.report.terminal import describe, describe_plan
+from blockyard.compare.report.text import sentences
 from blockyard.core.numbers import TOKENS
 from blockyard.data import load_text
 from blockyard.systems import parse_target

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import blockyard as by
-from blockyard.compare.scaling import Scaling
-from blockyard.compare.surface import Surface, fit_surface
+from blockyard.compare.judge.scaling import Scaling
+from blockyard.compare.judge.surface import Surface, fit_surface
 from blockyard.core.errors import UsageError
 
 TRUTH = dict(floor=1.2, by_size=30.0, by_tokens=80.0, size_exponent=0.34, tokens_exponent=0.28)

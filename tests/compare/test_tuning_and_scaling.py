@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from blockyard.compare.curves import _target
-from blockyard.compare.scaling import fit_scaling, may_cross, time_to_target
-from blockyard.compare.tuning import fit_rates, pooled_curvature
+from blockyard.compare.judge.curves import _target
+from blockyard.compare.judge.scaling import fit_scaling, may_cross, time_to_target
+from blockyard.compare.run.tuning import fit_rates, pooled_curvature
 from blockyard.core import UsageError
 
 RATES = [1e-3, 2e-3, 4e-3, 8e-3]

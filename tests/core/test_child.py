@@ -13,8 +13,8 @@ from blockyard.core import child
 TRAPS = ("queue", "random", "json", "numpy", "torch", "blockyard", "signal")
 CODE = """
 import sys
-from blockyard.compare.pool import Pool
-from blockyard.compare.worker import main
+from blockyard.compare.run.pool import Pool
+from blockyard.compare.run.worker import main
 with Pool(1, 1) as pool:
     print(list(pool.run([{"do": "bench", "jobs": [], "rounds": 1}], print)))
 """

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from blockyard.compare.job import key_of, read_result, run_job
-from blockyard.compare.plan import Request, make_job, make_plan, steps_of
-from blockyard.compare.store import Store, read_plan
+from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
+from blockyard.compare.run.job import key_of, read_result, run_job
+from blockyard.compare.run.store import Store, read_plan
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.model.save import load_model

@@ -30,7 +30,7 @@ def test_who_must_not_stop_at_ctrl_c_does_not():
 
 
 def test_a_child_leaves_ctrl_c_to_its_parent():
-    process = child.start("blockyard.compare.worker", "1", threads=1)
+    process = child.start("blockyard.compare.run.worker", "1", threads=1)
     process.send_signal(signal.SIGINT)
     process.stdin.close()  # the end of its orders is what ends it
     assert process.wait(60) == 0

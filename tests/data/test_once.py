@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blockyard.compare.material import named
+from blockyard.compare.plan.dataset import named
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.data.once import keep
@@ -52,7 +52,7 @@ def test_without_a_place_to_keep_it_there_is_a_line(tmp_path, monkeypatch):
 
 PLAN = """
 import json, sys
-from blockyard.compare.plan import Request, make_plan
+from blockyard.compare.plan.plan import Request, make_plan
 print(json.dumps(make_plan(Request(("llama",), (sys.argv[1],), params="30k"))["data"]))
 """
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import PARAMS

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from blockyard.cli import main
-from blockyard.compare.plan import Request, make_plan
-from blockyard.compare.result import Result
+from blockyard.compare.plan.plan import Request, make_plan
+from blockyard.compare.report.result import Result
 from blockyard.core import registry
 from blockyard.core.files import sealed
 from blockyard.study import status, studies
@@ -67,7 +67,9 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
 
 def test_a_study_runs_and_its_record_says_how(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("blockyard.compare.job.by_length", lambda *_: {})  # most of the time, and no part of a record
+    monkeypatch.setattr(
+        "blockyard.compare.run.job.by_length", lambda *_: {}
+    )  # most of the time, and no part of a record
     assert main(["study", "mamba", "--tier", "smoke", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["verdict"] in (HOLDS, FAILS, OPEN) and record["seeds"] == 2 and record["seconds"] > 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from system_cases import F64, by_twin, decode, feed, gap, grads, model, normal, part, pieces, rms, silu, tokens
 
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core import Axis, Site, Spec
 from blockyard.core.site import Ledger
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem

@@ -8,7 +8,7 @@ import torch
 from system_cases import decode, gap, model, tokens
 
 import blockyard as by
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.model.count import count_params, state_bytes

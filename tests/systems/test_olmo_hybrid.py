@@ -6,7 +6,7 @@ import torch
 from system_cases import F64, NONE, by_twin, decode, gap, model, part, tokens
 
 import blockyard as by
-from blockyard.compare.scaling import fit_scaling
+from blockyard.compare.judge.scaling import fit_scaling
 from blockyard.model.count import state_bytes
 
 TINY = dict(size="tiny", heads=2)

@@ -12,8 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from blockyard.compare import pictures
-from blockyard.compare.figures import (
+from blockyard.compare.report import figures as pictures
+from blockyard.compare.report.figures import COLOURS, Axis, indices, line, mark, scale
+from blockyard.compare.report.format import (
     at_equal_time,
     brief,
     decimals,
@@ -33,9 +34,8 @@ from blockyard.compare.figures import (
     speeds,
     training,
 )
-from blockyard.compare.pictures import COLOURS, Axis, indices, line, mark, scale
-from blockyard.compare.table import places_of_models, rank
-from blockyard.compare.words import places
+from blockyard.compare.report.terminal import places_of_models, rank
+from blockyard.compare.report.text import places
 
 WIDTH = 64  # the width that the plan's learning rates are given for
 ALPHA = 0.05  # what `compare` takes unless told otherwise
@@ -50,7 +50,7 @@ def render(data: dict[str, Any]) -> str:
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    return page.get_template("report.html")
+    return page.get_template("page.html")
 
 
 def _page(data: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockyard.compare.critical import Evidence, half_width, rounded
-from blockyard.compare.spread import PRIOR_RUNS, Part, combined
+from blockyard.compare.judge.critical import Evidence, half_width, rounded
+from blockyard.compare.judge.spread import PRIOR_RUNS, Part, combined
 
 POWER, RANGE = 0.8, 0.8
 FEWEST_SEEDS, MOST_SEEDS = 3, 100

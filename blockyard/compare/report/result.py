@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.compare.curves import along
-from blockyard.compare.material import direction
-from blockyard.compare.power import seeds_for
-from blockyard.compare.report import render
-from blockyard.compare.statistics import EQUIVALENT, Table, Verdicts, analyse
-from blockyard.compare.table import describe, describe_plan
+from blockyard.compare.judge.curves import along
+from blockyard.compare.judge.power import seeds_for
+from blockyard.compare.judge.statistics import EQUIVALENT, Table, Verdicts, analyse
+from blockyard.compare.plan.dataset import direction
+from blockyard.compare.report.page import render
+from blockyard.compare.report.terminal import describe, describe_plan
 from blockyard.core.files import sealed
 from blockyard.model.find import FORMAT
 

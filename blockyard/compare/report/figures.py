@@ -13,8 +13,8 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
-from blockyard.compare.figures import alike, brief, places, shorten, signed, training
-from blockyard.compare.material import direction
+from blockyard.compare.plan.dataset import direction
+from blockyard.compare.report.format import alike, brief, places, shorten, signed, training
 
 COLOURS = 8
 SALT = 81950  # one of those under which common names have different colours

@@ -37,9 +37,9 @@ from string import ascii_letters
 
 import numpy as np
 
-from blockyard.compare.critical import Evidence, chance, failure_interval, half_width, rounded, tail
-from blockyard.compare.power import Noise, detectable
-from blockyard.compare.spread import Part, TextNoise, combined, moderated, seed_part
+from blockyard.compare.judge.critical import Evidence, chance, failure_interval, half_width, rounded, tail
+from blockyard.compare.judge.power import Noise, detectable
+from blockyard.compare.judge.spread import Part, TextNoise, combined, moderated, seed_part
 from blockyard.core.errors import UsageError, unknown
 
 BETTER = "better"

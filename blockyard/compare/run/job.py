@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from blockyard.compare import material
-from blockyard.compare.inside import inside
-from blockyard.compare.material import Exam, Material
+from blockyard.compare.plan import dataset as material
+from blockyard.compare.plan.dataset import Exam, Material
+from blockyard.compare.run.probes import inside
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.core.random import fold

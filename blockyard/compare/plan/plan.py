@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from blockyard import __version__, systems
-from blockyard.compare import job, material
-from blockyard.compare.budget import at_memory, solve
-from blockyard.compare.power import default_seeds
-from blockyard.compare.store import FORMAT
+from blockyard.compare.judge.power import default_seeds
+from blockyard.compare.plan import dataset as material
+from blockyard.compare.plan.budget import at_memory, solve
+from blockyard.compare.run import job
+from blockyard.compare.run.store import FORMAT
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from blockyard.compare import material
+from blockyard.compare.plan import dataset as material
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec

@@ -39,7 +39,7 @@ class Pool:
             worker.wait()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        return child.start("blockyard.compare.worker", str(self.threads), threads=self.threads)
+        return child.start("blockyard.compare.run.worker", str(self.threads), threads=self.threads)
 
     def run(self, orders: Iterable[Order], heard: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[int, Any]]:
         """(number of the order, its answer) as they come; `heard(number, message)` is told what is said on the way."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.compare.material import Material
+from blockyard.compare.plan.dataset import Material
 from blockyard.probe import copying_probe, recall_probe, state_probe
 
 ROWS, PAIRS, TOKENS = 16, 8, 4  # a pair is two tokens of key and two of value

@@ -5,7 +5,7 @@
 Source   arXiv 2203.15556 (the form)
 
 Least squares over the mean losses of all (size, tokens), weighed by their seeds; intervals by the parametric
-bootstrap of `blockyard.compare.scaling`, with the same caveat: nominal 95% intervals cover about 90%.
+bootstrap of `blockyard.compare.judge.scaling`, with the same caveat: nominal 95% intervals cover about 90%.
 """
 
 import math
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.compare.material import direction
-from blockyard.compare.result import Result
-from blockyard.compare.scaling import EXPONENTS, FAR, Prediction, Scaling, fit_scaling, middle
+from blockyard.compare.judge.scaling import EXPONENTS, FAR, Prediction, Scaling, fit_scaling, middle
+from blockyard.compare.plan.dataset import direction
+from blockyard.compare.report.result import Result
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document
 from blockyard.model.find import FORMAT

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.compare.scaling import may_cross, time_to_target
-from blockyard.compare.statistics import Table, analyse
+from blockyard.compare.judge.scaling import may_cross, time_to_target
+from blockyard.compare.judge.statistics import Table, analyse
 
 ALIKE = 1.1  # minutes that differ by less are not told
 

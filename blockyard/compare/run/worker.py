@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from blockyard.compare.job import run_job
-from blockyard.compare.speed import bench
+from blockyard.compare.run.job import run_job
+from blockyard.compare.run.speed import bench
 from blockyard.core.child import channel
 from blockyard.core.errors import UsageError
 from blockyard.train.allocator import keep_memory

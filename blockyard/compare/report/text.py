@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from blockyard.compare.figures import brief, decimals, duration, either, scope, seconds, span, training
+from blockyard.compare.report.format import brief, decimals, duration, either, scope, seconds, span, training
 
 
 def sentences(data: dict[str, Any]) -> list[str]:

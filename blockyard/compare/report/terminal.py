@@ -5,7 +5,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from blockyard.compare.figures import (
+from blockyard.compare.plan.plan import estimate
+from blockyard.compare.report.format import (
     at_equal_time,
     brief,
     decimals,
@@ -24,9 +25,8 @@ from blockyard.compare.figures import (
     speed,
     speeds,
 )
-from blockyard.compare.plan import estimate
-from blockyard.compare.progress import clock
-from blockyard.compare.words import sentences
+from blockyard.compare.report.text import sentences
+from blockyard.compare.run.progress import clock
 
 WIDE = 80  # characters a line
 

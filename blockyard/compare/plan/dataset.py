@@ -21,7 +21,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from blockyard.compare.held import EXAMPLES, HeldOut, hold_out
+from blockyard.compare.plan.held import EXAMPLES, HeldOut, hold_out
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.data import Corpus, TrainOrder, eval_windows, load_text

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blockyard.compare.spread import Part, combined
+from blockyard.compare.judge.spread import Part, combined
 from blockyard.core.errors import UsageError
 
 RESERVE, ALONE = 0.8, 0.4

@@ -6,6 +6,7 @@ from typing import Any
 
 from blockyard.cli._grammar import is_
 from blockyard.core import numbers
+from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import parse_value
 
@@ -38,6 +39,13 @@ def request(options: argparse.Namespace) -> dict[str, Any]:
     """What was said, as `by.compare` takes it."""
     said = {name: getattr(options, name) for name in (*SHARED, "data", "out", "dry_run")}
     return said | {"overrides": parse_overrides(options.set)}
+
+
+def dry(plan: Any) -> Json:
+    """The answer where only a plan was asked for."""
+    from blockyard.compare.plan.plan import estimate
+
+    return {"plan": plan.to_json(), "estimate_seconds": estimate(plan)}
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:

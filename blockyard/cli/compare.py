@@ -25,12 +25,13 @@ def options(add: Callable[..., Any]) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.compare import compare
+    from blockyard.compare.documents import Report
 
     judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
-    result = compare(options.target, **judged, **_training.request(options))
-    if options.dry_run:
-        return result.data, ""
-    if not any(arm["finished"] for arm in result.arms):
-        reasons = [f"  {arm['name']}: {'; '.join(arm['reasons'])}" for arm in result.arms]
-        raise WorkFailed("\n".join(["every run of every arm failed", *reasons, f"see {result.data['report']}"]))
-    return result.data, str(result)
+    found = compare(options.target, **judged, **_training.request(options))
+    if not isinstance(found, Report):
+        return _training.dry(found), ""
+    if not any(arm.finished for arm in found.arms):
+        reasons = [f"  {arm.name}: {'; '.join(arm.reasons)}" for arm in found.arms]
+        raise WorkFailed("\n".join(["every run of every arm failed", *reasons, f"see {found.report}"]))
+    return found.to_json(), str(found)

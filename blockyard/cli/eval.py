@@ -18,9 +18,9 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    from blockyard.compare.single import evaluate
+    from blockyard.saved.evaluate import evaluate
 
     report = evaluate(options.model, options.data, options.length)
-    for note in report["notes"]:
+    for note in report.notes:
         print(note, file=sys.stderr)
-    return report, f"{report['bits_per_byte']:.4f} bits/byte over {report['bytes']:,} bytes of {report['data']}"
+    return report.to_json(), f"{report.bits_per_byte:.4f} bits/byte over {report.bytes:,} bytes of {report.data}"

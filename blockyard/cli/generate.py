@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> Answer:
 
 def _drawn(options: argparse.Namespace, prompt: str) -> Answer:
     """Token after token, shown as they come."""
-    from blockyard.compare.single import continue_text
     from blockyard.decode.rules import Rules
+    from blockyard.saved.generate import continue_text
 
     asked = {name: getattr(options, name) for name in RULES if getattr(options, name) is not None}
     rules = Rules(**{"temperature": 0.8, **asked})
@@ -60,13 +60,14 @@ def _drawn(options: argparse.Namespace, prompt: str) -> Answer:
 
 def _searched(options: argparse.Namespace, prompt: str) -> Answer:
     """The likeliest texts."""
-    from blockyard.compare.single import search_text
+    from blockyard.saved.generate import search_text
 
     odd = [f"--{name.replace('_', '-')}" for name, value in DRAWING.items() if getattr(options, name) != value]
     if odd:
         raise UsageError(f"--beams searches, it does not know {', '.join(odd)}; leave out that or --beams")
     found = search_text(options.model, prompt, options.tokens, options.beams)
-    return {"prompt": prompt, "beams": found}, "\n".join(f"{beam['score']:9.4f}  {beam['text']}" for beam in found)
+    beams = [beam.to_json() for beam in found]
+    return {"prompt": prompt, "beams": beams}, "\n".join(f"{beam.score:9.4f}  {beam.text}" for beam in found)
 
 
 def _piped() -> str:

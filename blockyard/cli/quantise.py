@@ -21,7 +21,7 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    from blockyard.compare.single import quantise_folder
+    from blockyard.saved.quantise import quantise_folder
 
     coverage = quantise_folder(options.model, options.out, options.bits, options.group, options.keep, options.wide)
     return vars(coverage) | {"model": options.out}, f"{coverage}\n{options.out} is a model like any other"

@@ -9,11 +9,12 @@ crossing  pairs whose order may change with four times the tokens
 """
 
 import math
+from collections.abc import Mapping
 from statistics import median
-from typing import Any
 
 import numpy as np
 
+from blockyard.compare.documents import Along, EqualTime, Plan, RunResult, Target, TargetArm
 from blockyard.compare.judge.scaling import may_cross, time_to_target
 from blockyard.compare.judge.statistics import Table, analyse
 
@@ -23,28 +24,25 @@ Curve = np.ndarray  # (points, 2): tokens, loss
 Speeds = dict[tuple[str, int], float]
 
 
-def along(plan: dict[str, Any], seeds: list[int], runs: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any] | None:
+def along(plan: Plan, seeds: list[int], runs: Mapping[tuple[str, int], RunResult]) -> Along | None:
     """The figures of a comparison with two or more arms that finished; names are labels."""
-    label = {arm["id"]: arm["label"] for arm in plan["arms"]}
+    label = {arm.id: arm.label for arm in plan.arms}
     curves: dict[str, dict[int, Curve]] = {}
     for arm, name in label.items():
-        found = {seed: runs[arm, seed] for seed in seeds if runs[arm, seed]["status"] == "finished"}
-        if found and all(len(run["curve"]) > 3 for run in found.values()):
-            curves[name] = {seed: np.array(run["curve"]) for seed, run in found.items()}
+        found = {seed: runs[arm, seed] for seed in seeds if runs[arm, seed].finished}
+        if found and all(len(run.curve) > 3 for run in found.values()):
+            curves[name] = {seed: np.array(run.curve) for seed, run in found.items()}
     if len(curves) < 2:
         return None
     speeds = {  # tokens a second of every run, as it went
-        (label[arm], seed): curves[label[arm]][seed][-1, 0] / run["seconds"]
+        (label[arm], seed): curves[label[arm]][seed][-1, 0] / run.seconds
         for (arm, seed), run in runs.items()
         if seed in curves.get(label[arm], {})
     }
-    return {
-        "target": _target(curves, seeds, speeds), "minutes": _minutes(curves, seeds, speeds),
-        "crossing": _crossing(curves),
-    }  # fmt: skip
+    return Along(_target(curves, seeds, speeds), _minutes(curves, seeds, speeds), _crossing(curves))
 
 
-def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> dict[str, Any]:
+def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> Target:
     speed = {name: median(speeds[name, seed] for seed in held) for name, held in curves.items()}
     loss = max(float(curve[-1, 1]) for held in curves.values() for curve in held.values())
     reached = {
@@ -61,14 +59,12 @@ def _target(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speed
         assert arm.mean is not None
         times = (0.0, None, None) if arm.name == quickest else verdicts.difference(arm.name, quickest)
         tokens = math.exp(arm.mean)
-        arms.append({
-            "name": arm.name, "tokens": tokens, "minutes": tokens / speed[arm.name] / 60, "runs": arm.finished,
-            "times": [None if x is None else math.exp(min(x, 100.0)) for x in times],
-        })  # fmt: skip
-    return {"loss": loss, "arms": arms}
+        low, middle, high = (None if x is None else math.exp(min(x, 100.0)) for x in times)
+        arms.append(TargetArm(arm.name, tokens, tokens / speed[arm.name] / 60, arm.finished, (low, middle, high)))
+    return Target(loss, arms)
 
 
-def _minutes(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> dict[str, Any] | None:
+def _minutes(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Speeds) -> EqualTime | None:
     """The arms by their loss when the quickest ends; None where all take about as long."""
     spent = {
         name: median(curve[-1, 0] / speeds[name, seed] for seed, curve in held.items()) for name, held in curves.items()
@@ -87,7 +83,7 @@ def _minutes(curves: dict[str, dict[int, Curve]], seeds: list[int], speeds: Spee
         found = [loss for (name, _), loss in reached.items() if name == arm.name]
         told.append([arm.name, sum(found) / len(found), min(found), max(found)])
     order = sorted(told, key=lambda row: row[1])
-    return {"minutes": least / 60, "losses": order, "best": [arm.name for arm in verdicts.arms if arm.candidate]}
+    return EqualTime(least / 60, order, [arm.name for arm in verdicts.arms if arm.candidate])
 
 
 def _crossing(curves: dict[str, dict[int, Curve]]) -> list[list[str]]:

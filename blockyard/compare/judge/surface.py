@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from blockyard.compare.documents import ArmReport, Report
 from blockyard.compare.judge.scaling import EXPONENTS, FAR, Prediction, Scaling, fit_scaling, middle
-from blockyard.compare.plan.dataset import direction
-from blockyard.compare.report.result import Result
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document
 from blockyard.model.find import FORMAT
@@ -123,42 +121,39 @@ def _planes(
     return best, terms
 
 
-def scaling(results: Sequence[Result | str | Path]) -> dict[str, Scaling | Surface]:
+def scaling(results: Sequence[Report | str | Path]) -> dict[str, Scaling | Surface]:
     """A fit for every arm that stands in all of these comparisons: over sizes, and over tokens where they differ too.
 
-    Folders or results; the scores must be of the same metric on the same data.
+    Folders or reports; the scores must be of the same metric on the same data.
     """
     found = [_read(each) for each in results]
     if not found:
         raise UsageError("a scaling fit needs finished comparisons at several sizes")
-    kinds = {(data["metric"]["name"], data["plan"]["data"]["hash"]) for data in found}
-    if len(kinds) > 1:
+    if len({(report.metric.name, report.plan.data.hash) for report in found}) > 1:
         raise UsageError("these comparisons differ in their data or their metric: one fit cannot hold them")
-    if direction(found[0]["metric"]) < 0:
-        raise UsageError(f"a scaling fit is of what falls with size; {found[0]['metric']['unit']} rises")
-    names = [arm["name"] for arm in found[0]["arms"]]
+    if found[0].metric.sign < 0:
+        raise UsageError(f"a scaling fit is of what falls with size; {found[0].metric.unit} rises")
     fits: dict[str, Scaling | Surface] = {}
-    for name in names:
-        arms = [next((arm for arm in data["arms"] if arm["name"] == name), None) for data in found]
-        if None in arms:
+    for name in [arm.name for arm in found[0].arms]:
+        arms = [arm for report in found for arm in report.arms if arm.name == name]
+        if len(arms) < len(found):
             continue
-        known: list[Any] = arms
-        sizes, tokens = [arm["params"] for arm in known], [arm["tokens"] for arm in known]
-        losses = [arm["score"]["per_seed"] for arm in known]
-        if len(set(tokens)) == 1:
-            fits[name] = fit_scaling(sizes, losses)
-        else:
-            fits[name] = fit_surface(sizes, tokens, losses)
+        sizes, tokens, losses = [arm.params for arm in arms], [arm.tokens for arm in arms], _losses(name, arms)
+        fits[name] = fit_scaling(sizes, losses) if len(set(tokens)) == 1 else fit_surface(sizes, tokens, losses)
     return fits
 
 
-def _read(result: Result | str | Path) -> dict[str, Any]:
-    if isinstance(result, Result):
-        return result.data
+def _losses(name: str, arms: Sequence[ArmReport]) -> list[list[float]]:
+    """By comparison and seed; every run must have finished."""
+    if any(arm.failed for arm in arms):
+        raise UsageError(f"a run of {name} failed; a scaling fit needs all of them")
+    return [[loss for loss in arm.score.per_seed if loss is not None] for arm in arms]
+
+
+def _read(result: Report | str | Path) -> Report:
+    if isinstance(result, Report):
+        return result
     path = Path(result) / "result.json"
     if not path.exists():
         raise UsageError(f"{result} holds no finished comparison: result.json is missing")
-    data = read_document(path, FORMAT, sealed_since=2)
-    if not {"arms", "plan", "metric"} <= data.keys():
-        raise UsageError(f"{path} is damaged, or not the result of a comparison")
-    return data
+    return Report.from_json(read_document(path, FORMAT, sealed_since=2), path)

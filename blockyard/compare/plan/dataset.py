@@ -12,15 +12,16 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from blockyard.compare.documents import Choice, Data, Metric, Training
 from blockyard.compare.plan.held import EXAMPLES, HeldOut, hold_out
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
@@ -34,13 +35,6 @@ from blockyard.train.loop import Rows, Source
 GROUPS = 32
 HEAD = 32768  # tokens that the loss at other lengths is read from
 LENGTHS = (0.5, 1, 2, 4)  # in units of the training length
-
-Metric = dict[str, str]
-
-
-def direction(metric: Mapping[str, str]) -> int:
-    """1 where lower is better, -1 where higher is: a score times this is a loss."""
-    return {"lower": 1, "higher": -1}[metric["better"]]
 
 
 class Exam(Protocol):
@@ -67,7 +61,7 @@ class Material(Protocol):
     notes: tuple[str, ...]
     tokenizer: bytes | None
 
-    def facts(self) -> dict[str, Any]: ...
+    def described(self, choice: Choice) -> Data: ...
 
     def order(self, length: int, batch: int, seed: int) -> Source: ...
 
@@ -80,11 +74,11 @@ class Material(Protocol):
     def references(self, role: str) -> dict[str, np.ndarray]: ...
 
 
-def named(data: dict[str, Any]) -> Material:
-    """The material that a plan or a job names by `paths` and `codec`, or by `task`."""
-    if data.get("task"):
-        return _task(data["task"])
-    return _text(tuple(data["paths"]) if data["paths"] else None, data["codec"])
+def named(choice: Choice) -> Material:
+    """The material that a plan or a job names."""
+    if choice.task:
+        return _task(choice.task)
+    return _text(tuple(choice.paths) if choice.paths else None, choice.codec or "bytes")
 
 
 @lru_cache(maxsize=2)
@@ -102,18 +96,20 @@ class Text:
     """A corpus: windows of it to train on, its held-out splits to score."""
 
     length: int | None = None
-    metric: Metric = {"name": "loss", "unit": "bits/byte", "better": "lower"}
+    metric = Metric("loss", "bits/byte", "lower")
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.name, self.hash, self.notes = corpus, corpus.name, corpus.hash, corpus.notes
         self.vocab = corpus.codec.vocab
         self.tokenizer: bytes | None = corpus.codec.to_json()
 
-    def facts(self) -> dict[str, Any]:
-        scored = {"tune": self.corpus.bytes["tune"], "final": self.corpus.bytes["test"]}
-        per_nat = len(self.corpus.train) / (math.log(2) * self.corpus.bytes["train"])
-        return {"summary": self.corpus.summary(), "bytes": dict(self.corpus.bytes), "scored": scored,
-                "training": {"unit": self.metric["unit"], "per_nat": per_nat}}  # fmt: skip
+    def described(self, choice: Choice) -> Data:
+        sizes = dict(self.corpus.bytes)
+        per_nat = len(self.corpus.train) / (math.log(2) * sizes["train"])
+        return Data(
+            self.name, self.hash, **vars(choice), summary=self.corpus.summary(), bytes=sizes,
+            scored={"tune": sizes["tune"], "final": sizes["test"]}, training=Training(self.metric.unit, per_nat),
+        )  # fmt: skip
 
     def order(self, length: int, batch: int, seed: int) -> Source:
         return TrainOrder(self.corpus.train, length, batch, fold("order", seed))
@@ -171,7 +167,7 @@ class Exercise:
     """A task: fresh examples at every training step, the same held-out ones for every arm."""
 
     tokenizer: bytes | None = None
-    metric: Metric = {"name": "error", "unit": "error rate", "better": "lower"}
+    metric = Metric("error", "error rate", "lower")
 
     def __init__(self, text: str, task: Task) -> None:
         """`text` is how the user named the task."""
@@ -185,7 +181,7 @@ class Exercise:
             digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
         self.hash = digest.hexdigest()
 
-    def facts(self) -> dict[str, Any]:
+    def described(self, choice: Choice) -> Data:
         asked = int((self.task.sample(0, 64).targets >= 0).sum()) / 64
         summary = (
             f"task {self.name} (sha256 {self.hash[:12]}): {self.length} tokens of {self.vocab} kinds an example, "
@@ -193,8 +189,8 @@ class Exercise:
             + (self.held.note or f"{len(self.held.exams['final'].tokens)} test examples, all new to training")
         )
         scored = {role: exam.tokens.size for role, exam in self.held.exams.items()}
-        return {"task": self.name, "summary": summary, "scored": scored,
-                "training": {"unit": "nats/answer", "per_nat": 1.0}}  # fmt: skip
+        training = Training("nats/answer", 1.0)
+        return Data(self.name, self.hash, **vars(choice), summary=summary, scored=scored, training=training)
 
     def order(self, length: int, batch: int, seed: int) -> Source:
         return TaskOrder(self.task, self.held, batch, seed)
@@ -259,10 +255,10 @@ class TaskExam:
         return np.bincount(self.group, amounts, len(self.asked)) / self.asked
 
 
-def chosen(task: str | None, paths: tuple[str, ...], codec: str) -> dict[str, Any]:
+def chosen(task: str | None, paths: tuple[str, ...], codec: str) -> Choice:
     """How a plan names what the user asked for, so that every process of the comparison can read it."""
     if task is not None and paths:
         raise UsageError("--task and --data both say what to train on; give one")
     if task is not None:
-        return {"task": task, "paths": [], "codec": None}
-    return {"task": None, "paths": keep(paths, cache_root()), "codec": codec}
+        return Choice(task, [], None)
+    return Choice(None, keep(paths, cache_root()), codec)

@@ -1,9 +1,10 @@
-"""The plan of a comparison: everything that is decided before the first run, as one JSON document."""
+"""The plan of a comparison: everything that is decided before the first run."""
 
 import math
 import os
 import platform
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import torch
 
 from blockyard import __version__, systems
+from blockyard.compare.documents import Arm, Job, Plan, Same, Speed
+from blockyard.compare.identity import NUMERICS, loops
 from blockyard.compare.judge.power import default_seeds
-from blockyard.compare.plan import dataset as material
+from blockyard.compare.plan import dataset
 from blockyard.compare.plan.budget import at_memory, solve
-from blockyard.compare.run import job
-from blockyard.compare.run.store import FORMAT
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
@@ -70,49 +71,43 @@ class Request:
                 object.__setattr__(self, name, kind(getattr(self, name), f"--{name}"))
 
 
-def make_plan(request: Request, told: Any = print) -> dict[str, Any]:
+def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     """Match every arm to the budget and fix what all of them share."""
     if not request.targets:
         raise UsageError("nothing to compare; for example: blockyard compare llama gla")
     if request.tuning not in TUNINGS:
         raise unknown("tuning", request.tuning, TUNINGS)
-    data = material.chosen(request.task, request.data, request.codec)
-    stuff = material.named(data)
-    for note in stuff.notes:
+    choice = dataset.chosen(request.task, request.data, request.codec)
+    data = dataset.named(choice)
+    for note in data.notes:
         told(note)
-    length = _length(request, stuff.length)
+    length = _length(request, data.length)
     matched = _matched(request)
-    arms = _arms(request, matched, length, stuff.vocab)
+    arms = _arms(request, matched, length, data.vocab)
     looks = _looks(request, len(arms))
-    plan = {
-        "format": FORMAT,
-        "arms": arms,
-        "data": {
-            "name": stuff.name,
-            "hash": stuff.hash,
-            **data,
-            **stuff.facts(),
-        },
-        "metric": stuff.metric,
-        "matched": matched,
-        "same": _same(request, length, max(arm["dim"] for arm in arms)),
-        "tuning": request.tuning,
-        "alpha": request.alpha,
-        "margin": request.margin,
-        "looks": looks,
-        "against": _against(request, arms),
-        "seeds": [request.base * 100 + i for i in range(looks[-1])],
-        "tuning_seed": request.base * 100 + 99,
-        "versions": {
+    return Plan(
+        arms=arms,
+        data=data.described(choice),
+        metric=data.metric,
+        matched=matched,
+        same=_same(request, length, max(arm.dim for arm in arms)),
+        tuning=request.tuning,
+        alpha=request.alpha,
+        margin=request.margin,
+        looks=looks,
+        against=_against(request, arms),
+        seeds=[request.base * 100 + i for i in range(looks[-1])],
+        tuning_seed=request.base * 100 + 99,
+        versions={
             "blockyard": __version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "torch": torch.__version__,
-            "numba": job.loops(),
-            "numerics": job.NUMERICS,
+            "torch": str(torch.__version__),
+            "numba": loops(),
+            "numerics": NUMERICS,
         },
-    }
-    return plan | {"references": {k: v.tolist() for k, v in stuff.references("final").items()}}
+        references={name: values.tolist() for name, values in data.references("final").items()},
+    )
 
 
 def _one_of(request: Request, names: tuple[str, ...], says: str, default: float) -> tuple[str, float]:
@@ -149,39 +144,39 @@ def _looks(request: Request, arms: int) -> list[int]:
     return looks
 
 
-def _against(request: Request, arms: list[dict[str, Any]]) -> str | None:
+def _against(request: Request, arms: list[Arm]) -> str | None:
     """The id of the arm that all others are held against."""
     if request.against is None:
         return None
-    ids = {arm["label"]: arm["id"] for arm in arms}
+    ids = {arm.label: arm.id for arm in arms}
     if request.against not in ids:
         raise unknown("arm", request.against, ids)
     return ids[request.against]
 
 
-def _same(request: Request, length: int, widest: int) -> dict[str, Any]:
+def _same(request: Request, length: int, widest: int) -> Same:
     """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
     device = known_device(request.device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     narrow = device == "cpu" and widest < SIDE_BY_SIDE
-    return {
-        "length": length,
-        "batch": request.batch,
-        "schedule": "cosine",
-        "warmup": 0.1,
-        "weight_decay": 0.1,
-        "clip": 1.0,
-        "optimiser": "AdamW(0.9, 0.95)",
-        "device": device,
-        "precision": choose(request.precision, device, widest),
-        "workers": cores if narrow else 1,
-        "threads": 1 if narrow else cores,
-        "rates": list(RATES),
-        "rate_rule": f"rate * sqrt({WIDTH} / dim)",
-    }
+    return Same(
+        length=length,
+        batch=request.batch,
+        schedule="cosine",
+        warmup=0.1,
+        weight_decay=0.1,
+        clip=1.0,
+        optimiser="AdamW(0.9, 0.95)",
+        device=device,
+        precision=choose(request.precision, device, widest),
+        workers=cores if narrow else 1,
+        threads=1 if narrow else cores,
+        rates=list(RATES),
+        rate_rule=f"rate * sqrt({WIDTH} / dim)",
+    )
 
 
-def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) -> list[dict[str, Any]]:
+def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) -> list[Arm]:
     seen: Counter[str] = Counter()
     labels: set[str] = set()
     arms = []
@@ -207,21 +202,21 @@ def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) 
         costs = count(system, length, request.batch)
         said = dict(request.overrides) | own
         arms.append(
-            {
-                "label": label,
-                "name": entry.name,
-                "overrides": {key: write_value(value) for key, value in said.items()},
-                "system": system.to_json(),
-                "hash": system.hash,
-                "ordinal": seen[system.hash],
-                "id": f"{system.hash}-{seen[system.hash]}",
-                "dim": system["model"]["dim"],
-                "params": costs.params,
-                "body_params": costs.body_params,
-                "flops_per_token": costs.flops_per_token,
-                "peak_bytes": costs.training_bytes,
-                "state_bytes": {str(length): _state(system, length) for length in STATE_LENGTHS},
-            }
+            Arm(
+                label=label,
+                name=entry.name,
+                overrides={key: write_value(value) for key, value in said.items()},
+                system=system.to_json(),
+                hash=system.hash,
+                ordinal=seen[system.hash],
+                id=f"{system.hash}-{seen[system.hash]}",
+                dim=system["model"]["dim"],
+                params=costs.params,
+                body_params=costs.body_params,
+                flops_per_token=costs.flops_per_token,
+                peak_bytes=costs.training_bytes,
+                state_bytes={str(length): _state(system, length) for length in STATE_LENGTHS},
+            )
         )
         seen[system.hash] += 1
     return arms
@@ -234,63 +229,66 @@ def _state(system: Spec, length: int) -> int | None:
         return None
 
 
-def steps_of(plan: dict[str, Any], seconds: dict[str, float]) -> dict[str, int]:
-    """How many steps every arm trains, by its id; `seconds` a step are asked for only by a budget in minutes."""
-    same, matched = plan["same"], plan["matched"]
-    per_step = same["length"] * same["batch"]
+def steps_of(plan: Plan, speed: Mapping[str, Speed]) -> dict[str, int]:
+    """How many steps every arm trains, by its id; the speeds are asked for only by a budget in minutes."""
+    matched, per_step = plan.matched, plan.same.step_tokens
     steps = {}
-    for arm in plan["arms"]:
+    for arm in plan.arms:
         if "tokens" in matched:
             amount = matched["tokens"] / per_step
         elif "flops" in matched:
-            amount = matched["flops"] / (3 * arm["flops_per_token"] * per_step)
+            amount = matched["flops"] / (3 * arm.flops_per_token * per_step)
         else:
-            amount = 60 * matched["minutes"] / seconds[arm["id"]]
-        steps[arm["id"]] = math.ceil(amount - 1e-9)
+            amount = 60 * matched["minutes"] / speed[arm.id].step
+        steps[arm.id] = math.ceil(amount - 1e-9)
     if min(steps.values()) < 1:
         raise UsageError("the budget does not reach for one step of every arm; raise it, or lower --batch or --length")
     return steps
 
 
-def make_job(plan: dict[str, Any], arm: dict[str, Any], role: str, seed: int, rate: float) -> dict[str, Any]:
+def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
     """One run of the plan."""
-    same, data = plan["same"], plan["data"]
-    return {
-        "system": arm["system"],
-        "ordinal": arm["ordinal"],
-        "data": data["hash"],
-        "task": data["task"],
-        "paths": data["paths"],
-        "codec": data["codec"],
-        "steps": plan["steps"][arm["id"]],
-        "seed": seed,
-        "role": role,
-        "lr": rate * math.sqrt(WIDTH / arm["dim"]),
-        **{name: same[name] for name in ("batch", "length", "schedule", "precision", "threads", "device")},
-        "micro": None,
-        "save_seconds": plan.get("save_seconds", 20.0),
-        "lengths": role == "final" and (bool(data["task"]) or seed == plan["seeds"][0]),
-    }
-
-
-def tuning_seeds(plan: dict[str, Any], seeds: list[int]) -> list[int]:
-    """The seed that each of these final seeds is tuned with: one for all, or one for each."""
-    common = plan["tuning_seed"]
-    return [common - MOST_NESTED + seed % 100 if plan["tuning"] == "nested" else common for seed in seeds]
-
-
-def seconds_of(plan: dict[str, Any], arm: dict[str, Any], role: str) -> float:
-    """How long a run should take, from the bench: training, and scoring at about two fifths of its price a token."""
-    same, scored = plan["same"], plan["data"]["scored"][role]
-    step = plan["speed"][arm["id"]]["step"]
-    return step * (plan["steps"][arm["id"]] + 0.4 * scored / (same["length"] * same["batch"])) + 0.1
-
-
-def estimate(plan: dict[str, Any]) -> float:
-    """Seconds that the whole comparison should take, all looks included."""
-    seeds = plan["seeds"]
-    trials = 0 if plan["tuning"] == "none" else len(RATES) * len(set(tuning_seeds(plan, seeds)))
-    total = sum(
-        trials * seconds_of(plan, arm, "tune") + len(seeds) * seconds_of(plan, arm, "final") for arm in plan["arms"]
+    same, data = plan.same, plan.data
+    return Job(
+        system=arm.system,
+        ordinal=arm.ordinal,
+        data=data.hash,
+        task=data.task,
+        paths=data.paths,
+        codec=data.codec,
+        steps=plan.steps[arm.id],
+        seed=seed,
+        role=role,
+        lr=rate * math.sqrt(WIDTH / arm.dim),
+        batch=same.batch,
+        length=same.length,
+        schedule=same.schedule,
+        precision=same.precision,
+        threads=same.threads,
+        device=same.device,
+        micro=None,
+        save_seconds=plan.save_seconds,
+        lengths=role == "final" and (bool(data.task) or seed == plan.seeds[0]),
     )
-    return total / plan["same"]["workers"]
+
+
+def tuning_seeds(plan: Plan, seeds: list[int]) -> list[int]:
+    """The seed that each of these final seeds is tuned with: one for all, or one for each."""
+    common = plan.tuning_seed
+    return [common - MOST_NESTED + seed % 100 if plan.tuning == "nested" else common for seed in seeds]
+
+
+def seconds_of(plan: Plan, arm: Arm, role: str) -> float:
+    """How long a run should take, from the bench: training, and scoring at about two fifths of its price a token."""
+    scored, step = plan.data.scored[role], plan.speed[arm.id].step
+    return step * (plan.steps[arm.id] + 0.4 * scored / plan.same.step_tokens) + 0.1
+
+
+def estimate(plan: Plan) -> float:
+    """Seconds that the whole comparison should take, all looks included."""
+    seeds = plan.seeds
+    trials = 0 if plan.tuning == "none" else len(RATES) * len(set(tuning_seeds(plan, seeds)))
+    total = sum(
+        trials * seconds_of(plan, arm, "tune") + len(seeds) * seconds_of(plan, arm, "final") for arm in plan.arms
+    )
+    return total / plan.same.workers

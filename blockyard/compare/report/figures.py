@@ -13,8 +13,8 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
-from blockyard.compare.plan.dataset import direction
-from blockyard.compare.report.format import alike, brief, places, shorten, signed, training
+from blockyard.compare.documents import ArmReport, Report
+from blockyard.compare.report.format import Gap, alike, brief, places, shorten, signed, training
 
 COLOURS = 8
 SALT = 81950  # one of those under which common names have different colours
@@ -195,13 +195,13 @@ class Canvas:
         )
 
 
-def indices(data: dict[str, Any]) -> dict[str, int]:
+def indices(report: Report) -> dict[str, int]:
     """Colour and mark of every arm, by its name alone, so that an arm looks the same in every report.
 
     There are 64 looks; where two names of a report fall on one, the second of them keeps the colour with another mark.
     """
     found: dict[str, int] = {}
-    for name in sorted(arm["name"] for arm in data["arms"]):
+    for name in sorted(arm.name for arm in report.arms):
         look = hashlib.sha256(f"{SALT}{name}".encode()).digest()[0] % (COLOURS * len(SHAPES))
         while look in found.values():
             look += COLOURS
@@ -209,18 +209,18 @@ def indices(data: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str]], narrow: bool = False) -> str:
+def forest(report: Report, gaps: Sequence[tuple[Gap | None, str]], narrow: bool = False) -> str:
     """Differences to the first arm with their intervals; `gaps` holds for every arm its pair with it, and a word.
 
     Names and words stand beside the intervals, or above them where a page is narrow.
     """
-    arms, index, best = data["arms"], indices(data), data["arms"][0]["name"]
-    margin = data["margin"] or 0.0
-    values = [found[key] for found, _ in gaps if found for key in ("difference", "low", "high")]
+    arms, index, best = report.arms, indices(report), report.arms[0].name
+    margin = report.margin or 0.0
+    values = [end for found, _ in gaps if found for end in (found.difference, found.low, found.high)]
     ends = [0.0, margin, -margin, *(value for value in values if value is not None)]
     left, right, top, row = (8, 332, 30, 54) if narrow else (176, 590, 34, 36)
     bottom = top + row * len(arms)
-    unit = data["metric"]["unit"]
+    unit = report.metric.unit
     about = f"Each row: the difference in {unit} and its interval. A filled mark is resolved, a hollow one not."
     name, width = ("forest-narrow", 340) if narrow else ("forest", 780)
     canvas = Canvas(name, f"Differences to {best}", about, width, bottom + 46, (left, top, right, bottom))
@@ -229,30 +229,28 @@ def forest(data: dict[str, Any], gaps: Sequence[tuple[dict[str, Any] | None, str
         corners = [(x(end), y) for end, y in ((-margin, top), (margin, top), (margin, bottom), (-margin, bottom))]
         canvas.parts.append(line(corners, "band"))
         canvas.text(x(0), top - 10, "margin", "note", "middle")
-    worse = "right" if direction(data["metric"]) > 0 else "left"
+    worse = "right" if report.metric.sign > 0 else "left"
     canvas.axis_x(x, f"{unit} more than {shorten(best)} ({worse} is worse)", form=alike(x.ticks(), "+"))
     canvas.rule(x(0), top, x(0), bottom, "zero")
     for i, (arm, (found, said)) in enumerate(zip(arms, gaps)):
-        _forest_row(canvas, x, index[arm["name"]], arm, found, top + row * (i + (0.72 if narrow else 0.5)), said)
+        _forest_row(canvas, x, index[arm.name], arm, found, top + row * (i + (0.72 if narrow else 0.5)), said)
     return canvas.svg()
 
 
-def _forest_row(
-    canvas: Canvas, x: Scale, index: int, arm: dict[str, Any], found: dict[str, Any] | None, y: float, said: str
-) -> None:
+def _forest_row(canvas: Canvas, x: Scale, index: int, arm: ArmReport, found: Gap | None, y: float, said: str) -> None:
     narrow = canvas.frame[0] < 100
     beside = y - 17 if narrow else y + 4
-    parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm["name"]))]
-    if found is None and arm["score"]["mean"] is not None:
-        parts.append(mark(index, x(0), y, 5.5, title=f"{arm['name']}: {arm['score']['mean']:.4f}"))
+    parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm.name))]
+    if found is None and arm.score.mean is not None:
+        parts.append(mark(index, x(0), y, 5.5, title=f"{arm.name}: {arm.score.mean:.4f}"))
     elif found is not None:
-        solid = found["resolved"]
-        title = f"{arm['name']}: {signed(found['difference'], 4)}"
-        if found["low"] is not None:
-            title += f", between {signed(found['low'], 4)} and {signed(found['high'], 4)}"
-            parts.append(line([(x(found["low"]), y), (x(found["high"]), y)], "whisker" if solid else "whisker open"))
-            parts += [line([(x(found[end]), y - 5), (x(found[end]), y + 5)], "cap") for end in ("low", "high")]
-        parts.append(mark(index, x(found["difference"]), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
+        solid = found.resolved
+        title = f"{arm.name}: {signed(found.difference, 4)}"
+        if found.low is not None and found.high is not None:
+            title += f", between {signed(found.low, 4)} and {signed(found.high, 4)}"
+            parts.append(line([(x(found.low), y), (x(found.high), y)], "whisker" if solid else "whisker open"))
+            parts += [line([(x(end), y - 5), (x(end), y + 5)], "cap") for end in (found.low, found.high)]
+        parts.append(mark(index, x(found.difference), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
     right = canvas.frame[2]
     parts.append(label(right, beside, said, anchor="end") if narrow else label(right + 16, beside, said))
     canvas.arm(index, *parts)
@@ -299,48 +297,48 @@ class Axis:
 
     name: str
     title: str
-    of: Callable[[dict[str, Any]], float | None]
+    of: Callable[[ArmReport], float | None]
     more: bool = False
     form: Callable[[float], str] = brief
     missing: str = "not known"
 
 
-def against(data: dict[str, Any], axis: Axis, at: int) -> str:
+def against(report: Report, axis: Axis, at: int) -> str:
     """Quality against one figure of the arms, with those marked that no other arm beats on both."""
-    index, scored = indices(data), [arm for arm in data["arms"] if arm["score"]["mean"] is not None]
-    shown, unit = [arm for arm in scored if axis.of(arm) is not None], data["metric"]["unit"]
+    index, scored, unit = indices(report), report.scored, report.metric.unit
+    shown = [arm for arm in scored if axis.of(arm) is not None]
     about = f"{unit} against {axis.title}, a mark per arm. Filled marks, joined by a line, are not beaten on both."
     canvas = Canvas(f"price-{at}", f"Quality against {axis.title}", about, 500, 326, (46, 30, 484, 276))
     if shown:
         left, top, right, bottom = canvas.frame
-        values = [(axis.of(arm) or 0.0, arm["score"]["mean"]) for arm in shown]
+        values = [(axis.of(arm) or 0.0, arm.score.mean or 0.0) for arm in shown]
         x = scale([v for v, _ in values], left, right, pad=0.14)
         y = scale([v for _, v in values], bottom, top, log=False, pad=0.14)
-        canvas.axis_y(y, f"{unit} ({data['metric']['better']} is better)")
+        canvas.axis_y(y, f"{unit} ({report.metric.better} is better)")
         better = f"{'more' if axis.more else 'less'} is better"
         canvas.axis_x(x, f"{axis.title}, {'log scale, ' if x.log else ''}{better}", x.ticks(5), axis.form)
         points = [(x(a), y(b)) for a, b in values]
-        front = frontier([(-a if axis.more else a, direction(data["metric"]) * b) for a, b in values])
+        front = frontier([(-a if axis.more else a, report.metric.sign * b) for a, b in values])
         path = [points[front[0]]]
         for one, two in pairwise(front):
             path += [(points[two][0], points[one][1]), points[two]]
         canvas.parts.append(line(path, "frontier"))
-        spots = place(points, [len(shorten(arm["name"])) * CHARACTER for arm in shown], canvas.frame)
+        spots = place(points, [len(shorten(arm.name)) * CHARACTER for arm in shown], canvas.frame)
         for i, arm in enumerate(shown):
-            k, (tx, ty, anchor), filled = index[arm["name"]], spots[i], i in front
-            said = f"{arm['name']}: {values[i][1]:.4f}, {axis.form(values[i][0])} ({axis.title})"
-            canvas.arm(k, mark(k, *points[i], 6, not filled, said), label(tx, ty, shorten(arm["name"]), anchor=anchor))
-    without = {"no finished run": [arm["name"] for arm in data["arms"] if arm not in scored],
-               axis.missing: [arm["name"] for arm in scored if arm not in shown]}  # fmt: skip
+            k, (tx, ty, anchor), filled = index[arm.name], spots[i], i in front
+            said = f"{arm.name}: {values[i][1]:.4f}, {axis.form(values[i][0])} ({axis.title})"
+            canvas.arm(k, mark(k, *points[i], 6, not filled, said), label(tx, ty, shorten(arm.name), anchor=anchor))
+    without = {"no finished run": [arm.name for arm in report.arms if arm not in scored],
+               axis.missing: [arm.name for arm in scored if arm not in shown]}  # fmt: skip
     canvas.notes(f"Not drawn: {', '.join(names)} ({why})." for why, names in without.items() if names)
     return canvas.svg()
 
 
-def _runs(arm: dict[str, Any], factor: float) -> list[tuple[list[tuple[float, float]], bool]]:
+def _runs(arm: ArmReport, factor: float) -> list[tuple[list[tuple[float, float]], bool]]:
     """The loss curve of every seed without what is not finite, and whether the run was finished."""
     return [
         ([(t, factor * loss) for t, loss in curve if loss is not None and math.isfinite(loss)], score is not None)
-        for curve, score in zip(arm["curves"], arm["score"]["per_seed"])
+        for curve, score in zip(arm.curves, arm.score.per_seed)
     ]
 
 
@@ -351,10 +349,10 @@ def _mean_curve(runs: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[flo
     return [(t, sum(run[t] for run in found) / len(found)) for t in shared]
 
 
-def curves(data: dict[str, Any], late: bool) -> str | None:
+def curves(report: Report, late: bool) -> str | None:
     """Training loss against tokens: the whole run on a log axis, or (late) its second half, closer."""
-    index, (unit, factor) = indices(data), training(data)
-    runs = {arm["name"]: _runs(arm, factor) for arm in data["arms"]}
+    index, (unit, factor) = indices(report), training(report)
+    runs = {arm.name: _runs(arm, factor) for arm in report.arms}
     done = [run for of_arm in runs.values() for run, finished in of_arm if finished and run]
     drawn = done or [run for of_arm in runs.values() for run, _ in of_arm if run]
     if not drawn:
@@ -370,8 +368,8 @@ def curves(data: dict[str, Any], late: bool) -> str | None:
     canvas.axis_y(y, unit)
     canvas.axis_x(x, f"training tokens{' (log scale)' if x.log else ''}")
     ends, missing = [], []
-    for arm in data["arms"]:
-        k, of_arm = index[arm["name"]], runs[arm["name"]]
+    for arm in report.arms:
+        k, of_arm = index[arm.name], runs[arm.name]
 
         def pixels(run: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
             inside = [(t, min(loss, y.high)) for t, loss in run if x.low <= t <= x.high]
@@ -385,9 +383,9 @@ def curves(data: dict[str, Any], late: bool) -> str | None:
             parts.append(line(mean, "thick"))
         last = mean or max(thin, key=len, default=None)
         if last:
-            ends.append((k, arm["name"], *last[-1]))
+            ends.append((k, arm.name, *last[-1]))
         else:
-            missing.append(arm["name"])
+            missing.append(arm.name)
         canvas.arm(k, *parts)
     canvas.labels(ends)
     canvas.notes([f"Not drawn: {', '.join(missing)} (no training loss in this part)."] if missing else [])
@@ -400,22 +398,22 @@ def cross(x: float, y: float) -> str:
     return f'<path class="cross" d="M{a} {c}L{b} {d}M{a} {d}L{b} {c}"/>'
 
 
-def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
+def lengths(report: Report, notes: Sequence[str]) -> str | None:
     """Loss against the length of the test windows, with the training length marked; notes say what is not drawn."""
-    index, trained = indices(data), data["plan"]["same"]["length"]
-    measured = {arm["name"]: {int(n): y for n, y in (arm["by_length"] or {}).items()} for arm in data["arms"]}
+    index, trained = indices(report), report.plan.same.length
+    measured = {arm.name: {int(n): y for n, y in (arm.by_length or {}).items()} for arm in report.arms}
     points = {name: [(n, y) for n, y in sorted(of_arm.items()) if y is not None] for name, of_arm in measured.items()}
     flat = [point for of_arm in points.values() for point in of_arm]
     if not flat:
         return None
-    unit = data["metric"]["unit"].capitalize()
+    unit = report.metric.unit.capitalize()
     about = f"{unit} at several lengths, by the run of the first seed."
     canvas = Canvas("lengths", "Score against length", about, 520, 366, (42, 44, 392, 316))  # fmt: skip
     left, top, right, bottom = canvas.frame
     at = sorted({n for of_arm in measured.values() for n in of_arm} | {trained})
     x = scale(at, left, right, log=True, pad=0.04)
     y = scale([loss for _, loss in flat], bottom, top, log=False, pad=0.1)
-    canvas.axis_y(y, data["metric"]["unit"])
+    canvas.axis_y(y, report.metric.unit)
     canvas.axis_x(x, "tokens a window (log scale)", at, form=lambda n: f"{n:,.0f}")
     canvas.rule(x(trained), top, x(trained), bottom, "zero")
     canvas.text(x(trained), top - 8, "training length", "note", "middle")
@@ -432,24 +430,24 @@ def lengths(data: dict[str, Any], notes: Sequence[str]) -> str | None:
     return canvas.svg()
 
 
-def tuning(data: dict[str, Any], arm: dict[str, Any], rates: Sequence[float], ends: Sequence[float]) -> str:
+def tuning(report: Report, arm: ArmReport, rates: Sequence[float], ends: Sequence[float]) -> str:
     """The trials of one arm against the learning rate, with the rate its runs were trained at."""
-    k, unit = indices(data)[arm["name"]], data["metric"]["unit"]
-    canvas = Canvas(f"tuning{k}", f"Tuning of {arm['name']}", f"{unit} in tuning at every rate tried. "
+    k, unit = indices(report)[arm.name], report.metric.unit
+    canvas = Canvas(f"tuning{k}", f"Tuning of {arm.name}", f"{unit} in tuning at every rate tried. "
                     "The dashed line is the rate chosen.", 330, 218, (38, 54, 322, 174))  # fmt: skip
     left, top, right, bottom = canvas.frame
-    x = scale([*rates, arm["learning_rate"]], left, right, log=True, pad=0.06)
+    x = scale([*rates, arm.learning_rate], left, right, log=True, pad=0.06)
     y = scale(ends, bottom, top, log=False, pad=0.1)
-    canvas.arm(k, mark(k, 6, 11), label(20, 15, shorten(arm["name"]), "head"))
-    canvas.text(right, 15, f"trained at {arm['learning_rate']:.3g}{'*' if arm['edge_of_grid'] else ''}", "note", "end")
+    canvas.arm(k, mark(k, 6, 11), label(20, 15, shorten(arm.name), "head"))
+    canvas.text(right, 15, f"trained at {arm.learning_rate:.3g}{'*' if arm.edge_of_grid else ''}", "note", "end")
     canvas.axis_y(y, unit)
     canvas.axis_x(x, "learning rate (log scale)", rates, form=lambda v: f"{v:.2g}")
-    done = [(rate, loss) for rate, loss in zip(rates, arm["trials"]) if loss is not None]
+    done = [(rate, loss) for rate, loss in zip(rates, arm.trials) if loss is not None]
     parts = [line([(x(rate), y(loss)) for rate, loss in done], "thick")] if done else []
     parts += [mark(k, x(rate), y(loss), 4.5, True, f"{rate:.3g}: {loss:.4f}") for rate, loss in done]
-    parts += [cross(x(rate), top + 6) for rate, loss in zip(rates, arm["trials"]) if loss is None]
-    chosen = x(arm["learning_rate"])
+    parts += [cross(x(rate), top + 6) for rate, loss in zip(rates, arm.trials) if loss is None]
+    chosen = x(arm.learning_rate)
     canvas.arm(k, *parts, line([(chosen, top), (chosen, bottom)], "chosen"))
-    if None in arm["trials"]:
+    if None in arm.trials:
         canvas.notes(["A cross is a trial that failed."])
     return canvas.svg()

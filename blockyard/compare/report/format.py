@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
-from typing import Any
+
+from blockyard.compare.documents import Plan, Report
 
 UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -79,76 +80,72 @@ def interval(low: float | None, high: float | None, digits: int, minus: str = "â
     return "" if low is None or high is None else f"[{signed(low, digits, minus)}, {signed(high, digits, minus)}]"
 
 
-def decimals(data: dict[str, Any]) -> int:
+def decimals(report: Report) -> int:
     """Decimals of a score: two digits of what the comparison can tell apart, at least three decimals."""
-    needed = data["needed_difference"]
+    needed = report.needed_difference
     return min(6, max(3, 1 - math.floor(math.log10(needed)))) if needed else 4
 
 
-def gap(data: dict[str, Any], a: str, b: str) -> dict[str, Any] | None:
-    """The pair of two arms seen from a: difference and interval are of a - b, and `ahead` is a being the better one."""
-    for pair in data["pairs"]:
-        if (pair["a"], pair["b"]) == (a, b):
-            return {**pair, "ahead": True}
-        if (pair["a"], pair["b"]) == (b, a):
-            low, high = (None if pair[end] is None else 0.0 - pair[end] for end in ("high", "low"))
-            return {**pair, "difference": 0.0 - pair["difference"], "low": low, "high": high, "ahead": False}
+@dataclass(frozen=True)
+class Gap:
+    """A pair seen from one of its arms: the other one's score is subtracted; `ahead` where this arm is the better."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    resolved: bool
+    verdict: str
+    ahead: bool
+
+
+def gap(report: Report, a: str, b: str) -> Gap | None:
+    """The pair of two arms seen from a."""
+    for pair in report.pairs:
+        said = (pair.p, pair.resolved, pair.verdict)
+        if (pair.a, pair.b) == (a, b):
+            return Gap(pair.difference, pair.low, pair.high, *said, ahead=True)
+        if (pair.a, pair.b) == (b, a):
+            low, high = (None if end is None else 0.0 - end for end in (pair.high, pair.low))
+            return Gap(0.0 - pair.difference, low, high, *said, ahead=False)
     return None
 
 
-def speeds(arm: dict[str, Any]) -> list[float]:
-    """Training tokens a second of the finished runs of an arm; without one, what was measured before the first run."""
-    scores = arm["score"]["per_seed"]
-    own = [arm["tokens"] / spent for spent, score in zip(arm["seconds"], scores) if score is not None]
-    return own or [arm["train_tokens_per_s"]]
-
-
-def seconds(arm: dict[str, Any]) -> list[float]:
-    """Seconds of training a run took, or should have taken where none was finished."""
-    return [arm["tokens"] / speed for speed in speeds(arm)]
-
-
-def speed(arm: dict[str, Any]) -> float:
-    """The median over the runs of an arm, in training tokens a second."""
-    return median(speeds(arm))
-
-
-def training(data: dict[str, Any]) -> tuple[str, float]:
+def training(report: Report) -> tuple[str, float]:
     """The unit that training losses are shown in, and what one nat of them is in it."""
-    told = data["plan"]["data"].get("training", {"unit": "nats/token", "per_nat": 1.0})
-    return told["unit"], told["per_nat"]
+    told = report.plan.data.training
+    return told.unit, told.per_nat
 
 
-def scope(data: dict[str, Any]) -> str:
+def scope(report: Report) -> str:
     """What the arms were matched on, by the name of what was trained with: tokens, operations or time."""
     names = {"tokens": "tokens", "flops": "operations", "minutes": "time"}
-    return next(name for axis, name in names.items() if axis in data["plan"]["matched"])
+    return next(name for axis, name in names.items() if axis in report.plan.matched)
 
 
-def given(plan: dict[str, Any]) -> str:
+def given(plan: Plan) -> str:
     """What every arm got: 1M params and 2M tokens each."""
     names = {"params": "parameters", "memory": "bytes of memory", "flops": "training operations"}
-    each = [f"{brief(value, 6)} {names.get(axis, axis)}" for axis, value in plan["matched"].items()]
+    each = [f"{brief(value, 6)} {names.get(axis, axis)}" for axis, value in plan.matched.items()]
     return f"{' and '.join(each)} each"
 
 
-def at_equal_time(data: dict[str, Any]) -> dict[str, tuple[int, float]] | None:
+def at_equal_time(report: Report) -> dict[str, tuple[int, float]] | None:
     """Place and training loss of every arm when the quickest has ended; None where that is not told."""
-    told = (data["along"] or {}).get("minutes")
-    if not told:
+    if report.along is None or report.along.minutes is None:
         return None
-    return {name: (place, loss) for place, (name, loss, *_) in enumerate(told["losses"], start=1)}
+    return {name: (place, loss) for place, (name, loss, *_) in enumerate(report.along.minutes.losses, start=1)}
 
 
-def differs(plan: dict[str, Any]) -> dict[str, str]:
+def differs(plan: Plan) -> dict[str, str]:
     """Of every arm, by its label, what sets it apart from the others: its recipe where the label hides it, settings."""
-    said = {arm["label"]: arm.get("overrides") or {} for arm in plan["arms"]}
+    said = {arm.label: arm.overrides for arm in plan.arms}
     common = set.intersection(*(set(own.items()) for own in said.values()))
     found, seen = {}, {}
-    for arm in plan["arms"]:
-        own = [f"{key}={value}" for key, value in said[arm["label"]].items() if (key, value) not in common]
-        words = [arm["name"]] if arm["name"] != arm["label"] else []
-        twin = seen.setdefault(arm["hash"], arm["label"])
-        same = [f"(the same as {twin})"] if twin != arm["label"] else []
-        found[arm["label"]] = " ".join(words + own + same)
+    for arm in plan.arms:
+        own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
+        words = [arm.name] if arm.name != arm.label else []
+        twin = seen.setdefault(arm.hash, arm.label)
+        same = [f"(the same as {twin})"] if twin != arm.label else []
+        found[arm.label] = " ".join(words + own + same)
     return found

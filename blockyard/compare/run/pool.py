@@ -10,9 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 from blockyard.core import child
-from blockyard.core.errors import UsageError, WorkFailed
+from blockyard.core.document import Document, Json
+from blockyard.core.errors import WorkFailed
 
-Order = dict[str, Any]
+Heard = Callable[[int, Json], None]
 
 
 def _out(worker: "subprocess.Popen[bytes]") -> Any:
@@ -41,10 +42,10 @@ class Pool:
     def _start(self) -> "subprocess.Popen[bytes]":
         return child.start("blockyard.compare.run.worker", str(self.threads), threads=self.threads)
 
-    def run(self, orders: Iterable[Order], heard: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[int, Any]]:
+    def run(self, orders: Iterable[Document], heard: Heard) -> Iterator[tuple[int, Json]]:
         """(number of the order, its answer) as they come; `heard(number, message)` is told what is said on the way."""
         waiting = deque(enumerate(orders))
-        doing: dict[int, tuple[int, Order]] = {}
+        doing: dict[int, tuple[int, Document]] = {}
         tried: set[int] = set()
         with selectors.DefaultSelector() as ready:
 
@@ -55,7 +56,7 @@ class Pool:
                     assert worker.stdin is not None
                     # One that is dead already takes no order; its answers end as well, and it is replaced there.
                     with suppress(BrokenPipeError):
-                        worker.stdin.write(json.dumps(doing[which][1]).encode() + b"\n")
+                        worker.stdin.write(json.dumps(doing[which][1].to_json()).encode() + b"\n")
                         worker.stdin.flush()
 
             for which, worker in enumerate(self.workers):
@@ -73,8 +74,8 @@ class Pool:
                         continue
                     for line in lines:
                         number, message = doing[which][0], json.loads(line)
-                        if "error" in message:
-                            raise UsageError(message["error"]) if message["usage"] else WorkFailed(message["error"])
+                        if error := child.failure(message):
+                            raise error
                         if "done" not in message:
                             heard(number, message)
                             continue

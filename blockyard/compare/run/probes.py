@@ -11,26 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from blockyard.compare.documents import Probes
 from blockyard.compare.plan.dataset import Material
 from blockyard.probe import copying_probe, recall_probe, state_probe
 
 ROWS, PAIRS, TOKENS = 16, 8, 4  # a pair is two tokens of key and two of value
 
 
-def inside(model: Any, stuff: Material, job: dict[str, Any]) -> dict[str, Any]:
+def inside(model: Any, data: Material, length: int) -> Probes:
     """The figures of one run; what a step or a length does not allow is left out."""
-    exam, length = stuff.exam("final", job["length"]), job["length"]
-    rows = exam.rows(slice(0, ROWS))[0]
-    found: dict[str, Any] = {}
-    if stuff.metric["name"] == "loss" and length >= 8:
-        found["copying"] = float(copying_probe(model, rows[:, : length // 2])["gap"].mean())
+    rows = data.exam("final", length).rows(slice(0, ROWS))[0]
+    copying = recall = None
+    if data.metric.name == "loss" and length >= 8:
+        copying = float(copying_probe(model, rows[:, : length // 2])["gap"].mean())
         pairs = min(PAIRS, length // TOKENS - 1, len(np.unique(rows)) - 1)
         if pairs > 1:
-            found["recall"] = float(recall_probe(model, rows, pairs=pairs)["saved"].mean())
+            recall = float(recall_probe(model, rows, pairs=pairs)["saved"].mean())
     state = state_probe(model, rows, facts=("horizon", "rank"))
-    found["horizon"] = [_plain(np.median(value)) for name, value in state.items() if name.endswith(":horizon")]
-    found["rank"] = [_plain(np.mean(value)) for name, value in state.items() if name.endswith(":rank")]
-    return found
+    horizon = [_plain(np.median(value)) for name, value in state.items() if name.endswith(":horizon")]
+    rank = [_plain(np.mean(value)) for name, value in state.items() if name.endswith(":rank")]
+    return Probes(horizon, rank, copying, recall)
 
 
 def _plain(value: Any) -> float | None:

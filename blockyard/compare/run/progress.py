@@ -2,10 +2,11 @@
 
 import sys
 import time
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from blockyard.core.numbers import clock
 
 
 class Watch:
@@ -31,10 +32,10 @@ class Watch:
             self.task = self.bar.add_task("training", total=1.0)
             self.bar.start()
 
-    def at(self, run: int, seconds: float, message: dict[str, Any]) -> None:
+    def at(self, run: int, seconds: float, loss: float) -> None:
         """A run has done so many of its expected seconds."""
         self.doing[run] = seconds
-        self._show(f"loss {message['loss']:.3f}")
+        self._show(f"loss {loss:.3f}")
 
     def finished(self, run: int, seconds: float, line: str) -> None:
         self.doing.pop(run, None)
@@ -55,10 +56,3 @@ class Watch:
         if self.bar is not None:
             self.bar.stop()
         sys.stderr.flush()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -2,14 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 import torch
 
-from blockyard.compare.plan import dataset as material
+from blockyard.compare.documents import Job, Timings
+from blockyard.compare.plan.dataset import named
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
@@ -21,7 +20,7 @@ from blockyard.train.loop import Diverged, Run, Settings
 DECODE = 32  # tokens decoded a round
 
 
-def bench(jobs: list[dict[str, Any]], rounds: int, tell: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+def bench(jobs: list[Job], rounds: int) -> list[Timings]:
     """Seconds a training step and a decoded token of every job, a list over rounds each; the order turns by one."""
     runs = [_prepared(job) for job in jobs]
     for run in runs:  # the first steps pay for what later ones reuse
@@ -35,8 +34,7 @@ def bench(jobs: list[dict[str, Any]], rounds: int, tell: Callable[[dict[str, Any
             _advance(runs[which])
             steps[which].append(time.perf_counter() - began)
             tokens[which].append(decode_seconds(runs[which].model))
-            tell({"round": turn + 1, "of": rounds})
-    return [{"step": a, "token": b} for a, b in zip(steps, tokens)]
+    return [Timings(a, b) for a, b in zip(steps, tokens)]
 
 
 def _advance(run: Run) -> None:
@@ -45,11 +43,11 @@ def _advance(run: Run) -> None:
         run.advance()
 
 
-def _prepared(job: dict[str, Any]) -> Run:
-    system = Spec.from_json(job["system"])
-    model = build(system, fold("bench")).to(job["device"])
-    settings = Settings(steps=10**6, lr=1e-4, precision=job["precision"], device=job["device"], micro=job["micro"])
-    return Run(system, model, material.named(job).order(job["length"], job["batch"], 0), settings)
+def _prepared(job: Job) -> Run:
+    system = Spec.from_json(job.system)
+    model = build(system, fold("bench")).to(job.device)
+    settings = Settings(steps=10**6, lr=1e-4, precision=job.precision, device=job.device, micro=job.micro)
+    return Run(system, model, named(job.choice).order(job.length, job.batch, 0), settings)
 
 
 def decode_seconds(model: Model, prompt: int = 32) -> float:

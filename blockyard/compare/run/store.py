@@ -12,19 +12,33 @@ import json
 import os
 import sqlite3
 import tempfile
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from blockyard.compare.documents import FORMAT, Plan
+from blockyard.core.document import Document, Json
 from blockyard.core.errors import UsageError
-from blockyard.core.files import read_document, sealed, write_whole
+from blockyard.core.files import read_document, sealed, strict, write_whole
 
-FORMAT = 2  # of plan.json; 1 had no checksum
+
+@dataclass(frozen=True)
+class Event(Document):
+    """A run that has ended, whatever its end: a line of the log, a row of the table."""
+
+    finished: str  # its key
+    arm: str
+    role: str
+    seed: int
+    lr: float
+    status: str
+    score: float | None
+    seconds: float
 
 
 class Store:
     """An opened and locked comparison folder."""
 
-    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder
         _usable(folder)
         self._lock = open(folder / ".lock", "a")  # noqa: SIM115  (held until the process ends)
@@ -39,58 +53,55 @@ class Store:
             raise UsageError(f"{folder} holds another plan (it differs in {', '.join(differ)}); use another --out")
         self.fresh = known is None
         self.plan = plan if known is None else _here(known, plan)
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, Event] = {}
 
     def write_plan(self) -> None:
-        write_whole(self.folder / "plan.json", sealed(self.plan))
+        write_whole(self.folder / "plan.json", sealed(self.plan.to_json()))
         self.fresh = False
 
     def run_folder(self, key: str) -> Path:
         return self.folder / "runs" / key
 
-    def finished(self, key: str, facts: dict[str, Any]) -> None:
-        """Enter a finished run once in the log, whatever was cut off before."""
+    def finished(self, event: Event) -> None:
+        """Append a finished run to the log once, whatever was cut off before."""
         path = self.folder / "events.jsonl"
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_whole(path, whole)
-        if self._entered(key, whole, facts):
+        if self._known(event, whole):
             return
         with open(path, "ab") as log:
-            log.write(json.dumps({"finished": key, **facts}).encode() + b"\n")
+            log.write(json.dumps(strict(event.to_json())).encode() + b"\n")
             log.flush()
             os.fsync(log.fileno())
 
-    def _entered(self, key: str, log: bytes, facts: dict[str, Any]) -> bool:
+    def _known(self, event: Event, log: bytes) -> bool:
         """Whether the log has this run; UsageError where a line cannot be read or says otherwise than the run."""
-        path = self.folder / "events.jsonl"
+        path, told = self.folder / "events.jsonl", strict(event.to_json())
         for number, line in enumerate(log.splitlines(), 1):
             try:
-                event = json.loads(line)
-                known = event["finished"]
+                said = strict(json.loads(line))
+                found = said["finished"]
             except (ValueError, TypeError, KeyError, RecursionError):
                 raise UsageError(f"{path} line {number} is damaged; remove the line") from None
-            if known == key:
-                shared = {name: value for name, value in facts.items() if name in event}
-                if json.dumps({**event, **shared}) != json.dumps(event):
-                    raise UsageError(f"{path} line {number} is not what run {key} found; remove the line")
+            if found == event.finished:
+                if any(json.dumps(said[name]) != json.dumps(told[name]) for name in said.keys() & told.keys()):
+                    raise UsageError(f"{path} line {number} is not what run {found} found; remove the line")
                 return True
         return False
 
-    def index(self, rows: list[dict[str, Any]]) -> None:
+    def index(self, events: list[Event]) -> None:
         """The finished runs as a table, made anew with these added."""
-        self._rows |= {row["key"]: row for row in rows}
+        self._rows |= {event.finished: event for event in events}
         aside = self.folder / f".index.{os.getpid()}"
         aside.unlink(missing_ok=True)
-        columns = ("key", "arm", "role", "seed", "lr", "status", "score", "seconds")
         table = sqlite3.connect(aside)
         with table:
             table.execute(
                 "create table run (key text primary key, arm, role, seed, lr real, status, score real, seconds real)"
             )
-            values = [tuple(row.get(name) for name in columns) for row in self._rows.values()]
-            table.executemany(f"insert into run values ({','.join('?' * len(columns))})", values)
+            table.executemany("insert into run values (?, ?, ?, ?, ?, ?, ?, ?)", map(astuple, self._rows.values()))
         table.close()
         os.replace(aside, self.folder / "index.sqlite")
 
@@ -106,16 +117,13 @@ def _usable(folder: Path) -> None:
         raise UsageError(f"{folder} is not empty and holds no comparison ({strangers[0]}); use another --out")
 
 
-def read_plan(folder: Path) -> dict[str, Any] | None:
+def read_plan(folder: Path) -> Plan | None:
     """The plan of a comparison folder, if there is one."""
     path = folder / "plan.json"
     if not path.exists():
         return None
     try:
-        plan = read_document(path, FORMAT, sealed_since=2)
-        if not {"arms", "data", "same", "seeds"} <= plan.keys():  # another document of ours is whole too
-            raise UsageError(f"{path} is not the plan of a comparison")
-        return plan
+        return Plan.from_json(read_document(path, FORMAT, sealed_since=2), path)
     except UsageError as error:
         raise UsageError(f"{error}; use another --out") from None
 
@@ -123,22 +131,18 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 ASKED = ("matched", "tuning", "alpha", "margin", "looks", "against", "seeds", "tuning_seed")
 
 
-def _asked(plan: dict[str, Any]) -> dict[str, Any]:
+def _asked(plan: Plan) -> Json:
     """What can change a figure or a verdict, by name; where, when and by how many workers it is done cannot."""
-    data, versions = plan["data"], plan["versions"]
     return {
-        "arms": [(arm["label"], arm["id"]) for arm in plan["arms"]],
-        "data": [data["hash"], data.get("task"), data.get("codec")],
-        **{name: plan.get(name) for name in ASKED},
-        **{name: value for name, value in plan["same"].items() if name != "workers"},
-        **{name: versions.get(name) for name in ("torch", "numba", "numerics")},
+        "arms": [(arm.label, arm.id) for arm in plan.arms],
+        "data": [plan.data.hash, plan.data.task, plan.data.codec],
+        **{name: getattr(plan, name) for name in ASKED},
+        **{name: value for name, value in vars(plan.same).items() if name != "workers"},
+        **{name: plan.versions.get(name) for name in ("torch", "numba", "numerics")},
     }
 
 
-def _here(known: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+def _here(known: Plan, plan: Plan) -> Plan:
     """The plan of a folder as it is gone on with: by the workers, and from the files, of today."""
-    return {
-        **known,
-        "same": known["same"] | {"workers": plan["same"]["workers"]},
-        "data": known["data"] | {"paths": plan["data"]["paths"]},
-    }
+    same, data = replace(known.same, workers=plan.same.workers), replace(known.data, paths=plan.data.paths)
+    return replace(known, same=same, data=data)

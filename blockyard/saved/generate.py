@@ -1,0 +1,53 @@
+"""A text that goes on where a prompt ends, written by a trained model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from blockyard.core.document import Document
+from blockyard.core.errors import UsageError
+from blockyard.data.tokens import Codec
+from blockyard.decode.beams import beams
+from blockyard.decode.generate import Step, generate
+from blockyard.decode.propose import Lookup
+from blockyard.decode.rules import Rules
+from blockyard.decode.speculate import speculate
+from blockyard.saved.open import open_model
+
+
+@dataclass(frozen=True)
+class Found(Document):
+    """A text that a search found, with its log-probability and its score, which longer texts are not punished in."""
+
+    text: str
+    logprob: float
+    score: float
+
+
+def continue_text(
+    folder: str, prompt: str, tokens: int, rules: Rules, stop: Sequence[str] = (), ahead: int = 0,
+    int8_cache: bool = False,
+) -> Iterator[Step]:  # fmt: skip
+    """Steps with the text that continues the prompt, as they come; `ahead` guesses tokens from what stands before."""
+    model, codec = open_model(folder)
+    ids, how = _prompt(codec, prompt), {"stop": stop, "decode": codec.decode}
+    if ahead and int8_cache:
+        raise UsageError("--ahead checks guesses to the last bit, which keys in 8 bits do not keep; leave one out")
+    if ahead:
+        return speculate(model, ids, tokens, Lookup(), rules, ahead=ahead, **how)
+    return generate(model, ids, tokens, rules, int8_cache=int8_cache, **how)
+
+
+def search_text(folder: str, prompt: str, tokens: int, width: int) -> list[Found]:
+    """The likeliest continuations that a beam search finds."""
+    model, codec = open_model(folder)
+    found = beams(model, _prompt(codec, prompt), tokens, width=width)
+    return [Found(codec.decode(beam.tokens), beam.logprob, beam.score) for beam in found]
+
+
+def _prompt(codec: Codec, prompt: str) -> torch.Tensor:
+    ids = codec.encode(prompt)
+    if not len(ids):
+        raise UsageError("the prompt is empty; give at least one character")
+    return torch.from_numpy(ids.astype("int64"))[None]

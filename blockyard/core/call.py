@@ -4,7 +4,7 @@ A `Call` is frozen: it is replaced, never written into, except for `once`, the t
 (rotary tables, masks), which is filled before the first step, and `book`, which each step makes for its own notes.
 
     positions (B,T)   valid tokens before this one in its segment, the past included
-    keys      (B,T)   which tokens count; None: all
+    valid     (B,T)   which tokens count; None: all
     segment   (B,T)   the number of each token's segment in its row, rising from 0; None: one a row
     reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
     order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
@@ -39,7 +39,7 @@ class Moment(NamedTuple):
 
 class Call(NamedTuple):
     positions: Tensor
-    keys: Tensor | None = None
+    valid: Tensor | None = None
     segment: Tensor | None = None
     reset: Tensor | None = None
     order: Any = None
@@ -74,9 +74,9 @@ class Call(NamedTuple):
 
     def blank(self, x: Tensor) -> Tensor:
         """x (B,T,...) with zeros where a token does not count."""
-        if self.keys is None:
+        if self.valid is None:
             return x
-        return x.masked_fill(~self.keys.reshape(*self.keys.shape, *[1] * (x.dim() - 2)), 0)
+        return x.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (x.dim() - 2)), 0)
 
     def note(self, path: str, name: str, value: Tensor) -> None:
         """Leave a value for the caller; the step returns its book, so recomputation does not note twice."""
@@ -97,35 +97,35 @@ class Call(NamedTuple):
         def take(field: Tensor | None) -> Tensor | None:
             return None if field is None else gather(field, index)
 
-        full = torch.ones_like(self.positions, dtype=torch.bool) if self.keys is None else self.keys
+        full = torch.ones_like(self.positions, dtype=torch.bool) if self.valid is None else self.valid
         order = self.positions if self.order is None else self.order
         order = take(order) if isinstance(order, Tensor) else order
-        keys = gather(full, index) & (index >= 0)
+        valid = gather(full, index) & (index >= 0)
         length = full.shape[1]
         owner = index.clamp(min=0) // length  # tokens of two rows stay apart, as they were
         if self.segment is not None:
             owner = owner * length + gather(self.segment, index)
-        reset = resets(owner, keys)
+        reset = resets(owner, valid)
         return self._replace(
-            positions=gather(self.positions, index), keys=keys, segment=reset.cumsum(1), reset=reset, order=order,
+            positions=gather(self.positions, index), valid=valid, segment=reset.cumsum(1), reset=reset, order=order,
             past=None, even=False, once={},
         )  # fmt: skip
 
 
-def resets(ids: Tensor, keys: Tensor | None = None) -> Tensor:
+def resets(ids: Tensor, valid: Tensor | None = None) -> Tensor:
     """(B,T) true at the first token of every segment but the row's first one.
 
     A segment is a maximal run of equal `ids` (B,T) among the tokens that count: an id that comes back is a new
-    segment, and the ids of the tokens that `keys` leaves out mean nothing.
+    segment, and the ids of the tokens that `valid` leaves out mean nothing.
     """
-    if keys is None:
+    if valid is None:
         first = torch.zeros_like(ids, dtype=torch.bool)
         first[:, 1:] = ids[:, 1:] != ids[:, :-1]
         return first
     places = torch.arange(ids.shape[1], device=ids.device)
-    last = torch.where(keys, places, -1).cummax(1).values
+    last = torch.where(valid, places, -1).cummax(1).values
     before = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], dim=1)  # the last token that counted
-    return keys & (before >= 0) & (ids != ids.gather(1, before.clamp(min=0)))
+    return valid & (before >= 0) & (ids != ids.gather(1, before.clamp(min=0)))
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
         k_pos = call.past.positions[rows]
         k_order = k_pos if call.past.order is None else call.past.order[rows]
     else:
-        k_pos = q_pos if call.keys is None else q_pos.masked_fill(~call.keys[rows], -1)
+        k_pos = q_pos if call.valid is None else q_pos.masked_fill(~call.valid[rows], -1)
         k_order = q_order
     seen = (k_pos >= 0)[:, None, :]
     if call.order is None or isinstance(call.order, Tensor):

@@ -20,10 +20,10 @@ SNAP = 0.25  # how far, in parts of a group, a cut moves to reach the border of 
 
 
 class EvalBatch(NamedTuple):
-    """tokens (n, T+1) int64, padded with 0; keys (n, T) true where column t+1 is a target that counts; group (n,)."""
+    """tokens (n, T+1) int64, padded with 0; valid (n, T) true where column t+1 is a target that counts; group (n,)."""
 
     tokens: np.ndarray
-    keys: np.ndarray
+    valid: np.ndarray
     group: np.ndarray
 
 

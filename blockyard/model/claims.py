@@ -102,8 +102,8 @@ def streams(make: Make) -> None:
 
 def _ragged(part: Part, x: Tensor, whole: Tensor) -> None:
     """Rows that are fed different numbers of tokens, padded on the right mid-stream, then go on."""
-    keys = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    y, state = feed(part, x[:, :5], State.empty(2), keys=keys)
+    valid = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    y, state = feed(part, x[:, :5], State.empty(2), valid=valid)
     _same(y[0], whole[0, :5], "a full row of a ragged piece")
     _same(y[1, :3], whole[1, :3], "a short row of a ragged piece")
     rest = torch.stack([x[0, 5:9], x[1, 3:7]])
@@ -127,8 +127,8 @@ def _rewound(part: Part, x: Tensor, whole: Tensor) -> None:
     lost = [x[row, int(state.length[row]) : 9] for row in range(2)]
     width = max(len(piece) for piece in lost)
     again = torch.stack([torch.cat([p, p.new_zeros(width - len(p), p.shape[1])]) for p in lost])
-    keys = torch.tensor([[i < len(p) for i in range(width)] for p in lost])
-    _, state = feed(part, again, state, keys=keys) if width else (None, state)
+    valid = torch.tensor([[i < len(p) for i in range(width)] for p in lost])
+    _, state = feed(part, again, state, valid=valid) if width else (None, state)
     y, _ = feed(part, x[:, 9:], state)
     _same(y, whole[:, 9:], "both rows after a rewind")
 
@@ -141,12 +141,12 @@ def packs(make: Make) -> None:
     packed, _ = feed(part, x, segment=segment)
     for first, last in ((0, 6), (6, 7), (7, 15)):
         _same(packed[:, first:last], feed(part, x[:, first:last])[0], f"the segment {first}..{last}")
-    for name, valid in (("left", range(4, 15)), ("right", range(0, 11)), ("inner", [0, 1, 5, 6, 7, 11])):
-        keys = torch.zeros(1, 15, dtype=torch.bool)
-        keys[0, list(valid)] = True
-        padded, _ = feed(part, x, keys=keys)
+    for name, places in (("left", range(4, 15)), ("right", range(0, 11)), ("inner", [0, 1, 5, 6, 7, 11])):
+        valid = torch.zeros(1, 15, dtype=torch.bool)
+        valid[0, list(places)] = True
+        padded, _ = feed(part, x, valid=valid)
         assert bool(padded.isfinite().all()), f"{name} padding gives infinities"
-        _same(padded[keys], feed(part, x[keys][None])[0][0], f"{name} padding")
+        _same(padded[valid], feed(part, x[valid][None])[0][0], f"{name} padding")
 
 
 @torch.no_grad()
@@ -276,7 +276,7 @@ class Hosted(Part):
         model = self.model
         tokens = (x[..., 0] * 97).nan_to_num().long() % model.axes["stem.vocab"].size
         kept = None if state is None else replace(State.empty(len(x)), leaves=state)
-        y, call, kept = model._ends(model.stem, Batch(tokens, keys=call.keys), call, kept, "stem")
+        y, call, kept = model._ends(model.stem, Batch(tokens, valid=call.valid), call, kept, "stem")
         call = call._replace(dtype=y.dtype)
         for part in model._preparing:
             part.prepare(call)

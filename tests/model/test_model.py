@@ -48,9 +48,9 @@ def test_padding_and_packing_change_nothing(name):
     for cut in (slice(0, 7), slice(7, 20)):
         assert (packed[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
     for cut in (slice(5, 20), slice(0, 15)):
-        keys = torch.zeros(1, 20, dtype=torch.bool)
-        keys[:, cut] = True
-        padded = model(by.Batch(x, keys=keys)).logits
+        valid = torch.zeros(1, 20, dtype=torch.bool)
+        valid[:, cut] = True
+        padded = model(by.Batch(x, valid=valid)).logits
         assert (padded[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
 
 
@@ -203,9 +203,9 @@ def test_learned_positions_end_where_they_end():
     model = tiny("gpt2", length=12)
     inside = torch.ones(2, 16, dtype=torch.bool)
     inside[:, :5] = False  # 11 valid tokens in 16 slots
-    assert torch.isfinite(model(by.Batch(ids(2, 16), keys=inside)).logits).all()
+    assert torch.isfinite(model(by.Batch(ids(2, 16), valid=inside)).logits).all()
     inside[:, 3:] = True
     with pytest.raises(UsageError, match="13 tokens"):
-        model(by.Batch(ids(2, 16), keys=inside))
+        model(by.Batch(ids(2, 16), valid=inside))
     with pytest.raises(UsageError, match="16 tokens"):
         model(ids(2, 16))

@@ -48,27 +48,27 @@ def test_a_model_gives_every_run_what_it_gets_alone(name):
         assert (out.logits[row : row + 1, : last - first] - alone).abs().max() < 1e-9
     state, pieces = model.init_state(len(RUNS)), []
     for start, end in ((0, 1), (1, 3), (3, 4)):
-        piece = model(Batch(rows.tokens[:, start:end], keys=rows.keys[:, start:end]), state)
+        piece = model(Batch(rows.tokens[:, start:end], valid=rows.valid[:, start:end]), state)
         state = piece.state
         pieces.append(piece.logits)
-    assert (torch.cat(pieces, 1) - out.logits)[rows.keys].abs().max() < 1e-9
+    assert (torch.cat(pieces, 1) - out.logits)[rows.valid].abs().max() < 1e-9
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["llama", "gla", "mamba2", "deltanet"])
 def test_the_id_of_a_token_that_does_not_count_means_nothing(name):
     model, x = tiny(name), ids()
-    keys = torch.ones_like(IDS, dtype=torch.bool)
-    keys[0, [0, 1, 6, 7, 10, 13]] = False
-    noise = torch.where(keys, IDS, torch.tensor([[9, 8, 0, 0, 0, 0, 7, 0, 0, 0, 7, 0, 0, 5]]))
+    valid = torch.ones_like(IDS, dtype=torch.bool)
+    valid[0, [0, 1, 6, 7, 10, 13]] = False
+    noise = torch.where(valid, IDS, torch.tensor([[9, 8, 0, 0, 0, 0, 7, 0, 0, 0, 7, 0, 0, 5]]))
     for segment in (IDS, noise):
-        batch = Batch(x, keys=keys, segment=segment)
+        batch = Batch(x, valid=valid, segment=segment)
         packed, reset = model(batch).logits, batch.resets()
         assert reset is not None and reset.nonzero()[:, 1].tolist() == [3, 5, 9, 11]
         for first, last in RUNS[:-1]:
-            inside = [t for t in range(first, last) if keys[0, t]]
+            inside = [t for t in range(first, last) if valid[0, t]]
             assert (packed[:, inside] - model(x[:, inside]).logits).abs().max() < 1e-9
-        assert torch.equal(batch.unpacked().keys.sum(1), torch.tensor([1, 2, 2, 1, 2]))
+        assert torch.equal(batch.unpacked().valid.sum(1), torch.tensor([1, 2, 2, 1, 2]))
 
 
 def test_no_target_lies_in_another_segment():

@@ -188,9 +188,9 @@ def test_positions_added_at_the_input(name):
     assert gap(m.start(x).x, embedded + rows[:12]) < 1e-12
     state = m(x[:, :5], m.init_state(2)).state
     assert gap(m.start(x[:, 5:], state).x, embedded[:, 5:] + rows[5:12]) < 1e-12
-    keys = torch.ones(2, 12, dtype=torch.bool)
-    keys[1, :4] = False
-    assert gap(m.start(by.Batch(x, keys=keys)).x[1, 4:], embedded[1, 4:] + rows[:8]) < 1e-12
+    valid = torch.ones(2, 12, dtype=torch.bool)
+    valid[1, :4] = False
+    assert gap(m.start(by.Batch(x, valid=valid)).x[1, 4:], embedded[1, 4:] + rows[:8]) < 1e-12
     segment = torch.tensor([[0] * 7 + [1] * 5]).expand(2, 12)
     assert gap(m.start(by.Batch(x, segment=segment)).x[:, 7:], embedded[:, 7:] + rows[:5]) < 1e-12
 

@@ -36,7 +36,7 @@ class ShortConv(Sublayer):
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         tail = None if state is None else state.get("tail")
-        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, keys=call.keys, reset=call.reset, silu=self.silu)
+        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, valid=call.valid, reset=call.reset, silu=self.silu)
         if self.activation is not None and not self.silu:
             y = self.activation(y, call)
         return y, None if state is None else {"tail": tail}

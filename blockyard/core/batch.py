@@ -56,27 +56,27 @@ class Batch:
 
         return Batch(take(self.tokens), take(self.targets), index >= 0, None, take(self.order))
 
-    def place(self, state: State | None, *, causal: bool) -> tuple[Call, State | None]:
-        """The call of this batch after `state`, and the state with this batch's slots entered.
+    def call(self, state: State | None, *, causal: bool) -> tuple[Call, State | None]:
+        """The call of this batch after `state`, and the state with this batch's slots appended.
 
         Positions count valid tokens, restart at every segment and go on from the past, row by row.
         """
         rows, length = self.tokens.shape[:2]
         device = self.tokens.device
-        even = self.valid is None and self.segment is None and (state is None or state.even)
+        aligned = self.valid is None and self.segment is None and (state is None or state.aligned)
         if state is not None and self.segment is not None:
             raise UsageError("a packed batch keeps no state; use batch.unpacked(), one row a segment")
         reset = self.resets()
         segment = None if reset is None else reset.cumsum(1)
         positions = torch.arange(length, device=device).expand(rows, length)
-        if not even and (self.valid is not None or reset is not None):
+        if not aligned and (self.valid is not None or reset is not None):
             valid = torch.ones_like(positions) if self.valid is None else self.valid.long()
             counted = valid.cumsum(1)
             before = counted.new_zeros(()) if reset is None else torch.where(reset, counted - valid, 0).cummax(1).values
             positions = (counted - 1 - before).clamp(min=0)
         order = self.order if self.order is not None or causal else 0
         if state is None:
-            return Call(positions, self.valid, segment, reset, order, even=even, once={}), None
+            return Call(positions, self.valid, segment, reset, order, aligned=aligned, memo={}), None
         positions = positions + state.length[:, None]
         here = positions if self.valid is None else positions.masked_fill(~self.valid, -1)
         slots = torch.cat([state.positions, here], 1)
@@ -84,7 +84,7 @@ class Batch:
         if isinstance(order, Tensor):
             orders = torch.cat([state.positions if state.order is None else state.order, order], 1)
         seen = length if self.valid is None else self.valid.sum(1)
-        state = replace(state, positions=slots, length=state.length + seen, even=even, order=orders)
+        state = replace(state, positions=slots, length=state.length + seen, aligned=aligned, order=orders)
         return Call(
-            positions, self.valid, None, None, order, Past(slots, orders, state.int8_cache), even=even, once={}
+            positions, self.valid, None, None, order, Past(slots, orders, state.int8_cache), aligned=aligned, memo={}
         ), state

@@ -36,17 +36,17 @@ class Part(nn.Module):
     causal = True  # whether it was built to read from left to right only
 
     def prepare(self, call: Call) -> None:
-        """Put what all layers share on `call.once`, before the first step of a forward."""
+        """Put what all layers share on `call.memo`, before the first step of a forward."""
 
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
-        """`value`, noted or replaced where this forward asks for this point."""
+        """`value`, captured or replaced where this forward asks for this hook point."""
         if call is None or call.points is None:
             return value
         action = call.points.get((self.path, name))
         if action is None:
             return value
         if action == "read":
-            call.note(self.path, name, value)
+            call.capture(self.path, name, value)
             return value
         return action(value)
 
@@ -67,7 +67,7 @@ class Position(Part):
         return x
 
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        """q, k (B,T,H,K) turned by their own positions, before the keys are stored."""
+        """q, k (B,T,H,K) rotated by their own positions, before the keys are stored."""
         return q, k
 
     def by_distance(self, n: int) -> Tensor | None:

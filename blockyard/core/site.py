@@ -38,7 +38,7 @@ class Use:
 
 
 @dataclass
-class Ledger:
+class BuildContext:
     """What a build has recorded so far; one per model."""
 
     seed: int
@@ -49,7 +49,7 @@ class Ledger:
     tensors: dict[str, nn.Parameter] = field(default_factory=dict)
     buffers: dict[str, nn.Buffer] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
-    met: set[Spec] = field(default_factory=set)
+    matched_edits: set[Spec] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Site:
 
     path: str
     stream: Axis | Expr
-    ledger: Ledger
+    context: BuildContext
     step: int = 0
     steps: int = 1
     ordinal: int = 0  # how many steps before this one hold the same part
@@ -81,7 +81,7 @@ class Site:
             size = default() if callable(default) else default
         if size < 1:
             raise UsageError(f"{self.path or 'part'}: axis {name} has size {size}; it must be at least 1")
-        made = self.ledger.axes[self.child(name)] = Axis(name, size)
+        made = self.context.axes[self.child(name)] = Axis(name, size)
         return made
 
     def divide(self, what: str, total: int, by: int) -> int:
@@ -93,8 +93,8 @@ class Site:
     def build(self, name: str, spec: Spec, *args: Any) -> Any:
         """The part of a spec at this site, under the attribute `name`; edits of its path are applied."""
         path = self.child(name)
-        edits = matching_edits(self.ledger.edits, path)
-        self.ledger.met.update(edits)
+        edits = matching_edits(self.context.edits, path)
+        self.context.matched_edits.update(edits)
         settings, sizes = dict(spec.settings), {}
         for edit in edits:
             for key, value in edit.settings:
@@ -106,7 +106,7 @@ class Site:
                     settings[key] = value
         entry = registry.find(spec.kind, spec.name)
         settings = check_settings(entry, settings, path)
-        before = set(self.ledger.axes) if sizes else set()
+        before = set(self.context.axes) if sizes else set()
         made_of = entry.load_class()
         if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
             raise UsageError(
@@ -114,7 +114,7 @@ class Site:
             )
         part = made_of(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
         for key in sizes:
-            made = {key.rpartition(".")[2] for key in set(self.ledger.axes) - before if key.rpartition(".")[0] == path}
+            made = {key.rpartition(".")[2] for key in set(self.context.axes) - before if key.rpartition(".")[0] == path}
             if key not in made:
                 raise unknown(f"axis of {path}", key, made)
         part.path, part.spec, part.stream = path, Spec.of(spec.kind, spec.name, settings), self.stream
@@ -130,7 +130,7 @@ class Site:
     ) -> Any:
         """A projection: of the model's kind of linear, of a `kind` that the part's equations name, or of an edit's."""
         scale = gain * self.steps**-0.5 if writes is self.stream and self.steps > 1 else gain
-        return self.build(name, kind or self.ledger.linear, reads, writes, bias, scale)
+        return self.build(name, kind or self.context.linear, reads, writes, bias, scale)
 
     def param(
         self, name: str, axes: tuple[Expr, ...], init: Init, *, decay: bool = False,
@@ -141,35 +141,35 @@ class Site:
         value = _empty(path, tuple([axis.size for axis in axes]))
         if value.device.type != "meta":
             with torch.no_grad():
-                init(value, torch.Generator().manual_seed(fold(self.ledger.seed, path)))
-        self.ledger.uses.append(Use(path, axes, reads, writes, decay))
-        made = self.ledger.tensors[path] = nn.Parameter(value)
+                init(value, torch.Generator().manual_seed(fold(self.context.seed, path)))
+        self.context.uses.append(Use(path, axes, reads, writes, decay))
+        made = self.context.tensors[path] = nn.Parameter(value)
         return made
 
     def buffer(self, name: str, make: Callable[[torch.Generator], Tensor]) -> nn.Buffer:
         """A tensor that is saved but not learned; `make` gets what the (seed, path) draws."""
         path = self.child(name)
-        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.ledger.seed, path))))
-        self.ledger.buffers[path] = made
+        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.context.seed, path))))
+        self.context.buffers[path] = made
         return made
 
     def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:
         """A parameter that several parts own together: the first asker makes it, all get the same one."""
-        if key not in self.ledger.shared:
+        if key not in self.context.shared:
             made = make()
-            self.ledger.shared[key] = self.ledger.uses[-1].path
+            self.context.shared[key] = self.context.uses[-1].path
             return made
-        first = next(use for use in self.ledger.uses if use.path == self.ledger.shared[key])
-        self.ledger.uses.append(replace(first, path=self.child(name), of=first.path))
-        return self.ledger.tensors[first.path]
+        first = next(use for use in self.context.uses if use.path == self.context.shared[key])
+        self.context.uses.append(replace(first, path=self.child(name), of=first.path))
+        return self.context.tensors[first.path]
 
     def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> nn.Parameter:
         """A second use of a tensor made elsewhere (a tied head)."""
-        if of not in self.ledger.tensors:
-            raise unknown("parameter to reuse", of, self.ledger.tensors)
-        made = next(use for use in self.ledger.uses if use.path == of)
-        self.ledger.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
-        return self.ledger.tensors[of]
+        if of not in self.context.tensors:
+            raise unknown("parameter to reuse", of, self.context.tensors)
+        made = next(use for use in self.context.uses if use.path == of)
+        self.context.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
+        return self.context.tensors[of]
 
 
 def _empty(path: str, shape: tuple[int, ...]) -> Tensor:

@@ -135,7 +135,7 @@ def planted(found: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[Any, Any]:
 
 def close_up(state: State) -> State:
     """The same rows in as few slots as they need, in the order of their positions; even again where they can be."""
-    if state.even:
+    if state.aligned:
         return state
     width = int((state.positions >= 0).sum(1).max()) if state.positions.numel() else 0
     full = state.order is None and bool((state.length == width).all())
@@ -147,7 +147,7 @@ def close_up(state: State) -> State:
     closed = [(path, cache.each(lambda x: x[rows, index])) for path, cache in caches]
     order = None if state.order is None else state.order[rows, index]
     positions = state.positions[rows, index]
-    return replace(state, positions=positions, order=order, even=full, leaves=planted([*closed, *others]))
+    return replace(state, positions=positions, order=order, aligned=full, leaves=planted([*closed, *others]))
 
 
 def join(states: Sequence[State]) -> State:
@@ -170,7 +170,7 @@ def join(states: Sequence[State]) -> State:
     for path, like in others.items():
         blank = [like.new_zeros(len(state.length), *like.shape[1:]) for state in states]
         others[path] = torch.cat([one.get(path, zeros) for one, zeros in zip(kept, blank)])
-    even = all(state.even for state in states) and len({int(state.length[0]) for state in states}) == 1
+    even = all(state.aligned for state in states) and len({int(state.length[0]) for state in states}) == 1
     length = torch.cat([state.length for state in states])
     leaves = planted([*caches.items(), *others.items()])
     return State(positions, length, even, None, states[0].int8_cache, leaves)

@@ -12,7 +12,7 @@ keep a promise yet says so in `known`, with the reason; its check is then report
     any_order         a token sees those whose order, as the batch gives it, is not above its own, and no others
     scale_invariant   a positive factor on the input changes nothing
     identity_at_init  a fresh part returns its input
-    fixed             keys turned and turned back are the same
+    fixed             keys rotated and rotated back are the same
     time_exponent     counted kernel operations grow no faster than this power of the length
 """
 
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
 
 def feed(part: Part, x: Tensor, state: State | None = None, **fields: Any) -> tuple[Tensor, State | None]:
     """Run one part on x (B,T,D) as a model would: call placed, state entered."""
-    call, state = Batch(x[..., 0], **fields).place(state, causal=part.causal)
+    call, state = Batch(x[..., 0], **fields).call(state, causal=part.causal)
     call = call._replace(dtype=x.dtype)
     part.prepare(call)
     y = part(x, call) if _stateless(part) else part(x, call, None if state is None else state.get("part"))
@@ -218,9 +218,9 @@ def fixed(make: Make) -> None:
     part = make()
     q = _input(part, length=9)[:, :, None]
     call = Call.plain(q)
-    _, turned = part.at_qk(q, q, call)
-    assert (turned - q).abs().max() > 1e-3, "nothing was turned"
-    _same(part.unturn(turned, call), q, "keys turned back")
+    _, rotated = part.at_qk(q, q, call)
+    assert (rotated - q).abs().max() > 1e-3, "nothing was rotated"
+    _same(part.unrotate(rotated, call), q, "keys rotated back")
 
 
 def time_exponent(make: Make, claimed: float = 1.0) -> None:

@@ -39,7 +39,7 @@ def test_padding_on_either_side_reaches_no_state(name):
                     assert (logits[i] - one[0]).abs().max() < 1e-9
                     more = model(ids(1, 4, 7), own).logits
                     row = close_up(state.select(torch.tensor([i])))
-                    assert row.even and (model(ids(1, 4, 7), row).logits - more).abs().max() < 1e-9
+                    assert row.aligned and (model(ids(1, 4, 7), row).logits - more).abs().max() < 1e-9
                 more = model(ids(3, 4, 7)[:1].expand(3, -1), state).logits
                 for i, (_, own) in enumerate(alone):
                     assert (more[i] - model(ids(3, 4, 7)[:1], own).logits[0]).abs().max() < 1e-9

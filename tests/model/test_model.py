@@ -92,7 +92,7 @@ def test_recomputation_gives_the_same_gradients_and_notes(name):
         model.recompute = recompute
         out = model(x, points={"steps.*.part:*": "read"})
         out.logits.square().mean().backward()
-        found.append(([p.grad for p in model.parameters()], out.notes))
+        found.append(([p.grad for p in model.parameters()], out.captures))
     (grads, notes), (again, same) = found
     assert notes.keys() == same.keys() and notes
     assert all(torch.equal(notes[k], same[k]) for k in notes)
@@ -153,7 +153,7 @@ def test_order_says_who_sees_whom():
 def test_points_read_replace_and_name_what_is_unknown():
     model, x = tiny("gla"), ids()
     out = model(x, points={"steps.0.part:gate": "read"})
-    (key,) = out.notes
+    (key,) = out.captures
     assert key == (0, 0, "steps.0.part", "gate")
     closed = model(x, points={"steps.*.part:gate": torch.zeros_like}).logits
     assert (closed - out.logits).abs().max() > 1e-6
@@ -174,7 +174,7 @@ def test_sequences_are_drawn_by_key():
     a = call.uniform("x", (1000,))
     assert torch.equal(a, call.uniform("x", (1000,)))
     assert not torch.equal(a, call.uniform("y", (1000,)))
-    for other in ({"seed": 1}, {"tick": 0}, {"tick": 1}, {"tick": 1, "micro": 4}, {"step": 1}, {"loop": 1}):
+    for other in ({"seed": 1}, {"tick": 0}, {"tick": 1}, {"tick": 1, "micro_batch": 4}, {"step": 1}, {"loop": 1}):
         b = call._replace(**other).uniform("x", (1000,))
         assert not torch.equal(a, b) and abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 0.12
     ticks = [call._replace(tick=t).uniform("x", (1000,)) for t in (7, torch.tensor(7))]

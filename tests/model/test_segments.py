@@ -6,7 +6,7 @@ import torch
 import blockyard as by
 from blockyard.core import registry
 from blockyard.core.batch import Batch
-from blockyard.core.visible import sight
+from blockyard.core.visible import visibility
 from blockyard.model.claims import feed
 from blockyard.model.model import make
 
@@ -87,7 +87,7 @@ def test_regrouped_tokens_see_only_their_own_row_and_segment(name, settings):
     part = make(f"mixer:{name}", dim=32, **settings).double()
     x = torch.randn(2, 14, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     segment = IDS.expand(2, 14)
-    call, _ = Batch(x[..., 0], segment=segment).place(None, causal=True)
+    call, _ = Batch(x[..., 0], segment=segment).call(None, causal=True)
     index = torch.tensor([[0, 2, 4, -1, 5, 8, 14, 15], [13, -1, 14 + 13, 14 + 2, 14 + 5, 14 + 6, 9, -1]])
     alike = ([[0, 1], [2], [4, 5], [6, 7]], [[0], [2], [3], [4, 5], [6]])
     y, _ = part(x.flatten(0, 1)[index.clamp(min=0)], call.regroup(index), None)
@@ -98,6 +98,6 @@ def test_regrouped_tokens_see_only_their_own_row_and_segment(name, settings):
 
 
 def test_a_batch_that_is_not_packed_takes_the_short_way():
-    call, _ = Batch(ids(2)).place(None, causal=True)
-    assert call.even and call.reset is None and call.segment is None
-    assert sight(call).mask is None and sight(call).causal
+    call, _ = Batch(ids(2)).call(None, causal=True)
+    assert call.aligned and call.reset is None and call.segment is None
+    assert visibility(call).mask is None and visibility(call).causal

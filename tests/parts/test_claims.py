@@ -140,7 +140,7 @@ class NoTurn(by.make("position:rope", dim=24).__class__):
     def at_qk(self, q, k, call):
         return q, k * 2
 
-    def unturn(self, k, call):
+    def unrotate(self, k, call):
         return k
 
     @property

@@ -6,7 +6,7 @@ from system_cases import F64, decode, feed, gap, model, normal, part, pieces, rm
 
 import blockyard as by
 from blockyard.core import Axis, Call, Prod, Site, Spec
-from blockyard.core.site import Ledger
+from blockyard.core.site import BuildContext
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.core.state import tensors as tensors_of
@@ -16,7 +16,7 @@ from blockyard.parts.depth.hybrid import parse
 def position(name, heads=4, width=8, causal=True, **settings):
     """A position as the slot of an attention part builds it: on heads x channels."""
     stream = Prod(Axis("kv", heads // 2), Axis("group", 2), Axis("head_dim", width))
-    site = Site("", stream, Ledger(0, Spec("linear", "dense")), causal=causal)
+    site = Site("", stream, BuildContext(0, Spec("linear", "dense")), causal=causal)
     return site.build("position", Spec.of("position", name, settings)).double()
 
 
@@ -56,7 +56,7 @@ def test_rope_is_a_complex_rotation():
     call = at(list(range(9)))
     turned_q, turned_k = rope.at_qk(q, k, call)
     assert gap(turned_q, complex_turn(q, 500.0)) < 1e-12 and gap(turned_k, complex_turn(k, 500.0)) < 1e-12
-    assert gap(rope.unturn(turned_k, call), k) < 1e-12
+    assert gap(rope.unrotate(turned_k, call), k) < 1e-12
     assert gap(turned_q, complex_turn(q, 501.0)) > 1e-5
 
 

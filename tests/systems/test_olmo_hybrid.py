@@ -95,7 +95,7 @@ def test_chunked_is_recurrent_with_steps_above_one():
     points = {"steps.0.part:beta": "read"}
     with torch.no_grad():
         out = m(x, points=points)
-        assert max(beta.max() for beta in out.notes.values()) > 1.5
+        assert max(beta.max() for beta in out.captures.values()) > 1.5
         loop = by_twin("reference", m)(x).logits
         assert gap(out.logits, loop) < 1e-10
         assert gap(decode(m, x, [33, 1, 36])[0], loop) < 1e-10

@@ -22,7 +22,7 @@ class LanguageModel(Part):
     def __init__(self, site: Site, *, tied: Tied = True, norm: NormSpec | None = Spec("norm", "rms")) -> None:
         super().__init__()
         self.norm = site.slot("norm", norm)
-        self.vocab = site.ledger.axes["stem.vocab"]
+        self.vocab = site.context.axes["stem.vocab"]
         if tied:
             self.table = site.reuse("table", "stem.table", reads=site.stream, writes=self.vocab)
         else:

@@ -31,11 +31,11 @@ class PackedLanguageModel(Part):
     ) -> None:
         super().__init__()
         self.norm = site.slot("norm", norm)
-        self.vocab = site.ledger.axes["stem.vocab"]
+        self.vocab = site.context.axes["stem.vocab"]
         if tied:
-            if "stem.packed" not in site.ledger.buffers:
+            if "stem.packed" not in site.context.buffers:
                 raise UsageError(f"{site.path}: a tied packed head needs the stem packed_tokens, or tied=false")
-            self.packed = site.ledger.buffers["stem.packed"]
+            self.packed = site.context.buffers["stem.packed"]
         else:
             width = site.stream.size
             self.packed = packed_buffer(site, self.vocab.size, width, width**-0.5, bits, group)

@@ -8,7 +8,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import Parameter
 
-from blockyard.core import Axis, Prod, Site, UsageError, constant, wide
+from blockyard.core import Axis, Prod, Site, UsageError, constant, upcast
 
 
 def shared_floors(site: Site, kind: str, on: Axis | Prod) -> Parameter:
@@ -21,7 +21,7 @@ def shared_floors(site: Site, kind: str, on: Axis | Prod) -> Parameter:
 
 def floor(bounds: Tensor, ordinal: int) -> Tensor:
     """The sum over the layers before this one of bounds' softmax over layers: 0 at the first layer, below 1."""
-    return wide(bounds).softmax(0)[:ordinal].sum(0)
+    return upcast(bounds).softmax(0)[:ordinal].sum(0)
 
 
 class _LogKeep(Function):
@@ -29,7 +29,7 @@ class _LogKeep(Function):
 
     @staticmethod
     def forward(ctx: Any, low: Tensor, f: Tensor) -> Tensor:  # pyright: ignore
-        s = wide(f).sigmoid()
+        s = upcast(f).sigmoid()
         kept = torch.addcmul(low, 1 - low, s).clamp_(min=1e-30)
         ctx.save_for_backward(low, s, kept)
         ctx.dtype = f.dtype
@@ -65,7 +65,7 @@ def _plain() -> bool:
 def log_keep(low: Tensor, f: Tensor) -> Tensor:
     """log(low + (1 - low) sigmoid(f)), finite also where the gate saturates."""
     if _plain():
-        return (low + (1 - low) * wide(f).sigmoid()).clamp(min=1e-30).log()
+        return (low + (1 - low) * upcast(f).sigmoid()).clamp(min=1e-30).log()
     return _LogKeep.apply(low, f)  # pyright: ignore[reportReturnType]
 
 

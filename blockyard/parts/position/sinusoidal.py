@@ -10,7 +10,7 @@ Differs  sines fill the first half of the channels and cosines the second, not a
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Position, Site, UsageError, finest
+from blockyard.core import Call, Position, Site, UsageError, widest_dtype
 from blockyard.core.settings import Base
 
 
@@ -25,6 +25,6 @@ class Sinusoidal(Position):
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         half = self.stream.size // 2
-        power = torch.arange(half, device=x.device, dtype=finest(x.device)) / half
+        power = torch.arange(half, device=x.device, dtype=widest_dtype(x.device)) / half
         angle = call.positions[..., None] * self.base**-power
         return x + torch.cat([angle.sin(), angle.cos()], -1).to(x.dtype)

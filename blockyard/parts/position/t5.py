@@ -15,7 +15,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from blockyard.core import Position, Prod, Site, finest, normal
+from blockyard.core import Position, Prod, Site, normal, widest_dtype
 from blockyard.core.settings import Count
 
 
@@ -49,6 +49,6 @@ class T5Bias(Position):
             first = (behind < 0).long() * count
             behind = behind.abs()
         behind, exact = behind.clamp(min=0), count // 2
-        ratio = (behind.clamp(min=1).to(finest(behind.device)) / exact).log() / math.log(self.far / exact)
+        ratio = (behind.clamp(min=1).to(widest_dtype(behind.device)) / exact).log() / math.log(self.far / exact)
         wide = exact + (ratio * (count - exact)).long()
         return first + torch.where(behind < exact, behind, wide.clamp(max=count - 1))

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, upcast
 from blockyard.core.settings import ConvSpec, Heads, KeyDim, NormSpec, Reach, Scale, ValueDim
 from blockyard.kernels import delta_scan
 
@@ -52,8 +52,8 @@ class DeltaNet(Sublayer):
             qkv, tail = self.conv(qkv, call, tail)
         q, k, v = self.rows.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
-        v, beta = self.point("v", v, call), self.point("beta", self.reach * wide(b).sigmoid(), call)
+        v, beta = self.point("v", v, call), self.point("beta", self.reach * upcast(b).sigmoid(), call)
         start = None if state is None else state.get("memory")
-        o, memory = delta_scan(q * self.scale, k, v, call.blank(beta), initial_state=start, reset=call.reset)
+        o, memory = delta_scan(q * self.scale, k, v, call.zero_invalid(beta), initial_state=start, reset=call.reset)
         y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
         return y, None if state is None else {"memory": memory, "conv": tail or {}}

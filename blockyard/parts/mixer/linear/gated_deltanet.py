@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, upcast
 from blockyard.core.settings import ConvSpec, Heads, KeyDim, NormSpec, Reach, Scale, ValueDim
 from blockyard.kernels import delta_scan
 from blockyard.parts.mixer._gate import gate
@@ -57,11 +57,17 @@ class GatedDeltaNet(Sublayer):
             qkv, tail = self.conv(qkv, call, tail)
         q, k, v = self.rows.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
-        v, beta = self.point("v", v, call), self.point("beta", self.reach * wide(b).sigmoid(), call)
-        decay = self.point("decay", -wide(self.log_rate).exp() * softplus(wide(a) + self.step), call)
+        v, beta = self.point("v", v, call), self.point("beta", self.reach * upcast(b).sigmoid(), call)
+        decay = self.point("decay", -upcast(self.log_rate).exp() * softplus(upcast(a) + self.step), call)
         start = None if state is None else state.get("memory")
         o, memory = delta_scan(
-            q * self.scale, k, v, call.blank(beta), call.blank(decay), initial_state=start, reset=call.reset
+            q * self.scale,
+            k,
+            v,
+            call.zero_invalid(beta),
+            call.zero_invalid(decay),
+            initial_state=start,
+            reset=call.reset,
         )
         o = gate(self, self.norm(o, call), g, call)
         y = self.out(self.point("context", o.flatten(2), call), call)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, wide
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, upcast
 from blockyard.core.settings import Heads, KeyDim, NormSpec, Positive, Rank, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
@@ -44,8 +44,8 @@ class GatedLinear(Sublayer):
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v, r = self.rows.split(self.proj(x, call))
-        log_a = call.blank(logsigmoid(wide(self.key.split(self.decay(x, call)))) / self.tau)
-        q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
+        log_a = call.zero_invalid(logsigmoid(upcast(self.key.split(self.decay(x, call)))) / self.tau)
+        q, k, v = self.point("q", q, call), self.point("k", call.zero_invalid(k), call), self.point("v", v, call)
         start = None if state is None else state.get("memory")
         log_a = self.point("decay", log_a, call)
         o, memory = decayed_scan(q * self.scale, k, v, log_a, initial_state=start, reset=call.reset)

@@ -39,8 +39,8 @@ class HGRN(Sublayer):
         v, f, g = self.rows.split(self.proj(x, call))
         fade = self.point("decay", log_keep(floor(self.bounds, self.ordinal), f), call)
         v = self.point("v", silu(v), call)
-        write = call.blank(rest(fade).to(v.dtype) * v)
+        write = call.zero_invalid(rest(fade).to(v.dtype) * v)
         start = None if state is None else state.get("memory")
-        h, memory = diagonal_scan(write, call.blank(fade), initial_state=start, reset=call.reset)
+        h, memory = diagonal_scan(write, call.zero_invalid(fade), initial_state=start, reset=call.reset)
         o = gate(self, self.norm(h, call), g, call)
         return self.out(self.point("context", o, call), call), None if state is None else {"memory": memory}

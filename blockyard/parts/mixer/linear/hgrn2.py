@@ -43,9 +43,9 @@ class HGRN2(Sublayer):
         q, f, v = self.rows.split(self.proj(x, call))
         low = self.key.split(floor(self.bounds, self.ordinal))
         fade = self.point("decay", log_keep(low, f), call)
-        k = call.blank(rest(fade).to(x.dtype))
+        k = call.zero_invalid(rest(fade).to(x.dtype))
         q, v = self.point("q", silu(q), call), self.point("v", v, call)
         start = None if state is None else state.get("memory")
-        o, memory = decayed_scan(q, k, v, call.blank(fade), initial_state=start, reset=call.reset)
+        o, memory = decayed_scan(q, k, v, call.zero_invalid(fade), initial_state=start, reset=call.reset)
         y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
         return y, None if state is None else {"memory": memory}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, finest, wide
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, upcast, widest_dtype
 from blockyard.core.settings import Heads, KeyDim, NormSpec, PositionSpec, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
@@ -45,9 +45,9 @@ class Retention(Sublayer):
         q, k, v, r = self.rows.split(self.proj(x, call))
         if self.position is not None:
             q, k = self.position.at_qk(q, k, call)
-        q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
-        rate = 2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device, dtype=finest(x.device)))
-        fade = call.blank(torch.log1p(-rate).to(wide(x).dtype)[:, None].expand(*x.shape[:2], -1, 1))
+        q, k, v = self.point("q", q, call), self.point("k", call.zero_invalid(k), call), self.point("v", v, call)
+        rate = 2.0 ** (-5.0 - torch.arange(self.head.size, device=x.device, dtype=widest_dtype(x.device)))
+        fade = call.zero_invalid(torch.log1p(-rate).to(upcast(x).dtype)[:, None].expand(*x.shape[:2], -1, 1))
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q * self.scale, k, v, fade, initial_state=start, reset=call.reset)
         o = gate(self, self.norm(o, call), r, call)

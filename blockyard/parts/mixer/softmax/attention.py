@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, sight
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, visibility
 from blockyard.core.settings import (
     ActivationSpec,
     Count,
@@ -62,9 +62,9 @@ class Attention(Sublayer):
         self.window, self.sinks, self.scale = window, sinks, scale or channel.size**-0.5
 
     def prepare(self, call: Call) -> None:
-        key = ("sight", self.window, self.sinks)
-        if key not in call.once:
-            call.once[key] = sight(call, self.window, self.sinks)
+        key = ("visibility", self.window, self.sinks)
+        if key not in call.memo:
+            call.memo[key] = visibility(call, self.window, self.sinks)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         q, k, v = self.rows.split(self.qkv(x, call))

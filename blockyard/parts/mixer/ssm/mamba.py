@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, wide
+from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, upcast
 from blockyard.core.settings import ConvSpec, Inner, Rank, StateDim
 from blockyard.kernels import linear, selective_scan
 from blockyard.parts.mixer._gate import gate
@@ -49,11 +49,11 @@ class Mamba(Sublayer):
         u, tail = self.conv(u, call, sub(state, "conv"))
         u = self.point("u", u, call)
         thin, b, c = self.rows.split(self.select(u, call))
-        dt = softplus(wide(linear(thin, self.widen.to(thin.dtype))) + self.step)
-        dt = self.point("dt", call.blank(dt), call)  # a step of zero keeps the state as it is
+        dt = softplus(upcast(linear(thin, self.widen.to(thin.dtype))) + self.step)
+        dt = self.point("dt", call.zero_invalid(dt), call)  # a step of zero keeps the state as it is
         b, c = self.point("b", b, call), self.point("c", c, call)
         start = None if state is None else state.get("memory")
-        rate = -wide(self.log_rate).exp()
+        rate = -upcast(self.log_rate).exp()
         o, memory = selective_scan(u, dt, rate, b, c, initial_state=start, reset=call.reset)
         o = gate(self, torch.addcmul(o, self.skip.to(u.dtype), u), z, call)
         return self.out(self.point("context", o, call), call), None if state is None else {

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, constant, sub, wide
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, constant, sub, upcast
 from blockyard.core.settings import ConvSpec, Count, Inner, NormSpec, StateDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
@@ -54,10 +54,10 @@ class Mamba2(Sublayer):
         z, ubc, dt = self.parts.split(self.proj(x, call))
         ubc, tail = self.conv(ubc, call, sub(state, "conv"))
         u, k, q = self.rows.split(ubc)
-        u, dt = u.flatten(2, 3), softplus(wide(dt.flatten(2)) + self.step)
-        q, k = self.point("q", q, call), self.point("k", call.blank(k), call)
+        u, dt = u.flatten(2, 3), softplus(upcast(dt.flatten(2)) + self.step)
+        q, k = self.point("q", q, call), self.point("k", call.zero_invalid(k), call)
         v = self.point("v", u * dt[..., None].to(u.dtype), call)
-        decay = self.point("decay", call.blank(-wide(self.log_rate).exp() * dt)[..., None], call)
+        decay = self.point("decay", call.zero_invalid(-upcast(self.log_rate).exp() * dt)[..., None], call)
         start = None if state is None else state.get("memory")
         o, memory = decayed_scan(q, k, v, decay, initial_state=start, reset=call.reset)
         o = torch.addcmul(o, self.skip[:, None].to(u.dtype), u).flatten(2)

@@ -13,7 +13,8 @@ tensors depends on its kind:
 
 `claims` is what the part promises and the shared suite proves (core/claims.py: what it promises as built); `known` a
 promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
-names under which inner values can be read or replaced.
+names under which inner values can be read or replaced (hook points); `renamed` what its settings and tensors are called
+now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were.
 """
 
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Part(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     known: Mapping[str, str] = {}
     points: ClassVar[tuple[str, ...]] = ()
+    renamed: Mapping[str, str] = {}
     ports: ClassVar[tuple[str, ...]] = ("x",)
     path = ""  # where it stands in its model
     spec: Any = None  # what it was built from

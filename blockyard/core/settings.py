@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.spec import Spec, parse_value, write_value
+from blockyard.core.spec import Spec, current_name, parse_value, write_value
 
 _TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
 
@@ -72,7 +72,7 @@ Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Bias = Annotated[bool, "a learned number added to each output"]
-Reach = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
+BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 
 StemSpec = Annotated[Spec, Slot("stem"), "where tokens enter"]
@@ -254,6 +254,7 @@ def checked(spec: Spec) -> Spec:
 
 def check_settings(entry: "registry.Entry", settings: dict[str, Any], where: str = "") -> dict[str, Any]:
     """The settings in their final form; refused: one that the part does not have, or a value it does not take."""
+    settings = {current_name(entry, key): value for key, value in settings.items()}
     registry.check_names(entry, settings)
     known = entry.settings
     try:

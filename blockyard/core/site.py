@@ -6,7 +6,7 @@ decay, counting, narrowing and every other transform; none of them looks at a pa
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -66,9 +66,17 @@ class Site:
     causal: bool = True
     length: int = 1024
     axis_sizes: tuple[tuple[str, int], ...] = ()
+    first_path: str = ""  # the path, where parts on the way renamed what they own, under the first names
+    renamed: Mapping[str, str] = field(default_factory=dict)  # of the part that is built here, by old name
 
     def child(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
+
+    def first_child(self, name: str) -> str:
+        """The path of a child under first names: what numbers are drawn by, so that no new name draws others."""
+        name = next((old for old, new in self.renamed.items() if new == name), name)
+        path = self.first_path or self.path
+        return f"{path}.{name}" if path else name
 
     def on(self, axis: Expr) -> "Site":
         """The site of a slot that stands on another axis."""
@@ -92,8 +100,8 @@ class Site:
 
     def build(self, name: str, spec: Spec, *args: Any) -> Any:
         """The part of a spec at this site, under the attribute `name`; edits of its path are applied."""
-        path = self.child(name)
-        edits = matching_edits(self.context.edits, path)
+        path, first_path = self.child(name), self.first_child(name)
+        edits = matching_edits(self.context.edits, path, first_path)
         self.context.matched_edits.update(edits)
         settings, sizes = dict(spec.settings), {}
         for edit in edits:
@@ -112,7 +120,8 @@ class Site:
             raise UsageError(
                 f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True"
             )
-        part = made_of(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
+        site = replace(self, path=path, first_path=first_path, renamed=made_of.renamed, axis_sizes=tuple(sizes.items()))
+        part = made_of(site, *args, **settings)
         for key in sizes:
             made = {key.rpartition(".")[2] for key in set(self.context.axes) - before if key.rpartition(".")[0] == path}
             if key not in made:
@@ -141,7 +150,7 @@ class Site:
         value = _empty(path, tuple([axis.size for axis in axes]))
         if value.device.type != "meta":
             with torch.no_grad():
-                init(value, torch.Generator().manual_seed(fold(self.context.seed, path)))
+                init(value, torch.Generator().manual_seed(fold(self.context.seed, self.first_child(name))))
         self.context.uses.append(Use(path, axes, reads, writes, decay))
         made = self.context.tensors[path] = nn.Parameter(value)
         return made
@@ -149,7 +158,7 @@ class Site:
     def buffer(self, name: str, make: Callable[[torch.Generator], Tensor]) -> nn.Buffer:
         """A tensor that is saved but not learned; `make` gets what the (seed, path) draws."""
         path = self.child(name)
-        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.context.seed, path))))
+        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.context.seed, self.first_child(name)))))
         self.context.buffers[path] = made
         return made
 

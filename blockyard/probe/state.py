@@ -78,7 +78,7 @@ def _transition(part: Any, captured: dict[str, Tensor | None], memory: Tensor, l
     if decay is not None:
         return Transition(decay, plain)
     if dt is not None:
-        return Transition(dt[..., None], -part.log_rate.double().exp())
+        return Transition(dt[..., None], -part.A_log.double().exp())
     return Transition(plain.expand(len(memory), length, *memory.shape[1:2], 1), _fixed(part, memory).log())
 
 

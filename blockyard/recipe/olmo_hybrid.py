@@ -17,7 +17,7 @@ def recipe(
     if layers < 2:
         raise UsageError(f"layers={layers} has no room for both kinds of layer; give at least 2")
     heads, rms = heads or max(1, dim // 32), norm("rms", eps=eps)
-    delta = mixer("gated_deltanet", heads=heads, reach=2.0)
+    delta = mixer("gated_deltanet", heads=heads, beta_max=2.0)
     attention = mixer("attention", heads=heads, position=None, norm_all=rms)
     wide = channel("gated", inner=ffn)
     return system(model(

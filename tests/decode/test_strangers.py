@@ -191,7 +191,7 @@ def test_a_model_that_changes_is_recorded_anew():
         return found
 
     seen = [told()]
-    model.steps[0].part.log_rate.data.mul_(0.5)  # no version of a tensor counts this
+    model.steps[0].part.A_log.data.mul_(0.5)  # no version of a tensor counts this
     seen.append(told())
     model.load_state_dict({name: 1.1 * value for name, value in model.state_dict().items()})
     seen.append(told())

@@ -28,8 +28,8 @@ VARIANTS = [
     ("mixer:attention", dict(position=Spec("position", "t5"), norm=Spec("norm", "rms"))),
     ("mixer:attention", dict(gate=Spec("activation", "silu"), norm_all=Spec("norm", "rms"))),
     ("mixer:mamba2", dict(head_dim=8, state=8, groups=2)),
-    ("mixer:gated_deltanet", dict(reach=2.0)),
-    ("mixer:deltanet", dict(reach=2.0, conv=None)),
+    ("mixer:gated_deltanet", dict(beta_max=2.0)),
+    ("mixer:deltanet", dict(beta_max=2.0, conv=None)),
     ("mixer:short_conv", dict(width=2, bias=True)),
 ]
 
@@ -81,7 +81,7 @@ def test_bfloat16_stays_near(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_numbers_other_seed_others(name):
     a, b, c = (make(name, dim=24, seed=s, **SMALL.get(name, {})) for s in (1, 1, 2))
-    random = [n for n, p in a.named_parameters() if p.std() > 1e-6 and "log_rate" not in n]
+    random = [n for n, p in a.named_parameters() if p.std() > 1e-6 and "A_log" not in n]
     for (n, p), q, r in zip(a.named_parameters(), b.parameters(), c.parameters()):
         assert torch.equal(p, q)
         if n in random and p.numel() > 8:

@@ -58,11 +58,11 @@ def test_one_step_lowers_the_loss(name):
 
 def test_overrides_reach_parts_and_unknown_ones_are_named():
     assert by.spec("llama", **{"mixer.window": 8})["model"]["blocks"][0]["steps"][0]["window"] == 8
-    narrowed = by.spec("olmo_hybrid", **{"delta.mixer.reach": 1.0})
-    assert narrowed["model"]["blocks"][0]["steps"][0]["reach"] == 1.0
+    narrowed = by.spec("olmo_hybrid", **{"delta.mixer.beta_max": 1.0})
+    assert narrowed["model"]["blocks"][0]["steps"][0]["beta_max"] == 1.0
     for bad, says in (
         (dict(dims=3), "dim"), ({"mixer.head": 2}, "heads"), ({"mixr.heads": 2}, "mixer"),
-        ({"dlta.mixer.reach": 1}, "delta"),
+        ({"dlta.mixer.beta_max": 1}, "delta"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=says):
             by.spec("olmo_hybrid", **bad)

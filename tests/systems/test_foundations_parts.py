@@ -130,7 +130,7 @@ SHAPES = [(32, 128), (16, 64), (8, 20), (64, 1000), (32, 500)]
 @pytest.mark.parametrize("buckets, far", SHAPES)
 def test_t5_buckets(buckets, far, causal):
     """Every bucket's edges, in exact arithmetic."""
-    t5 = position("t5", causal=causal, buckets=buckets, far=far)
+    t5 = position("t5", causal=causal, buckets=buckets, max_distance=far)
     behind = torch.arange(-2 * far, 2 * far + 1)
     expected = [literal_bucket(d, buckets, far, causal) for d in behind.tolist()]
     assert t5.bucket(behind).tolist() == expected and max(expected) == buckets - 1
@@ -145,7 +145,7 @@ def test_t5_buckets_are_those_of_transformers(buckets, far, causal):
     theirs = pytest.importorskip("transformers.models.t5.modeling_t5").T5Attention._relative_position_bucket
     behind = torch.arange(-2 * far, 2 * far + 1)
     expected = theirs(-behind, bidirectional=not causal, num_buckets=buckets, max_distance=far)
-    ours = position("t5", causal=causal, buckets=buckets, far=far).bucket(behind)
+    ours = position("t5", causal=causal, buckets=buckets, max_distance=far).bucket(behind)
     differs = (ours != expected).nonzero().flatten().tolist()
     for i in differs:
         d, sign = abs(int(behind[i])), 1 if behind[i] > 0 else -1

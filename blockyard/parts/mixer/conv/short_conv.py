@@ -28,8 +28,7 @@ class ShortConv(Sublayer):
         activation: ActivationSpec | None = Spec("activation", "silu"),
     ) -> None:
         super().__init__()
-        reach = width**-0.5
-        self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-reach, reach))
+        self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-(width**-0.5), width**-0.5))
         self.bias = site.param("bias", (site.stream,), constant(0.0)) if bias else None
         self.activation = site.slot("activation", activation)
         self.silu = activation is not None and activation.name == "silu"  # in one pass with the filter

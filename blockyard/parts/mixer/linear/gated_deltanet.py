@@ -1,12 +1,13 @@
 """The delta rule with a gate: the whole memory fades before one key of it is rewritten.
 
     S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
-    log a_t = -exp(A) softplus(w_a x_t + c)        b_t = reach sigmoid(w_b x_t)
+    log a_t = -exp(A_log) softplus(w_a x_t + dt_bias)        b_t = beta_max sigmoid(w_b x_t)
     q, k = unit length of silu(conv(W x))        v = silu(conv(W x))        y_t = W_o (N(o_t) * silu(W_g x_t))
 
-`reach` is the upper end of the step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
+`beta_max` is the largest step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
 
-Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)   A, c (H)
+Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)
+         A_log, dt_bias (H)
 Source   arXiv 2412.06464    Slug  deltanet    Family  linear
 Differs  nothing known
 """
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, upcast
-from blockyard.core.settings import ConvSpec, Heads, KeyDim, NormSpec, Reach, Scale, ValueDim
+from blockyard.core.settings import BetaMax, ConvSpec, Heads, KeyDim, NormSpec, Scale, ValueDim
 from blockyard.kernels import delta_scan
 from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
@@ -26,10 +27,11 @@ from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
 class GatedDeltaNet(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "beta", "decay", "gate", "context")
+    renamed = dict(reach="beta_max", log_rate="A_log", step="dt_bias")
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        reach: Reach = 1.0,
+        beta_max: BetaMax = 1.0,
         conv: ConvSpec | None = Spec("mixer", "short_conv"),
         norm: NormSpec = Spec("norm", "rms"),
         unit: Annotated[NormSpec, "what brings queries and keys to unit length"] = Spec("norm", "l2"),
@@ -44,11 +46,11 @@ class GatedDeltaNet(Sublayer):
         self.proj = site.linear("proj", site.stream, self.parts)
         self.conv = site.slot("conv", conv, on=self.rows)
         self.unit = site.slot("unit", unit, on=key.parts[1])
-        self.log_rate = site.param("log_rate", (head,), log_uniform_in(1e-4, 16.0))
-        self.step = site.param("step", (head,), softplus_step)
+        self.A_log = site.param("A_log", (head,), log_uniform_in(1e-4, 16.0))
+        self.dt_bias = site.param("dt_bias", (head,), softplus_step)
         self.norm = site.slot("norm", norm, on=value.parts[1])
         self.out = site.linear("out", value, site.stream)
-        self.reach, self.scale = reach, scale or key.parts[1].size ** -0.5
+        self.beta_max, self.scale = beta_max, scale or key.parts[1].size ** -0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         qkv, g, a, b = self.parts.split(self.proj(x, call))
@@ -57,8 +59,8 @@ class GatedDeltaNet(Sublayer):
             qkv, tail = self.conv(qkv, call, tail)
         q, k, v = self.rows.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
-        v, beta = self.point("v", v, call), self.point("beta", self.reach * upcast(b).sigmoid(), call)
-        decay = self.point("decay", -upcast(self.log_rate).exp() * softplus(upcast(a) + self.step), call)
+        v, beta = self.point("v", v, call), self.point("beta", self.beta_max * upcast(b).sigmoid(), call)
+        decay = self.point("decay", -upcast(self.A_log).exp() * softplus(upcast(a) + self.dt_bias), call)
         start = None if state is None else state.get("memory")
         o, memory = delta_scan(
             q * self.scale,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Axis": "axis", "Cat": "axis", "Expr": "axis", "Prod": "axis",
     "Batch": "batch", "Call": "call", "upcast": "call", "widest_dtype": "call", "gather": "call", "scatter": "call",
-    "UsageError": "errors", "Flow": "flow", "State": "state", "Cache": "state", "sub": "state",
+    "UsageError": "errors", "Flow": "flow",
+    "State": "state", "Cache": "state", "keep": "state", "leaf": "state", "sub": "state",
     "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
     "Spec": "spec",
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from blockyard.core.part import Depth, Part, Position, Residual, Sublayer
     from blockyard.core.site import Site, constant, normal, uniform_in
     from blockyard.core.spec import Spec
-    from blockyard.core.state import Cache, State, sub
+    from blockyard.core.state import Cache, State, keep, leaf, sub
     from blockyard.core.visible import distances, max_distance, update_cache, visibility
 
 

@@ -3,7 +3,7 @@
 An expression over axes describes one dimension of a tensor: `Prod(heads, head_dim)` is heads x head_dim channels,
 `Cat(q, k, v)` three runs of channels side by side (a fused projection). The same expression splits an activation:
 
-    rows = Cat(head, head, head)        q, k, v = rows.split(projection(x, call))       # (B,T,H,K) each
+    layout = Cat(head, head, head)        q, k, v = layout.split(projection(x, call))       # (B,T,H,K) each
 
 Identity is the object: two axes of the same name are different spaces. A size is read as `axis.size` and never
 copied, so that a transform that narrows an axis narrows every reader of it.

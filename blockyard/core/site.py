@@ -98,6 +98,10 @@ class Site:
             raise UsageError(f"{self.path or 'part'}: {what}={by} does not divide {total}")
         return total // by
 
+    def per_head(self, heads: int, times: int = 1) -> Callable[[], int]:
+        """The default size of a head's channels: the stream, or a multiple of it, divided by the heads."""
+        return lambda: times * self.divide("heads", self.stream.size, heads)
+
     def build(self, name: str, spec: Spec, *args: Any) -> Any:
         """The part of a spec at this site, under the attribute `name`; edits of its path are applied."""
         path, first_path = self.child(name), self.first_child(name)

@@ -65,6 +65,16 @@ def sub(state: Leaves | None, name: str) -> Leaves | None:
     return None if state is None else state.get(name, {})
 
 
+def leaf(state: Leaves | None, name: str) -> Tensor | None:
+    """A leaf of a part as its last piece left it: None where nothing is kept, and at the first piece."""
+    return None if state is None else state.get(name)
+
+
+def keep(state: Leaves | None, **leaves: Any) -> Leaves | None:
+    """What a part returns as its new leaves: None where nothing is kept."""
+    return None if state is None else leaves
+
+
 def tree_map(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """`fn` over every tensor of nested dicts, tuples and lists, together with the tensors that stand there in `others`.
 

@@ -23,9 +23,9 @@ def test_a_spec_is_its_json(name, size):
     assert again == spec and again.hash == spec.hash and hash(again) == hash(spec)
 
 
-@pytest.mark.parametrize("name,size", [(n, s) for n, s in SIZES if s in (RECIPES[n].load().expect)])
+@pytest.mark.parametrize("name,size", [(n, s) for n, s in SIZES if s in RECIPES[n].constant("expect", {})])
 def test_published_parameter_counts(name, size):
-    wanted, tolerance = RECIPES[name].load().expect[size]["params"]
+    wanted, tolerance = RECIPES[name].constant("expect")[size]["params"]
     assert abs(count_params(by.spec(name, size)) / wanted - 1) <= tolerance
 
 

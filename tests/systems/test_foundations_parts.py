@@ -29,7 +29,8 @@ def at(positions):
 def literal_attention(m, x, *, kv, mask=None, bias=0.0, turn=None, q_norm=None, k_norm=None):
     """Dense masked softmax attention from the weights alone; query head i reads key head i // (H / kv)."""
     B, T, _ = x.shape
-    H, K = m.rows.parts[0].size // m.rows.parts[1].shape[-1], m.rows.parts[1].shape[-1]
+    K = m.head_dim.size
+    H = m.out.weight.shape[1] // K
     q, k, v = (x @ m.qkv.weight.T).split([H * K, kv * K, kv * K], -1)
     q, k, v = q.view(B, T, H, K), k.view(B, T, kv, K), v.view(B, T, kv, K)
     q, k = (q if q_norm is None else q_norm(q)), (k if k_norm is None else k_norm(k))

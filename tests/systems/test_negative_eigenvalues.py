@@ -27,7 +27,7 @@ def by_hand(kind, beta_max, keys, rate):
 @torch.no_grad()
 def transition(made, order):
     """What the tokens `order` do to the memory, as one matrix."""
-    K, count = made.rows.parts[0].shape[1], made.stream.size
+    K, count = made.key_dim.size, made.stream.size
     x = torch.eye(count, dtype=F64)[torch.as_tensor(order)][None]
     return made(x, None, {"memory": torch.eye(K, dtype=F64)[None, None]})[1]["memory"][0, 0]
 

@@ -1,4 +1,4 @@
-"""Widen each token twice and let one copy, bent, gate the other (SwiGLU with SiLU, GEGLU with GELU).
+"""Widen each token twice and let one copy, activated, gate the other (SwiGLU with SiLU, GEGLU with GELU).
 
     y = W_3 (act(W_1 x) * W_2 x)
 
@@ -24,12 +24,12 @@ class Gated(Sublayer):
     ) -> None:
         super().__init__()
         hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
-        self.rows = Cat(hidden, hidden)
-        self.up = site.linear("up", site.stream, self.rows)
+        self.layout = Cat(hidden, hidden)
+        self.up = site.linear("up", site.stream, self.layout)
         self.activation = site.slot("activation", activation, on=hidden)
         self.down = site.linear("down", hidden, site.stream)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        gate, value = self.rows.split(self.up(x, call))
+        gate, value = self.layout.split(self.up(x, call))
         gate = self.point("gate", self.activation(gate, call), call)
         return self.down(self.point("hidden", gate * value, call), call), state

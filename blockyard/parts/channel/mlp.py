@@ -1,4 +1,4 @@
-"""Widen each token, bend it, narrow it again.
+"""Widen each token, activate it, narrow it again.
 
     y = W_2 act(W_1 x)
 

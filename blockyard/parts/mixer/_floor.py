@@ -45,8 +45,8 @@ class _LogKeep(Function):
 
 class _Rest(Function):
     @staticmethod
-    def forward(ctx: Any, fade: Tensor) -> Tensor:  # pyright: ignore
-        rest = fade.expm1().neg_()
+    def forward(ctx: Any, decay: Tensor) -> Tensor:  # pyright: ignore
+        rest = decay.expm1().neg_()
         ctx.save_for_backward(rest)
         return rest
 
@@ -69,6 +69,6 @@ def log_keep(low: Tensor, f: Tensor) -> Tensor:
     return _LogKeep.apply(low, f)  # pyright: ignore[reportReturnType]
 
 
-def rest(fade: Tensor) -> Tensor:
-    """1 - exp(fade): what is not kept, exact also where nearly all is."""
-    return -fade.expm1() if _plain() else _Rest.apply(fade)  # pyright: ignore[reportReturnType]
+def rest(decay: Tensor) -> Tensor:
+    """1 - exp(decay): what is not kept, exact also where nearly all is."""
+    return -decay.expm1() if _plain() else _Rest.apply(decay)  # pyright: ignore[reportReturnType]

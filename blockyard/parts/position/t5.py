@@ -31,7 +31,8 @@ class T5Bias(Position):
         max_distance: Annotated[Count, "the distance from which all fall into the last bucket"] = 128,
     ) -> None:
         super().__init__()
-        heads = Prod(*list(site.stream.leaves())[:-1])
+        *outer, _ = site.stream.leaves()
+        heads = Prod(*outer)
         key = f"t5 {buckets} {max_distance} {heads.size}"
         self.table = site.shared(
             "table", key, lambda: site.param("table", (site.axis("buckets", buckets), heads), normal(0.02))

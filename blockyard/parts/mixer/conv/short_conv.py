@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Axis, Call, Site, Spec, Sublayer, constant, uniform_in
+from blockyard.core import Axis, Call, Site, Spec, Sublayer, constant, keep, leaf, uniform_in
 from blockyard.core.settings import ActivationSpec, Bias, Count
 from blockyard.kernels import causal_conv
 
@@ -34,8 +34,8 @@ class ShortConv(Sublayer):
         self.silu = activation is not None and activation.name == "silu"  # in one pass with the filter
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        tail = None if state is None else state.get("tail")
+        tail = leaf(state, "tail")
         y, tail = causal_conv(x, self.weight, self.bias, tail=tail, valid=call.valid, reset=call.reset, silu=self.silu)
         if self.activation is not None and not self.silu:
             y = self.activation(y, call)
-        return y, None if state is None else {"tail": tail}
+        return y, keep(state, tail=tail)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, upcast
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, sub, upcast
 from blockyard.core.settings import BetaMax, ConvSpec, Heads, KeyDim, NormSpec, Scale, ValueDim
 from blockyard.kernels import delta_scan
 
@@ -35,26 +35,27 @@ class DeltaNet(Sublayer):
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or (lambda: site.divide("heads", site.stream.size, heads))))
-        value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
-        self.rows = Cat(key, key, value)
-        self.parts = Cat(self.rows, head)
-        self.proj = site.linear("proj", site.stream, self.parts)
-        self.conv = site.slot("conv", conv, on=self.rows)
-        self.unit = site.slot("unit", unit, on=key.parts[1])
-        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.key_dim = site.axis("key_dim", key_dim or site.per_head(heads))
+        self.value_dim = site.axis("value_dim", value_dim or site.per_head(heads))
+        key, value = Prod(head, self.key_dim), Prod(head, self.value_dim)
+        self.qkv = Cat(key, key, value)
+        self.layout = Cat(self.qkv, head)
+        self.proj = site.linear("proj", site.stream, self.layout)
+        self.conv = site.slot("conv", conv, on=self.qkv)
+        self.unit = site.slot("unit", unit, on=self.key_dim)
+        self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
-        self.beta_max, self.scale = beta_max, scale or key.parts[1].size ** -0.5
+        self.beta_max, self.scale = beta_max, scale or self.key_dim.size**-0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        qkv, b = self.parts.split(self.proj(x, call))
+        qkv, b = self.layout.split(self.proj(x, call))
         tail = sub(state, "conv")
         if self.conv is not None:
             qkv, tail = self.conv(qkv, call, tail)
-        q, k, v = self.rows.split(qkv)
+        q, k, v = self.qkv.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
         v, beta = self.point("v", v, call), self.point("beta", self.beta_max * upcast(b).sigmoid(), call)
-        start = None if state is None else state.get("memory")
+        start = leaf(state, "memory")
         o, memory = delta_scan(q * self.scale, k, v, call.zero_invalid(beta), initial_state=start, reset=call.reset)
         y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
-        return y, None if state is None else {"memory": memory, "conv": tail or {}}
+        return y, keep(state, memory=memory, conv=tail)

@@ -1,4 +1,4 @@
-"""The delta rule with a gate: the whole memory fades before one key of it is rewritten.
+"""The delta rule with a gate: the whole memory decays before one key of it is rewritten.
 
     S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
     log a_t = -exp(A_log) softplus(w_a x_t + dt_bias)        b_t = beta_max sigmoid(w_b x_t)
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, upcast
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, sub, upcast
 from blockyard.core.settings import BetaMax, ConvSpec, Heads, KeyDim, NormSpec, Scale, ValueDim
 from blockyard.kernels import delta_scan
 from blockyard.parts.mixer._gate import gate
@@ -39,29 +39,30 @@ class GatedDeltaNet(Sublayer):
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or max(1, 3 * site.stream.size // (4 * heads))))
-        value = Prod(head, site.axis("value_dim", value_dim or 2 * key.parts[1].size))
-        self.rows = Cat(key, key, value)
-        self.parts = Cat(self.rows, value, head, head)
-        self.proj = site.linear("proj", site.stream, self.parts)
-        self.conv = site.slot("conv", conv, on=self.rows)
-        self.unit = site.slot("unit", unit, on=key.parts[1])
+        self.key_dim = site.axis("key_dim", key_dim or max(1, 3 * site.stream.size // (4 * heads)))
+        self.value_dim = site.axis("value_dim", value_dim or 2 * self.key_dim.size)
+        key, value = Prod(head, self.key_dim), Prod(head, self.value_dim)
+        self.qkv = Cat(key, key, value)
+        self.layout = Cat(self.qkv, value, head, head)
+        self.proj = site.linear("proj", site.stream, self.layout)
+        self.conv = site.slot("conv", conv, on=self.qkv)
+        self.unit = site.slot("unit", unit, on=self.key_dim)
         self.A_log = site.param("A_log", (head,), log_uniform_in(1e-4, 16.0))
         self.dt_bias = site.param("dt_bias", (head,), softplus_step)
-        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
-        self.beta_max, self.scale = beta_max, scale or key.parts[1].size ** -0.5
+        self.beta_max, self.scale = beta_max, scale or self.key_dim.size**-0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        qkv, g, a, b = self.parts.split(self.proj(x, call))
+        qkv, g, a, b = self.layout.split(self.proj(x, call))
         tail = sub(state, "conv")
         if self.conv is not None:
             qkv, tail = self.conv(qkv, call, tail)
-        q, k, v = self.rows.split(qkv)
+        q, k, v = self.qkv.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
         v, beta = self.point("v", v, call), self.point("beta", self.beta_max * upcast(b).sigmoid(), call)
         decay = self.point("decay", -upcast(self.A_log).exp() * softplus(upcast(a) + self.dt_bias), call)
-        start = None if state is None else state.get("memory")
+        start = leaf(state, "memory")
         o, memory = delta_scan(
             q * self.scale,
             k,
@@ -73,4 +74,4 @@ class GatedDeltaNet(Sublayer):
         )
         o = gate(self, self.norm(o, call), g, call)
         y = self.out(self.point("context", o.flatten(2), call), call)
-        return y, None if state is None else {"memory": memory, "conv": tail or {}}
+        return y, keep(state, memory=memory, conv=tail)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, sub, uniform_in, upcast
+from blockyard.core import Call, Cat, Site, Spec, Sublayer, constant, keep, leaf, sub, uniform_in, upcast
 from blockyard.core.settings import ConvSpec, Inner, Rank, StateDim
 from blockyard.kernels import linear, selective_scan
 from blockyard.parts.mixer._gate import gate
@@ -35,10 +35,10 @@ class Mamba(Sublayer):
         super().__init__()
         width = site.axis("inner", inner or 2 * site.stream.size)
         channel, thin = site.axis("state", state), site.axis("rank", rank or -(-site.stream.size // 16))
-        self.halves, self.rows = Cat(width, width), Cat(thin, channel, channel)
-        self.proj = site.linear("proj", site.stream, self.halves)
+        self.layout, self.selected = Cat(width, width), Cat(thin, channel, channel)
+        self.proj = site.linear("proj", site.stream, self.layout)
         self.conv = site.slot("conv", conv, on=width)
-        self.x_proj = site.linear("x_proj", width, self.rows)
+        self.x_proj = site.linear("x_proj", width, self.selected)
         start = uniform_in(-(thin.size**-0.5), thin.size**-0.5)
         self.dt_proj = site.param("dt_proj", (width, thin), start, decay=True, reads=thin, writes=width)
         self.dt_bias = site.param("dt_bias", (width,), softplus_step)
@@ -47,21 +47,18 @@ class Mamba(Sublayer):
         self.out = site.linear("out", width, site.stream)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        u, z = self.halves.split(self.proj(x, call))
+        u, z = self.layout.split(self.proj(x, call))
         u, tail = self.conv(u, call, sub(state, "conv"))
         u = self.point("u", u, call)
-        thin, b, c = self.rows.split(self.x_proj(u, call))
+        thin, b, c = self.selected.split(self.x_proj(u, call))
         dt = softplus(upcast(linear(thin, self.dt_proj.to(thin.dtype))) + self.dt_bias)
         dt = self.point("dt", call.zero_invalid(dt), call)  # a step of zero keeps the state as it is
         b, c = self.point("b", b, call), self.point("c", c, call)
-        start = None if state is None else state.get("memory")
         A = -upcast(self.A_log).exp()
+        start = leaf(state, "memory")
         o, memory = selective_scan(u, dt, A, b, c, initial_state=start, reset=call.reset)
         o = gate(self, torch.addcmul(o, self.D.to(u.dtype), u), z, call)
-        return self.out(self.point("context", o, call), call), None if state is None else {
-            "memory": memory,
-            "conv": tail,
-        }
+        return self.out(self.point("context", o, call), call), keep(state, memory=memory, conv=tail)
 
 
 def _counting(value: Tensor, rng: torch.Generator) -> None:

@@ -17,10 +17,16 @@ from torch import Tensor
 
 
 class Axis:
-    """A named space of some size; equality is identity."""
+    """A named space of some size; equality is identity. Parts that stand on it say what must stay so of it:
+
+    multiple   its size is a multiple of this (rotary positions rotate pairs)
+    ordered    the order of its channels means something (bytes, learned positions, decays by head)
+    fixed      why its size cannot change by itself; empty where it can
+    """
 
     def __init__(self, name: str, size: int) -> None:
         self.name, self.size = name, size
+        self.multiple, self.ordered, self.fixed = 1, False, ""
 
     def __repr__(self) -> str:
         return f"{self.name}={self.size}"

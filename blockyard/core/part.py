@@ -14,7 +14,8 @@ tensors depends on its kind:
 `claims` is what the part promises and the shared suite proves (core/claims.py: what it promises as built); `known` a
 promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
 names under which inner values can be read or replaced (hook points); `renamed` what its settings and tensors are called
-now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were.
+now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were;
+`variants` the settings with which it is held to its claims, the smallest first.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ class Part(nn.Module):
     known: Mapping[str, str] = {}
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     ports: ClassVar[tuple[str, ...]] = ("x",)
     path = ""  # where it stands in its model
     spec: Any = None  # what it was built from

@@ -19,6 +19,7 @@ from blockyard.parts.linear._store import packed_buffer
 
 class PackedLanguageModel(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
+    variants = (dict(tied=False),)
 
     def __init__(
         self,

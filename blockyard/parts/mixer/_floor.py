@@ -14,8 +14,11 @@ from blockyard.core import Axis, Prod, Site, UsageError, constant, upcast
 def shared_floors(site: Site, kind: str, on: Axis | Prod) -> Parameter:
     """(layers, on) what all layers of this kind learn together."""
     bounds = site.shared("bounds", kind, lambda: site.param("bounds", (Axis("layers", site.alike), on), constant(0.0)))
+    shared = f"all {kind} layers share their bounds, so all need the same widths"
+    for axis in on.leaves():
+        axis.fixed = shared if site.alike > 1 else ""
     if bounds.shape[1] != on.size:
-        raise UsageError(f"{site.path}: all {kind} layers share their bounds, so all need the same widths")
+        raise UsageError(f"{site.path}: {shared}")
     return bounds
 
 

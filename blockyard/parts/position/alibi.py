@@ -19,6 +19,8 @@ class Alibi(Position):
     def __init__(self, site: Site) -> None:
         super().__init__()
         *self.heads, _ = site.stream.leaves()
+        for axis in self.heads:
+            axis.ordered = True
 
     def by_distance(self, n: int) -> Tensor:
         count = Prod(*self.heads).size

@@ -28,6 +28,7 @@ class Learned(Position):
     ) -> None:
         super().__init__()
         self.length = site.axis("length", length or site.length)
+        self.length.ordered = True
         self.table = site.param("table", (self.length, site.stream), normal(0.02))
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:

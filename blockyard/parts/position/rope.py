@@ -25,6 +25,7 @@ class Rope(Position):
         *_, self.head_dim = site.stream.leaves()
         if self.head_dim.size % 2:
             raise UsageError(f"{site.path}: rope rotates pairs of channels; head_dim={self.head_dim.size} is odd")
+        self.head_dim.multiple, self.head_dim.ordered = 2, True
         self.base = base
 
     def tables(self, call: Call) -> tuple[Tensor, Tensor]:

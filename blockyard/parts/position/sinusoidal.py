@@ -20,6 +20,8 @@ class Sinusoidal(Position):
     def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()
         self.stream, self.base = site.stream, base
+        for axis in site.stream.leaves():
+            axis.ordered = True
         if site.stream.size % 2:
             raise UsageError(f"{site.path}: sinusoidal positions need an even width, not {site.stream.size}")
 

@@ -22,6 +22,7 @@ class Tokens(Part):
     def __init__(self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None) -> None:
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
+        self.vocab.ordered = True
         self.table = site.param("table", (self.vocab, site.stream), normal(site.stream.size**-0.5))
         self.position: Position | None = site.slot("position", position)
 

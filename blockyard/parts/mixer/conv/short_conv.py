@@ -18,6 +18,7 @@ from blockyard.kernels import causal_conv
 
 class ShortConv(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    variants = ({}, dict(width=2, bias=True))
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class DeltaNet(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "beta", "context")
     renamed = dict(reach="beta_max")
+    variants = ({}, dict(beta_max=2.0, conv=None))
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,

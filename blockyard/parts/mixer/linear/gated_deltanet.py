@@ -28,6 +28,7 @@ class GatedDeltaNet(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "beta", "decay", "gate", "context")
     renamed = dict(reach="beta_max", log_rate="A_log", step="dt_bias")
+    variants = ({}, dict(beta_max=2.0))
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,

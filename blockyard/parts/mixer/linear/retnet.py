@@ -30,6 +30,7 @@ class Retention(Sublayer):
     ) -> None:  # fmt: skip
         super().__init__()
         self.heads = site.axis("heads", heads)
+        self.heads.ordered = True
         self.key_dim = site.axis("key_dim", key_dim or site.per_head(heads))
         self.value_dim = site.axis("value_dim", value_dim or site.per_head(heads, 2))
         key, value = Prod(self.heads, self.key_dim), Prod(self.heads, self.value_dim)

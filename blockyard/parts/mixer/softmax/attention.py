@@ -36,6 +36,10 @@ class Attention(Sublayer):
         time_exponent=2.0,
     )  # fmt: skip
     points = ("q", "k", "v", "gate", "context")
+    variants = (
+        {}, dict(kv_heads=1), dict(kv_heads=2, window=4), dict(window=3, sinks=2, position="alibi"),
+        dict(position="t5", norm="rms"), dict(gate="silu", norm_all="rms"),
+    )  # fmt: skip
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, kv_heads: KVHeads | None = None, head_dim: HeadDim | None = None,

@@ -27,6 +27,7 @@ class Mamba2(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "decay", "gate", "context")
     renamed = dict(log_rate="A_log", step="dt_bias", skip="D")
+    variants = (dict(head_dim=8, state=8), dict(head_dim=8, state=8, groups=2))
 
     def __init__(
         self, site: Site, *, inner: Inner | None = None, head_dim: Annotated[Count, "channels of a head"] = 64,

@@ -7,7 +7,7 @@ Source   arXiv 2002.05202    Family  channel
 Differs  W_1 and W_2 are one fused projection
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -20,8 +20,9 @@ class Gated(Sublayer):
     points = ("gate", "hidden")
 
     def __init__(
-        self, site: Site, *, inner: Inner | None = None, activation: ActivationSpec = Spec("activation", "silu")
-    ) -> None:
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: 8/3 of the width, rounded"] | None = None,
+        activation: Annotated[ActivationSpec, "the activation of the gate"] = Spec("activation", "silu"),
+    ) -> None:  # fmt: skip
         super().__init__()
         hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
         self.layout = Cat(hidden, hidden)

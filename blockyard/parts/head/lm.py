@@ -7,7 +7,7 @@ Source   arXiv 1608.05859    Family  head
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -19,7 +19,13 @@ from blockyard.kernels import linear
 class LanguageModel(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
-    def __init__(self, site: Site, *, tied: Tied = True, norm: NormSpec | None = Spec("norm", "rms")) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        tied: Tied = True,
+        norm: Annotated[NormSpec, "the norm before the table; none: no norm"] | None = Spec("norm", "rms"),
+    ) -> None:
         super().__init__()
         self.norm = site.slot("norm", norm)
         self.vocab = site.context.axes["stem.vocab"]

@@ -7,7 +7,7 @@ Source   arXiv 2206.01861    Family  head
 Differs  scales in half precision, fitted to the codes
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -26,7 +26,7 @@ class PackedLanguageModel(Part):
         site: Site,
         *,
         tied: Tied = True,
-        norm: NormSpec | None = Spec("norm", "rms"),
+        norm: Annotated[NormSpec, "the norm before the table; none: no norm"] | None = Spec("norm", "rms"),
         bits: Bits = 8,
         group: Group = 32,
     ) -> None:

@@ -26,7 +26,9 @@ class ShortConv(Sublayer):
         *,
         width: Annotated[Count, "tokens that an output reads, its own counted"] = 4,
         bias: Bias = False,
-        activation: ActivationSpec | None = Spec("activation", "silu"),
+        activation: Annotated[ActivationSpec, "the activation of what the filter gives; none: linear"] | None = Spec(
+            "activation", "silu"
+        ),
     ) -> None:
         super().__init__()
         self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-(width**-0.5), width**-0.5))

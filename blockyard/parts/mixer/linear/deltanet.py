@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, sub, upcast
-from blockyard.core.settings import BetaMax, ConvSpec, Heads, KeyDim, NormSpec, Scale, ValueDim
+from blockyard.core.settings import BetaMax, ConvSpec, HeadNorm, Heads, KeyDim, NormSpec, Scale, ValueDim
 from blockyard.kernels import delta_scan
 
 
@@ -30,7 +30,7 @@ class DeltaNet(Sublayer):
         self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
         beta_max: BetaMax = 1.0,
         conv: ConvSpec | None = Spec("mixer", "short_conv"),
-        norm: NormSpec = Spec("norm", "rms"),
+        norm: HeadNorm = Spec("norm", "rms"),
         unit: Annotated[NormSpec, "what brings queries and keys to unit length"] = Spec("norm", "l2"),
         scale: Scale | None = None,
     ) -> None:  # fmt: skip

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, sub, upcast
-from blockyard.core.settings import BetaMax, ConvSpec, Heads, KeyDim, NormSpec, Scale, ValueDim
+from blockyard.core.settings import BetaMax, ConvSpec, HeadNorm, Heads, KeyDim, NormSpec, Scale, ValueDim
 from blockyard.kernels import delta_scan
 from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
@@ -31,10 +31,12 @@ class GatedDeltaNet(Sublayer):
     variants = ({}, dict(beta_max=2.0))
 
     def __init__(
-        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
+        self, site: Site, *, heads: Heads = 4,
+        key_dim: Annotated[KeyDim, "channels of a head's keys; none: 3/4 of the width over the heads"] | None = None,
+        value_dim: Annotated[ValueDim, "channels of a head's values; none: twice those of its keys"] | None = None,
         beta_max: BetaMax = 1.0,
         conv: ConvSpec | None = Spec("mixer", "short_conv"),
-        norm: NormSpec = Spec("norm", "rms"),
+        norm: HeadNorm = Spec("norm", "rms"),
         unit: Annotated[NormSpec, "what brings queries and keys to unit length"] = Spec("norm", "l2"),
         scale: Scale | None = None,
     ) -> None:  # fmt: skip

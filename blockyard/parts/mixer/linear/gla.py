@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, upcast
-from blockyard.core.settings import Heads, KeyDim, NormSpec, Positive, Rank, Scale, ValueDim
+from blockyard.core.settings import HeadNorm, Heads, KeyDim, Positive, Rank, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
 
@@ -24,10 +24,12 @@ class GatedLinear(Sublayer):
     points = ("q", "k", "v", "decay", "gate", "context")
 
     def __init__(
-        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        rank: Rank = 16,
+        self, site: Site, *, heads: Heads = 4,
+        key_dim: Annotated[KeyDim, "channels of a head's keys; none: half the width over the heads"] | None = None,
+        value_dim: ValueDim | None = None,
+        rank: Annotated[Rank, "channels between the two thin matrices that set the gates"] = 16,
         tau: Annotated[Positive, "how slowly gates close: decays are the tau-th root of a sigmoid"] = 16.0,
-        norm: NormSpec = Spec("norm", "rms"), scale: Scale | None = None,
+        norm: HeadNorm = Spec("norm", "rms"), scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)

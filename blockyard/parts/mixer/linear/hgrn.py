@@ -9,7 +9,7 @@ Source   arXiv 2311.04823    Slug  hybrid-linear-attention    Family  linear
 Differs  real states (paper: complex, each channel also rotated by a learned angle)
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 from torch.nn.functional import silu
@@ -25,7 +25,10 @@ class HGRN(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("v", "decay", "gate", "context")
 
-    def __init__(self, site: Site, *, inner: Inner | None = None, norm: NormSpec = Spec("norm", "rms")) -> None:
+    def __init__(
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: the width"] | None = None,
+        norm: Annotated[NormSpec, "the norm of the hidden channels"] = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
         super().__init__()
         width = site.axis("inner", inner or site.stream.size)
         self.layout = Cat(width, width, width)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf
-from blockyard.core.settings import Heads, KeyDim, NormSpec, ValueDim
+from blockyard.core.settings import HeadNorm, Heads, KeyDim, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
 
@@ -26,7 +26,7 @@ class HGRN2(Sublayer):
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        norm: NormSpec = Spec("norm", "rms"),
+        norm: HeadNorm = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)

@@ -8,13 +8,13 @@ Source   arXiv 2307.08621    Family  linear
 Differs  RMS norm in each head (paper: group norm without gain); no normalisation of the scores; rope pairs halves
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, keep, leaf, upcast, widest_dtype
-from blockyard.core.settings import Heads, KeyDim, NormSpec, PositionSpec, Scale, ValueDim
+from blockyard.core.settings import HeadNorm, Heads, KeyDim, PositionSpec, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
 
@@ -24,8 +24,10 @@ class Retention(Sublayer):
     points = ("q", "k", "v", "gate", "context")
 
     def __init__(
-        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        position: PositionSpec | None = Spec("position", "rope"), norm: NormSpec = Spec("norm", "rms"),
+        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None,
+        value_dim: Annotated[ValueDim, "channels of a head's values; none: twice the width divided by the heads"]
+        | None = None,
+        position: PositionSpec | None = Spec("position", "rope"), norm: HeadNorm = Spec("norm", "rms"),
         scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()

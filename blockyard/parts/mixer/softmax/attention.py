@@ -43,8 +43,9 @@ class Attention(Sublayer):
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, kv_heads: KVHeads | None = None, head_dim: HeadDim | None = None,
-        position: PositionSpec | None = Spec("position", "rope"), norm: NormSpec | None = None,
-        norm_all: Annotated[NormSpec, "the norm of queries and keys over all heads at once"] | None = None,
+        position: PositionSpec | None = Spec("position", "rope"),
+        norm: Annotated[NormSpec, "the norm of each head's queries and keys; none: no norm"] | None = None,
+        norm_all: Annotated[NormSpec, "the norm of queries and keys over all heads at once; none: none"] | None = None,
         gate: Annotated[ActivationSpec, "the activation of a gate on the output; none: no gate"] | None = None,
         window: Annotated[Count, "how many of the last tokens are seen, the own one counted; none: all"] | None = None,
         sinks: Annotated[Natural, "how many of the first tokens are always seen"] = 0, scale: Scale | None = None,

@@ -10,7 +10,7 @@ Source   arXiv 2312.00752    Slug  mamba    Family  ssm
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -29,7 +29,9 @@ class Mamba(Sublayer):
     renamed = dict(log_rate="A_log", step="dt_bias", skip="D", select="x_proj", widen="dt_proj")
 
     def __init__(
-        self, site: Site, *, inner: Inner | None = None, state: StateDim = 16, rank: Rank | None = None,
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: twice the width"] | None = None,
+        state: StateDim = 16,
+        rank: Annotated[Rank, "channels that steps come from; none: 1/16 of the width, rounded up"] | None = None,
         conv: ConvSpec = Spec("mixer", "short_conv", (("bias", True),)),
     ) -> None:  # fmt: skip
         super().__init__()

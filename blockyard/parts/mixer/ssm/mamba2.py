@@ -30,10 +30,11 @@ class Mamba2(Sublayer):
     variants = (dict(head_dim=8, state=8), dict(head_dim=8, state=8, groups=2))
 
     def __init__(
-        self, site: Site, *, inner: Inner | None = None, head_dim: Annotated[Count, "channels of a head"] = 64,
-        state: StateDim = 128, groups: Annotated[Count, "groups of heads that share keys and queries"] = 1,
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: twice the width"] | None = None,
+        head_dim: Annotated[Count, "channels of a head"] = 64, state: StateDim = 128,
+        groups: Annotated[Count, "groups of heads that share keys and queries"] = 1,
         conv: ConvSpec = Spec("mixer", "short_conv", (("bias", True),)),
-        norm: NormSpec = Spec("norm", "group_rms"),
+        norm: Annotated[NormSpec, "the norm of the gated output, in each group of heads"] = Spec("norm", "group_rms"),
     ) -> None:  # fmt: skip
         super().__init__()
         group = site.axis("groups", groups)

@@ -7,6 +7,7 @@ tensors depends on its kind:
     mixer, channel     (x, call, state) -> (y, state)
     norm, activation   (x, call) -> y
     linear             (x, call) -> y, built with what it reads and writes
+    store              make(site, name, rows, columns, std) -> a tensor; linear(x, it, bias), embedding(ids, it) of it
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
@@ -15,7 +16,8 @@ tensors depends on its kind:
 promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
 names under which inner values can be read or replaced (hook points); `renamed` what its settings and tensors are called
 now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were;
-`variants` the settings with which it is held to its claims, the smallest first.
+`variants` the settings with which it is held to its claims, the smallest first; `replaces` the names of parts that this
+one took the place of, with what fills its slots for each.
 """
 
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ class Part(nn.Module):
     known: Mapping[str, str] = {}
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
+    replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     ports: ClassVar[tuple[str, ...]] = ("x",)
     path = ""  # where it stands in its model
@@ -77,6 +80,28 @@ class Position(Part):
     def by_distance(self, n: int) -> Tensor | None:
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
         return None
+
+
+class Store(Part):
+    """How a matrix (rows, columns) is kept: the part that asks for it owns the tensor, the store knows what it means.
+
+    `called` is the name that its tensors had before, whoever owned them.
+    """
+
+    called: ClassVar[str] = ""
+    name = ""  # of the tensor, in the part that owns it
+
+    def make(self, site: Any, name: str, rows: Any, columns: Any, std: float, **use: Any) -> Tensor:
+        """The tensor of a normal matrix, from a factory of `site`; `use` as for `site.param`."""
+        raise NotImplementedError
+
+    def linear(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (..., columns) -> (..., rows)."""
+        raise NotImplementedError
+
+    def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
+        """The rows of these ids (...) -> (..., columns)."""
+        raise NotImplementedError
 
 
 class Residual(Part):

@@ -10,6 +10,7 @@ follow from it. Annotations are read as text, so what they name is what this fil
 
 import ast
 import difflib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -84,6 +85,7 @@ PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the st
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
 HeadNorm = Annotated[NormSpec, "the norm of what each head writes"]
 ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
+StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]
 LinearSpec = Annotated[Spec, Slot("linear"), "the kind of projection"]
 ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and write to it"]
 DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
@@ -147,7 +149,8 @@ class Setting:
             if colon and before != kind:
                 raise self._refuse(value)
             try:
-                return Spec(kind, registry.find(kind, name).name)
+                given = current_part(Spec(kind, name))
+                return Spec(kind, registry.find(kind, given.name).name, given.settings)
             except UsageError as error:
                 raise UsageError(f"{self.owner}: {self.name}={brief(value)}: {error}") from None
         if isinstance(value, Spec) and value.kind == kind:
@@ -247,10 +250,25 @@ def checked(spec: Spec) -> Spec:
     def check(one: Spec) -> Spec:
         if one.kind not in registry.CHECKED:
             return one
+        one = current_part(one)
         entry = registry.find(one.kind, one.name)
         return Spec.of(one.kind, one.name, check_settings(entry, dict(one.settings)))
 
     return spec.map(check)
+
+
+def current_part(spec: Spec) -> Spec:
+    """The spec of what took the place of its part: settings that a slot of that takes move there; a line says so."""
+    if spec.name.replace("-", "_") in registry.entries(spec.kind):
+        return spec
+    for entry in registry.entries(spec.kind).values():
+        for slot, name in entry.constant("replaces", {}).get(spec.name, {}).items():
+            kind, settings = str(entry.settings[slot].slot), dict(spec.settings)
+            inner = {key: settings.pop(key) for key in registry.find(kind, name).arguments if key in settings}
+            now = f"{entry.kind}:{entry.name} with {slot}={name}"
+            warnings.warn(f"{spec.kind}:{spec.name} is called {now} now", stacklevel=2)
+            return Spec.of(spec.kind, entry.name, {**settings, slot: Spec.of(kind, name, inner)})
+    return spec
 
 
 def check_settings(entry: "registry.Entry", settings: dict[str, Any], where: str = "") -> dict[str, Any]:

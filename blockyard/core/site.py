@@ -48,6 +48,7 @@ class BuildContext:
     axes: dict[str, Axis] = field(default_factory=dict)
     tensors: dict[str, nn.Parameter] = field(default_factory=dict)
     buffers: dict[str, nn.Buffer] = field(default_factory=dict)
+    stores: dict[str, Any] = field(default_factory=dict)  # by the path of the tensor
     shared: dict[str, str] = field(default_factory=dict)
     matched_edits: set[Spec] = field(default_factory=set)
 
@@ -145,6 +146,15 @@ class Site:
         scale = gain * self.steps**-0.5 if writes is self.stream and self.steps > 1 else gain
         return self.build(name, kind or self.context.linear, reads, writes, bias, scale)
 
+    def matrix(
+        self, name: str, store: Spec, rows: Expr, columns: Expr, std: float, **use: Any
+    ) -> tuple[Any, Tensor]:  # fmt: skip
+        """A normal matrix as a store keeps it: the store, which multiplies by it, and the tensor."""
+        made = self.context.stores[self.child(name)] = self.build("store", store)
+        made.name = name
+        site = replace(self, renamed={made.called: name}) if made.called else self
+        return made, made.make(site, name, rows, columns, std, **use)
+
     def param(
         self, name: str, axes: tuple[Expr, ...], init: Init, *, decay: bool = False,
         reads: Expr | None = None, writes: Expr | None = None,
@@ -176,13 +186,15 @@ class Site:
         self.context.uses.append(replace(first, path=self.child(name), of=first.path))
         return self.context.tensors[first.path]
 
-    def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> nn.Parameter:
-        """A second use of a tensor made elsewhere (a tied head)."""
-        if of not in self.context.tensors:
-            raise unknown("parameter to reuse", of, self.context.tensors)
+    def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> tuple[Any, Tensor]:
+        """A second use of a matrix made elsewhere (a tied head): its store and the tensor."""
+        if of not in self.context.stores:
+            raise unknown("matrix to reuse", of, self.context.stores)
+        if of in self.context.buffers:
+            return self.context.stores[of], self.context.buffers[of]
         made = next(use for use in self.context.uses if use.path == of)
         self.context.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
-        return self.context.tensors[of]
+        return self.context.stores[of], self.context.tensors[of]
 
 
 def _empty(path: str, shape: tuple[int, ...]) -> Tensor:

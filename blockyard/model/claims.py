@@ -295,7 +295,9 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
         head=head("lm", tied=False),
     )  # fmt: skip
-    if part.kind != "position":
+    if part.kind == "store":
+        around["linear"] = Spec.of("linear", "dense", {"store": part})
+    elif part.kind != "position":
         around[part.kind] = part
     return model(dim=dim, blocks=(block("layer", reader, channel("mlp")),), causal=causal, **around)
 

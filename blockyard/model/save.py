@@ -117,7 +117,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
 def _renamed(model: Model, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors by their names of today, where a part of the model calls what it owns by others than it did."""
     for part in model.parts():
-        for old, new in part.renamed.items():
+        store = getattr(part, "store", None)
+        kept = {} if store is None else {store.called: store.name}
+        for old, new in {**part.renamed, **kept}.items():
             before = re.compile(rf"^{re.escape(part.path)}\.{old}(?=\.|$)")
             tensors = {before.sub(f"{part.path}.{new}", name, 1): tensor for name, tensor in tensors.items()}
     return tensors

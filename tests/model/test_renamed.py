@@ -38,6 +38,8 @@ def test_a_setting_of_then_is_understood_with_a_line():
             assert by.spec("gated_deltanet", "tiny", **old) == now
     with pytest.warns(UserWarning, match="mixer:deltanet: the setting reach is called beta_max now"):
         assert by.make("mixer:deltanet", dim=8, heads=2, reach=1.5).beta_max == 1.5
+    with pytest.warns(UserWarning, match="linear:packed is called linear:dense with store=packed now"):
+        assert by.build("llama", "tiny", **{"model.linear": "packed"}).steps[0].part.out.store.bits == 8
     edited = by.spec("mamba", "tiny").at("steps.*.part.select", spec=Spec("linear", "low_rank"))
     assert by.build(edited).steps[0].part.x_proj.spec.name == "low_rank"
     with pytest.raises(by.UsageError, match="unknown setting of mixer:mamba 'step'"):

@@ -133,8 +133,8 @@ def resets(ids: Tensor, valid: Tensor | None = None) -> Tensor:
         first = torch.zeros_like(ids, dtype=torch.bool)
         first[:, 1:] = ids[:, 1:] != ids[:, :-1]
         return first
-    places = torch.arange(ids.shape[1], device=ids.device)
-    last = torch.where(valid, places, -1).cummax(1).values
+    index = torch.arange(ids.shape[1], device=ids.device)
+    last = torch.where(valid, index, -1).cummax(1).values
     before = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], dim=1)  # the last token that counted
     return valid & (before >= 0) & (ids != ids.gather(1, before.clamp(min=0)))
 

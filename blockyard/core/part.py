@@ -68,7 +68,7 @@ class Sublayer(Part):
 
 
 class Position(Part):
-    """Where order enters: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
+    """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         return x

@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
 
 
 def feed(part: Part, x: Tensor, state: State | None = None, **fields: Any) -> tuple[Tensor, State | None]:
-    """Run one part on x (B,T,D) as a model would: call placed, state entered."""
+    """Run one part on x (B,T,D) as a model would: after `state`, which it is appended to."""
     call, state = Batch(x[..., 0], **fields).call(state, causal=part.causal)
     call = call._replace(dtype=x.dtype)
     part.prepare(call)

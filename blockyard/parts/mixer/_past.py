@@ -1,4 +1,4 @@
-"""Attention to what is remembered and to this piece: one op, whatever it keeps and however a bias is added."""
+"""Attention to what is cached and to this piece: one op, whatever it keeps and however a bias is added."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def attend_past(
     q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, window: int | None, sinks: int, position: Position | None,
     scale: float,
 ) -> tuple[Tensor, Any]:  # fmt: skip
-    """Enter k, v (B,T,G,K) into the state's past and weigh it for q (B,T,H,K); the new leaves (None without a state).
+    """Append k, v (B,T,G,K) to the state's cache and weigh it for q (B,T,H,K); the new leaves (None without a state).
 
     `position` may add a bias by distance; `window` and `sinks` say who is seen.
     """

@@ -10,7 +10,6 @@ follow from it. Annotations are read as text, so what they name is what this fil
 
 import ast
 import difflib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,7 +19,7 @@ from msgspec import Meta
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.spec import Spec, current_name, parse_value, write_value
+from blockyard.core.spec import Spec, current_name, parse_value, tell_new_name, write_value
 
 _TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
 
@@ -265,8 +264,7 @@ def current_part(spec: Spec) -> Spec:
         for slot, name in entry.constant("replaces", {}).get(spec.name, {}).items():
             kind, settings = str(entry.settings[slot].slot), dict(spec.settings)
             inner = {key: settings.pop(key) for key in registry.find(kind, name).arguments if key in settings}
-            now = f"{entry.kind}:{entry.name} with {slot}={name}"
-            warnings.warn(f"{spec.kind}:{spec.name} is called {now} now", stacklevel=2)
+            tell_new_name(f"{spec.kind}:{spec.name}", f"{entry.kind}:{entry.name} with {slot}={name}")
             return Spec.of(spec.kind, entry.name, {**settings, slot: Spec.of(kind, name, inner)})
     return spec
 

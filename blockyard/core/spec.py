@@ -182,8 +182,16 @@ def current_name(entry: registry.Entry, name: str) -> str:
     new = entry.constant("renamed", {}).get(name, name)
     if new == name or new not in entry.arguments:
         return name
-    warnings.warn(f"{entry.kind}:{entry.name}: the setting {name} is called {new} now", stacklevel=2)
+    tell_new_name(f"{entry.kind}:{entry.name}: the setting {name}", new)
     return new
+
+
+def tell_new_name(old: str, new: str) -> None:
+    """A warning of one line: no line of ours is to blame."""
+    warnings.warn_explicit(f"{old} is called {new} now", UserWarning, "blockyard", 1, registry=_TOLD)
+
+
+_TOLD: dict[Any, Any] = {}
 
 
 def _maker(kind: str) -> Any:

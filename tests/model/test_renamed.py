@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import blockyard as by
+from blockyard.core import registry
 from blockyard.core.spec import Spec
 
 OLD = Path(__file__).parent / "old"  # models saved under the names of then, beside what they said to some tokens
@@ -29,6 +30,15 @@ def test_first_numbers_are_those_of_the_first_names(name):
     fresh = dict(by.build(model.spec, seed=7).named_parameters())
     assert all(torch.allclose(p, fresh[path], rtol=1e-6) for path, p in model.named_parameters())
     assert not {"log_rate", "step", "skip", "select", "widen"} & {word for path in fresh for word in path.split(".")}
+
+
+@pytest.mark.parametrize("kind", ("mixer", "position"))
+def test_what_was_renamed_is_there(kind):
+    for name, entry in registry.entries(kind).items():
+        part = by.make(f"{kind}:{name}", dim=64)
+        for old, new in part.renamed.items():
+            assert new in entry.arguments or hasattr(part, new), f"{kind}:{name} has no {new}"
+            assert old not in entry.arguments and not hasattr(part, old), f"{kind}:{name} still has {old}"
 
 
 def test_a_setting_of_then_is_understood_with_a_line():

@@ -107,8 +107,9 @@ def test_a_file_keeps_the_rules(path):
         if words[0] != "blockyard" or mine in ("cli", "__init__", "__main__"):
             continue
         if len(words) > 1 and words[1] not in (mine, "__version__"):
-            known = {"parts"} if name.startswith("blockyard.parts.mixer._") else set()
-            assert words[1] in LADDER[mine] | known, f"{mine} imports {name}"
+            assert words[1] in LADDER[mine], f"{mine} imports {name}"
+        if mine == "parts" and name.startswith("blockyard.parts."):
+            assert words[2] == path.relative_to(ROOT).parts[1], f"no kind imports another: {name}"
         if len(words) > 2 and mine == words[1] == "compare" and path.parts[-2:] != ("compare", "__init__.py"):
             act = path.relative_to(ROOT / "compare").parts[0].removesuffix(".py")
             inside = act == "documents" and words[2] == "report"  # what prints a report, loaded where it is printed

@@ -127,7 +127,7 @@ def diagonal_scan(e: Emitter, node: Node, x: Tensor, log_decay: Tensor, *, initi
 
 @emits("op:causal_conv")
 def causal_conv(
-    e: Emitter, node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor, keys: Any,
+    e: Emitter, node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor, valid: Any,
     reset: Any, silu: bool,
 ) -> None:  # fmt: skip
     C, W = x.shape[-1], weight.shape[1]

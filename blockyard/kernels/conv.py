@@ -3,10 +3,10 @@
     y_t = bias + sum_{j<W} weight[:, j] x_{t-(W-1)+j}          (the last column meets the token itself)
     with `silu`, silu of that
 
-Shapes   x (B,T,C)   weight (C,W)   bias (C)   tail (B,W-1,C)   keys, reset (B,T) bool
+Shapes   x (B,T,C)   weight (C,W)   bias (C)   tail (B,W-1,C)   valid, reset (B,T) bool
 Source   arXiv 2312.00752 (as the filter before a recurrence)
 
-The past counts valid tokens only: a token with `keys` false is skipped as if it were not there, and its own output is
+The past counts valid tokens only: a token with `valid` false is skipped as if it were not there, and its own output is
 zero. No tap reaches across the start of a segment. `tail` holds the last W-1 valid tokens before this piece, zeros
 where there were fewer in its segment.
 """
@@ -25,7 +25,7 @@ def causal_conv_reference(
     bias: Tensor | None = None,
     *,
     tail: Tensor | None = None,
-    keys: Tensor | None = None,
+    valid: Tensor | None = None,
     reset: Tensor | None = None,
     silu: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -42,11 +42,11 @@ def causal_conv_reference(
         y = (window.to(taps.dtype) * taps).sum(1)
         if bias is not None:
             y = y + bias
-        if keys is None:
+        if valid is None:
             past = window[:, 1:]
         else:
-            valid = keys[:, t, None, None]
-            past, y = torch.where(valid, window[:, 1:], past), torch.where(keys[:, t, None], y, 0.0)
+            counts = valid[:, t, None, None]
+            past, y = torch.where(counts, window[:, 1:], past), torch.where(valid[:, t, None], y, 0.0)
         out.append(F.silu(y) if silu else y)
     return stacked(out, x), past
 
@@ -57,15 +57,15 @@ def causal_conv_chunked(
     bias: Tensor | None = None,
     *,
     tail: Tensor | None = None,
-    keys: Tensor | None = None,
+    valid: Tensor | None = None,
     reset: Tensor | None = None,
     silu: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """W shifted multiply-adds: on CPU up to four times faster than the framework's grouped convolution."""
     T, taps = x.shape[1], weight.t().to(wide(x)).contiguous()  # rows of strided taps halve the speed
     past = F.pad(x, (0, 0, taps.shape[0] - 1, 0)) if tail is None else torch.cat([tail.to(x.dtype), x], 1)
-    if keys is not None or reset is not None:
-        y, tail = _ragged(past, x, taps, bias, keys, reset)
+    if valid is not None or reset is not None:
+        y, tail = _ragged(past, x, taps, bias, valid, reset)
         return F.silu(y) if silu else y, tail
     past_wide = past.to(taps.dtype)
     offset = taps.new_zeros(()) if bias is None else bias.to(taps.dtype)
@@ -111,35 +111,35 @@ def causal_conv_cpu(
     bias: Tensor | None = None,
     *,
     tail: Tensor | None = None,
-    keys: Tensor | None = None,
+    valid: Tensor | None = None,
     reset: Tensor | None = None,
     silu: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One loop over tokens; pieces shorter than the filter and rows with gaps are left to the other twin."""
     T, W = x.shape[1], weight.shape[1]
-    if keys is not None or T < W:
-        return causal_conv_chunked(x, weight, bias, tail=tail, keys=keys, reset=reset, silu=silu)
+    if valid is not None or T < W:
+        return causal_conv_chunked(x, weight, bias, tail=tail, valid=valid, reset=reset, silu=silu)
     from .cpu.conv import filtered
 
     return filtered(x, weight, bias, tail, reset, silu)
 
 
-def _ragged(past, x, taps, bias, keys, reset):
+def _ragged(past, x, taps, bias, valid, reset):
     """Valid tokens moved to the front of each row, filtered with a mask per tap, and moved back."""
     B, T, W = *x.shape[:2], taps.shape[0]
     number = torch.zeros_like(x[..., 0], dtype=torch.long) if reset is None else reset.cumsum(1)
     here, count = number, torch.full((B, 1), T, device=x.device)
-    if keys is not None:
-        order = (~keys).to(torch.uint8).argsort(dim=1, stable=True)
+    if valid is not None:
+        order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)
         past = torch.cat([past[:, : W - 1], _take(x, order)], 1)
-        here, count = number.gather(1, order), keys.sum(1, keepdim=True)
+        here, count = number.gather(1, order), valid.sum(1, keepdim=True)
     there = F.pad(here, (W - 1, 0))
     y = taps.new_zeros(()) if bias is None else bias
     for j in range(W):
         seen = (there[:, j : j + T] == here).unsqueeze(-1)
         y = y + past[:, j : j + T] * (taps[j] * seen)
-    if keys is not None:
-        y = _take(y, (keys.cumsum(1) - 1).clamp(min=0)) * keys.unsqueeze(-1)
+    if valid is not None:
+        y = _take(y, (valid.cumsum(1) - 1).clamp(min=0)) * valid.unsqueeze(-1)
     last = count + torch.arange(W - 1, device=x.device)
     live = there.gather(1, last) == F.pad(number, (1, 0))[:, -1:]
     return y.to(x.dtype), _take(past, last) * live.unsqueeze(-1)
@@ -149,11 +149,11 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
-def _flops(x, weight, bias=None, *, tail=None, keys=None, reset=None, silu=False) -> int:
+def _flops(x, weight, bias=None, *, tail=None, valid=None, reset=None, silu=False) -> int:
     return x.numel() * (2 * weight.shape[1] + (bias is not None))
 
 
-def _fake(x, weight, bias=None, *, tail=None, keys=None, reset=None, silu=False):
+def _fake(x, weight, bias=None, *, tail=None, valid=None, reset=None, silu=False):
     return x.new_empty(x.shape), x.new_empty(x.shape[0], weight.shape[1] - 1, x.shape[2])
 
 

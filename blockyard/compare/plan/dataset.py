@@ -156,7 +156,7 @@ class TextExam:
 
     def rows(self, index: slice) -> Rows:
         batch = self.windows.rows(index)
-        return batch.tokens[:, :-1], np.where(batch.keys, batch.tokens[:, 1:], -1)
+        return batch.tokens[:, :-1], np.where(batch.valid, batch.tokens[:, 1:], -1)
 
     def groups(self, amounts: np.ndarray) -> np.ndarray:
         sums = np.bincount(self.windows.group[: self.count], np.asarray(amounts, np.float64), len(self.bytes))

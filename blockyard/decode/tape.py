@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from blockyard.core.state import Coded, State
-from blockyard.decode import framework, ops  # noqa: F401  (they say what each op becomes)
+from blockyard.decode import framework  # noqa: F401  (what the operations of the framework become)
 from blockyard.decode.emit import Emitter
 from blockyard.decode.graph import traced, within
 from blockyard.decode.record import Unrecordable
-from blockyard.decode.writer import Writer
 from blockyard.kernels.dispatch import unwatched
+from blockyard.kernels.program.builder import Builder
 from blockyard.model.model import Model
 
 LOG = logging.getLogger("blockyard")
@@ -43,13 +43,13 @@ class Tape:
     def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> None:
         self.model = model  # its matrices are read where they lie
         self.graph = traced(model, int8_cache)
-        self._write(Writer(rows, room, next(model.parameters()).dtype, int8_cache, at_once))
+        self._write(Builder(rows, room, next(model.parameters()).dtype, int8_cache, at_once))
         self.length = torch.zeros(rows, dtype=torch.long)
         self.marked: tuple[Tensor, list[Tensor]] | None = None
         self.arrived = torch.zeros(8, dtype=torch.long)
         self.threads = 1 if self.writer.read < LITTLE else torch.get_num_threads()
 
-    def _write(self, w: Writer) -> None:
+    def _write(self, w: Builder) -> None:
         self.writer, self.logits = w, Emitter(w, self.graph).run()
         self.lines = torch.tensor(w.lines)
         self.numbers = torch.tensor(w.numbers or [0.0])
@@ -57,7 +57,7 @@ class Tape:
     def _grow(self, room: int) -> None:
         """Go on with more room, for the rows that are left."""
         old, rows = self.writer, len(self.length)
-        self._write(Writer(rows, room, old.dtype, old.int8_cache, old.at_once))
+        self._write(Builder(rows, room, old.dtype, old.int8_cache, old.at_once))
         for place, made in self.writer.states.items():
             for name, into in made.items():
                 held = old.states[place][name][:rows]
@@ -83,7 +83,8 @@ class Tape:
 
     def feed(self, tokens: Tensor) -> Tensor:
         """The logits behind each of some more tokens a row."""
-        from blockyard.kernels.cpu._share import together
+        from blockyard.kernels.program.cpu import NONE, play
+        from blockyard.kernels.toolkit.parallel import together
 
         rows, many = tokens.shape
         assert many <= self.writer.at_once, "more tokens than lines: they would be written anywhere"
@@ -91,8 +92,7 @@ class Tape:
             self._grow(2 * self.writer.room)
         places = self.length[:, None] + torch.arange(many)
         given = (t.numpy() for t in (self.lines, self.numbers, tokens.flatten(), places.flatten()))
-        none = self.writer.op.NONE
-        together(self.writer.op.play, self.threads, self.arrived.numpy(), *given, rows, many, none)
+        together(play, self.threads, self.arrived.numpy(), *given, rows, many, NONE)
         self.length += many
         return self.logits.held[: rows * many, : self.logits.size].view(rows, many, -1)
 

@@ -1,4 +1,10 @@
-"""Tensor functions: the literal reference first, its fast twins after. Needs torch only."""
+"""Tensor functions: the literal reference first, its fast twins after. Needs torch only.
+
+Everything about an op lies in its own folder: `op.py` (the equations, what it costs, the shapes of its results),
+`reference.py` (the literal loop), `chunked.py` (the same in the framework's operations, faster), `cpu.py` (compiled
+loops) and `emit.py` (what it becomes when a whole model is compiled for one token after another). What loops share is
+`toolkit/`; what runs emitted instructions is `program/`.
+"""
 
 from .conv import causal_conv
 from .decayed import decayed_scan

@@ -1,6 +1,6 @@
 """One operation, several twins: choose one, count what it costs.
 
-    op = Op("name", reference=loop, chunked=fast, cpu=compiled, flops=closed_form, fake=shapes_only)
+    op = Op("name", reference=loop, chunked=fast, cpu=compiled, emit=instructions, flops=closed_form, fake=shapes_only)
     op(...)                          runs the compiled twin where it serves, else the chunked one, which always does
     with force("reference"): ...     runs the named twin; BLOCKYARD_KERNEL=reference does so for the whole process
     with exact(): ...                runs references, which may be differentiated any number of times
@@ -9,6 +9,7 @@
 
 A compiled twin serves plain tensors of floats on the CPU. Whoever looks at the operations themselves (a tracer, a
 function transform, a counter of operations) gets the chunked twin, and so does everybody where numba is missing.
+`emit` says what the op becomes where a whole model is compiled for one token after another (`program/emission.py`).
 Gradients of the compiled twins are compiled too; a derivative of one is the chunked twin's.
 
 A multiply-add is two operations, element-wise work counts, causal attention counts the pairs it sees. While counting,
@@ -76,12 +77,13 @@ class Op(Generic[P, R]):
         flops: Callable[P, int],
         fake: Callable[P, R],
         cpu: Callable[P, R] | None = None,
+        emit: Callable[..., Any] | None = None,
         precise: bool = True,
     ):
-        self.name, self.reference, self.chunked, self.cpu = name, reference, chunked, cpu
+        self.name, self.reference, self.chunked, self.cpu, self.emit = name, reference, chunked, cpu, emit
         self.flops, self.fake, self.precise = flops, fake, precise
         self.__name__, self.__wrapped__ = name, reference
-        self.__doc__ = sys.modules[reference.__module__].__doc__  # the equations stand at the top of the file
+        self.__doc__ = sys.modules[flops.__module__].__doc__  # the equations stand at the top of the op's file
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -109,16 +111,31 @@ class Op(Generic[P, R]):
         return twin(*args, **kwargs)
 
 
-def compiled(module: str, chunked: Callable[P, R]) -> Callable[P, R]:
-    """The `scan` of a module of compiled loops, imported when first needed; one token or none needs no loop."""
+def _tokens(rows: Any, *_: Any, **__: Any) -> bool:
+    """One token or none needs no loop."""
+    return rows.shape[1] > 1
+
+
+def compiled(
+    beside: str, name: str, otherwise: Callable[P, R], serves: Callable[..., bool] = _tokens
+) -> Callable[P, R]:  # fmt: skip
+    """The function of the cpu.py beside a module, imported when first needed; `otherwise` where that does not serve."""
 
     def twin(*args: P.args, **kwargs: P.kwargs) -> R:
-        rows: Any = args[0]
-        if rows.shape[1] <= 1:
-            return chunked(*args, **kwargs)
-        return import_module(f"blockyard.kernels.cpu.{module}").scan(*args, **kwargs)
+        if not serves(*args, **kwargs):
+            return otherwise(*args, **kwargs)
+        return _of(beside, "cpu", name)(*args, **kwargs)
 
     return twin
+
+
+def emitted(beside: str, name: str) -> Callable[..., Any]:
+    """The function of the emit.py beside a module, imported when first needed."""
+    return lambda *args, **kwargs: _of(beside, "emit", name)(*args, **kwargs)
+
+
+def _of(beside: str, file: str, name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"{beside.rpartition('.')[0]}.{file}"), name)
 
 
 def _serves(x: Any) -> bool:
@@ -175,14 +192,18 @@ def is_watched() -> bool:
     return _switch.watcher is not None
 
 
-def one_op(fn: Callable[P, R]) -> Callable[P, R]:
+def one_op(emit: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A function without twins that a watcher sees as one op, by its name."""
 
-    @wraps(fn)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return fn(*args, **kwargs) if _switch.watcher is None else _switch.watcher(fn.__name__, fn, args, kwargs)
+    def whole(fn: Callable[P, R]) -> Callable[P, R]:
+        @wraps(fn)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return fn(*args, **kwargs) if _switch.watcher is None else _switch.watcher(fn.__name__, call, args, kwargs)
 
-    return call
+        call.emit = emit  # pyright: ignore[reportAttributeAccessIssue]
+        return call
+
+    return whole
 
 
 @contextmanager

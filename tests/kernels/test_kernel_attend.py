@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from kernel_cases import error
 
-from blockyard.kernels import attend, softmax
+from blockyard.kernels import attend
+from blockyard.kernels.softmax import chunked
+from blockyard.kernels.softmax.mask import pairs_below
 
 
 def case(T, S, heads=4, groups=2, D=8, V=8, dtype=torch.float64):
@@ -118,7 +120,7 @@ WINDOWS = [(1, 0), (3, 0), (3, 2), (8, 1), (20, 0), (26, 3), (1000, 2)]
 @pytest.mark.parametrize("window,sinks", WINDOWS)
 @pytest.mark.parametrize("shape", [(7, 7), (1, 9), (4, 9), (9, 4), (40, 40), (30, 61), (50, 30)])
 def test_a_window_is_a_mask(shape, window, sinks, monkeypatch):
-    monkeypatch.setattr(softmax, "BLOCK", 8)
+    monkeypatch.setattr(chunked, "BLOCK", 8)
     T, S = shape
     args = case(T, S, V=5)
     at, places = torch.arange(S - T, S)[:, None], torch.arange(S)
@@ -145,10 +147,10 @@ def test_a_window_of_what_is_not_causal_is_refused():
 
 
 def test_blocks_of_a_window_read_no_more_than_they_need(monkeypatch):
-    read, whole = [], softmax._fused
+    read, whole = [], chunked._fused
     monkeypatch.setattr(
-        softmax, "_fused", lambda q, k, *more: read.append(q.shape[1] * k.shape[1]) or whole(q, k, *more)
+        chunked, "_fused", lambda q, k, *more: read.append(q.shape[1] * k.shape[1]) or whole(q, k, *more)
     )
     args = case(2048, 2048)
     attend(*args, window=256, sinks=4)
-    assert sum(read) < 1.6 * softmax._below(2048, 256, 4) < 0.5 * softmax._below(2048, None, 0)
+    assert sum(read) < 1.6 * pairs_below(2048, 256, 4) < 0.5 * pairs_below(2048, None, 0)

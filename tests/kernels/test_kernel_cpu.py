@@ -13,8 +13,8 @@ import torch.utils.flop_counter
 from kernel_cases import KINDS, error, inputs, with_grads
 
 from blockyard.kernels import causal_conv, decayed_scan, force
-from blockyard.kernels.cpu import _share
 from blockyard.kernels.dispatch import Op
+from blockyard.kernels.toolkit import parallel
 
 
 def python(code, **env):
@@ -109,9 +109,9 @@ def test_a_token_each_is_a_segment():
 
 @pytest.fixture(params=["whose threads they are", "threads of our own"])
 def threads(monkeypatch, request):
-    monkeypatch.setattr(_share, "LITTLE", 0)
+    monkeypatch.setattr(parallel, "LITTLE", 0)
     if request.param == "threads of our own":
-        monkeypatch.setattr(_share, "_theirs", None)
+        monkeypatch.setattr(parallel, "_theirs", None)
     yield torch.set_num_threads
     torch.set_num_threads(1)
 
@@ -122,19 +122,19 @@ def test_what_goes_wrong_in_a_thread_is_told(threads):
         raise ValueError("here")
 
     with pytest.raises(ValueError, match="here"):
-        _share.at_once(work, 2)
+        parallel.at_once(work, 2)
 
 
 def test_an_interruption_waits_for_all_threads(threads, monkeypatch):
-    came, start = [], _share.at_once
+    came, start = [], parallel.at_once
 
     def interrupted(work, count):
         signal.raise_signal(signal.SIGINT)  # before any of the threads has begun
         start(work, count)
 
-    monkeypatch.setattr(_share, "at_once", interrupted)
+    monkeypatch.setattr(parallel, "at_once", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        _share.together(lambda arrived, thread, count: came.append((thread, count)), 2, np.zeros(1, np.int64))
+        parallel.together(lambda arrived, thread, count: came.append((thread, count)), 2, np.zeros(1, np.int64))
     assert sorted(came) == [(0, 2), (1, 2)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -171,8 +171,8 @@ def test_a_fork_has_threads_of_its_own():
     python(
         "import os, torch\n"
         "from blockyard.kernels import diagonal_scan\n"
-        "from blockyard.kernels.cpu import _share\n"
-        "_share.LITTLE = 0\n"
+        "from blockyard.kernels.toolkit import parallel\n"
+        "parallel.LITTLE = 0\n"
         "torch.set_num_threads(2)\n"
         "x = torch.ones(4, 9, 8)\n"
         "y = diagonal_scan(x, -x)[0]\n"

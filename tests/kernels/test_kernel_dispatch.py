@@ -10,8 +10,9 @@ from kernel_cases import KINDS, error, inputs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from blockyard.kernels import attend, causal_conv, count_flops, decayed_scan, exact, force, softmax
+from blockyard.kernels import attend, causal_conv, count_flops, decayed_scan, exact, force
 from blockyard.kernels.dispatch import Op
+from blockyard.kernels.softmax import chunked
 
 EACH_ELEMENT = {"add", "sub", "mul", "div", "exp", "neg"}
 
@@ -161,7 +162,7 @@ def test_traces_as_one_graph(kind):
 
 
 def test_convolution_and_attention_trace_as_one_graph(monkeypatch):
-    monkeypatch.setattr(softmax, "BLOCK", 4)
+    monkeypatch.setattr(chunked, "BLOCK", 4)
     x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
     keys = torch.rand(2, 9) < 0.5
     q = torch.randn(2, 9, 4, 8)

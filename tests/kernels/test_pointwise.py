@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from blockyard.kernels import exact, gated, pointwise, rms_norm, turn
+from blockyard.kernels import exact, gated, rms_norm, turn
+from blockyard.kernels.pointwise import op as pointwise
 
 
 @pytest.fixture(autouse=True)

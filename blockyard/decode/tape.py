@@ -84,7 +84,7 @@ class Tape:
     def feed(self, tokens: Tensor) -> Tensor:
         """The logits behind each of some more tokens a row."""
         from blockyard.kernels.program.cpu import NONE, play
-        from blockyard.kernels.toolkit.parallel import together
+        from blockyard.kernels.toolkit.parallel import spmd
 
         rows, many = tokens.shape
         assert many <= self.writer.at_once, "more tokens than lines: they would be written anywhere"
@@ -92,7 +92,7 @@ class Tape:
             self._grow(2 * self.writer.room)
         places = self.length[:, None] + torch.arange(many)
         given = (t.numpy() for t in (self.lines, self.numbers, tokens.flatten(), places.flatten()))
-        together(play, self.threads, self.arrived.numpy(), *given, rows, many, NONE)
+        spmd(play, self.threads, self.arrived.numpy(), *given, rows, many, NONE)
         self.length += many
         return self.logits.held[: rows * many, : self.logits.size].view(rows, many, -1)
 

@@ -17,7 +17,7 @@ from blockyard.core.spec import model as model_spec
 from blockyard.decode.generate import tape_for
 from blockyard.decode.ragged import padded, prefill
 from blockyard.decode.tape import Tape
-from blockyard.kernels import turn
+from blockyard.kernels import rotate
 from blockyard.kernels.dispatch import count_flops, force
 from tests.cover import each
 
@@ -154,7 +154,7 @@ def test_rows_leave():
 def test_an_op_that_no_instruction_does_is_left_to_the_model(monkeypatch):
     model = wide("llama")
     assert Tape.of(model.double(), 1, 8) is None
-    monkeypatch.setattr(turn, "emit", None)
+    monkeypatch.setattr(rotate, "emit", None)
     assert Tape.of(model.float(), 1, 8) is None
     narrow = by.build(by.spec("llama", "tiny", dim=24, layers=2))
     assert Tape.of(narrow, 1, 8) is None

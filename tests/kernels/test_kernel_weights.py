@@ -1,4 +1,4 @@
-"""Packed matrices: what is kept of the numbers, and the same product by every twin."""
+"""Packed matrices: what is kept of the numbers, and the same product by every implementation."""
 
 import pytest
 import torch
@@ -51,11 +51,11 @@ def test_what_is_on_the_grid_is_kept():
 @pytest.mark.parametrize("rows", [(1,), (4,), (3, 2), (9,), (40,)])
 @pytest.mark.parametrize("bits,group", [(4, 32), (4, 64), (8, 32), (8, 64)])
 @pytest.mark.parametrize("N,K", SHAPES)
-def test_twins_agree(N, K, bits, group, rows):
+def test_implementations_agree(N, K, bits, group, rows):
     packed, x = pack(matrix(N, K), bits, group), torch.randn(*rows, K)
     exact = packed_linear.reference(x.double(), packed, bits, group, N)
-    for twin in (packed_linear, packed_linear.chunked, packed_linear.cpu, packed_linear.reference):
-        y = twin(x, packed, bits, group, N)
+    for implementation in (packed_linear, packed_linear.chunked, packed_linear.cpu, packed_linear.reference):
+        y = implementation(x, packed, bits, group, N)
         assert y.shape == (*rows, N) and (y - exact).abs().max() < 1e-5 * K**0.5 * max(1, exact.abs().max())
     short = packed_linear(x.bfloat16(), packed, bits, group, N)
     assert short.dtype == torch.bfloat16 and (short - exact).abs().max() < 0.05 * exact.abs().max()

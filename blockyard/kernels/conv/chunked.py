@@ -7,21 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..toolkit.chunks import wide
+from ..toolkit.chunks import state_dtype
 
 
 def causal_conv_chunked(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    tail: Tensor | None = None,
-    keys: Tensor | None = None,
-    reset: Tensor | None = None,
-    silu: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """W shifted multiply-adds: on CPU up to four times faster than the framework's grouped convolution."""
-    T, taps = x.shape[1], weight.t().to(wide(x)).contiguous()  # rows of strided taps halve the speed
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, keys: Tensor | None = None,
+    reset: Tensor | None = None, silu: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """W shifted multiply-adds."""
+    T, taps = x.shape[1], weight.t().to(state_dtype(x)).contiguous()  # rows of strided taps halve the speed
     past = F.pad(x, (0, 0, taps.shape[0] - 1, 0)) if tail is None else torch.cat([tail.to(x.dtype), x], 1)
     if keys is not None or reset is not None:
         y, tail = _ragged(past, x, taps, bias, keys, reset)

@@ -8,19 +8,18 @@ the filter sums and dz its gradient (dy, or dy silu'(z) where silu is taken: z i
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ..toolkit.arrays import fits, flat, line, marks, read, whole
+from ..toolkit.arrays import Rows, check_axes, loadable, padded, raveled, reset_bytes, rows_of
 from ..toolkit.autograd import Form, Given, run
-from ..toolkit.chunks import wide
-from ..toolkit.compile import aligned, compiled, copy
+from ..toolkit.chunks import state_dtype
+from ..toolkit.compile import aligned_zeros, compiled, copy, inlined, token_offset
 from ..toolkit.lanes import exponential, full, load, store
-from ..toolkit.machine import floats
-from ..toolkit.parallel import share
+from ..toolkit.machine import borrowed, float32_at
+from ..toolkit.parallel import parallel_for
 from .chunked import causal_conv_chunked
 
 BLOCK = 128  # tokens a task
@@ -39,109 +38,164 @@ def reaches(reset, b, begin, end, most, far):
                     break
 
 
-@compiled
-def fetch(x, strides, tail, b, begin, end, low, high, W, C, rows):
-    """Tokens begin-W+1 to end, channels low to high: TILE numbers a token."""
-    for t in range(begin - W + 1, end):
-        to, n = (t - begin + W - 1) * TILE, high - low
+class Filter(NamedTuple):
+    """Taps (W,C), the token's own first, bias (C), and the tokens before (B,W-1,C)."""
+
+    taps: np.ndarray
+    bias: np.ndarray
+    tail: np.ndarray
+    silu: bool
+
+
+class Grads(NamedTuple):
+    """dx (B,T,C), of the taps (tasks,W,C), of the bias (tasks,C), and of the tail, which starts at zero."""
+
+    x: np.ndarray
+    taps: np.ndarray
+    bias: np.ndarray
+    tail: np.ndarray
+
+
+class Sizes(NamedTuple):
+    T: int
+    C: int
+    W: int
+
+
+class Tile(NamedTuple):
+    """Tokens of row b from `begin` to `end` and W-1 before, channels from `low` to `high`; how far each may look."""
+
+    rows: np.ndarray
+    far: np.ndarray
+    b: int
+    begin: int
+    end: int
+    low: int
+    high: int
+
+
+@inlined
+def gather(x, weights, tile, sizes):
+    """A tile's rows: TILE numbers a token."""
+    W, n = sizes.W, tile.high - tile.low
+    for t in range(tile.begin - W + 1, tile.end):
+        to = (t - tile.begin + W - 1) * TILE
         if t < 0:
-            copy(tail, (b * (W - 1) + W - 1 + t) * C + low, rows, to, n)
+            copy(weights.tail, (tile.b * (W - 1) + W - 1 + t) * sizes.C + tile.low, tile.rows, to, n)
         else:
-            copy(x, b * strides[0] + t * strides[1] + low, rows, to, n)
+            copy(x.data, token_offset(x, tile.b, t) + tile.low, tile.rows, to, n)
 
 
-@compiled
-def total_at(rows, i, c, taps, bias, low, far, W, C):
-    """What the filter sums for the tile's token i, of the channels from c on."""
-    out = load(bias, low + c)
-    for d in range(W):
-        if d <= far[i]:
-            out = out + load(rows, (i + W - 1 - d) * TILE + c) * load(taps, d * C + low + c)
+@inlined
+def filtered_at(weights, tile, i, c, sizes):
+    """What the filter sums for the tile's token i, of its channels from c on."""
+    out = load(weights.bias, tile.low + c)
+    for d in range(sizes.W):
+        if d <= tile.far[i]:
+            tap = load(weights.taps, d * sizes.C + tile.low + c)
+            out = out + load(tile.rows, (i + sizes.W - 1 - d) * TILE + c) * tap
     return out
 
 
 @compiled
-def forward(x, taps, bias, tail, reset, y, silu, sizes, strides, first, last):
-    """x, y (B,T,C), taps (W,C), the token's own first, tail (B,W-1,C)."""
+def forward(x, weights, reset, y, sizes, first, last):
+    """x, y (B,T,C)."""
+    x, weights, reset, y = borrowed((x, weights, reset, y))
     T, C, W = sizes
-    blocks, one = (T + BLOCK - 1) // BLOCK, full(taps.dtype.type(1))
-    rows, far = aligned((BLOCK + W) * TILE, taps), np.empty(BLOCK, np.int64)
+    blocks, one = (T + BLOCK - 1) // BLOCK, full(weights.taps.dtype.type(1))
+    rows, far = aligned_zeros((BLOCK + W) * TILE, weights.taps), np.empty(BLOCK, np.int64)
     for task in range(first, last):
         b, begin = task // blocks, task % blocks * BLOCK
         end = min(begin + BLOCK, T)
         reaches(reset, b, begin, end, W - 1, far)
         for low in range(0, C, TILE):
-            high = min(low + TILE, C)
-            fetch(x, strides[0], tail, b, begin, end, low, high, W, C, rows)
+            tile = borrowed(Tile(rows, far, b, begin, end, low, min(low + TILE, C)))
+            gather(x, weights, tile, sizes)
             for i in range(end - begin):
-                for c in range(0, high - low, len(one)):
-                    z = total_at(rows, i, c, taps, bias, low, far, W, C)
-                    y_at = (b * T + begin + i) * C + low + c
-                    store(y, y_at, z / (one + exponential(one - one - z)) if silu else z)
+                for c in range(0, tile.high - low, len(one)):
+                    z = filtered_at(weights, tile, i, c, sizes)
+                    to = (b * T + begin + i) * C + low + c
+                    store(y, to, z / (one + exponential(one - one - z)) if weights.silu else z)
 
 
 @compiled
-def slopes(rows, taps, bias, far, dy, at, stride, dz, silu, low, high, W, C, n):
-    """dz of n tokens of a tile; dy of its first begins at `at`."""
+def slopes(weights, tile, dy, dz, sizes):
+    """dz of a tile."""
     one = full(dz.dtype.type(1))
-    for i in range(n):
-        for c in range(0, high - low, len(one)):
-            grad = load(dy, at + i * stride + c)
-            if silu:
-                z = total_at(rows, i, c, taps, bias, low, far, W, C)
-                share = one / (one + exponential(one - one - z))
-                grad = grad * share * (one + z * (one - share))
+    for i in range(tile.end - tile.begin):
+        for c in range(0, tile.high - tile.low, len(one)):
+            grad = load(dy.data, token_offset(dy, tile.b, tile.begin + i) + tile.low + c)
+            if weights.silu:
+                z = filtered_at(weights, tile, i, c, sizes)
+                sigmoid = one / (one + exponential(one - one - z))
+                grad = grad * sigmoid * (one + z * (one - sigmoid))
             store(dz, i * TILE + c, grad)
 
 
 @compiled
-def backward(x, taps, bias, tail, reset, dy, dx, d_taps, d_bias, d_tail, silu, sizes, strides, first, last):
-    """d_taps (tasks,W,C), d_bias (tasks,C); d_tail starts at zero."""
+def spread(weights, tile, dz, grads, task, n, sizes):
+    """What the gradients of a tile's first n tokens get of dz, and those of the tail."""
+    (T, C, W), (rows, far, b, begin, end, low, high), taps = sizes, tile, weights.taps
+    zero = full(dz.dtype.type(0))
+    for c in range(0, high - low, len(zero)):
+        both = zero
+        for i in range(n):
+            both = both + load(dz, i * TILE + c)
+        store(grads.bias, task * C + low + c, both)
+        for d in range(W):
+            both = zero
+            for i in range(n):
+                if d <= far[i]:
+                    both = both + load(dz, i * TILE + c) * load(rows, (i + W - 1 - d) * TILE + c)
+            store(grads.taps, (task * W + d) * C + low + c, both)
+        for i in range(n):
+            out = zero
+            for d in range(W):
+                if i + d < end - begin and d <= far[i + d]:
+                    out = out + load(dz, (i + d) * TILE + c) * load(taps, d * C + low + c)
+            store(grads.x, (b * T + begin + i) * C + low + c, out)
+        for i in range(min(n, W - 1 - begin)):
+            for d in range(begin + i + 1, far[i] + 1):
+                old = (b * (W - 1) + W - 1 + begin + i - d) * C + low + c
+                more = load(dz, i * TILE + c) * load(taps, d * C + low + c)
+                store(grads.tail, old, load(grads.tail, old) + more)
+
+
+@compiled
+def backward(x, weights, reset, dy, grads, sizes, first, last):
+    x, weights, reset, dy, grads = borrowed((x, weights, reset, dy, grads))
     T, C, W = sizes
-    (gb, gt), blocks, zero = strides[1], (T + BLOCK - 1) // BLOCK, full(taps.dtype.type(0))
-    rows, dz = aligned((BLOCK + 2 * W) * TILE, taps), aligned((BLOCK + W) * TILE, taps)
+    blocks = (T + BLOCK - 1) // BLOCK
+    rows, dz = aligned_zeros((BLOCK + 2 * W) * TILE, weights.taps), aligned_zeros((BLOCK + W) * TILE, weights.taps)
     far = np.empty(BLOCK + W, np.int64)
     for task in range(first, last):
         b, begin = task // blocks, task % blocks * BLOCK
-        end = min(begin + BLOCK, T)
-        n, m = end - begin, min(end + W - 1, T) - begin  # own tokens, and those that look back at them
-        reaches(reset, b, begin, begin + m, W - 1, far)
+        n = min(BLOCK, T - begin)
+        end = min(begin + n + W - 1, T)  # of those that look back at the n tokens
+        reaches(reset, b, begin, end, W - 1, far)
         for low in range(0, C, TILE):
-            high = min(low + TILE, C)
-            fetch(x, strides[0], tail, b, begin, begin + m, low, high, W, C, rows)
-            slopes(rows, taps, bias, far, dy, b * gb + begin * gt + low, gt, dz, silu, low, high, W, C, m)
-            for c in range(0, high - low, len(zero)):
-                both = zero
-                for i in range(n):
-                    both = both + load(dz, i * TILE + c)
-                store(d_bias, task * C + low + c, both)
-                for d in range(W):
-                    both = zero
-                    for i in range(n):
-                        if d <= far[i]:
-                            both = both + load(dz, i * TILE + c) * load(rows, (i + W - 1 - d) * TILE + c)
-                    store(d_taps, (task * W + d) * C + low + c, both)
-                for i in range(n):
-                    out = zero
-                    for d in range(W):
-                        if i + d < m and d <= far[i + d]:
-                            out = out + load(dz, (i + d) * TILE + c) * load(taps, d * C + low + c)
-                    store(dx, (b * T + begin + i) * C + low + c, out)
-                for i in range(min(n, W - 1 - begin)):
-                    for d in range(begin + i + 1, far[i] + 1):
-                        old = (b * (W - 1) + W - 1 + begin + i - d) * C + low + c
-                        store(d_tail, old, load(d_tail, old) + load(dz, i * TILE + c) * load(taps, d * C + low + c))
+            tile = borrowed(Tile(rows, far, b, begin, end, low, min(low + TILE, C)))
+            gather(x, weights, tile, sizes)
+            slopes(weights, tile, dy, dz, sizes)
+            spread(weights, tile, dz, grads, task, n, sizes)
 
 
 @compiled
 def instruction(line, many, first, last):
     """The short filter, token by token; tasks are rows and vectors of channels. The tail (rows,W-1,C) moves on."""
-    x, xs, y, ys, tail, taps = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), floats(line[6])
-    bias, C, W, silu = floats(line[7]), line[8], line[9], line[10]
+    x, xs, y, ys, tail, taps = (
+        float32_at(line[1]),
+        line[2],
+        float32_at(line[3]),
+        line[4],
+        float32_at(line[5]),
+        float32_at(line[6]),
+    )
+    bias, C, W, silu = float32_at(line[7]), line[8], line[9], line[10]
     vectors, one = C // 16, full(np.float32(1))
-    for turn in range(first * many, last * many):
-        row, c = turn // many // vectors, turn // many % vectors * 16
-        b = row * many + turn % many
+    for i in range(first * many, last * many):
+        row, c = i // many // vectors, i // many % vectors * 16
+        b = row * many + i % many
         here, ta = load(x, b * xs + c), row * (W - 1) * C + c
         out = load(bias, c) + here * load(taps, c)  # the token's own tap first
         for d in range(1, W):
@@ -153,18 +207,16 @@ def instruction(line, many, first, last):
         store(y, b * ys + c, out / (one + exponential(one - one - out)) if silu else out)
 
 
-def _rows(given: Given) -> Any:
-    """x with its strides; taps, the token's own first, and the tail, in whole rows."""
-    x, weight, _, tail = given
-    taps = whole(weight.to(wide(x)).t().flip(0)).contiguous()
+def _rows(given: Given, silu: bool) -> tuple[Rows, Tensor, Filter]:
+    """x, the filter and the tail in whole rows."""
+    x, weight, bias, tail = given
+    taps = padded(weight.to(state_dtype(x)).t().flip(0)).contiguous()
     before = taps.new_zeros(x.shape[0], len(taps) - 1, taps.shape[1])
     if tail is not None:
-        before = whole(tail.to(taps.dtype)).contiguous()
-    return *flat(whole(read(x, taps.dtype))), taps, before
-
-
-def _offset(bias: Tensor | None, taps: Tensor) -> Tensor:
-    return taps.new_zeros(taps.shape[1]) if bias is None else whole(bias.to(taps.dtype)).contiguous()
+        before = padded(tail.to(taps.dtype)).contiguous()
+    offset = taps.new_zeros(taps.shape[1]) if bias is None else padded(bias.to(taps.dtype)).contiguous()
+    weights = Filter(raveled(taps), raveled(offset), raveled(before), silu)
+    return rows_of(padded(loadable(x, taps.dtype))), taps, weights
 
 
 def _live(reset: Tensor | None, W: int) -> Tensor | float:
@@ -177,29 +229,27 @@ def _live(reset: Tensor | None, W: int) -> Tensor | float:
 
 def _forward(given: Given, reset: Tensor | None, keep: bool, silu: bool) -> tuple[Tensor, Tensor, Given]:
     x, weight, bias, tail = given
-    fits("btc cw c bt", x, weight, bias, reset)
+    check_axes("btc cw c bt", x, weight, bias, reset)
     if tail is not None and tail.shape != (x.shape[0], weight.shape[1] - 1, x.shape[2]):
         raise ValueError(f"a tail {tuple(tail.shape)} with x {tuple(x.shape)} and weight {tuple(weight.shape)}")
-    fx, sx, taps, before = _rows(given)
+    rows, taps, weights = _rows(given, silu)
     (B, T, _), (W, C) = x.shape, taps.shape
-    offset = _offset(bias, taps)
     y = x.new_empty(B, T, C)
-    arrays = (fx, line(taps), line(offset), line(before), marks(reset), line(y))
-    share(forward, B * -(-T // BLOCK), y.numel(), *arrays, silu, (T, C, W), (sx,))
+    given_ = (rows, weights, reset_bytes(reset), raveled(y))
+    parallel_for(forward, B * -(-T // BLOCK), y.numel(), *given_, Sizes(T, C, W))
     return y[..., : x.shape[2]], x[:, T - W + 1 :] * _live(reset, W), ()
 
 
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_last: Tensor, silu: bool) -> Given:
     x, _, bias, tail = given
-    fx, sx, taps, before = _rows(given)
-    fd, sd = flat(whole(read(d_y, taps.dtype)))
+    rows, taps, weights = _rows(given, silu)
+    dy = rows_of(padded(loadable(d_y, taps.dtype)))
     (B, T, real), (W, C) = x.shape, taps.shape
     tasks = B * -(-T // BLOCK)
-    dx, d_tail = x.new_empty(B, T, C), torch.zeros_like(before)
+    dx, d_tail = x.new_empty(B, T, C), taps.new_zeros(B, W - 1, C)
     d_taps, d_bias = taps.new_empty(tasks, W, C), taps.new_empty(tasks, C)
-    out = [line(t) for t in (dx, d_taps, d_bias, d_tail)]
-    given_ = (fx, line(taps), line(_offset(bias, taps)), line(before), marks(reset), fd)
-    share(backward, tasks, 2 * dx.numel(), *given_, *out, silu, (T, C, W), (sx, sd))
+    grads = Grads(*map(raveled, (dx, d_taps, d_bias, d_tail)))
+    parallel_for(backward, tasks, 2 * dx.numel(), rows, weights, reset_bytes(reset), dy, grads, Sizes(T, C, W))
     dx = dx[..., :real]
     dx[:, T - W + 1 :] += d_last * _live(reset, W)
     d_weight, d_offset = d_taps.sum(0).flip(0).t()[:real], None if bias is None else d_bias.sum(0)[:real]
@@ -207,15 +257,9 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_la
 
 
 def causal_conv(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    tail: Tensor | None = None,
-    keys: Tensor | None = None,
-    reset: Tensor | None = None,
-    silu: bool = False,
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, keys: Tensor | None = None,
+    reset: Tensor | None = None, silu: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """y and the last W-1 tokens, of rows of at least W tokens, all of them valid."""
 
     def again(*given: Any, initial_state: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from .reference import causal_conv_reference
 
 
 def _serves(x, weight, bias=None, *, tail=None, keys=None, reset=None, silu=False) -> bool:
-    """Pieces shorter than the filter and rows with gaps are left to the other twin."""
+    """Pieces shorter than the filter and rows with gaps are left to the other implementation."""
     return keys is None and x.shape[1] >= weight.shape[1]
 
 

@@ -4,23 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..toolkit.chunks import stacked, wide
+from ..toolkit.chunks import stacked, state_dtype
 
 
 def causal_conv_reference(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    tail: Tensor | None = None,
-    keys: Tensor | None = None,
-    reset: Tensor | None = None,
-    silu: bool = False,
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, keys: Tensor | None = None,
+    reset: Tensor | None = None, silu: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The token loop: a window of the last W valid tokens moves over each row."""
     B, T, C = x.shape
     W = weight.shape[1]
-    taps = weight.t().to(wide(x))
+    taps = weight.t().to(state_dtype(x))
     past = x.new_zeros(B, W - 1, C) if tail is None else tail.to(x.dtype)
     out = []
     for t in range(T):

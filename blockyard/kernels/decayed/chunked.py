@@ -10,26 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..toolkit.chunks import LOG2E, merge, segments, spans, split, start_of, wide
+from ..toolkit.chunks import LOG2E, merge, segments, spans, split, start_of, state_dtype
 from .reference import every_head
 
 
 def decayed_scan_chunked(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
-    *,
-    initial_state: Tensor | None = None,
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, *, initial_state: Tensor | None = None,
     reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Matrix products inside pieces, a short loop over pieces.
-
-    With b the sum of log-decays since the piece began and S0 the state before it:
-        y = (q e^b) S0 + A v          A_ts = sum_d q_td k_sd e^(b_td - b_sd), s <= t
-        S = e^(b_C) S0 + (k e^(b_C - b))^T v
-    No exponent is ever positive, so no decay overflows.
-    """
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Matrix products inside pieces, a short loop over pieces."""
     if v.shape[1] == 1:
         return _step(q, k, v, log_decay, initial_state, reset)
     scalar = log_decay.shape[-1] == 1
@@ -38,13 +27,17 @@ def decayed_scan_chunked(
     if not scalar:
         q, k = every_head(q, v), every_head(k, v)
     queries, keys, values = split(q, pieces, size), split(k, pieces, size), split(v, pieces, size)
-    fade = split(log_decay, pieces, size).mul(LOG2E)
+    log2_decay = split(log_decay, pieces, size).mul(LOG2E)
     if scalar:
-        pair, into, out = (s.exp2() for s in spans(fade))
+        pair, into, out = (s.exp2() for s in spans(log2_decay))
         weights = _per_head(_flat(queries) @ _flat(keys).transpose(1, 2), queries, pair)
     else:
-        weights, into, out = _faded_scores(_flat(queries), _flat(keys), _flat(fade))
-        weights, into, out = weights.view(*fade.shape[:-1], size), into.view_as(fade).exp2(), out.view_as(fade).exp2()
+        weights, into, out = _decayed_scores(_flat(queries), _flat(keys), _flat(log2_decay))
+        weights, into, out = (
+            weights.view(*log2_decay.shape[:-1], size),
+            into.view_as(log2_decay).exp2(),
+            out.view_as(log2_decay).exp2(),
+        )
     through = into[..., -1:, :].transpose(-1, -2)
     if reset is not None:
         same, sees, stays, passes = segments(reset, pieces, size)
@@ -61,7 +54,7 @@ def decayed_scan_chunked(
 
 
 def _step(q, k, v, log_decay, initial_state, reset):
-    dtype = wide(v)
+    dtype = state_dtype(v)
     key, value = every_head(k, v)[:, 0, :, :, None].to(dtype), v[:, 0, :, None, :].to(dtype)
     if initial_state is None:
         state = key * value
@@ -98,15 +91,15 @@ def _per_head(x: Tensor, grouped: Tensor, factor: Tensor) -> Tensor:
     return x.flatten(2, 3)
 
 
-def _faded_scores(q: Tensor, k: Tensor, fade: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A_ts = sum_d q_td k_sd 2^(fades after s, up to t), s <= t, of (M,C,K) inputs, by halves.
+def _decayed_scores(q: Tensor, k: Tensor, log2_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A_ts = sum_d q_td k_sd 2^(decays after s, up to t), s <= t, of (M,C,K) inputs, by halves.
 
-    Of a block, the later half reads the earlier half through the border between them: (q 2^(fades from the border up to
-    t)) (k 2^(fades after s, up to the border))^T, with one exponential per token and level; then blocks of two blocks,
-    from single tokens up. Also gives the fades up to t and those after s: sums of their own (see `Spans`).
+    Of a block, the later half reads the earlier half through the border between them: (q 2^(decays from the border up
+    to t)) (k 2^(decays after s, up to the border))^T, with one exponential per token and level; then blocks of two
+    blocks, from single tokens up. Also gives the decays up to t and those after s: sums of their own (see `Spans`).
     """
     C, K = q.shape[1:]
-    scores, into, after = (q * k).sum(-1).view(-1, 1, 1), fade, torch.zeros_like(fade)
+    scores, into, after = (q * k).sum(-1).view(-1, 1, 1), log2_decay, torch.zeros_like(log2_decay)
     size = 1
     while size < C:
         (_, late_q), (early_k, _), ahead, behind = (t.view(-1, 2, size, K).unbind(1) for t in (q, k, into, after))

@@ -12,7 +12,7 @@ log_decay = 0 leaves no trace.
 """
 
 from ..dispatch import Op, compiled, emitted
-from ..toolkit.chunks import wide
+from ..toolkit.chunks import state_dtype
 from .chunked import decayed_scan_chunked
 from .reference import decayed_scan_reference
 
@@ -23,7 +23,7 @@ def _flops(q, k, v, log_decay, *, initial_state=None, reset=None) -> int:
 
 
 def _fake(q, k, v, log_decay, *, initial_state=None, reset=None):
-    dtype = wide(v)
+    dtype = state_dtype(v)
     B, _, H, V = v.shape
     return v.new_empty(v.shape), v.new_empty(B, H, q.shape[-1], V, dtype=dtype)
 

@@ -3,20 +3,15 @@
 import torch
 from torch import Tensor
 
-from ..toolkit.chunks import stacked, wide
+from ..toolkit.chunks import stacked, state_dtype
 
 
 def decayed_scan_reference(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
-    *,
-    initial_state: Tensor | None = None,
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, *, initial_state: Tensor | None = None,
     reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The token loop."""
-    dtype = wide(v)
+    dtype = state_dtype(v)
     B, T, H, V = v.shape
     K = q.shape[-1]
     q, k = every_head(q, v), every_head(k, v)

@@ -11,7 +11,7 @@ float64 for float64 inputs; y has the dtype of v. A token with beta = 0 and log_
 """
 
 from ..dispatch import Op, compiled, emitted
-from ..toolkit.chunks import wide
+from ..toolkit.chunks import state_dtype
 from .chunked import delta_scan_chunked
 from .reference import delta_scan_reference
 
@@ -23,7 +23,7 @@ def _flops(q, k, v, beta, log_decay=None, *, initial_state=None, reset=None) -> 
 
 
 def _fake(q, k, v, beta, log_decay=None, *, initial_state=None, reset=None):
-    dtype = wide(v)
+    dtype = state_dtype(v)
     B, _, H, V = v.shape
     return v.new_empty(v.shape), v.new_empty(B, H, q.shape[-1], V, dtype=dtype)
 

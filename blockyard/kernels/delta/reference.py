@@ -3,21 +3,15 @@
 import torch
 from torch import Tensor
 
-from ..toolkit.chunks import stacked, wide
+from ..toolkit.chunks import stacked, state_dtype
 
 
 def delta_scan_reference(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None = None,
-    *,
-    initial_state: Tensor | None = None,
-    reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None = None, *,
+    initial_state: Tensor | None = None, reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The token loop."""
-    dtype = wide(v)
+    dtype = state_dtype(v)
     B, T, H, V = v.shape
     K = q.shape[-1]
     keys, values, rate = k.to(dtype), v.to(dtype), beta.to(dtype)

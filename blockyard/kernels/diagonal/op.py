@@ -11,7 +11,7 @@ with x = 0 and log_decay = 0 leaves no trace.
 """
 
 from ..dispatch import Op, compiled, emitted
-from ..toolkit.chunks import wide
+from ..toolkit.chunks import state_dtype
 from .chunked import diagonal_scan_chunked
 from .reference import diagonal_scan_reference
 
@@ -21,7 +21,7 @@ def _flops(x, log_decay, *, initial_state=None, reset=None) -> int:
 
 
 def _fake(x, log_decay, *, initial_state=None, reset=None):
-    return x.new_empty(x.shape), x.new_empty(x.shape[0], x.shape[2], dtype=wide(x))
+    return x.new_empty(x.shape), x.new_empty(x.shape[0], x.shape[2], dtype=state_dtype(x))
 
 
 diagonal_scan = Op(

@@ -13,7 +13,19 @@ from numba import types
 from numba.core import cgutils
 
 from ..toolkit.compile import compiled
-from ..toolkit.lanes import FLAGS, Lanes, fetch, fetched, full, instruction, load, loaded, store, stored, sums
+from ..toolkit.lanes import (
+    FLAGS,
+    Lanes,
+    full,
+    instruction,
+    load,
+    loaded,
+    prefetch,
+    prefetched,
+    reduce_rows,
+    store,
+    stored,
+)
 
 TILE = 16
 SIDE = 4
@@ -25,7 +37,7 @@ def dot(W, at, x, xa, K, room, ra):
     """One row's products, summed in the order of a block: the next row's begin before the last ones are summed."""
     both = full(x.dtype.type(0))
     for i in range(0, K, len(both)):
-        fetch(W, at + i + SOON // W.itemsize)
+        prefetch(W, at + i + SOON // W.itemsize)
         both = both + load(W, at + i) * load(x, xa + i)
     store(room, ra, both)
 
@@ -51,7 +63,7 @@ def _block(vectors: int) -> Any:
             with cgutils.for_range_slice(builder, ir.Constant(width.type, 0), width, n) as (i, _count):
                 read = [loaded(context, builder, kinds[0], weights, builder.add(row, i)) for row in rows]
                 for row in lines(builder.add(start, builder.mul(width, side)), width, SIDE):  # of the next block
-                    fetched(context, builder, kinds[0], weights, builder.add(row, i))
+                    prefetched(context, builder, kinds[0], weights, builder.add(row, i))
                 for j, column in enumerate(columns):
                     number = loaded(context, builder, kinds[2], numbers, builder.add(column, i))
                     for r, weight in enumerate(read):
@@ -103,5 +115,5 @@ def dense(W, x, bias, biased, y, room, sizes, first, last):
                     else:
                         _block4(W, at, x, b * xs, xs, K, room, ra)
             for j in range(many):
-                finish(sums(room, j * TILE * TILE), bias, biased, y, (b + j) * ys + n0, n0)
+                finish(reduce_rows(room, j * TILE * TILE), bias, biased, y, (b + j) * ys + n0, n0)
             b += many

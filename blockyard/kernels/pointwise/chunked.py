@@ -1,7 +1,7 @@
 """Token-wise maps in the framework's operations, with gradients that keep less than its own.
 
 With r = 1 / sqrt(mean(x^2) + eps), n = x r and h = g dy the norm's gradient is dx = r (h - n mean(h n)); that of a
-turn is the turn back.
+rotation is the rotation back.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .reference import norm_reference, turn_reference
+from .reference import norm_reference, rotate_reference
 
 
 class _RMSNorm(Function):
@@ -40,7 +40,7 @@ def norm_fast(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     return _RMSNorm.apply(x, gain, eps)  # pyright: ignore[reportReturnType]
 
 
-class _Turn(Function):
+class _Rotate(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # pyright: ignore
         ctx.save_for_backward(cos, sin)
@@ -55,10 +55,10 @@ class _Turn(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
         cos, sin = ctx.saved_tensors
-        return _Turn.apply(dy, cos, -sin), None, None  # pyright: ignore[reportReturnType]
+        return _Rotate.apply(dy, cos, -sin), None, None  # pyright: ignore[reportReturnType]
 
 
-def turn_fast(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate_fast(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return turn_reference(x, cos, sin)
-    return _Turn.apply(x, cos, sin)  # pyright: ignore[reportReturnType]
+        return rotate_reference(x, cos, sin)
+    return _Rotate.apply(x, cos, sin)  # pyright: ignore[reportReturnType]

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..program.builder import Vector
-from ..program.codes import NORM, SILU, TURN
+from ..program.codes import NORM, ROTATE, SILU
 from ..program.emission import Emission, whole
 
 
@@ -26,9 +26,9 @@ def gated(e: Emission, x: Tensor, g: Tensor) -> Vector:
     return e.w.times(e.vector(x), e.w.map(SILU, e.vector(g)))
 
 
-def turn(e: Emission, x: Tensor, cos: Tensor, sin: Tensor) -> Vector:
+def rotate(e: Emission, x: Tensor, cos: Tensor, sin: Tensor) -> Vector:
     heads, D = x.shape[-2:]
     whole(D)
     v, y = e.vector(x), e.w.fresh(x.numel())
-    e.w.write(TURN, *v.place, *y.place, heads, D, e.table(cos).place[0], e.table(sin).place[0])
+    e.w.write(ROTATE, *v.place, *y.place, heads, D, e.table(cos).place[0], e.table(sin).place[0])
     return y

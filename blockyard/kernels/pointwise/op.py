@@ -2,7 +2,7 @@
 
     rms_norm    y = g * x / sqrt(mean(x^2) + eps)                          x (..., D), g (D), or x (..., H, D), g (H,D)
     gated       y = x * silu(g)                                            x, g (..., D)
-    turn        (a, b) <- (a cos - b sin, b cos + a sin)                   x (..., 2K) = [a | b], cos, sin (..., K)
+    rotate        (a, b) <- (a cos - b sin, b cos + a sin)                   x (..., 2K) = [a | b], cos, sin (..., K)
 
 Like every norm, activation and addition they count as no operations.
 """
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..dispatch import Op, compiled, emitted
-from .chunked import norm_fast, turn_fast
-from .reference import gated_reference, norm_reference, turn_reference
+from .chunked import norm_fast, rotate_fast
+from .reference import gated_reference, norm_reference, rotate_reference
 
 FEW = 1 << 16  # numbers of which the framework's own passes cost less than a call of ours
 
@@ -32,7 +32,7 @@ def _gated_serves(x: Tensor, g: Tensor) -> bool:
     return _passes_pay(x) and x.shape == g.shape and x.dtype == g.dtype
 
 
-def _turn_serves(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
+def _rotate_serves(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
     return x.dim() == 4 and _passes_pay(x, 32) and x.dtype == cos.dtype == sin.dtype
 
 
@@ -66,12 +66,12 @@ gated = Op(
 )
 
 
-turn = Op(
-    "turn",
-    reference=turn_reference,
-    chunked=turn_fast,
-    cpu=compiled(__name__, "turn", turn_fast, _turn_serves),
-    emit=emitted(__name__, "turn"),
+rotate = Op(
+    "rotate",
+    reference=rotate_reference,
+    chunked=rotate_fast,
+    cpu=compiled(__name__, "rotate", rotate_fast, _rotate_serves),
+    emit=emitted(__name__, "rotate"),
     flops=_nothing,
     fake=_alike,
 )

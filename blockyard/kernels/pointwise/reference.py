@@ -15,6 +15,6 @@ def gated_reference(x: Tensor, g: Tensor) -> Tensor:
     return x * functional.silu(g)
 
 
-def turn_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

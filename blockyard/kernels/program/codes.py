@@ -9,7 +9,7 @@ behind the other, each line of whole vectors.
     NORM     y = g x / sqrt(mean(x^2) + eps), heads by themselves; or centred first, with b
     PRODUCT  y = W x (+ b)                                                   shared out by rows of W
     MAP      y = scale f(x) + shift, element by element
-    TURN     y = x, every head turned by the angles of p
+    ROTATE     y = x, every head rotated by the angles of p
     JOIN     y = x z or x + z, element by element; every z for `repeat` of x
     MEAN     y = a times the sum of every D of x
     ATTEND   remember, weigh                                                 shared out by key heads
@@ -19,7 +19,7 @@ p is the position of a token: how many there were before in its row. States are 
 order in which an op's `emit` writes them and its `instruction` reads them.
 """
 
-EMBED, NORM, PRODUCT, MAP, JOIN, TURN, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL, MEAN, PLACE = range(14)
+EMBED, NORM, PRODUCT, MAP, JOIN, ROTATE, ATTEND, FILTER, DECAYED, DELTA, SELECTIVE, DIAGONAL, MEAN, PLACE = range(14)
 WIDTH = 23  # integers of an instruction
 BLOCK = 64  # slots of keys that lie together
 SAME, SILU, GELU, RELU, SQUARED, SIGMOID, SOFTPLUS, LOG, EXP, EXPM1, RSQRT = range(11)

@@ -1,7 +1,7 @@
 """A token through a whole model in one call, or a few: instructions, read by every thread, side by side.
 
 No result is written over, so what is small is done by every thread (all write the same numbers) unless there are
-several tokens, and only what is shared out ends with a meeting of the threads. What a token gives is the same to the
+several tokens, and only what is shared out ends with a barrier. What a token gives is the same to the
 last bit however many come with it.
 """
 
@@ -16,10 +16,10 @@ from ..diagonal import cpu as diagonal
 from ..matrix.cpu import dense
 from ..selective import cpu as selective
 from ..softmax import cpu as softmax
-from ..toolkit.compile import aligned, compiled
-from ..toolkit.lanes import exponential, full, load, store, total
-from ..toolkit.machine import floats, halves, meet, octets, signed
-from ..weights.cpu import WAY, unpack
+from ..toolkit.compile import aligned_zeros, compiled
+from ..toolkit.lanes import exponential, full, load, reduce_add, store
+from ..toolkit.machine import barrier, bfloat16_at, float32_at, int8_at, uint8_at
+from ..weights.cpu import WAY, Packed, unpack
 from ..weights.cpu import product as packed
 from .codes import (
     ATTEND,
@@ -38,6 +38,7 @@ from .codes import (
     PLACE,
     PRODUCT,
     RELU,
+    ROTATE,
     RSQRT,
     SELECTIVE,
     SIGMOID,
@@ -45,7 +46,6 @@ from .codes import (
     SOFTPLUS,
     SQUARED,
     TIMES,
-    TURN,
     WIDTH,
 )  # fmt: skip
 
@@ -60,13 +60,13 @@ def part(n, thread, threads):
 
 @compiled
 def embed(line, tokens, first, last):
-    table, bits, D, y, ys = line[1], line[2], line[3], floats(line[4]), line[5]
-    words, numbers = halves(table), floats(table)
-    row = aligned(D + 64, y)
+    table, bits, D, y, ys = line[1], line[2], line[3], float32_at(line[4]), line[5]
+    words, numbers = bfloat16_at(table), float32_at(table)
+    row = aligned_zeros(D + 64, y)
     for b in range(first, last):
         at, begin = row, 0
         if bits <= 8:
-            unpack(octets(table), bits, line[6], D + -D % line[6], tokens[b], row)
+            unpack(uint8_at(table), bits, line[6], D + -D % line[6], tokens[b], row)
         elif bits == 32:
             at, begin = numbers, tokens[b] * D
         for i in range(0, D, 16):
@@ -76,7 +76,7 @@ def embed(line, tokens, first, last):
 @compiled
 def lookup(line, positions, first, last):
     """A line of a table of positions."""
-    table, y, ys, n = floats(line[1]), floats(line[2]), line[3], line[4]
+    table, y, ys, n = float32_at(line[1]), float32_at(line[2]), line[3], line[4]
     for b in range(first, last):
         for i in range(n):
             y[b * ys + i] = table[positions[b] * n + i]
@@ -85,20 +85,26 @@ def lookup(line, positions, first, last):
 @compiled
 def mean(line, consts, first, last):
     """Sums of D neighbours, times a constant."""
-    x, xs, y, ys, heads, D = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
+    x, xs, y, ys, heads, D = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6]
     for b in range(first, last):
         for h in range(heads):
             both = full(np.float32(0))
             for i in range(0, D, 16):
                 both = both + load(x, b * xs + h * D + i)
-            y[b * ys + h] = total(both) * consts[line[7]]
+            y[b * ys + h] = reduce_add(both) * consts[line[7]]
 
 
 @compiled
 def norm(line, consts, first, last):
     """`heads` of D numbers; a gain for one head, or `each` apart for all."""
-    x, xs, y, ys, heads, D, each = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6], line[7]
-    gain, bias, eps, centred, n = floats(line[8]), floats(line[9]), consts[line[10]], line[11], np.float32(line[6])
+    x, xs, y, ys, heads, D, each = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6], line[7]
+    gain, bias, eps, centred, n = (
+        float32_at(line[8]),
+        float32_at(line[9]),
+        consts[line[10]],
+        line[11],
+        np.float32(line[6]),
+    )
     zero, one = np.float32(0), np.float32(1)
     for b in range(first, last):
         for h in range(heads):
@@ -107,19 +113,19 @@ def norm(line, consts, first, last):
                 both = full(zero)
                 for i in range(0, D, 16):
                     both = both + load(x, at + i)
-                middle = total(both) / n
+                middle = reduce_add(both) / n
             centre, squares = full(middle), full(zero)
             for i in range(0, D, 16):
                 away = load(x, at + i) - centre
                 squares = squares + away * away
-            scale = full(one / np.float32(math.sqrt(total(squares) / n + eps)))
+            scale = full(one / np.float32(math.sqrt(reduce_add(squares) / n + eps)))
             for i in range(0, D, 16):
                 out = (load(x, at + i) - centre) * scale * load(gain, h * each + i)
                 store(y, to + i, out + load(bias, i) if line[9] else out)
 
 
 @compiled
-def bent(code, x):
+def activate(code, x):
     """A function of a vector of numbers."""
     zero, one = full(np.float32(0)), full(np.float32(1))
     if code == SILU:
@@ -135,7 +141,7 @@ def bent(code, x):
 
 
 @compiled
-def curved(code, x):
+def activate_scalar(code, x):
     """A function of a number."""
     if code == RELU:
         return max(x, np.float32(0))
@@ -153,21 +159,21 @@ def curved(code, x):
 @compiled
 def apply(line, consts, first, last):
     """y = scale f(x) + shift, of n numbers."""
-    x, xs, y, ys, n, code = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
+    x, xs, y, ys, n, code = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6]
     scale, shift = consts[line[7]], consts[line[8]]
     for b in range(first, last):
         if code in (RELU, SQUARED, LOG, SOFTPLUS, EXPM1, RSQRT):
             for i in range(n):
-                y[b * ys + i] = scale * curved(code, x[b * xs + i]) + shift
+                y[b * ys + i] = scale * activate_scalar(code, x[b * xs + i]) + shift
         else:
             for i in range(0, n, 16):
-                store(y, b * ys + i, full(scale) * bent(code, load(x, b * xs + i)) + full(shift))
+                store(y, b * ys + i, full(scale) * activate(code, load(x, b * xs + i)) + full(shift))
 
 
 @compiled
 def join(line, first, last):
     """y = x z or x + z, of n numbers; a line of z for all rows where zs = 0."""
-    x, xs, z, zs, y, ys = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
+    x, xs, z, zs, y, ys = float32_at(line[1]), line[2], float32_at(line[3]), line[4], float32_at(line[5]), line[6]
     n, code, repeat = line[7], line[8], line[9]
     for b in range(first, last):
         at, za, to = b * xs, b * zs, b * ys
@@ -184,21 +190,21 @@ def join(line, first, last):
 @compiled
 def product(line, rows, room, first, last):
     W, kind, N, K = line[1], line[2], line[3], line[4]
-    x, xs, y, ys, bias = floats(line[5]), line[6], floats(line[7]), line[8], floats(line[9])
+    x, xs, y, ys, bias = float32_at(line[5]), line[6], float32_at(line[7]), line[8], float32_at(line[9])
     sizes = (rows, K, N, xs, ys)
     if kind <= 8:
-        packed(WAY, octets(W), kind, line[10], x, bias, line[9], y, (rows, K, xs, ys), first, last)
+        packed(WAY, Packed(uint8_at(W), kind, line[10]), x, bias, line[9], y, (rows, K, xs, ys), first, last)
     elif kind == 16:
-        dense(halves(W), x, bias, line[9], y, room, sizes, first, last)
+        dense(bfloat16_at(W), x, bias, line[9], y, room, sizes, first, last)
     else:
-        dense(floats(W), x, bias, line[9], y, room, sizes, first, last)
+        dense(float32_at(W), x, bias, line[9], y, room, sizes, first, last)
 
 
 @compiled
-def turn(line, positions, first, last):
-    """Every head turned by the angles of the position: halves are paired."""
-    x, xs, y, ys, heads, D = floats(line[1]), line[2], floats(line[3]), line[4], line[5], line[6]
-    cos, sin, half = floats(line[7]), floats(line[8]), line[6] // 2
+def rotate(line, positions, first, last):
+    """Every head rotated by the angles of the position: halves are paired."""
+    x, xs, y, ys, heads, D = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6]
+    cos, sin, half = float32_at(line[7]), float32_at(line[8]), line[6] // 2
     for b in range(first, last):
         angle = positions[b] * half
         for h in range(heads):
@@ -212,7 +218,7 @@ def turn(line, positions, first, last):
 @compiled
 def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, threads):
     """The whole tape, by one of its threads; tokens and positions of `rows` times `many` lines."""
-    room, met, lines = aligned(4 * 256, consts), 0, rows * many
+    room, met, lines = aligned_zeros(4 * 256, consts), 0, rows * many
     for i in range(tape.shape[0]):
         line = tape[i]
         op, tasks = line[0], line[WIDTH - 1] if line[0] == PRODUCT else line[WIDTH - 1] * rows
@@ -228,15 +234,19 @@ def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, thr
             apply(line, consts, first, last)
         elif op == ATTEND:
             if line[21] == 8:
-                softmax.instruction(line, consts, positions, signed(line[9]), signed(line[10]), many, first, last)
+                softmax.instruction(line, consts, positions, int8_at(line[9]), int8_at(line[10]), many, first, last)
             elif line[21] == 16:
-                softmax.instruction(line, consts, positions, halves(line[9]), halves(line[10]), many, first, last)
+                softmax.instruction(
+                    line, consts, positions, bfloat16_at(line[9]), bfloat16_at(line[10]), many, first, last
+                )
             else:
-                softmax.instruction(line, consts, positions, floats(line[9]), floats(line[10]), many, first, last)
+                softmax.instruction(
+                    line, consts, positions, float32_at(line[9]), float32_at(line[10]), many, first, last
+                )
         elif op == EMBED:
             embed(line, tokens, first, last)
-        elif op == TURN:
-            turn(line, positions, first, last)
+        elif op == ROTATE:
+            rotate(line, positions, first, last)
         elif op == PLACE:
             lookup(line, positions, first, last)
         elif op == MEAN:
@@ -253,4 +263,4 @@ def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, thr
             diagonal.instruction(line, none, many, first, last)
         if shared:
             met += 1
-            meet(arrived, threads, met)
+            barrier(arrived, threads, met)

@@ -1,32 +1,26 @@
 """The scan of a vector memory per channel in slices of tokens, channels last.
 
-Slices are such that fades and states fit the cache; only the state before each slice is kept for backward.
+Slices are such that decays and states fit the cache; only the state before each slice is kept for backward.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..toolkit.chunks import LOG2E, wide
+from ..toolkit.chunks import LOG2E, state_dtype
 from .reference import selective_scan_reference
 
 LN2 = 1 / LOG2E
 
 
 def selective_scan_chunked(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    initial_state: Tensor | None = None,
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, initial_state: Tensor | None = None,
     reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Slices of tokens whose fades and states fit the cache; only the state before each slice is kept for backward."""
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Slices of tokens."""
     if x.shape[1] == 0:
         return selective_scan_reference(x, dt, A, B, C, initial_state=initial_state)
-    dtype = wide(x)
+    dtype = state_dtype(x)
     xs, step, write, read = (t.transpose(0, 1).to(dtype).contiguous() for t in (x, dt, B, C))
     rate = (A.to(dtype) * LOG2E).t().contiguous()
     if initial_state is None:
@@ -35,9 +29,9 @@ def selective_scan_chunked(
         start = initial_state.to(dtype).transpose(1, 2).contiguous()
     keep = None if reset is None else (~reset).t()[:, :, None, None]
     if x.shape[1] == 1:
-        fade = (step[0].unsqueeze(-2) * rate).exp2()
-        fade = fade if keep is None else fade * keep[0]
-        state = torch.addcmul((step[0] * xs[0]).unsqueeze(-2) * write[0].unsqueeze(-1), fade, start)
+        decay = (step[0].unsqueeze(-2) * rate).exp2()
+        decay = decay if keep is None else decay * keep[0]
+        state = torch.addcmul((step[0] * xs[0]).unsqueeze(-2) * write[0].unsqueeze(-1), decay, start)
         y = (read[0].unsqueeze(-2) @ state).transpose(0, 1)
     else:
         size = max(8, min(64, 2**19 // max(1, start.numel())))  # about 2 MB a slice (measured on one thread)
@@ -46,14 +40,14 @@ def selective_scan_chunked(
 
 
 def _states(step, push, rate, write, keep, state):
-    """Fades and states (C,B,N,E) of one slice; states overwrite what is pushed in."""
-    fade = (step.unsqueeze(-2) * rate).exp2_()
+    """Decays and states (C,B,N,E) of one slice; states overwrite what is pushed in."""
+    decay = (step.unsqueeze(-2) * rate).exp2_()
     if keep is not None:
-        fade.mul_(keep)
+        decay.mul_(keep)
     states = push.unsqueeze(-2) * write.unsqueeze(-1)
-    for kept, here in zip(fade.unbind(0), states.unbind(0)):
+    for kept, here in zip(decay.unbind(0), states.unbind(0)):
         state = here.addcmul_(kept, state)
-    return fade, states
+    return decay, states
 
 
 class _Slices(torch.autograd.Function):
@@ -91,9 +85,9 @@ class _Slices(torch.autograd.Function):
         d_rate, behind = torch.zeros_like(rate), d_state
         for i, start in reversed(list(enumerate(before.unbind(0)))):
             piece = slice(i * ctx.size, (i + 1) * ctx.size)
-            fade, states = _states(step[piece], push[piece], rate, write[piece], _cut(keep, piece), start)
+            decay, states = _states(step[piece], push[piece], rate, write[piece], _cut(keep, piece), start)
             grads = d_y[piece].unsqueeze(-2) * read[piece].unsqueeze(-1)
-            each, kept = grads.unbind(0), fade.unbind(0)
+            each, kept = grads.unbind(0), decay.unbind(0)
             each[-1].add_(behind)
             for t in range(len(each) - 2, -1, -1):
                 each[t].addcmul_(kept[t + 1], each[t + 1])
@@ -101,7 +95,7 @@ class _Slices(torch.autograd.Function):
             d_read.append((states @ d_y[piece].unsqueeze(-1)).squeeze(-1))
             d_push.append((write[piece].unsqueeze(-2) @ grads).squeeze(-2))
             d_write.append((grads @ push[piece].unsqueeze(-1)).squeeze(-1))
-            grads.mul_(fade)  # now the gradient of each exponent, once multiplied by the state before its token
+            grads.mul_(decay)  # now the gradient of each exponent, once multiplied by the state before its token
             grads[0].mul_(start)
             grads[1:].mul_(states[:-1])
             d_step.append((grads * rate).sum(-2))

@@ -10,7 +10,7 @@ The state is float32, float64 for float64 inputs; y has the dtype of x. A token 
 """
 
 from ..dispatch import Op, compiled, emitted
-from ..toolkit.chunks import wide
+from ..toolkit.chunks import state_dtype
 from .chunked import selective_scan_chunked
 from .reference import selective_scan_reference
 
@@ -21,7 +21,7 @@ def _flops(x, dt, A, B, C, *, initial_state=None, reset=None) -> int:
 
 
 def _fake(x, dt, A, B, C, *, initial_state=None, reset=None):
-    dtype = wide(x)
+    dtype = state_dtype(x)
     return x.new_empty(x.shape), x.new_empty(x.shape[0], *A.shape, dtype=dtype)
 
 

@@ -3,21 +3,15 @@
 import torch
 from torch import Tensor
 
-from ..toolkit.chunks import stacked, wide
+from ..toolkit.chunks import stacked, state_dtype
 
 
 def selective_scan_reference(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    initial_state: Tensor | None = None,
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, initial_state: Tensor | None = None,
     reset: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The token loop."""
-    dtype = wide(x)
+    dtype = state_dtype(x)
     xs, step, rate, write, read = (t.to(dtype) for t in (x, dt, A, B, C))
     state = x.new_zeros(x.shape[0], *A.shape, dtype=dtype) if initial_state is None else initial_state.to(dtype)
     out = []

@@ -17,16 +17,9 @@ FEW = 32  # queries up to which the keys' casts cost more than they save: measur
 
 
 def attend_fused(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    causal: bool = True,
-    mask: Tensor | None = None,
-    window: int | None = None,
-    sinks: int = 0,
-    scale: float | None = None,
-) -> Tensor:
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None,
+    sinks: int = 0, scale: float | None = None,
+) -> Tensor:  # fmt: skip
     """The fused kernel, in single precision and in blocks where those are faster."""
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
     if not _single_pays(q):

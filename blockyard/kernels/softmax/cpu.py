@@ -8,9 +8,9 @@ import numpy as np
 
 from ..matrix.cpu import SOON
 from ..program.codes import BLOCK
-from ..toolkit.compile import clear, compiled, unset
-from ..toolkit.lanes import exponential, fetch, full, highest, larger, load, put, splat, store, total
-from ..toolkit.machine import floats
+from ..toolkit.compile import aligned_empty, clear, compiled
+from ..toolkit.lanes import exponential, full, load, maximum, prefetch, put, reduce_add, reduce_max, splat, store
+from ..toolkit.machine import float32_at
 
 
 @compiled
@@ -41,7 +41,7 @@ def meet_keys(ask, r, keys, at, scores, to, D):
     for d in range(D):
         here, x = at + d * BLOCK, splat(ask, r * D + d)
         for i in range(0, lines, 64 // keys.itemsize):
-            fetch(keys, here + SOON // keys.itemsize + i)
+            prefetch(keys, here + SOON // keys.itemsize + i)
         a0, a1 = a0 + x * load(keys, here), a1 + x * load(keys, here + 16)
         a2, a3 = a2 + x * load(keys, here + 32), a3 + x * load(keys, here + 48)
     store(scores, to, a0)
@@ -56,14 +56,14 @@ def weigh(scores, at, p, window, sinks, scales, sa, coded):
     most, both = full(np.float32(-np.inf)), full(np.float32(0))
     for s in range(0, p + 1, 16):
         if not hidden(s // BLOCK * BLOCK, p, window, sinks):
-            most = larger(most, load(scores, at + s))
-    low = full(highest(most))
+            most = maximum(most, load(scores, at + s))
+    low = full(reduce_max(most))
     for s in range(0, p + 1, 16):
         if not hidden(s // BLOCK * BLOCK, p, window, sinks):
             weight = exponential(load(scores, at + s) - low)
             both = both + weight
             store(scores, at + s, weight * load(scales, sa + s) if coded else weight)
-    return np.float32(1) / total(both)
+    return np.float32(1) / reduce_add(both)
 
 
 @compiled
@@ -76,7 +76,7 @@ def add_values(scores, at, values, va, y, to, n, V, first):
         for i in range(0, n, 4):
             here, w = va + i * V + j, at + i
             for c in range(lines):
-                fetch(values, here + (BLOCK + c) * V)
+                prefetch(values, here + (BLOCK + c) * V)
             a0, a1 = a0 + splat(scores, w) * load(values, here), a1 + splat(scores, w + 1) * load(values, here + V)
             a2 = a2 + splat(scores, w + 2) * load(values, here + 2 * V)
             a3 = a3 + splat(scores, w + 3) * load(values, here + 3 * V)
@@ -91,13 +91,13 @@ def instruction(line, consts, positions, keys, values, many, first, last):
     Keys (rows,G,S/64,D,64), so that scores are vectors over slots; values (rows,G,S,V). In 8 bits they come with scales
     (rows,G,2,S), of the keys and of the values.
     """
-    q, qs, k, ks, v, vs = floats(line[1]), line[2], floats(line[3]), line[4], floats(line[5]), line[6]
-    y, ys, S, G, scales, coded = floats(line[7]), line[8], line[11], line[12], floats(line[20]), line[20] != 0
+    q, qs, k, ks, v, vs = float32_at(line[1]), line[2], float32_at(line[3]), line[4], float32_at(line[5]), line[6]
+    y, ys, S, G, scales, coded = float32_at(line[7]), line[8], line[11], line[12], float32_at(line[20]), line[20] != 0
     R, D, V = line[13], line[14], line[15]
-    bias, window, sinks, scale = floats(line[16]), line[17], line[18], consts[line[19]]
-    ask, scores = unset(R * D, y), unset(R * S, y)
-    for turn in range(first * many, last * many):
-        task, b = turn // many, turn // many // G * many + turn % many
+    bias, window, sinks, scale = float32_at(line[16]), line[17], line[18], consts[line[19]]
+    ask, scores = aligned_empty(R * D, y), aligned_empty(R * S, y)
+    for i in range(first * many, last * many):
+        task, b = i // many, i // many // G * many + i % many
         g = task % G
         p, ka, va, sa, h0 = positions[b], task * D * S, task * S * V, task * 2 * S, g * R
         enter(k, b * ks + g * D, D, keys, ka + p // BLOCK * BLOCK * D + p % BLOCK, BLOCK, scales, sa + p, coded)

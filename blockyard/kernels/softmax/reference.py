@@ -7,16 +7,9 @@ from .mask import visible
 
 
 def attend_reference(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    causal: bool = True,
-    mask: Tensor | None = None,
-    window: int | None = None,
-    sinks: int = 0,
-    scale: float | None = None,
-) -> Tensor:
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None,
+    sinks: int = 0, scale: float | None = None,
+) -> Tensor:  # fmt: skip
     """The dense formula."""
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     repeat = q.shape[2] // k.shape[2]

@@ -1,5 +1,7 @@
 """Tensors as the flat arrays that loops take, padded to whole vectors and held to shapes that belong together."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,15 +10,22 @@ from torch import Tensor
 from .lanes import PAD
 
 
-def flat(x: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The memory of x as one row, and the strides of all axes but the last, which is contiguous."""
+class Rows(NamedTuple):
+    """A tensor as loops take it: its memory as one row, and the strides of all axes but the last, contiguous one."""
+
+    data: np.ndarray
+    strides: tuple[int, ...]
+
+
+def rows_of(x: Tensor) -> Rows:
+    """The rows of x where they lie."""
     if x.stride(-1) != 1 and x.shape[-1] != 1:
         x = x.contiguous()
     size = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride())) if x.numel() else 0
-    return array(x.detach().as_strided((size,), (1,))), x.stride()[:-1]
+    return Rows(array(x.detach().as_strided((size,), (1,))), x.stride()[:-1])
 
 
-def whole(x: Tensor, axes: int = 1) -> Tensor:
+def padded(x: Tensor, axes: int = 1) -> Tensor:
     """Zeros after the end of the last axes, up to whole vectors."""
     short = [-n % PAD for n in x.shape[: -axes - 1 : -1]]
     return F.pad(x, [n for s in short for n in (0, s)]) if any(short) else x
@@ -27,22 +36,22 @@ def array(x: Tensor) -> np.ndarray:
     return (x.detach().view(torch.uint16) if x.dtype == torch.bfloat16 else x.detach()).numpy()
 
 
-def line(x: Tensor) -> np.ndarray:
+def raveled(x: Tensor) -> np.ndarray:
     """A contiguous tensor as one row."""
     return array(x.view(-1))
 
 
-def read(x: Tensor, dtype: torch.dtype) -> Tensor:
+def loadable(x: Tensor, dtype: torch.dtype) -> Tensor:
     """What the loops can load in this precision as it is, or a copy that they can."""
     return x if x.dtype == torch.bfloat16 and dtype == torch.float32 else x.to(dtype)
 
 
-def marks(reset: Tensor | None) -> np.ndarray:
+def reset_bytes(reset: Tensor | None) -> np.ndarray:
     """(B,T) bytes, or nothing at all."""
     return np.empty((0, 0), np.uint8) if reset is None else reset.bool().contiguous().view(torch.uint8).numpy()
 
 
-def fits(axes: str, *given: Tensor | None) -> None:
+def check_axes(axes: str, *given: Tensor | None) -> None:
     """Refuse shapes that do not belong together, as the loops check no index; letters are axes, the same everywhere."""
     sizes: dict[str, int] = {}
     for letters, x in zip(axes.split(), given, strict=True):

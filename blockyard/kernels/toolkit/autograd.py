@@ -1,4 +1,4 @@
-"""One autograd function for every scan: the token loops forward and backward, the chunked twin beyond that."""
+"""One autograd function for every scan: the token loops forward and backward, the chunked one beyond that."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Form(NamedTuple):
 
     forward(given, reset, keep) -> y, final state, what backward needs besides `given` (nothing unless `keep`)
     backward(given, reset, kept, d_y, d_final) -> a gradient for each of `given`, in any precision
-    again(*given[:-1], initial_state, reset) -> (y, final state): the twin for derivatives of derivatives
+    again(*given[:-1], initial_state, reset) -> (y, final state): the implementation for derivatives of derivatives
     """
 
     forward: Callable[[Given, Tensor | None, bool], tuple[Tensor, Tensor, Given]]

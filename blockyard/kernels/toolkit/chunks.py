@@ -1,7 +1,7 @@
 """What scans over chunks share: cut time into pieces, mask segments, carry a state from piece to piece.
 
 Pieces are (N,B,H,C,D): N pieces of C tokens, the piece first so that one piece of all rows is contiguous.
-Fades are powers of two: `exp` of a strong fade is up to twenty times slower than `exp2` on CPU (denormal results).
+Decays are powers of two: `exp` of a strong decay is up to twenty times slower than `exp2` on CPU (denormal results).
 """
 
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from torch import Tensor
 LOG2E = 1.4426950408889634
 
 
-def wide(x: Tensor) -> torch.dtype:
+def state_dtype(x: Tensor) -> torch.dtype:
     """The precision a state is kept in."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def split(x: Tensor, pieces: int, size: int) -> Tensor:
-    """(B,T,H,D) -> (N,B,H,C,D), zeros after the end: a token that writes nothing and fades nothing."""
+    """(B,T,H,D) -> (N,B,H,C,D), zeros after the end: a token that writes nothing and decays nothing."""
     B, T, H, D = x.shape
     if pieces * size != T:
         x = F.pad(x, (0, 0, 0, 0, 0, pieces * size - T))
-    return x.reshape(B, pieces, size, H, D).permute(1, 0, 3, 2, 4).to(wide(x)).contiguous()
+    return x.reshape(B, pieces, size, H, D).permute(1, 0, 3, 2, 4).to(state_dtype(x)).contiguous()
 
 
 def merge(y: Tensor, like: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def future(size: int, like: Tensor) -> Tensor:
 class Spans(NamedTuple):
     """Sums of the log-decays (...,C,1) of a piece, each added up by itself.
 
-    The difference of two sums from the beginning would have the rounding errors of both: after one strong fade they
+    The difference of two sums from the beginning would have the rounding errors of both: after one strong decay they
     are larger than a weak one.
     """
 
@@ -54,16 +54,16 @@ class Spans(NamedTuple):
     after: Tensor  # (...,C,1) from after token s to the end
 
 
-def spans(fade: Tensor) -> Spans:
-    size = fade.shape[-2]
-    fade = fade.contiguous()  # strides that a tracer and the product agree on
-    row, later = fade.reshape(*fade.shape[:-2], 1, size), fade.new_ones(size, size).tril(-1)
-    between = (row * fade.new_ones(size, size).tril()) @ later
-    return Spans(between + future(size, fade), fade.cumsum(-2), (row @ later).reshape(fade.shape))
+def spans(log2_decay: Tensor) -> Spans:
+    size = log2_decay.shape[-2]
+    log2_decay = log2_decay.contiguous()  # strides that a tracer and the product agree on
+    row, later = log2_decay.reshape(*log2_decay.shape[:-2], 1, size), log2_decay.new_ones(size, size).tril(-1)
+    between = (row * log2_decay.new_ones(size, size).tril()) @ later
+    return Spans(between + future(size, log2_decay), log2_decay.cumsum(-2), (row @ later).reshape(log2_decay.shape))
 
 
 class Segments(NamedTuple):
-    """Who is in whose segment, as factors: resets are masks because an infinite fade gives nan in sums of fades."""
+    """Who is in whose segment, as factors: resets are masks because an infinite one gives nan in sums."""
 
     same: Tensor  # (N,B,1,C,C) token t and token s
     sees: Tensor  # (N,B,1,C,1) the token and what came before its piece

@@ -1,10 +1,11 @@
 """How the loops are compiled, and how they find their numbers.
 
-Arrays are flat and contiguous; a tensor (B,T,H,D) comes as one of them with its strides (b, t, h), so that views of a
-projection are read where they lie. Rows of matrix memories are whole vectors. Inside a loop over tokens a view of an
-array costs more than the vectors it is of (it is counted, by atomic operations): loops pass arrays and places. Loops
-release the interpreter and take the range of tasks that they do. Literals in Python are double: constants are cast to
-the element's type, or float32 loops would run in float64.
+Arrays are flat and contiguous; a tensor (B,T,H,D) comes as `Rows`: one of them with its strides (b, t, h), so that
+views of a projection are read where they lie. Rows of matrix memories are whole vectors. Inside a loop over tokens a
+view of an array costs more than the vectors it is of (it is counted, by atomic operations): loops pass arrays and
+offsets. What belongs together comes as one named tuple, and what came from outside is `borrowed`: neither costs
+anything then. Loops release the interpreter and take the range of tasks that they do, first to last. Literals in Python
+are double: constants are cast to the element's type, or float32 loops would run in float64.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .lanes import PAD, fetch, full, load, store
+from .lanes import PAD, full, load, prefetch, store
 
 # sums may be reordered (or no reduction vectorises) and signed zeros dropped; nan and infinity keep their meaning
 FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -24,9 +25,9 @@ LOOPS = sorted(path for files in ("toolkit/*.py", "program/codes.py", "*/cpu.py"
 STAMP = [(str(path.relative_to(ROOM)), path.stat().st_mtime, path.stat().st_size) for path in LOOPS]
 
 
-def compiled(function: Any) -> Any:
+def compiled(function: Any, inline: bool = False) -> Any:
     """The loop, compiled at its first call and kept on disk; not kept where nothing can be written."""
-    how: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
+    how: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy", "forceinline": inline}
     try:
         loop = njit(cache=True, **how)(function)
     except RuntimeError:  # no folder for the cache
@@ -37,8 +38,13 @@ def compiled(function: Any) -> Any:
     return loop
 
 
+def inlined(function: Any) -> Any:
+    """What is so small that passing its arguments would cost more."""
+    return compiled(function, inline=True)
+
+
 @compiled
-def aligned(n, like):
+def aligned_zeros(n, like):
     """n zeros from a cache line on: a vector that lies across two lines is read twice."""
     room = np.zeros(n + PAD, like.dtype)
     skip = -room.ctypes.data % 64 // like.itemsize
@@ -46,7 +52,7 @@ def aligned(n, like):
 
 
 @compiled
-def unset(n, like):
+def aligned_empty(n, like):
     """Room for n numbers, from a cache line on."""
     room = np.empty(n + PAD, like.dtype)
     skip = -room.ctypes.data % 64 // like.itemsize
@@ -54,9 +60,15 @@ def unset(n, like):
 
 
 @compiled
-def place(strides, b, t, h):
+def offset(rows, b, t, h):
     """Where the row of token t, head h begins."""
-    return b * strides[0] + t * strides[1] + h * strides[2]
+    return b * rows.strides[0] + t * rows.strides[1] + h * rows.strides[2]
+
+
+@compiled
+def token_offset(rows, b, t):
+    """Where the row of token t begins, of a tensor (B,T,D)."""
+    return b * rows.strides[0] + t * rows.strides[1]
 
 
 @compiled
@@ -66,14 +78,14 @@ def copy(x, at, into, to, n):
         store(into, to + i, load(x, at + i))
 
 
-AHEAD = 8  # tokens
+PREFETCH = 8  # tokens
 
 
 @compiled
-def ahead(x, at, n):
+def prefetch_row(x, at, n):
     """Ask for a row that will be needed soon: rows of one head lie apart, which no machine sees coming by itself."""
     for i in range(0, n, 64 // x.itemsize):
-        fetch(x, at + i)
+        prefetch(x, at + i)
 
 
 @compiled

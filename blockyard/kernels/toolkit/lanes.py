@@ -4,11 +4,11 @@
     put(array, at, number)    one number, in the array's own precision
     splat(array, at)          one number in every lane
     x + y, x - y, x * y, x / y lane by lane; a product that is added to is one operation
-    larger(x, y)              lane by lane
-    total(x), highest(x)      over the lanes
+    maximum(x, y)              lane by lane
+    reduce_add(x), reduce_max(x)      over the lanes
     exponential(x)            e^x of a number or of a vector: exactly 1 at 0, exactly 0 far below
-    sums(array, at)           LANES vectors that lie one behind the other -> the vector of their sums
-    aligned(n, like)          a flat array of zeros that starts at a cache line
+    reduce_rows(array, at)           LANES vectors that lie one behind the other -> the vector of their sums
+    aligned_zeros(n, like)          a flat array of zeros that starts at a cache line
 
 Arrays of 16-bit words hold bfloat16: they are loaded as single-precision vectors and stored rounded to even. Signed
 bytes are loaded so too.
@@ -157,7 +157,7 @@ def splat(_, array, at):
     return kind(array, types.intp), generate
 
 
-def fetched(context: Any, builder: Any, array: Any, value: Any, at: Any) -> None:
+def prefetched(context: Any, builder: Any, array: Any, value: Any, at: Any) -> None:
     """The cache line of a place asked for."""
     byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
@@ -167,11 +167,11 @@ def fetched(context: Any, builder: Any, array: Any, value: Any, at: Any) -> None
 
 
 @instruction
-def fetch(_, array, at):
+def prefetch(_, array, at):
     """Ask for the cache line of a place; any place will do, also behind an end."""
 
     def generate(context, builder, signature, args):
-        fetched(context, builder, signature.args[0], *args)
+        prefetched(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
@@ -196,8 +196,8 @@ def _over_lanes(join: Any) -> Any:
         def generate(context, builder, signature, args):
             value, half = args[0], x.count // 2
             while half:
-                turn = ir.Constant(_words(x.count, 32), [(i + half) % x.count for i in range(x.count)])
-                value = join(builder, value, builder.shuffle_vector(value, value, turn))
+                rotated = ir.Constant(_words(x.count, 32), [(i + half) % x.count for i in range(x.count)])
+                value = join(builder, value, builder.shuffle_vector(value, value, rotated))
                 half //= 2
             return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
@@ -206,24 +206,24 @@ def _over_lanes(join: Any) -> Any:
     return over
 
 
-def _larger(builder: Any, a: Any, b: Any) -> Any:
+def _maximum(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-total = _over_lanes(lambda builder, a, b: builder.fadd(a, b, flags=FLAGS))
-highest = _over_lanes(_larger)
+reduce_add = _over_lanes(lambda builder, a, b: builder.fadd(a, b, flags=FLAGS))
+reduce_max = _over_lanes(_maximum)
 
 
 @instruction
-def larger(_, x, y):
+def maximum(_, x, y):
     def generate(context, builder, signature, args):
-        return _larger(builder, *args)
+        return _maximum(builder, *args)
 
     return x(x, y), generate
 
 
 @instruction
-def sums(_, array, at):
+def reduce_rows(_, array, at):
     kind = Lanes(array.dtype)
 
     def generate(context, builder, signature, args):

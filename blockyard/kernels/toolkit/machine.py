@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import carray, types  # pyright: ignore
 from numba.core.registry import cpu_target
 
+from .arrays import Rows
 from .compile import compiled
 from .lanes import _place, instruction
 
@@ -25,11 +26,11 @@ FAR = 1 << 40  # nothing checks an index
 if sys.platform == "win32":
 
     @compiled
-    def give_way():
+    def yield_core():
         return 0
 
 else:
-    give_way: Any = types.ExternalFunction("sched_yield", types.int32())
+    yield_core: Any = types.ExternalFunction("sched_yield", types.int32())
 
 
 @instruction
@@ -41,28 +42,52 @@ def pointer(_, address):
 
 
 @compiled
-def floats(address):
+def float32_at(address):
     return carray(pointer(address), (FAR,), np.float32)
 
 
 @compiled
-def halves(address):
+def operand(line, i, many, width):
+    """The operand of an instruction from place i on, an address and a stride, as rows of `many` tokens each."""
+    return Rows(float32_at(line[i]), (many * line[i + 1], line[i + 1], width))
+
+
+@compiled
+def bfloat16_at(address):
     """bfloat16 numbers."""
     return carray(pointer(address), (FAR,), np.uint16)
 
 
 @compiled
-def octets(address):
+def uint8_at(address):
     return carray(pointer(address), (FAR,), np.uint8)
 
 
 @compiled
-def signed(address):
+def int8_at(address):
     return carray(pointer(address), (FAR,), np.int8)
 
 
+def _borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.Array):
+        return builder.insert_value(value, ir.Constant(ir.IntType(8).as_pointer(), None), 0)
+    for i, inner in enumerate(kind if isinstance(kind, types.BaseTuple) else ()):  # pyright: ignore
+        value = builder.insert_value(value, _borrowed(context, builder, inner, builder.extract_value(value, i)), i)
+    return value
+
+
 @instruction
-def count(_, array, at):
+def borrowed(_, arrays):
+    """The same arrays without a count of who uses them: whoever calls the loop keeps them. In any tuples of tuples."""
+
+    def generate(context, builder, signature, args):
+        return _borrowed(context, builder, signature.args[0], args[0])
+
+    return arrays(arrays), generate
+
+
+@instruction
+def arrive(_, array, at):
     """Add one, for all to see."""
 
     def generate(context, builder, signature, args):
@@ -74,7 +99,7 @@ def count(_, array, at):
 
 
 @instruction
-def seen(_, array, at):
+def arrivals(_, array, at):
     """What all have added."""
 
     def generate(context, builder, signature, args):
@@ -84,13 +109,13 @@ def seen(_, array, at):
 
 
 @compiled
-def meet(arrived, threads, turn):
-    """Wait until every thread has been here `turn` times."""
+def barrier(arrived, threads, times):
+    """Wait until every thread has been here so many times."""
     if threads == 1:
         return
-    count(arrived, 0)
+    arrive(arrived, 0)
     spins = 0
-    while seen(arrived, 0) < threads * turn:
+    while arrivals(arrived, 0) < threads * times:
         spins += 1
         if spins > SPINS:
-            give_way()
+            yield_core()

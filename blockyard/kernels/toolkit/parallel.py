@@ -56,7 +56,7 @@ def _pool() -> ThreadPoolExecutor:
     return _pools[0]
 
 
-def at_once(work: Callable[[int], None], threads: int) -> None:
+def run_threads(work: Callable[[int], None], threads: int) -> None:
     """work(threads) by so many threads side by side, or by fewer, as many as it is told."""
     wrong: list[BaseException] = []
 
@@ -78,7 +78,7 @@ def at_once(work: Callable[[int], None], threads: int) -> None:
         raise wrong[0]
 
 
-def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
+def parallel_for(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
     """loop(*args, first, last) over all tasks, by as many threads as the framework uses; `work` in elements."""
     threads = min(torch.get_num_threads(), tasks) if work > LITTLE else 1
     if threads == 1:
@@ -93,7 +93,7 @@ def share(loop: Callable[..., None], tasks: int, work: int, *args: Any) -> None:
                 return
             loop(*args, tasks * i // pieces, tasks * (i + 1) // pieces)
 
-    at_once(take, threads)
+    run_threads(take, threads)
 
 
 _one_at_a_time = threading.Lock()  # threads that wait for one another must all be running
@@ -116,7 +116,7 @@ def _undisturbed() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def together(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args: Any) -> None:
+def spmd(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args: Any) -> None:
     """loop(*args, arrived, thread, threads) by all threads at once; `arrived` counts those who came to a meeting."""
     turns = itertools.count()
 
@@ -132,4 +132,4 @@ def together(loop: Callable[..., None], threads: int, arrived: np.ndarray, *args
         if threads == 1:
             one(1)
         else:
-            at_once(one, min(threads, WORKERS + 1))  # more would wait for each other without ever starting
+            run_threads(one, min(threads, WORKERS + 1))  # more would wait for each other without ever starting

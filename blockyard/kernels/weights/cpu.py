@@ -13,7 +13,7 @@ The last sum of each is known before a row of W is read, and is what its sum beg
 a tile stays in the innermost cache. Their lines reach to whole blocks, those of y to whole tiles.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from torch.nn.functional import pad
 
 from ..matrix.cpu import SOON, finish
 from ..toolkit.compile import compiled
-from ..toolkit.lanes import FLAGS, Lanes, _place, _spread, fetch, full, instruction, splat
+from ..toolkit.lanes import FLAGS, Lanes, _place, _spread, full, instruction, prefetch, splat
 from ..toolkit.machine import has
-from ..toolkit.parallel import share
+from ..toolkit.parallel import parallel_for
 
 UNIT = 32  # columns that are unrolled
 LANES = 16
@@ -140,9 +140,27 @@ def halves_at(typing, packed, at):  # pyright: ignore
     return Lanes(types.float32)(packed, types.intp), generate
 
 
+class Packed(NamedTuple):
+    """A packed matrix, and how it is packed."""
+
+    codes: np.ndarray
+    bits: int
+    group: int
+
+
+class Numbers(NamedTuple):
+    """What units multiply, apart from line to line and from unit to unit; what a unit's sum begins with; its scale."""
+
+    numbers: np.ndarray
+    line: int
+    unit: int
+    starts: np.ndarray
+    scales: np.ndarray
+
+
 @compiled
 def as_bytes(way, bits, x, sizes):
-    """Words of four bytes, from line to line and from unit to unit; what a unit's sum begins with, and its scale."""
+    """Words of four bytes."""
     B, K, xs = sizes
     units, half = K // UNIT, np.float32(0.5)
     pieces = np.empty(B * units * 2 * UNIT, np.int8)
@@ -162,12 +180,12 @@ def as_bytes(way, bits, x, sizes):
             every += z
         starts[i] = -every << np.int32(bits - 1)
         scales[i] = peak / np.float32(MOST) + lost
-    return pieces.view(np.int32), units * UNIT // 2, UNIT // 2, starts, scales
+    return Numbers(pieces.view(np.int32), units * UNIT // 2, UNIT // 2, starts, scales)
 
 
 @compiled
 def as_floats(way, bits, x, sizes):
-    """x as it is, from line to line and from unit to unit; what a unit's sum begins with, and its scale."""
+    """x as it is."""
     B, K, xs = sizes
     units = K // UNIT
     starts, scales = np.empty(B * units, np.float32), np.full(B * units, np.float32(1 << bits))
@@ -176,7 +194,7 @@ def as_floats(way, bits, x, sizes):
         for c in range(UNIT):
             s += x[at + c]
         starts[i] = np.float32(-1.5) * s
-    return x, xs, UNIT, starts, scales
+    return Numbers(x, xs, UNIT, starts, scales)
 
 
 def prepared(way: Any, bits: Any, x: Any, sizes: Any) -> Any:
@@ -191,33 +209,34 @@ def _prepared(way, bits, x, sizes):
 
 
 @compiled
-def row(bits, packed, at, group, numbers, begin, each, starts, scales, m, units, soon):
-    """A tile times one line of x; `soon` asks for what the next units need."""
+def row(weight, at, x, b, units, soon):
+    """A tile, which begins at `at`, times one line of x; `soon` asks for what the next units need."""
+    packed, bits, group = weight
     codes, codes_of, out = at + units * UNIT // group * 32, UNIT * bits * 2, full(np.float32(0))
     shift = group // UNIT - 1  # of one unit or two: a division would take longer than the unit
+    begin, m = b * x.line, b * units
     for u in range(units):
         here = codes + u * codes_of
-        for line in range(0, codes_of if soon else 0, 64):
-            fetch(packed, here + line + SOON)
+        for i in range(0, codes_of if soon else 0, 64):
+            prefetch(packed, here + i + SOON)
         if bits == 4:
-            found = _unit4(packed, here, numbers, begin + u * each, starts, m + u)
+            found = _unit4(packed, here, x.numbers, begin + u * x.unit, x.starts, m + u)
         else:
-            found = _unit8(packed, here, numbers, begin + u * each, starts, m + u)
-        out = out + halves_at(packed, at + (u >> shift) * 32) * splat(scales, m + u) * found
+            found = _unit8(packed, here, x.numbers, begin + u * x.unit, x.starts, m + u)
+        out = out + halves_at(packed, at + (u >> shift) * 32) * splat(x.scales, m + u) * found
     return out
 
 
 @compiled
-def product(way, packed, bits, group, x, bias, biased, y, sizes, first, last):
+def product(way, weight, x, bias, biased, y, sizes, first, last):
     """Tiles first to last."""
     B, K, xs, ys = sizes
-    units, size = K // UNIT, K // group * 32 + K * bits * 2
-    numbers, line, each, starts, scales = prepared(way, bits, x, (B, K, xs))
+    units, size = K // UNIT, K // weight.group * 32 + K * weight.bits * 2
+    numbers = prepared(way, weight.bits, x, (B, K, xs))
     for tile in range(first, last):
-        at, n0 = tile * size, tile * LANES
+        n0 = tile * LANES
         for b in range(B):
-            out = row(bits, packed, at, group, numbers, b * line, each, starts, scales, b * units, units, b == 0)
-            finish(out, bias, biased, y, b * ys + n0, n0)
+            finish(row(weight, tile * size, numbers, b, units, b == 0), bias, biased, y, b * ys + n0, n0)
 
 
 @compiled
@@ -242,8 +261,8 @@ def few(x: Tensor, packed: Tensor, bits: int, group: int, way: np.ndarray = WAY)
     (B, K), tiles = x.shape, packed.shape[0]
     y, nothing = torch.empty(B, tiles * LANES), np.empty(0, np.float32)
     lines, out = x.view(-1).numpy(), y.view(-1).numpy()
-    given = (way, packed.view(-1).numpy(), bits, group, lines, nothing, False, out)
-    share(product, tiles, packed.numel(), *given, (B, K, K, tiles * LANES))
+    given = (way, Packed(packed.view(-1).numpy(), bits, group), lines, nothing, False, out)
+    parallel_for(product, tiles, packed.numel(), *given, (B, K, K, tiles * LANES))
     return y
 
 

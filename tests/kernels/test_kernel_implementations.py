@@ -9,13 +9,13 @@ from kernel_cases import KINDS, error, inputs, with_grads
 from blockyard.kernels import force
 
 LENGTHS = (1, 5, 67, 130)
-TWINS = ("chunked", "cpu")
-pytestmark = pytest.mark.parametrize("twin", TWINS)
+IMPLEMENTATIONS = ("chunked", "cpu")
+pytestmark = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 
-def agree(twin, kind, T, **how):
+def agree(implementation, kind, T, **how):
     op, args, start, reset = inputs(kind, T, **how)
-    fast, slow = (with_grads(getattr(op, name), args, start, reset) for name in (twin, "reference"))
+    fast, slow = (with_grads(getattr(op, name), args, start, reset) for name in (implementation, "reference"))
     assert error(fast[0], slow[0]) < 1e-10 and error(fast[1], slow[1]) < 1e-10
     for ours, theirs in zip(fast[2], slow[2]):
         assert error(ours, theirs) < 1e-8
@@ -23,36 +23,36 @@ def agree(twin, kind, T, **how):
 
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_plain(twin, kind, T):
-    agree(twin, kind, T)
+def test_plain(implementation, kind, T):
+    agree(implementation, kind, T)
 
 
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_state_and_segments(twin, kind, T):
-    agree(twin, kind, T, state=True, segments=True)
+def test_with_state_and_segments(implementation, kind, T):
+    agree(implementation, kind, T, state=True, segments=True)
 
 
 @pytest.mark.parametrize("how", [("state",), ("segments",), ("extreme", "state", "segments")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_or_segments_or_extreme_fades(twin, kind, how):
-    agree(twin, kind, 100, **dict.fromkeys(how, True))
+def test_state_or_segments_or_extreme_fades(implementation, kind, how):
+    agree(implementation, kind, 100, **dict.fromkeys(how, True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_rows_use_larger_pieces(twin, kind):
+def test_long_rows_use_larger_pieces(implementation, kind):
     op, args, start, _ = inputs(kind, 600, state=True)
     with torch.no_grad():
-        fast, slow = (getattr(op, name)(*args, initial_state=start) for name in (twin, "reference"))
+        fast, slow = (getattr(op, name)(*args, initial_state=start) for name in (implementation, "reference"))
     assert error(fast[0], slow[0]) < 1e-10 and error(fast[1], slow[1]) < 1e-10
 
 
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_float32(twin, kind, extreme):
+def test_float32(implementation, kind, extreme):
     op, args, start, reset = inputs(kind, 130, extreme=extreme, state=True, segments=True)
     exact = with_grads(op.reference, args, start, reset)
-    ours = with_grads(getattr(op, twin), [t.float() for t in args], start.float(), reset)
+    ours = with_grads(getattr(op, implementation), [t.float() for t in args], start.float(), reset)
     assert ours[0].dtype == ours[1].dtype == torch.float32
     assert error(ours[0], exact[0]) < 2e-5 and error(ours[1], exact[1]) < 2e-5
     for mine, theirs in zip(ours[2], exact[2]):
@@ -61,10 +61,10 @@ def test_float32(twin, kind, extreme):
 
 @pytest.mark.parametrize("T", [1, 100])
 @pytest.mark.parametrize("kind", KINDS)
-def test_bfloat16_keeps_a_wide_state(twin, kind, T):
+def test_bfloat16_keeps_a_wide_state(implementation, kind, T):
     op, args, start, reset = inputs(kind, T, state=True, segments=True)
     args, start = [t.bfloat16() for t in args], start.float()
-    fast, slow = (with_grads(getattr(op, name), args, start, reset) for name in (twin, "reference"))
+    fast, slow = (with_grads(getattr(op, name), args, start, reset) for name in (implementation, "reference"))
     assert fast[0].dtype == torch.bfloat16 and fast[1].dtype == torch.float32
     assert error(fast[0], slow[0]) < 2e-2 and error(fast[1], slow[1]) < 1e-5
     for mine, theirs in zip(fast[2], slow[2]):
@@ -73,9 +73,9 @@ def test_bfloat16_keeps_a_wide_state(twin, kind, T):
 
 @pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_cut_anywhere_equals_whole(twin, kind, segments):
+def test_cut_anywhere_equals_whole(implementation, kind, segments):
     op, args, start, reset = inputs(kind, 70, state=True, segments=segments)
-    op = getattr(op, twin)
+    op = getattr(op, implementation)
     y, final = op(*args, initial_state=start, reset=reset)
     pieces, state = [], start
     for a, b in ((0, 1), (1, 2), (2, 40), (40, 57), (57, 70)):
@@ -86,9 +86,9 @@ def test_cut_anywhere_equals_whole(twin, kind, segments):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_equals_alone(twin, kind):
+def test_packed_equals_alone(implementation, kind):
     op, args, start, _ = inputs(kind, 90, state=True, extreme=True)
-    op = getattr(op, twin)
+    op = getattr(op, implementation)
     borders = [0, 7, 8, 40, 90]
     reset = torch.zeros(2, 90, dtype=torch.bool)
     reset[:, borders[1:-1]] = True
@@ -101,9 +101,9 @@ def test_packed_equals_alone(twin, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_past_does_not_see_the_future(twin, kind):
+def test_the_past_does_not_see_the_future(implementation, kind):
     op, args, _, _ = inputs(kind, 50)
-    op = getattr(op, twin)
+    op = getattr(op, implementation)
     y, _ = op(*args)
     half = lambda t: torch.cat([t[:, :30], t[:, 30:] * 0.5], 1)  # noqa: E731
     later = [t if kind == "selective" and i == 2 else half(t) for i, t in enumerate(args)]
@@ -111,30 +111,30 @@ def test_the_past_does_not_see_the_future(twin, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_fade_extreme_stays_finite(twin, kind):
+def test_every_fade_extreme_stays_finite(implementation, kind):
     op, args, start, reset = inputs(kind, 512 if kind != "selective" else 64, state=True, segments=True)
     if kind == "selective":
         args[2] = torch.full_like(args[2], -1e4)
     elif kind != "delta":
         args[-1] = torch.where(torch.rand_like(args[-1]) < 0.5, -1e4, args[-1])  # and sums of them over a row
     args = [t.float() for t in args]
-    y, final, grads = with_grads(getattr(op, twin), args, start.float(), reset)
+    y, final, grads = with_grads(getattr(op, implementation), args, start.float(), reset)
     for t in (y, final, *grads):
         assert torch.isfinite(t).all()
 
 
-def test_a_strong_gate_matches_the_loop(twin):
+def test_a_strong_gate_matches_the_loop(implementation):
     op, args, _, _ = inputs("vector", 512)
     args[-1] = torch.nn.functional.logsigmoid(torch.full_like(args[-1], -30.0))
     args = [t.float() for t in args]
-    assert error(getattr(op, twin)(*args)[0], op.reference(*args)[0]) < 1e-5
+    assert error(getattr(op, implementation)(*args)[0], op.reference(*args)[0]) < 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_autocast_leaves_scans_alone(twin, kind):
+def test_autocast_leaves_scans_alone(implementation, kind):
     op, args, _, _ = inputs(kind, 40)
     args = [t.float() for t in args]
-    with force(twin):
+    with force(implementation):
         plain = op(*args)
         with torch.autocast("cpu", torch.bfloat16):
             cast = op(*args)
@@ -153,11 +153,11 @@ GATES = {
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("width", [6, 64, pytest.param(257, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["scalar", "vector", "gated", "diagonal"])
-def test_a_hard_gate_costs_no_precision(twin, kind, width, gate):
+def test_a_hard_gate_costs_no_precision(implementation, kind, width, gate):
     """Float32 is as near as the loop's, values and gradients: nothing is a difference of two large sums."""
     op, args, _, _ = inputs(kind, 70, widths=(width, width))
     args[-1] = GATES[gate](args[-1])
     exact = with_grads(op.reference, args, None, None)
-    ours = with_grads(getattr(op, twin), [t.float() for t in args], None, None)
+    ours = with_grads(getattr(op, implementation), [t.float() for t in args], None, None)
     for mine, theirs in zip((*ours[:2], *ours[2]), (*exact[:2], *exact[2])):
         assert error(mine, theirs) < 3e-6

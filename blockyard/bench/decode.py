@@ -119,11 +119,11 @@ class Ours:
         return self.model(torch.from_numpy(ids)).logits[0]
 
     def bytes(self) -> int:
-        from blockyard.decode.tape import Tape
+        from blockyard.decode.program import Program
 
-        tape = Tape.of(self.model, 1, 1)
-        assert tape is not None
-        return tape.writer.read
+        program = Program.of(self.model, 1, 1)
+        assert program is not None
+        return program.builder.read
 
 
 class Transformers:

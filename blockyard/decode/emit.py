@@ -102,7 +102,7 @@ class Emitter:
     def table(self, x: Tensor) -> Vector:
         """What depends on the position only, for all positions."""
         if id(x) not in self.tables:
-            places, length = torch.arange(self.w.room)[:, None], id(self.graph.length)
+            places, length = torch.arange(self.w.capacity)[:, None], id(self.graph.length)
             rows = torch.vmap(lambda place: self.again(x, {length: place}).flatten())(places)
             self.tables[id(x)] = self.w.constant(rows)
         return self.tables[id(x)]

@@ -15,9 +15,9 @@ from torch import Tensor
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.ends import Ends, Step, Stop
+from blockyard.decode.program import Program
 from blockyard.decode.ragged import Prompt, close_up, fits, join, padded, prefill, rows_of
 from blockyard.decode.rules import PLAIN, Draws, Rules, choose, integer, sound
-from blockyard.decode.tape import Tape
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
@@ -87,14 +87,14 @@ def _generate(
         logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
-    tape = tape_for(model, rows, tokens, int8_cache) if store is None else None
-    if tape is not None:
-        tape.load(state)
+    program = program_for(model, rows, tokens, int8_cache) if store is None else None
+    if program is not None:
+        program.load(state)
         state = model.init_state()  # what the prompt left is not held twice
     try:
         for step in range(tokens):
             live = list(ends.live)
-            with quiet(tape is not None):
+            with quiet(program is not None):
                 chosen = choose(logits, draws(live, [len(rows[row]) + step for row in live]), rules, seen)
                 taken = ends.take(chosen, sound(logprob(logits, chosen)), final=step + 1 == tokens)
             kept.chosen(live, chosen)
@@ -108,36 +108,36 @@ def _generate(
                 kept.leave([(i, row) for i, row in enumerate(live) if row not in ends.live], state)
                 kept.rows = list(ends.live) if store is not None else []
                 chosen, seen = chosen[stays], None if seen is None else seen[stays]
-                if tape is None:
+                if program is None:
                     state = close_up(state.select(stays))
                 else:
-                    tape.keep(stays)
-            if tape is None:
+                    program.keep(stays)
+            if program is None:
                 logits, state = prefill(model, chosen[:, None], state)
                 kept.passed(state)
             else:
-                logits = tape.step(chosen)
+                logits = program.step(chosen)
     finally:
         kept.leave(list(enumerate(kept.rows)), state)
 
 
-WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a tape is worth writing
-AHEAD = 512  # tokens that a tape has room for at first, beyond the prompt: many more may be asked for than come
+WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a program is worth writing
+AHEAD = 512  # tokens beyond the prompt that a program has capacity for at first: many more may be asked for than come
 
 
-def tape_for(
+def program_for(
     model: Model, rows: list[Tensor], tokens: int, int8_cache: bool = False, at_once: int = 1
-) -> Tape | None:  # fmt: skip
-    """A tape for some more tokens of these rows; None where it cannot be or does not pay."""
+) -> Program | None:  # fmt: skip
+    """A program for some more tokens of these rows; None where it cannot be or does not pay."""
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     worth = size >= WORTH[0] and tokens >= WORTH[1]
-    room = max(map(len, rows)) + min(tokens, AHEAD) + at_once - 1
-    return Tape.of(model, len(rows), room, int8_cache, at_once) if worth else None
+    capacity = max(map(len, rows)) + min(tokens, AHEAD) + at_once - 1
+    return Program.of(model, len(rows), capacity, int8_cache, at_once) if worth else None
 
 
 @contextmanager
 def quiet(on: bool) -> Iterator[None]:
-    """The framework's threads go on spinning after their work, in the way of those that read the tape."""
+    """The framework's threads go on spinning after their work, in the way of those that read the program."""
     threads = torch.get_num_threads()
     if on:
         torch.set_num_threads(1)

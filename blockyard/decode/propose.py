@@ -48,7 +48,7 @@ class Proposal(NamedTuple):
 
 
 class Proposer(Protocol):
-    needs_state: ClassVar[bool]  # of the model, which is not on tape then
+    needs_state: ClassVar[bool]  # of the model, which is no program then
 
     def begin(self, rows: int) -> None:
         """Forget what was: so many new rows follow."""

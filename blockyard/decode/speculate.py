@@ -8,11 +8,12 @@ Every forward that accepts n guesses gives n + 1 tokens, of the very distributio
 Recurrent leaves go back to the mark before the guesses, and the accepted tokens stand in front of the next guesses,
 in one forward with them, until they are too many: then they enter in a forward of their own.
 
-On tape, where `generate` decodes too, many tokens are read as one is, and its tokens come out by themselves. Elsewhere
-a forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie closer than
-the noise of that (`tie`, relative to the largest logit), a greedy choice is not safe: there the row is decoded again
-from its last exact state, one token at a time and where plain decoding does it, and that choice counts. So the
-likeliest tokens are those of plain greedy decoding of the row, to the last one, as long as the noise is below `tie`.
+As a decode program, which `generate` uses too, many tokens are read as one is, and its tokens come out by themselves.
+Elsewhere a forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie
+closer than the noise of that (`tie`, relative to the largest logit), a greedy choice is not safe: there the row is
+decoded again from its last exact state, one token at a time and where plain decoding does it, and that choice counts.
+So the likeliest tokens are those of plain greedy decoding of the row, to the last one, as long as the noise is below
+`tie`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +25,8 @@ from torch import Tensor
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.ends import Ends, Step, Stop
-from blockyard.decode.generate import logprob, quiet, seeds_of, seen_in, tape_for
-from blockyard.decode.past import OnState, OnTape, Past
+from blockyard.decode.generate import logprob, program_for, quiet, seeds_of, seen_in
+from blockyard.decode.past import OnProgram, OnState, Past
 from blockyard.decode.propose import Proposal, Proposer, Rows
 from blockyard.decode.ragged import Prompt, close_up, fits, padded, prefill, rows_of
 from blockyard.decode.rules import GREEDY, Draws, Rules, choose, integer, penalised, pick, probabilities, sound
@@ -61,7 +62,7 @@ def speculate(
 
     `tie`: how close two logits are too close, relative to the largest; by default `NOISE` units in the last place of
     their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). It matters where the model
-    is not on tape. `counts` is filled in.
+    is no program. `counts` is filled in.
     """
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
@@ -96,7 +97,7 @@ class _Run:
             return
         logits, state = prefill(self.model, padded(self.prompt), chunk=chunk)
         self.start, numbers, on_state = state, list(range(len(self.prompt))), self.proposer.needs_state
-        at_once = self.ahead + 1 + OnTape.refeed
+        at_once = self.ahead + 1 + OnProgram.refeed
         past = OnState(self.model, state) if on_state else self._past(state, self.prompt, at_once)
         seen = seen_in(self.prompt, logits, self.rules)
         first = choose(logits, self.draws(numbers, [len(ids) for ids in self.prompt]), self.rules, seen)
@@ -116,12 +117,12 @@ class _Run:
                 return
 
     def _past(self, state: State, prompt: list[Tensor], at_once: int) -> Past:
-        """On tape where `generate` is."""
-        tape = tape_for(self.model, prompt, self.tokens, at_once=at_once)
-        if tape is None:
+        """A program where `generate` makes one."""
+        program = program_for(self.model, prompt, self.tokens, at_once=at_once)
+        if program is None:
             return OnState(self.model, state)
-        tape.load(state)
-        return OnTape(tape)
+        program.load(state)
+        return OnProgram(program)
 
     def _write(self, numbers: list[int], tokens: list[list[int]], logprobs: list[list[float]]) -> None:
         for row, new, values in zip(numbers, tokens, logprobs):

@@ -9,9 +9,9 @@ from blockyard.core.errors import UsageError
 from blockyard.core.state import Coded
 from blockyard.decode.generate import generate
 from blockyard.decode.prefix import PrefixStore
+from blockyard.decode.program import Program
 from blockyard.decode.ragged import join, padded, prefill
 from blockyard.decode.rules import Rules
-from blockyard.decode.tape import Tape
 
 NAMES = ["llama", "gpt2", "olmo_hybrid"]
 LIKELIEST = Rules(temperature=0)
@@ -86,20 +86,20 @@ def test_text_does_not_depend_on_neighbours_or_on_a_store(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tape_keeps_the_same_codes(name):
+def test_the_program_keeps_the_same_codes(name):
     heads = {"heads": 2}
     model = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads)).eval()
     rows = ragged(3, 11, 7)
     logits, state = prefill(model, padded(rows), model.init_state(3, int8_cache=True))
-    tape = Tape.of(model, 3, 64, int8_cache=True)
-    assert tape is not None
-    tape.load(state)
-    kinds = {made["keys"].dtype for made in tape.writer.states.values() if "keys" in made}
+    program = Program.of(model, 3, 64, int8_cache=True)
+    assert program is not None
+    program.load(state)
+    kinds = {made["keys"].dtype for made in program.builder.states.values() if "keys" in made}
     assert kinds == {torch.int8}
     for _ in range(12):
         tokens = logits.argmax(-1)
         logits, state = prefill(model, tokens[:, None], state)
-        found = tape.step(tokens)
+        found = program.step(tokens)
         # a number between two codes may fall to either side
         assert (found - logits).abs().max() < 3e-3 * max(1, float(logits.abs().max()))
 

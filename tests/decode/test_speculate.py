@@ -176,17 +176,17 @@ def test_single_precision_writes_the_same_too(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", each(RECIPES, 3))
-def test_on_tape_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
+def test_in_a_program_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
     """In half precision everything would be a tie."""
 
-    class Seen(past.OnTape):
-        def __init__(self, tape):
-            super().__init__(tape)
-            tapes.append(tape)
+    class Seen(past.OnProgram):
+        def __init__(self, program):
+            super().__init__(program)
+            programs.append(program)
 
     monkeypatch.setattr(generating, "WORTH", (0, 0))
-    monkeypatch.setattr(module, "OnTape", Seen)
-    model, tapes = wide(name).to(dtype), []
+    monkeypatch.setattr(module, "OnProgram", Seen)
+    model, programs = wide(name).to(dtype), []
     for rows, rules in product([ragged(9), ragged(3, 12, 7)], (GREEDY, Rules(temperature=0.8, repetition=1.1, seed=3))):
         plain = written(generate(model, rows, 40, rules))
         truth = [[*row.tolist(), *line] for row, line in zip(rows, plain.tolist())]
@@ -194,13 +194,13 @@ def test_on_tape_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
             counts = Counts()
             assert torch.equal(written(speculate(model, rows, 40, proposer, rules, counts=counts)), plain)
             assert counts.ties == 0 and (counts.accepted > 5 or isinstance(proposer, Lookup))
-    assert len(tapes) == 8
+    assert len(programs) == 8
 
 
-@pytest.mark.parametrize("worth", [(0, 0), (1 << 60, 0)], ids=["on_tape", "on_state"])
+@pytest.mark.parametrize("worth", [(0, 0), (1 << 60, 0)], ids=["on_program", "on_state"])
 @pytest.mark.parametrize("name", ["llama", "gated_deltanet", "mamba2_hybrid"])
 def test_guesses_are_checked_where_plain_decoding_decodes(name, worth, monkeypatch):
-    """Packed matrices round otherwise on tape, by few tokens and by many: whoever reads, the choices are those."""
+    """Packed matrices round otherwise as a program, by few tokens and by many: whoever reads, the choices are those."""
     monkeypatch.setattr(generating, "WORTH", worth)
     rows, steps = ragged(9, 3, 12), 24
     for dtype, bits in ((torch.float32, 4), (torch.bfloat16, None)):
@@ -240,7 +240,7 @@ def test_two_thousand_tokens(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_two_thousand_tokens_on_tape(name, monkeypatch):
+def test_two_thousand_tokens_in_a_program(name, monkeypatch):
     monkeypatch.setattr(generating, "WORTH", (0, 0))
     model, x = wide(name).bfloat16(), ids(1, 12)
     model = wide(name, position__length=2100).bfloat16() if name == "gpt2" else model

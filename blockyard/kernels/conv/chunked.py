@@ -1,6 +1,6 @@
 """The short filter as W shifted multiply-adds, up to four times faster on CPU than the framework's grouped convolution.
 
-Rows with gaps or segments are closed up, filtered with a mask per tap, and spread again.
+Strided with gaps or segments are closed up, filtered with a mask per tap, and spread again.
 """
 
 import torch

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..toolkit.arrays import Rows, check_axes, loadable, padded, raveled, reset_bytes, rows_of
+from ..toolkit.arrays import Strided, check_axes, loadable, padded, raveled, reset_bytes, strided
 from ..toolkit.autograd import Form, Given, run
 from ..toolkit.chunks import state_dtype
 from ..toolkit.compile import aligned_zeros, compiled, copy, inlined, token_offset
@@ -181,17 +181,17 @@ def backward(x, weights, reset, dy, grads, sizes, first, last):
 
 
 @compiled
-def instruction(line, many, first, last):
+def instruction(code, many, first, last):
     """The short filter, token by token; tasks are rows and vectors of channels. The tail (rows,W-1,C) moves on."""
     x, xs, y, ys, tail, taps = (
-        float32_at(line[1]),
-        line[2],
-        float32_at(line[3]),
-        line[4],
-        float32_at(line[5]),
-        float32_at(line[6]),
+        float32_at(code[1]),
+        code[2],
+        float32_at(code[3]),
+        code[4],
+        float32_at(code[5]),
+        float32_at(code[6]),
     )
-    bias, C, W, silu = float32_at(line[7]), line[8], line[9], line[10]
+    bias, C, W, silu = float32_at(code[7]), code[8], code[9], code[10]
     vectors, one = C // 16, full(np.float32(1))
     for i in range(first * many, last * many):
         row, c = i // many // vectors, i // many % vectors * 16
@@ -207,7 +207,7 @@ def instruction(line, many, first, last):
         store(y, b * ys + c, out / (one + exponential(one - one - out)) if silu else out)
 
 
-def _rows(given: Given, silu: bool) -> tuple[Rows, Tensor, Filter]:
+def _rows(given: Given, silu: bool) -> tuple[Strided, Tensor, Filter]:
     """x, the filter and the tail in whole rows."""
     x, weight, bias, tail = given
     taps = padded(weight.to(state_dtype(x)).t().flip(0)).contiguous()
@@ -216,7 +216,7 @@ def _rows(given: Given, silu: bool) -> tuple[Rows, Tensor, Filter]:
         before = padded(tail.to(taps.dtype)).contiguous()
     offset = taps.new_zeros(taps.shape[1]) if bias is None else padded(bias.to(taps.dtype)).contiguous()
     weights = Filter(raveled(taps), raveled(offset), raveled(before), silu)
-    return rows_of(padded(loadable(x, taps.dtype))), taps, weights
+    return strided(padded(loadable(x, taps.dtype))), taps, weights
 
 
 def _live(reset: Tensor | None, W: int) -> Tensor | float:
@@ -243,7 +243,7 @@ def _forward(given: Given, reset: Tensor | None, keep: bool, silu: bool) -> tupl
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_last: Tensor, silu: bool) -> Given:
     x, _, bias, tail = given
     rows, taps, weights = _rows(given, silu)
-    dy = rows_of(padded(loadable(d_y, taps.dtype)))
+    dy = strided(padded(loadable(d_y, taps.dtype)))
     (B, T, real), (W, C) = x.shape, taps.shape
     tasks = B * -(-T // BLOCK)
     dx, d_tail = x.new_empty(B, T, C), taps.new_zeros(B, W - 1, C)

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..toolkit.arrays import Rows, check_axes, loadable, padded, raveled, reset_bytes, rows_of
+from ..toolkit.arrays import Strided, check_axes, loadable, padded, raveled, reset_bytes, strided
 from ..toolkit.autograd import Form, Given, run
 from ..toolkit.chunks import state_dtype
 from ..toolkit.compile import PREFETCH, aligned_zeros, clear, compiled, copy, inlined, offset, prefetch_row
@@ -43,10 +43,10 @@ from .chunked import decayed_scan_chunked
 class Inputs(NamedTuple):
     """q, k (B,T,G,K), v (B,T,H,V), g (B,T,H,W) with W of K or 1."""
 
-    q: Rows
-    k: Rows
-    v: Rows
-    g: Rows
+    q: Strided
+    k: Strided
+    v: Strided
+    g: Strided
 
 
 class Grads(NamedTuple):
@@ -351,13 +351,13 @@ def sum_over_later(dg, later, decay, reset, task, sizes):
 
 
 @compiled
-def instruction(line, none, many, first, last):
+def instruction(code, none, many, first, last):
     """One token, or `many` of a row."""
-    H, G, K, V, W = line[11], line[12], line[13], line[14], line[15]
+    H, G, K, V, W = code[11], code[12], code[13], code[14], code[15]
     given = Inputs(
-        operand(line, 1, many, K), operand(line, 3, many, K), operand(line, 5, many, V), operand(line, 7, many, W)
+        operand(code, 1, many, K), operand(code, 3, many, K), operand(code, 5, many, V), operand(code, 7, many, W)
     )
-    y, S = float32_at(line[9]), float32_at(line[10])
+    y, S = float32_at(code[9]), float32_at(code[10])
     forward(given, none, S, y, S, Sizes(many, H, G, K, V, W, 1, H), first, last)
 
 
@@ -376,7 +376,7 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
     (B, T, H, V), (_, _, G, K), W = rows[2].shape, rows[0].shape, rows[3].shape[3]
     y, final = rows[2].new_empty(B, T, H, V), rows[3].new_empty(B, H, K, V)
     begin = torch.zeros_like(final) if start is None else padded(start.to(final.dtype), 2).contiguous()
-    inputs, out = Inputs(*map(rows_of, rows)), [raveled(t) for t in (begin, y, final)]
+    inputs, out = Inputs(*map(strided, rows)), [raveled(t) for t in (begin, y, final)]
     parallel_for(forward, B * H, y.numel() * K, inputs, reset_bytes(reset), *out, Sizes(T, H, G, K, V, W, 1, H))
     return y[..., : v.shape[3]], final[..., : q.shape[3], : v.shape[3]], (begin,)
 
@@ -390,7 +390,7 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_fi
     dq, dk = (torch.empty(B, T, H // R, K, dtype=row.dtype if once else end.dtype) for row in rows[:2])
     dv = torch.empty_like(rows[2], memory_format=torch.contiguous_format)
     dg, d_start = end.new_empty(B, T, H, W), torch.empty_like(end)
-    *inputs, dy = map(rows_of, rows)
+    *inputs, dy = map(strided, rows)
     grads, sizes = Grads(*map(raveled, (dq, dk, dv, dg, d_start))), Sizes(T, H, G, K, V, W, R, H // R)
     ends = (raveled(kept[0]), dy, raveled(end))
     parallel_for(backward, B * H // R, dv.numel() * K, Inputs(*inputs), reset_bytes(reset), *ends, grads, sizes)

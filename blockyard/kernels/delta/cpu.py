@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..toolkit.arrays import Rows, check_axes, loadable, padded, raveled, reset_bytes, rows_of
+from ..toolkit.arrays import Strided, check_axes, loadable, padded, raveled, reset_bytes, strided
 from ..toolkit.autograd import Form, Given, run
 from ..toolkit.chunks import state_dtype
 from ..toolkit.compile import PREFETCH, aligned_zeros, clear, compiled, copy, inlined, offset, prefetch_row
@@ -45,10 +45,10 @@ from .chunked import delta_scan_chunked
 class Inputs(NamedTuple):
     """q, k (B,T,H,K), beta and g (B,T,H,1); no numbers where there is no g."""
 
-    q: Rows
-    k: Rows
-    beta: Rows
-    g: Rows
+    q: Strided
+    k: Strided
+    beta: Strided
+    g: Strided
 
 
 class Grads(NamedTuple):
@@ -384,20 +384,20 @@ def backward(given, reset, start, errors, dy, end, grads, sizes, first, last):
 
 
 @compiled
-def instruction(line, none, many, first, last):
+def instruction(code, none, many, first, last):
     """One token, or `many` of a row."""
-    H, K, V, empty, g = line[13], line[14], line[15], float32_at(0)[:0], operand(line, 9, many, 1)
-    g = g if line[9] else Rows(empty, g.strides)
-    given = Inputs(operand(line, 1, many, K), operand(line, 3, many, K), operand(line, 7, many, 1), g)
-    y, S = float32_at(line[11]), float32_at(line[12])
-    forward(given, operand(line, 5, many, V), none, S, y, S, empty, Sizes(many, H, K, V), first, last)
+    H, K, V, empty, g = code[13], code[14], code[15], float32_at(0)[:0], operand(code, 9, many, 1)
+    g = g if code[9] else Strided(empty, g.strides)
+    given = Inputs(operand(code, 1, many, K), operand(code, 3, many, K), operand(code, 7, many, 1), g)
+    y, S = float32_at(code[11]), float32_at(code[12])
+    forward(given, operand(code, 5, many, V), none, S, y, S, empty, Sizes(many, H, K, V), first, last)
 
 
-def _rows(given: Given, dtype: torch.dtype, *wanted: int) -> list[Rows]:
+def _rows(given: Given, dtype: torch.dtype, *wanted: int) -> list[Strided]:
     """Those of `given` as whole rows; one number a head stays one."""
     none = torch.empty(0, 0, 0, 0, dtype=dtype)
     found = [none if given[i] is None else given[i] for i in wanted]
-    return [rows_of(t.to(dtype).unsqueeze(-1) if t.dim() == 3 else padded(loadable(t, dtype))) for t in found]
+    return [strided(t.to(dtype).unsqueeze(-1) if t.dim() == 3 else padded(loadable(t, dtype))) for t in found]
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:

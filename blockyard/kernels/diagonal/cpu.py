@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..toolkit.arrays import check_axes, loadable, padded, raveled, reset_bytes, rows_of
+from ..toolkit.arrays import check_axes, loadable, padded, raveled, reset_bytes, strided
 from ..toolkit.autograd import Form, Given, run
 from ..toolkit.chunks import state_dtype
 from ..toolkit.compile import aligned_zeros, compiled, copy, token_offset
@@ -73,16 +73,16 @@ def backward(g, reset, start, y, dy, end, grads, sizes, first, last):
 
 
 @compiled
-def instruction(line, none, many, first, last):
+def instruction(code, none, many, first, last):
     """One token, or `many` of a row."""
-    y, h, E = float32_at(line[5]), float32_at(line[6]), line[7]
-    forward(operand(line, 1, many, E), operand(line, 3, many, E), none, h, y, h, (many, E), first, last)
+    y, h, E = float32_at(code[5]), float32_at(code[6]), code[7]
+    forward(operand(code, 1, many, E), operand(code, 3, many, E), none, h, y, h, (many, E), first, last)
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:
     x, g, start = given
     check_axes("bte bte be bt", *given, reset)
-    rows = [rows_of(padded(loadable(t, state_dtype(x)))) for t in (x, g)]
+    rows = [strided(padded(loadable(t, state_dtype(x)))) for t in (x, g)]
     B, T, E = x.shape[0], x.shape[1], x.shape[2] + -x.shape[2] % PAD
     y, final = x.new_empty(B, T, E), torch.empty(B, E, dtype=state_dtype(x))
     begin = torch.zeros_like(final) if start is None else padded(start.to(final.dtype)).contiguous()
@@ -94,7 +94,7 @@ def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Te
 def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_final: Tensor) -> Given:
     y, begin = kept
     (B, T, E), real = y.shape, d_y.shape[2]
-    g, dy = (rows_of(padded(loadable(t, begin.dtype))) for t in (given[1], d_y))
+    g, dy = (strided(padded(loadable(t, begin.dtype))) for t in (given[1], d_y))
     dx, dg, d_start = y.new_empty(B, T, E), given[1].new_empty(B, T, E), torch.empty_like(begin)
     ends = (raveled(begin), raveled(y), dy, raveled(padded(d_final).contiguous()))
     grads = Grads(*map(raveled, (dx, dg, d_start)))

@@ -33,20 +33,20 @@ SOON = 6144  # bytes from a number to those that are asked for: left alone, ever
 
 
 @compiled
-def dot(W, at, x, xa, K, room, ra):
+def dot(W, at, x, xa, K, work, ra):
     """One row's products, summed in the order of a block: the next row's begin before the last ones are summed."""
     both = full(x.dtype.type(0))
     for i in range(0, K, len(both)):
         prefetch(W, at + i + SOON // W.itemsize)
         both = both + load(W, at + i) * load(x, xa + i)
-    store(room, ra, both)
+    store(work, ra, both)
 
 
 def _block(vectors: int) -> Any:
     """An intrinsic: SIDE rows of W with so many vectors, `apart` numbers apart: all their sums stay in registers."""
 
     @instruction
-    def block(_, W, at, x, xa, apart, K, room, ra):
+    def block(_, W, at, x, xa, apart, K, work, ra):
         lanes = Lanes(types.float32)
 
         def generate(context, builder, signature, args):
@@ -76,7 +76,7 @@ def _block(vectors: int) -> Any:
             return context.get_dummy_value()
 
         where = types.intp
-        return types.void(W, where, x, where, where, where, room, where), generate
+        return types.void(W, where, x, where, where, where, work, where), generate
 
     return block
 
@@ -91,8 +91,8 @@ def finish(out, bias, biased, y, ya, n0):
 
 
 @compiled
-def dense(W, x, bias, biased, y, room, sizes, first, last):
-    """Tiles first to last; x (B,xs), y (B,ys); `room` is that of four tiles' vectors.
+def dense(W, x, bias, biased, y, work, sizes, first, last):
+    """Tiles first to last; x (B,xs), y (B,ys); `work` is that of four tiles' vectors.
 
     A vector's results are the same to the last bit however many come with it.
     """
@@ -104,16 +104,16 @@ def dense(W, x, bias, biased, y, room, sizes, first, last):
             many = min(SIDE, B - b) if rows == TILE else 1
             if many == 1:
                 for r in range(rows):
-                    dot(W, (n0 + r) * K, x, b * xs, K, room, r * TILE)
+                    dot(W, (n0 + r) * K, x, b * xs, K, work, r * TILE)
             else:
                 for r in range(0, TILE, SIDE):
                     at, ra = (n0 + r) * K, r * TILE
                     if many == 2:
-                        _block2(W, at, x, b * xs, xs, K, room, ra)
+                        _block2(W, at, x, b * xs, xs, K, work, ra)
                     elif many == 3:
-                        _block3(W, at, x, b * xs, xs, K, room, ra)
+                        _block3(W, at, x, b * xs, xs, K, work, ra)
                     else:
-                        _block4(W, at, x, b * xs, xs, K, room, ra)
+                        _block4(W, at, x, b * xs, xs, K, work, ra)
             for j in range(many):
-                finish(reduce_rows(room, j * TILE * TILE), bias, biased, y, (b + j) * ys + n0, n0)
+                finish(reduce_rows(work, j * TILE * TILE), bias, biased, y, (b + j) * ys + n0, n0)
             b += many

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ..toolkit.arrays import raveled, rows_of
+from ..toolkit.arrays import raveled, strided
 from ..toolkit.chunks import state_dtype
 from ..toolkit.compile import compiled, inlined, offset
 from ..toolkit.lanes import exponential, full, load, reduce_add, store
@@ -128,7 +128,7 @@ def _run(loop: Any, given: list[Any], out: list[Tensor]) -> None:
 
     `like` is an empty array of the precision to compute in.
     """
-    arrays = [t if not isinstance(t, Tensor) else rows_of(t) if t.dim() == 4 else raveled(t) for t in given]
+    arrays = [t if not isinstance(t, Tensor) else strided(t) if t.dim() == 4 else raveled(t) for t in given]
     (B, T, H, D), like = given[0].shape, raveled(torch.empty(0, dtype=state_dtype(given[0])))
     parallel_for(loop, -(-B * T // BLOCK), B * T * H * D // LIGHT, like, *arrays, *map(raveled, out), (B, T, H, D))
 

@@ -38,19 +38,19 @@ class Builder:
     """Instructions as they are written, with all that they point at."""
 
     def __init__(
-        self, rows: int, room: int, dtype: torch.dtype = torch.float32, int8_cache: bool = False, at_once: int = 1
+        self, rows: int, capacity: int, dtype: torch.dtype = torch.float32, int8_cache: bool = False, at_once: int = 1
     ) -> None:  # fmt: skip
-        self.rows, self.room, self.at_once = rows, -(-room // 64) * 64, at_once
+        self.rows, self.capacity, self.at_once = rows, -(-capacity // 64) * 64, at_once
         self.dtype, self.int8_cache = dtype, int8_cache  # of what attention remembers
-        self.lines: list[list[int]] = []
+        self.instructions: list[list[int]] = []
         self.numbers: list[float] = []
         self.held: list[Tensor] = []  # whatever has its address in a line
         self.states: dict[tuple[Any, ...], dict[str, Tensor]] = {}
         self.read = 0  # bytes of matrices
 
     def write(self, op: int, *given: int, tasks: int = 0) -> None:
-        line = [op, *given]
-        self.lines.append([*line, *[0] * (WIDTH - 1 - len(line)), tasks])
+        begun = [op, *given]
+        self.instructions.append([*begun, *[0] * (WIDTH - 1 - len(begun)), tasks])
 
     def number(self, value: float) -> int:
         if value not in self.numbers:
@@ -58,7 +58,7 @@ class Builder:
         return self.numbers.index(value)
 
     def fresh(self, size: int) -> Vector:
-        """Room for a result: lines of whole vectors, and one more line to read past the end."""
+        """Space for a result: lines of whole vectors, and one more line to read past the end."""
         self.held.append(torch.zeros(self.rows * self.at_once + 1, size + -size % LANES))
         return Vector(self.held[-1], size)
 

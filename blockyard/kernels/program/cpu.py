@@ -59,14 +59,14 @@ def part(n, thread, threads):
 
 
 @compiled
-def embed(line, tokens, first, last):
-    table, bits, D, y, ys = line[1], line[2], line[3], float32_at(line[4]), line[5]
+def embed(code, tokens, first, last):
+    table, bits, D, y, ys = code[1], code[2], code[3], float32_at(code[4]), code[5]
     words, numbers = bfloat16_at(table), float32_at(table)
     row = aligned_zeros(D + 64, y)
     for b in range(first, last):
         at, begin = row, 0
         if bits <= 8:
-            unpack(uint8_at(table), bits, line[6], D + -D % line[6], tokens[b], row)
+            unpack(uint8_at(table), bits, code[6], D + -D % code[6], tokens[b], row)
         elif bits == 32:
             at, begin = numbers, tokens[b] * D
         for i in range(0, D, 16):
@@ -74,37 +74,32 @@ def embed(line, tokens, first, last):
 
 
 @compiled
-def lookup(line, positions, first, last):
+def lookup(code, positions, first, last):
     """A line of a table of positions."""
-    table, y, ys, n = float32_at(line[1]), float32_at(line[2]), line[3], line[4]
+    table, y, ys, n = float32_at(code[1]), float32_at(code[2]), code[3], code[4]
     for b in range(first, last):
         for i in range(n):
             y[b * ys + i] = table[positions[b] * n + i]
 
 
 @compiled
-def mean(line, consts, first, last):
+def mean(code, consts, first, last):
     """Sums of D neighbours, times a constant."""
-    x, xs, y, ys, heads, D = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6]
+    x, xs, y, ys, heads, D = float32_at(code[1]), code[2], float32_at(code[3]), code[4], code[5], code[6]
     for b in range(first, last):
         for h in range(heads):
             both = full(np.float32(0))
             for i in range(0, D, 16):
                 both = both + load(x, b * xs + h * D + i)
-            y[b * ys + h] = reduce_add(both) * consts[line[7]]
+            y[b * ys + h] = reduce_add(both) * consts[code[7]]
 
 
 @compiled
-def norm(line, consts, first, last):
+def norm(code, consts, first, last):
     """`heads` of D numbers; a gain for one head, or `each` apart for all."""
-    x, xs, y, ys, heads, D, each = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6], line[7]
-    gain, bias, eps, centred, n = (
-        float32_at(line[8]),
-        float32_at(line[9]),
-        consts[line[10]],
-        line[11],
-        np.float32(line[6]),
-    )
+    x, xs, y, ys, heads, D, each = float32_at(code[1]), code[2], float32_at(code[3]), code[4], code[5], code[6], code[7]
+    gain, bias, eps, centred = float32_at(code[8]), float32_at(code[9]), consts[code[10]], code[11]
+    n = np.float32(D)
     zero, one = np.float32(0), np.float32(1)
     for b in range(first, last):
         for h in range(heads):
@@ -121,90 +116,90 @@ def norm(line, consts, first, last):
             scale = full(one / np.float32(math.sqrt(reduce_add(squares) / n + eps)))
             for i in range(0, D, 16):
                 out = (load(x, at + i) - centre) * scale * load(gain, h * each + i)
-                store(y, to + i, out + load(bias, i) if line[9] else out)
+                store(y, to + i, out + load(bias, i) if code[9] else out)
 
 
 @compiled
-def activate(code, x):
+def activate(f, x):
     """A function of a vector of numbers."""
     zero, one = full(np.float32(0)), full(np.float32(1))
-    if code == SILU:
+    if f == SILU:
         return x / (one + exponential(zero - x))
-    if code == SIGMOID:
+    if f == SIGMOID:
         return one / (one + exponential(zero - x))
-    if code == GELU:
+    if f == GELU:
         inner = full(np.float32(1.5957691216057308)) * (x + full(np.float32(0.044715)) * x * x * x)
         return x / (one + exponential(zero - inner))
-    if code == EXP:
+    if f == EXP:
         return exponential(x)
     return x
 
 
 @compiled
-def activate_scalar(code, x):
+def activate_scalar(f, x):
     """A function of a number."""
-    if code == RELU:
+    if f == RELU:
         return max(x, np.float32(0))
-    if code == SQUARED:
+    if f == SQUARED:
         return max(x, np.float32(0)) ** 2
-    if code == LOG:
+    if f == LOG:
         return np.float32(math.log(x))
-    if code == EXPM1:
+    if f == EXPM1:
         return np.float32(math.expm1(x))
-    if code == RSQRT:
+    if f == RSQRT:
         return np.float32(1) / np.float32(math.sqrt(x))
     return np.float32(math.log1p(math.exp(-abs(x)))) + max(x, np.float32(0))
 
 
 @compiled
-def apply(line, consts, first, last):
+def apply(code, consts, first, last):
     """y = scale f(x) + shift, of n numbers."""
-    x, xs, y, ys, n, code = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6]
-    scale, shift = consts[line[7]], consts[line[8]]
+    x, xs, y, ys, n, f = float32_at(code[1]), code[2], float32_at(code[3]), code[4], code[5], code[6]
+    scale, shift = consts[code[7]], consts[code[8]]
     for b in range(first, last):
-        if code in (RELU, SQUARED, LOG, SOFTPLUS, EXPM1, RSQRT):
+        if f in (RELU, SQUARED, LOG, SOFTPLUS, EXPM1, RSQRT):
             for i in range(n):
-                y[b * ys + i] = scale * activate_scalar(code, x[b * xs + i]) + shift
+                y[b * ys + i] = scale * activate_scalar(f, x[b * xs + i]) + shift
         else:
             for i in range(0, n, 16):
-                store(y, b * ys + i, full(scale) * activate(code, load(x, b * xs + i)) + full(shift))
+                store(y, b * ys + i, full(scale) * activate(f, load(x, b * xs + i)) + full(shift))
 
 
 @compiled
-def join(line, first, last):
+def join(code, first, last):
     """y = x z or x + z, of n numbers; a line of z for all rows where zs = 0."""
-    x, xs, z, zs, y, ys = float32_at(line[1]), line[2], float32_at(line[3]), line[4], float32_at(line[5]), line[6]
-    n, code, repeat = line[7], line[8], line[9]
+    x, xs, z, zs, y, ys = float32_at(code[1]), code[2], float32_at(code[3]), code[4], float32_at(code[5]), code[6]
+    n, f, repeat = code[7], code[8], code[9]
     for b in range(first, last):
         at, za, to = b * xs, b * zs, b * ys
         if repeat > 1:
             for i in range(n):
                 other = z[za + i // repeat]
-                y[to + i] = x[at + i] * other if code == TIMES else x[at + i] + other
+                y[to + i] = x[at + i] * other if f == TIMES else x[at + i] + other
         else:
             for i in range(0, n, 16):
                 one, other = load(x, at + i), load(z, za + i)
-                store(y, to + i, one * other if code == TIMES else one + other)
+                store(y, to + i, one * other if f == TIMES else one + other)
 
 
 @compiled
-def product(line, rows, room, first, last):
-    W, kind, N, K = line[1], line[2], line[3], line[4]
-    x, xs, y, ys, bias = float32_at(line[5]), line[6], float32_at(line[7]), line[8], float32_at(line[9])
+def product(code, rows, work, first, last):
+    W, kind, N, K = code[1], code[2], code[3], code[4]
+    x, xs, y, ys, bias = float32_at(code[5]), code[6], float32_at(code[7]), code[8], float32_at(code[9])
     sizes = (rows, K, N, xs, ys)
     if kind <= 8:
-        packed(WAY, Packed(uint8_at(W), kind, line[10]), x, bias, line[9], y, (rows, K, xs, ys), first, last)
+        packed(WAY, Packed(uint8_at(W), kind, code[10]), x, bias, code[9], y, (rows, K, xs, ys), first, last)
     elif kind == 16:
-        dense(bfloat16_at(W), x, bias, line[9], y, room, sizes, first, last)
+        dense(bfloat16_at(W), x, bias, code[9], y, work, sizes, first, last)
     else:
-        dense(float32_at(W), x, bias, line[9], y, room, sizes, first, last)
+        dense(float32_at(W), x, bias, code[9], y, work, sizes, first, last)
 
 
 @compiled
-def rotate(line, positions, first, last):
+def rotate(code, positions, first, last):
     """Every head rotated by the angles of the position: halves are paired."""
-    x, xs, y, ys, heads, D = float32_at(line[1]), line[2], float32_at(line[3]), line[4], line[5], line[6]
-    cos, sin, half = float32_at(line[7]), float32_at(line[8]), line[6] // 2
+    x, xs, y, ys, heads, D = float32_at(code[1]), code[2], float32_at(code[3]), code[4], code[5], code[6]
+    cos, sin, half = float32_at(code[7]), float32_at(code[8]), code[6] // 2
     for b in range(first, last):
         angle = positions[b] * half
         for h in range(heads):
@@ -216,51 +211,51 @@ def rotate(line, positions, first, last):
 
 
 @compiled
-def play(tape, consts, tokens, positions, rows, many, none, arrived, thread, threads):
-    """The whole tape, by one of its threads; tokens and positions of `rows` times `many` lines."""
-    room, met, lines = aligned_zeros(4 * 256, consts), 0, rows * many
-    for i in range(tape.shape[0]):
-        line = tape[i]
-        op, tasks = line[0], line[WIDTH - 1] if line[0] == PRODUCT else line[WIDTH - 1] * rows
+def run(program, consts, tokens, positions, rows, many, none, arrived, thread, threads):
+    """The whole program, by one of its threads; tokens and positions of `rows` times `many` lines."""
+    work, passed, lines = aligned_zeros(4 * 256, consts), 0, rows * many
+    for i in range(program.shape[0]):
+        code = program[i]
+        op, tasks = code[0], code[WIDTH - 1] if code[0] == PRODUCT else code[WIDTH - 1] * rows
         shared = tasks > 0 or lines > 1
         first, last = part(tasks if tasks else lines, thread, threads) if shared else (0, lines)
         if op == PRODUCT:
-            product(line, lines, room, first, last)
+            product(code, lines, work, first, last)
         elif op == NORM:
-            norm(line, consts, first, last)
+            norm(code, consts, first, last)
         elif op == JOIN:
-            join(line, first, last)
+            join(code, first, last)
         elif op == MAP:
-            apply(line, consts, first, last)
+            apply(code, consts, first, last)
         elif op == ATTEND:
-            if line[21] == 8:
-                softmax.instruction(line, consts, positions, int8_at(line[9]), int8_at(line[10]), many, first, last)
-            elif line[21] == 16:
+            if code[21] == 8:
+                softmax.instruction(code, consts, positions, int8_at(code[9]), int8_at(code[10]), many, first, last)
+            elif code[21] == 16:
                 softmax.instruction(
-                    line, consts, positions, bfloat16_at(line[9]), bfloat16_at(line[10]), many, first, last
+                    code, consts, positions, bfloat16_at(code[9]), bfloat16_at(code[10]), many, first, last
                 )
             else:
                 softmax.instruction(
-                    line, consts, positions, float32_at(line[9]), float32_at(line[10]), many, first, last
+                    code, consts, positions, float32_at(code[9]), float32_at(code[10]), many, first, last
                 )
         elif op == EMBED:
-            embed(line, tokens, first, last)
+            embed(code, tokens, first, last)
         elif op == ROTATE:
-            rotate(line, positions, first, last)
+            rotate(code, positions, first, last)
         elif op == PLACE:
-            lookup(line, positions, first, last)
+            lookup(code, positions, first, last)
         elif op == MEAN:
-            mean(line, consts, first, last)
+            mean(code, consts, first, last)
         elif op == FILTER:
-            conv.instruction(line, many, first, last)
+            conv.instruction(code, many, first, last)
         elif op == DECAYED:
-            decayed.instruction(line, none, many, first, last)
+            decayed.instruction(code, none, many, first, last)
         elif op == DELTA:
-            delta.instruction(line, none, many, first, last)
+            delta.instruction(code, none, many, first, last)
         elif op == SELECTIVE:
-            selective.instruction(line, none, many, first, last)
+            selective.instruction(code, none, many, first, last)
         else:
-            diagonal.instruction(line, none, many, first, last)
+            diagonal.instruction(code, none, many, first, last)
         if shared:
-            met += 1
-            barrier(arrived, threads, met)
+            passed += 1
+            barrier(arrived, threads, passed)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..toolkit.arrays import Rows, check_axes, loadable, padded, raveled, reset_bytes, rows_of
+from ..toolkit.arrays import Strided, check_axes, loadable, padded, raveled, reset_bytes, strided
 from ..toolkit.autograd import Form, Given, run
 from ..toolkit.chunks import state_dtype
 from ..toolkit.compile import aligned_zeros, clear, compiled, copy, inlined, token_offset
@@ -33,10 +33,10 @@ WIDTH = 64  # whole vectors
 class Inputs(NamedTuple):
     """x, dt (B,T,E), B and C (B,T,N)."""
 
-    x: Rows
-    dt: Rows
-    B: Rows
-    C: Rows
+    x: Strided
+    dt: Strided
+    B: Strided
+    C: Strided
 
 
 class Grads(NamedTuple):
@@ -51,7 +51,7 @@ class Grads(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Rows, tokens, channels, numbers of dB and dC a token, numbers of a state a channel."""
+    """Strided, tokens, channels, numbers of dB and dC a token, numbers of a state a channel."""
 
     rows: int
     T: int
@@ -218,17 +218,17 @@ def backward(given, A, reset, kept, dy, end, grads, sizes, first, last):
 
 
 @compiled
-def instruction(line, none, many, first, last):
+def instruction(code, none, many, first, last):
     """One token, or `many` of a row."""
-    A, y, h, E, N = float32_at(line[5]), float32_at(line[6]), float32_at(line[11]), line[12], line[13]
+    A, y, h, E, N = float32_at(code[5]), float32_at(code[6]), float32_at(code[11]), code[12], code[13]
     given = Inputs(
-        operand(line, 1, many, E), operand(line, 3, many, E), operand(line, 7, many, N), operand(line, 9, many, N)
+        operand(code, 1, many, E), operand(code, 3, many, E), operand(code, 7, many, N), operand(code, 9, many, N)
     )
     forward(given, A, none, h, y, h, float32_at(0)[:0], Sizes(1, many, E, N, N), first, last)
 
 
-def _rows(given: Any, dtype: torch.dtype) -> list[Rows]:
-    return [rows_of(padded(loadable(t, dtype))) for t in given]
+def _rows(given: Any, dtype: torch.dtype) -> list[Strided]:
+    return [strided(padded(loadable(t, dtype))) for t in given]
 
 
 def _forward(given: Given, reset: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Given]:

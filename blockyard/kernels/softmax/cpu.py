@@ -84,17 +84,17 @@ def add_values(scores, at, values, va, y, to, n, V, first):
 
 
 @compiled
-def instruction(line, consts, positions, keys, values, many, first, last):
+def instruction(code, consts, positions, keys, values, many, first, last):
     """Tasks are rows and key heads; of each of a row's tokens, one after the other, several queries, for which a block
     of slots is read once.
 
     Keys (rows,G,S/64,D,64), so that scores are vectors over slots; values (rows,G,S,V). In 8 bits they come with scales
     (rows,G,2,S), of the keys and of the values.
     """
-    q, qs, k, ks, v, vs = float32_at(line[1]), line[2], float32_at(line[3]), line[4], float32_at(line[5]), line[6]
-    y, ys, S, G, scales, coded = float32_at(line[7]), line[8], line[11], line[12], float32_at(line[20]), line[20] != 0
-    R, D, V = line[13], line[14], line[15]
-    bias, window, sinks, scale = float32_at(line[16]), line[17], line[18], consts[line[19]]
+    q, qs, k, ks, v, vs = float32_at(code[1]), code[2], float32_at(code[3]), code[4], float32_at(code[5]), code[6]
+    y, ys, S, G, scales, coded = float32_at(code[7]), code[8], code[11], code[12], float32_at(code[20]), code[20] != 0
+    R, D, V = code[13], code[14], code[15]
+    bias, window, sinks, scale = float32_at(code[16]), code[17], code[18], consts[code[19]]
     ask, scores = aligned_empty(R * D, y), aligned_empty(R * S, y)
     for i in range(first * many, last * many):
         task, b = i // many, i // many // G * many + i % many
@@ -111,7 +111,7 @@ def instruction(line, consts, positions, keys, values, many, first, last):
                 meet_keys(ask, r, keys, ka + s * D, scores, to, D)
                 for i in range(0, BLOCK if coded else 0, 16):
                     store(scores, to + i, load(scores, to + i) * load(scales, sa + s + i))
-                for i in range(min(BLOCK, p + 1 - s) if line[16] else 0):
+                for i in range(min(BLOCK, p + 1 - s) if code[16] else 0):
                     scores[to + i] += bias[(h0 + r) * S + p - s - i]
                 for i in range(s, s + (BLOCK if edge else 0)):
                     if i > p or (window > 0 and sinks <= i <= p - window):

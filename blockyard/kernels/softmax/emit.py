@@ -14,7 +14,7 @@ def attend_past(
     e: Emission, q: Tensor, k: Tensor, v: Tensor, state: Any, call: Any, window: int | None, sinks: int, position: Any,
     scale: float,
 ) -> Vector:  # fmt: skip
-    w, (G, K), H, S = e.w, k.shape[2:], q.shape[2], e.w.room
+    w, (G, K), H, S = e.w, k.shape[2:], q.shape[2], e.w.capacity
     whole(K)
     if v.shape[-1] != K:
         raise Unrecordable(f"values of {v.shape[-1]} numbers behind keys of {K}")

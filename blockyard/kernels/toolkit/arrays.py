@@ -10,19 +10,19 @@ from torch import Tensor
 from .lanes import PAD
 
 
-class Rows(NamedTuple):
+class Strided(NamedTuple):
     """A tensor as loops take it: its memory as one row, and the strides of all axes but the last, contiguous one."""
 
     data: np.ndarray
     strides: tuple[int, ...]
 
 
-def rows_of(x: Tensor) -> Rows:
+def strided(x: Tensor) -> Strided:
     """The rows of x where they lie."""
     if x.stride(-1) != 1 and x.shape[-1] != 1:
         x = x.contiguous()
     size = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride())) if x.numel() else 0
-    return Rows(array(x.detach().as_strided((size,), (1,))), x.stride()[:-1])
+    return Strided(array(x.detach().as_strided((size,), (1,))), x.stride()[:-1])
 
 
 def padded(x: Tensor, axes: int = 1) -> Tensor:

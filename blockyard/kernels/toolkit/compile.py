@@ -1,13 +1,14 @@
 """How the loops are compiled, and how they find their numbers.
 
-Arrays are flat and contiguous; a tensor (B,T,H,D) comes as `Rows`: one of them with its strides (b, t, h), so that
-views of a projection are read where they lie. Rows of matrix memories are whole vectors. Inside a loop over tokens a
+Arrays are flat and contiguous; a tensor (B,T,H,D) comes as `Strided`: one of them with its strides (b, t, h), so that
+views of a projection are read where they lie. Strided of matrix memories are whole vectors. Inside a loop over tokens a
 view of an array costs more than the vectors it is of (it is counted, by atomic operations): loops pass arrays and
 offsets. What belongs together comes as one named tuple, and what came from outside is `borrowed`: neither costs
 anything then. Loops release the interpreter and take the range of tasks that they do, first to last. Literals in Python
 are double: constants are cast to the element's type, or float32 loops would run in float64.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,20 @@ def compiled(function: Any, inline: bool = False) -> Any:
         return njit(**how)(function)
     index: Any = getattr(getattr(loop, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):  # by itself the cache looks at the loop's own file, not at what that imports
-        index._source_stamp = STAMP
+        index._source_stamp, index._load_index = STAMP, _readable(index._load_index)
     return loop
+
+
+def _readable(load: Callable[[], Any]) -> Callable[[], Any]:
+    """What was kept by other versions of these files may name structures that are gone: then nothing was kept."""
+
+    def found() -> Any:
+        try:
+            return load()
+        except (AttributeError, ImportError):
+            return {}
+
+    return found
 
 
 def inlined(function: Any) -> Any:

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import carray, types  # pyright: ignore
 from numba.core.registry import cpu_target
 
-from .arrays import Rows
+from .arrays import Strided
 from .compile import compiled
 from .lanes import _place, instruction
 
@@ -47,9 +47,9 @@ def float32_at(address):
 
 
 @compiled
-def operand(line, i, many, width):
+def operand(code, i, many, width):
     """The operand of an instruction from place i on, an address and a stride, as rows of `many` tokens each."""
-    return Rows(float32_at(line[i]), (many * line[i + 1], line[i + 1], width))
+    return Strided(float32_at(code[i]), (many * code[i + 1], code[i + 1], width))
 
 
 @compiled

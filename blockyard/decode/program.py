@@ -1,14 +1,14 @@
 """A token or a few through a whole model at the speed of its weights: its own forward, recorded and compiled.
 
-    tape = Tape.of(model, rows=1, room=512)        None where the model, its precision or its device cannot
-    tape.load(state)                               what the prompt left
-    logits = tape.step(tokens)                     (rows,) -> (rows,V), which the next step overwrites
-    logits = tape.feed(tokens)                     (rows,n) -> (rows,n,V), n of at most `at_once`: the same to the last
-                                                   bit as n steps
-    tape.mark(); ...; tape.rewind(length)          back to some length, or to the mark where something is recurrent
+    program = Program.of(model, rows=1, capacity=512)   None where the model, its precision or its device cannot
+    program.load(state)                                 what the prompt left
+    logits = program.step(tokens)                       (rows,) -> (rows,V), which the next step overwrites
+    logits = program.feed(tokens)                       (rows,n) -> (rows,n,V), n of at most `at_once`: the same to the
+                                                        last bit as n steps
+    program.mark(); ...; program.rewind(length)         back to some length, or to the mark where something is recurrent
 
-Matrices are read where they lie, small vectors are copied. States have room for `room` tokens; where that ends, the
-tape is written again with twice as much.
+Matrices are read where they lie, small vectors are copied. States have room for `capacity` tokens; where that ends, the
+program is written again with twice as much.
 """
 
 import logging
@@ -37,34 +37,34 @@ def _told(why: str) -> None:
     LOG.warning("decoding by the model's own forward, which is slower: %s", why)
 
 
-class Tape:
-    """A model on tape, for so many rows, with room for so many tokens at first, of which some can come at once."""
+class Program:
+    """A model as instructions, for so many rows and at first so many tokens, of which some can come at once."""
 
-    def __init__(self, model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> None:
+    def __init__(self, model: Model, rows: int, capacity: int, int8_cache: bool = False, at_once: int = 1) -> None:
         self.model = model  # its matrices are read where they lie
         self.graph = traced(model, int8_cache)
-        self._write(Builder(rows, room, next(model.parameters()).dtype, int8_cache, at_once))
+        self._build(Builder(rows, capacity, next(model.parameters()).dtype, int8_cache, at_once))
         self.length = torch.zeros(rows, dtype=torch.long)
         self.marked: tuple[Tensor, list[Tensor]] | None = None
         self.arrived = torch.zeros(8, dtype=torch.long)
-        self.threads = 1 if self.writer.read < LITTLE else torch.get_num_threads()
+        self.threads = 1 if self.builder.read < LITTLE else torch.get_num_threads()
 
-    def _write(self, w: Builder) -> None:
-        self.writer, self.logits = w, Emitter(w, self.graph).run()
-        self.lines = torch.tensor(w.lines)
+    def _build(self, w: Builder) -> None:
+        self.builder, self.logits = w, Emitter(w, self.graph).run()
+        self.instructions = torch.tensor(w.instructions)
         self.numbers = torch.tensor(w.numbers or [0.0])
 
-    def _grow(self, room: int) -> None:
-        """Go on with more room, for the rows that are left."""
-        old, rows = self.writer, len(self.length)
-        self._write(Builder(rows, room, old.dtype, old.int8_cache, old.at_once))
-        for place, made in self.writer.states.items():
+    def _grow(self, capacity: int) -> None:
+        """Go on with more capacity, for the rows that are left."""
+        old, rows = self.builder, len(self.length)
+        self._build(Builder(rows, capacity, old.dtype, old.int8_cache, old.at_once))
+        for place, made in self.builder.states.items():
             for name, into in made.items():
                 held = old.states[place][name][:rows]
                 into[tuple(map(slice, held.shape))] = held
 
     @staticmethod
-    def of(model: Model, rows: int, room: int, int8_cache: bool = False, at_once: int = 1) -> "Tape | None":
+    def of(model: Model, rows: int, capacity: int, int8_cache: bool = False, at_once: int = 1) -> "Program | None":
         """None where something about the model is not known here, or somebody is to see its operations."""
         first = next(model.parameters())
         elsewhere = any(not each.is_cpu for each in (*model.parameters(), *model.buffers()))
@@ -72,7 +72,7 @@ class Tape:
         if first.dtype not in (torch.float32, torch.bfloat16) or elsewhere or hooked or not unwatched(first):
             return None
         try:
-            return Tape(model, rows, room, int8_cache, at_once)
+            return Program(model, rows, capacity, int8_cache, at_once)
         except Unrecordable as why:
             _told(str(why))
             return None
@@ -83,23 +83,23 @@ class Tape:
 
     def feed(self, tokens: Tensor) -> Tensor:
         """The logits behind each of some more tokens a row."""
-        from blockyard.kernels.program.cpu import NONE, play
+        from blockyard.kernels.program.cpu import NONE, run
         from blockyard.kernels.toolkit.parallel import spmd
 
         rows, many = tokens.shape
-        assert many <= self.writer.at_once, "more tokens than lines: they would be written anywhere"
-        if int(self.length.max()) + many > self.writer.room:
-            self._grow(2 * self.writer.room)
+        assert many <= self.builder.at_once, "more tokens than lines: they would be written anywhere"
+        if int(self.length.max()) + many > self.builder.capacity:
+            self._grow(2 * self.builder.capacity)
         places = self.length[:, None] + torch.arange(many)
-        given = (t.numpy() for t in (self.lines, self.numbers, tokens.flatten(), places.flatten()))
-        spmd(play, self.threads, self.arrived.numpy(), *given, rows, many, NONE)
+        given = (t.numpy() for t in (self.instructions, self.numbers, tokens.flatten(), places.flatten()))
+        spmd(run, self.threads, self.arrived.numpy(), *given, rows, many, NONE)
         self.length += many
         return self.logits.held[: rows * many, : self.logits.size].view(rows, many, -1)
 
     @property
     def recurrent(self) -> list[Tensor]:
         """What has the whole past in one value."""
-        return [t for made in self.writer.states.values() for name, t in made.items() if name == "memory"]
+        return [t for made in self.builder.states.values() for name, t in made.items() if name == "memory"]
 
     def mark(self) -> None:
         """A point that `rewind` can reach."""
@@ -119,9 +119,9 @@ class Tape:
     def load(self, state: State) -> None:
         """What a prompt left, row by row."""
         self.length.copy_(state.length)
-        if int(self.length.max()) > self.writer.room:
+        if int(self.length.max()) > self.builder.capacity:
             self._grow(int(self.length.max()))
-        for path, made in self.writer.states.items():
+        for path, made in self.builder.states.items():
             leaves = within(state.leaves, path)
             for name, into in made.items():
                 into.zero_()
@@ -133,17 +133,17 @@ class Tape:
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only; marks are gone."""
         self.length, self.marked = self.length[rows], None
-        for made in self.writer.states.values():
+        for made in self.builder.states.values():
             for held in made.values():
                 held[: len(rows)] = held[rows]
 
 
 def refusal(model: Model) -> str | None:
-    """What keeps a model of a known precision off a tape; None where nothing does."""
+    """What keeps a model of a known precision from being a program; None where nothing does."""
     if not unwatched(next(model.parameters())):
         return "there is no numba here, or other kernels are asked for"
     try:
-        Tape(model, 1, 64)
+        Program(model, 1, 64)
     except Unrecordable as why:
         return str(why)
     return None

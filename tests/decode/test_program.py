@@ -1,4 +1,4 @@
-"""A model on tape says what the model says, token by token."""
+"""A model as a program says what the model says, token by token."""
 
 import gc
 import itertools
@@ -14,9 +14,9 @@ from blockyard.core.flow import Flow
 from blockyard.core.part import Depth
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, position, residual, stem
 from blockyard.core.spec import model as model_spec
-from blockyard.decode.generate import tape_for
+from blockyard.decode.generate import program_for
+from blockyard.decode.program import Program
 from blockyard.decode.ragged import padded, prefill
-from blockyard.decode.tape import Tape
 from blockyard.kernels import rotate
 from blockyard.kernels.dispatch import count_flops, force
 from tests.cover import each
@@ -25,15 +25,15 @@ from tests.cover import each
 def agree(model, lengths=(9, 9), steps=12, tolerance=1e-4, **how):
     rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in lengths]
     logits, state = prefill(model, padded(rows))
-    tape = Tape.of(model, len(rows), max(lengths) + steps)
-    assert tape is not None
-    tape.load(state)
+    program = Program.of(model, len(rows), max(lengths) + steps)
+    assert program is not None
+    program.load(state)
     for _ in range(steps):
         tokens = logits.argmax(-1)
         logits, state = prefill(model, tokens[:, None], state)
-        found = tape.step(tokens)
+        found = program.step(tokens)
         assert (found - logits).abs().max() < tolerance * max(1, float(logits.abs().max()))
-    return tape
+    return program
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -111,73 +111,73 @@ def test_matrices_in_half_precision_are_read_as_they_are(name, tolerance):
     rounded = by.build(model.spec)
     rounded.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
     logits, state = prefill(rounded, torch.randint(256, (2, 9)))
-    tape = Tape.of(model, 2, 16)
-    tape.load(state)
+    program = Program.of(model, 2, 16)
+    program.load(state)
     for _ in range(6):
         tokens = logits.argmax(-1)
         logits, state = prefill(rounded, tokens[:, None], state)
-        assert (tape.step(tokens) - logits).abs().max() < tolerance * float(logits.abs().max())
+        assert (program.step(tokens) - logits).abs().max() < tolerance * float(logits.abs().max())
 
 
 def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setattr("blockyard.decode.tape.LITTLE", 0)
+    monkeypatch.setattr("blockyard.decode.program.LITTLE", 0)
     model, found = wide("mamba2_hybrid"), []
     for threads in (1, 3, 9):  # also more than there are cores
         torch.set_num_threads(threads)
         try:
-            tape = Tape.of(model, 2, 32)
+            program = Program.of(model, 2, 32)
         finally:
             torch.set_num_threads(1)
-        assert tape.threads == threads
-        found.append(torch.stack([tape.step(torch.tensor([i, 7 * i])).clone() for i in range(20)]))
+        assert program.threads == threads
+        found.append(torch.stack([program.step(torch.tensor([i, 7 * i])).clone() for i in range(20)]))
     assert all(torch.equal(found[0], each) for each in found[1:])
 
 
-def test_a_tape_keeps_its_model():
+def test_a_program_keeps_its_model():
     model = wide("llama")
-    kept, tape = weakref.ref(model), Tape.of(model, 1, 8)
+    kept, program = weakref.ref(model), Program.of(model, 1, 8)
     del model
     gc.collect()
-    assert tape is not None and kept() is not None
+    assert program is not None and kept() is not None
 
 
 def test_rows_leave():
     model = wide("olmo_hybrid")
-    tapes = [Tape.of(model, n, 16) for n in (3, 2)]
+    programs = [Program.of(model, n, 16) for n in (3, 2)]
     for i in range(4):
-        tapes[0].step(torch.tensor([i, 5, 2 * i]))
-        tapes[1].step(torch.tensor([2 * i, i]))
-    tapes[0].keep(torch.tensor([2, 0]))
-    assert torch.equal(tapes[0].step(torch.tensor([3, 4])), tapes[1].step(torch.tensor([3, 4])))
+        programs[0].step(torch.tensor([i, 5, 2 * i]))
+        programs[1].step(torch.tensor([2 * i, i]))
+    programs[0].keep(torch.tensor([2, 0]))
+    assert torch.equal(programs[0].step(torch.tensor([3, 4])), programs[1].step(torch.tensor([3, 4])))
 
 
 def test_an_op_that_no_instruction_does_is_left_to_the_model(monkeypatch):
     model = wide("llama")
-    assert Tape.of(model.double(), 1, 8) is None
+    assert Program.of(model.double(), 1, 8) is None
     monkeypatch.setattr(rotate, "emit", None)
-    assert Tape.of(model.float(), 1, 8) is None
+    assert Program.of(model.float(), 1, 8) is None
     narrow = by.build(by.spec("llama", "tiny", dim=24, layers=2))
-    assert Tape.of(narrow, 1, 8) is None
+    assert Program.of(narrow, 1, 8) is None
 
 
-def test_who_asks_for_other_kernels_gets_no_tape():
-    """A tape is a compiled twin of the whole model: what governs the twins governs it."""
+def test_who_asks_for_other_kernels_gets_no_program():
+    """A program is a compiled form of the whole model: what governs the kernels governs it."""
     model = wide("llama")
     contexts = [by.exact(), force("chunked"), count_flops(), torch.autocast("cpu")]
     for context in contexts:
-        assert Tape.of(model, 1, 8) is not None
+        assert Program.of(model, 1, 8) is not None
         with context:
-            assert Tape.of(model, 1, 8) is None
+            assert Program.of(model, 1, 8) is None
 
 
 def test_hooks_and_weights_elsewhere_are_not_passed_over():
     model, seen = wide("llama"), []
     hook = model.steps[1].part.register_forward_hook(lambda *_: seen.append(1))
-    assert Tape.of(model, 1, 8) is None
+    assert Program.of(model, 1, 8) is None
     hook.remove()
-    assert Tape.of(model, 1, 8) is not None
+    assert Program.of(model, 1, 8) is not None
     model.head.to("meta")
-    assert Tape.of(model, 1, 8) is None
+    assert Program.of(model, 1, 8) is None
 
 
 class Reading(Depth):
@@ -225,16 +225,16 @@ def test_more_tokens_than_there_was_room_for(name, int8_cache):
     model = wide(name, position__length=400) if name == "gpt2" else wide(name)
     prompt = torch.randint(256, (3, 70))
     _, state = prefill(model, prompt, model.init_state(3, int8_cache=int8_cache))
-    small, large = (Tape.of(model, 3, room, int8_cache, 4) for room in (64, 400))  # the prompt is longer
-    for tape in (small, large):
-        tape.load(state)
+    small, large = (Program.of(model, 3, capacity, int8_cache, 4) for capacity in (64, 400))  # the prompt is longer
+    for program in (small, large):
+        program.load(state)
     for i in range(50):
         tokens = torch.randint(256, (3 - i // 40, 1 + i % 4 * 2 % 4))
         if i == 40:
             small.keep(torch.tensor([2, 0]))
             large.keep(torch.tensor([2, 0]))
         assert torch.equal(small.feed(tokens), large.feed(tokens))
-    assert small.writer.room > 64
+    assert small.builder.capacity > 64
 
 
 def test_room_is_taken_as_it_is_needed(monkeypatch):
@@ -242,14 +242,14 @@ def test_room_is_taken_as_it_is_needed(monkeypatch):
     monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))
     model, held = wide("llama"), []
     for tokens in (1000, 10**6, 10**15):
-        tape = tape_for(model, [torch.arange(9)], tokens)
-        held.append(sum(t.nbytes for made in tape.writer.states.values() for t in made.values()))
+        program = program_for(model, [torch.arange(9)], tokens)
+        held.append(sum(t.nbytes for made in program.builder.states.values() for t in made.values()))
     assert held[0] == held[1] == held[2] < 1 << 24
     assert len(list(itertools.islice(by.generate(model, torch.arange(9)[None], 10**15), 3))) == 3
 
 
 @pytest.mark.parametrize("name", ["llama", "hgrn2", "mamba2_hybrid"])
-def test_text_from_the_tape_is_text_from_the_model(name, monkeypatch):
+def test_text_from_the_program_is_text_from_the_model(name, monkeypatch):
     """Also where rows have a length of their own, end early, and are drawn from a distribution."""
     model, found = wide(name), []
     rows = [torch.randint(256, (n,)) for n in (3, 9, 5)]
@@ -268,13 +268,13 @@ def test_some_tokens_at_once_are_the_same_to_the_last_bit(name, int8_cache):
     model = model if name in ("llama", "mamba2") else model.bfloat16()
     rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in (5, 9)]
     _, state = prefill(model, padded(rows), model.init_state(2, int8_cache=int8_cache))
-    tape, other = (Tape.of(model, 2, 40, int8_cache, at_once) for at_once in (1, 7))
-    assert tape is not None and other is not None
-    tape.load(state)
+    program, other = (Program.of(model, 2, 40, int8_cache, at_once) for at_once in (1, 7))
+    assert program is not None and other is not None
+    program.load(state)
     other.load(state)
     for many in (7, 1, 2, 5, 3):
         tokens = torch.randint(model.axes["stem.vocab"].size, (2, many))
-        one = torch.stack([tape.step(column).clone() for column in tokens.t()], 1)
+        one = torch.stack([program.step(column).clone() for column in tokens.t()], 1)
         assert torch.equal(other.feed(tokens), one)
 
 
@@ -283,17 +283,17 @@ def test_going_back_is_never_having_been_there(name):
     model = wide(name)
     rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in (5, 9)]
     _, state = prefill(model, padded(rows))
-    tape = Tape.of(model, 2, 40, at_once=4)
-    assert tape is not None
-    tape.load(state)
+    program = Program.of(model, 2, 40, at_once=4)
+    assert program is not None
+    program.load(state)
     tokens, other = torch.randint(model.axes["stem.vocab"].size, (2, 2, 4))
-    tape.mark()
-    expected = tape.feed(tokens)[1].clone()
-    tape.rewind(torch.tensor([5, 13]))  # the first row to the mark, the second one not at all
-    assert tape.length.tolist() == [5, 13]
-    tape.rewind(torch.tensor([5, 9]))
-    tape.feed(other)
+    program.mark()
+    expected = program.feed(tokens)[1].clone()
+    program.rewind(torch.tensor([5, 13]))  # the first row to the mark, the second one not at all
+    assert program.length.tolist() == [5, 13]
+    program.rewind(torch.tensor([5, 9]))
+    program.feed(other)
     goal = torch.tensor([7, 9])
-    tape.rewind(goal)
-    assert tape.length.tolist() == ([5, 9] if tape.recurrent else [7, 9])
-    assert torch.equal(tape.feed(tokens)[1], expected)
+    program.rewind(goal)
+    assert program.length.tolist() == ([5, 9] if program.recurrent else [7, 9])
+    assert torch.equal(program.feed(tokens)[1], expected)

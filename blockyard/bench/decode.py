@@ -109,9 +109,9 @@ class Ours:
 
     def write(self, ids: np.ndarray, count: int) -> list[list[int]]:
         from blockyard.decode.generate import generate
-        from blockyard.decode.rules import Rules
+        from blockyard.decode.rules import SamplingParams
 
-        steps = list(generate(self.model, torch.from_numpy(ids), count, Rules(temperature=0)))
+        steps = list(generate(self.model, torch.from_numpy(ids), count, SamplingParams(temperature=0)))
         return torch.stack([step.tokens for step in steps], 1).tolist()
 
     @torch.no_grad()

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
-from blockyard.decode.ends import Ends, Step, Stop
+from blockyard.decode.ends import Step, Stop, StopTracker
 from blockyard.decode.program import Program
-from blockyard.decode.ragged import Prompt, close_up, fits, join, padded, prefill, rows_of
-from blockyard.decode.rules import PLAIN, Draws, Rules, choose, integer, sound
+from blockyard.decode.ragged import Prompt, compact, concat, fits, padded, prefill, rows_of
+from blockyard.decode.rules import PLAIN, Draws, SamplingParams, choose, integer, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    model: Model, prompt: Prompt, tokens: int, rules: Rules = PLAIN, *,
+    model: Model, prompt: Prompt, tokens: int, rules: SamplingParams = PLAIN, *,
     lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None, stop: Stop = (),
     decode: Decode | None = None, chunk: int = 512, store: "PrefixStore | None" = None, int8_cache: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
@@ -43,7 +43,7 @@ def generate(
         raise UsageError("this store holds the prefixes of another model")
     if store is not None and store.int8_cache != int8_cache:
         raise UsageError("a store and the calls that use it keep keys alike: PrefixStore(model, int8_cache=...)")
-    return _generate(model, rows, tokens, rules, own, Ends(len(rows), stop, decode), chunk, store, int8_cache)
+    return _generate(model, rows, tokens, rules, own, StopTracker(len(rows), stop, decode), chunk, store, int8_cache)
 
 
 def seeds_of(rows: Sequence[Tensor], seeds: Sequence[int] | None, tokens: int, chunk: int) -> list[int]:
@@ -62,9 +62,9 @@ def logprob(logits: Tensor, tokens: Tensor) -> Tensor:
     return wide.gather(-1, tokens[..., None])[..., 0] - wide.logsumexp(-1)
 
 
-def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: Rules) -> Tensor | None:
+def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: SamplingParams) -> Tensor | None:
     """Which tokens each row holds already, (B,V); none where no rule asks."""
-    if rules.repetition == 1:
+    if rules.repetition_penalty == 1:
         return None
     seen = torch.zeros_like(logits, dtype=torch.bool)
     for line, ids in zip(seen, rows):
@@ -74,8 +74,8 @@ def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: Rules) ->
 
 @torch.no_grad()
 def _generate(
-    model: Model, rows: list[Tensor], tokens: int, rules: Rules, seeds: list[int], ends: Ends, chunk: int,
-    store: "PrefixStore | None", int8_cache: bool,
+    model: Model, rows: list[Tensor], tokens: int, rules: SamplingParams, seeds: list[int], ends: StopTracker,
+    chunk: int, store: "PrefixStore | None", int8_cache: bool,
 ) -> Iterator[Step]:  # fmt: skip
     if not tokens:
         return
@@ -84,7 +84,7 @@ def _generate(
         logits, state = prefill(model, padded(rows), model.init_state(len(rows), int8_cache=int8_cache), chunk=chunk)
     else:
         begun = [store.feed(ids, chunk=chunk) for ids in rows]
-        logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
+        logits, state = torch.cat([row for row, _ in begun]), concat([one for _, one in begun])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
     program = program_for(model, rows, tokens, int8_cache) if store is None else None
@@ -109,7 +109,7 @@ def _generate(
                 kept.rows = list(ends.live) if store is not None else []
                 chosen, seen = chosen[stays], None if seen is None else seen[stays]
                 if program is None:
-                    state = close_up(state.select(stays))
+                    state = compact(state.select(stays))
                 else:
                     program.keep(stays)
             if program is None:
@@ -149,7 +149,7 @@ def quiet(on: bool) -> Iterator[None]:
 
 
 class _Kept:
-    """What a store gets: each row's state at every multiple of its granule and when the row ends."""
+    """What a store gets: each row's state at every multiple of its block size and when the row ends."""
 
     def __init__(self, store: "PrefixStore | None", rows: list[Tensor]) -> None:
         self.store = store
@@ -163,7 +163,7 @@ class _Kept:
 
     def passed(self, state: State) -> None:
         if self.store is not None:
-            full = [(i, r) for i, r in enumerate(self.rows) if len(self.ids[r]) % self.store.granule == 0]
+            full = [(i, r) for i, r in enumerate(self.rows) if len(self.ids[r]) % self.store.block_size == 0]
             self.leave(full, state)
 
     def leave(self, rows: list[tuple[int, int]], state: State) -> None:

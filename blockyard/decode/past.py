@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blockyard.core.state import State
 from blockyard.decode.program import Program
-from blockyard.decode.ragged import close_up, padded, prefill
+from blockyard.decode.ragged import compact, padded, prefill
 from blockyard.model.model import Model
 
 
@@ -68,13 +68,13 @@ class OnState:
 
     def back(self, lengths: list[int]) -> None:
         state = self.state.rewind(torch.tensor(lengths, device=self.length.device))
-        self.state = close_up(replace(state, marks=()))
+        self.state = compact(replace(state, marks=()))
 
     def absorb(self, rows: list[Tensor]) -> None:
-        self.state = close_up(prefill(self.model, padded(rows), self.state)[1])
+        self.state = compact(prefill(self.model, padded(rows), self.state)[1])
 
     def select(self, lines: list[int]) -> None:
-        self.state = close_up(self.state.select(torch.tensor(lines, device=self.length.device)))
+        self.state = compact(self.state.select(torch.tensor(lines, device=self.length.device)))
 
 
 class OnProgram:

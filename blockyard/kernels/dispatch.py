@@ -83,7 +83,7 @@ class Op(Generic[P, R]):
         self.name, self.reference, self.chunked, self.cpu, self.emit = name, reference, chunked, cpu, emit
         self.flops, self.fake, self.precise = flops, fake, precise
         self.__name__, self.__wrapped__ = name, reference
-        self.__doc__ = sys.modules[flops.__module__].__doc__  # the equations stand at the top of the op's file
+        self.__doc__ = getattr(sys.modules.get(flops.__module__), "__doc__", None)  # its equations
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -10,11 +10,11 @@ from blockyard.core.state import Coded
 from blockyard.decode.generate import generate
 from blockyard.decode.prefix import PrefixStore
 from blockyard.decode.program import Program
-from blockyard.decode.ragged import join, padded, prefill
-from blockyard.decode.rules import Rules
+from blockyard.decode.ragged import concat, padded, prefill
+from blockyard.decode.rules import SamplingParams
 
 NAMES = ["llama", "gpt2", "olmo_hybrid"]
-LIKELIEST = Rules(temperature=0)
+LIKELIEST = SamplingParams(temperature=0)
 
 
 def test_a_line_is_off_by_half_a_code_of_its_largest_number():
@@ -57,7 +57,7 @@ def test_bytes_of_a_cache():
 def test_states_go_back_part_and_come_together(name):
     model = model_of(name)
     one, two = (prefill(model, row[None], model.init_state(1, int8_cache=True))[1] for row in ragged(9, 14))
-    both = join([one, two])
+    both = concat([one, two])
     alone = [prefill(model, torch.tensor([[5]]), state)[0] for state in (one, two)]
     assert torch.allclose(prefill(model, torch.tensor([[5], [5]]), both)[0], torch.cat(alone), atol=1e-9)
     swapped = prefill(model, torch.tensor([[5], [5]]), both.select(torch.tensor([1, 0])))[0]
@@ -66,7 +66,7 @@ def test_states_go_back_part_and_come_together(name):
     assert int(further.length) == 9
     assert torch.allclose(prefill(model, torch.tensor([[5]]), further)[0], alone[0], atol=1e-9)
     with pytest.raises(UsageError, match="8 bits"):
-        join([one, prefill(model, ids(1, 4))[1]])
+        concat([one, prefill(model, ids(1, 4))[1]])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,7 +75,7 @@ def test_text_does_not_depend_on_neighbours_or_on_a_store(name):
     together = written(generate(model, rows, 10, LIKELIEST, int8_cache=True))
     for row, line in zip(rows, together):
         assert torch.equal(written(generate(model, row[None], 10, LIKELIEST, int8_cache=True))[0], line)
-    store = PrefixStore(model, granule=4, int8_cache=True)
+    store = PrefixStore(model, block_size=4, int8_cache=True)
     for _ in range(2):
         assert torch.equal(written(generate(model, rows, 10, LIKELIEST, store=store, int8_cache=True)), together)
     assert store.open(rows[0])[0].int8_cache

@@ -213,7 +213,7 @@ def test_a_depth_program_of_any_kind_decodes_as_it_trains(program, monkeypatch):
     monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))
     model, prompt = wide("mamba2"), torch.randint(256, (2, 9))
     model.depth.__class__ = type("Program", (program, type(model.depth)), {})
-    found = torch.stack([step.tokens for step in by.generate(model, prompt, 20, by.Rules(temperature=0))], 1)
+    found = torch.stack([step.tokens for step in by.generate(model, prompt, 20, by.SamplingParams(temperature=0))], 1)
     with torch.no_grad():
         whole = model(torch.cat([prompt, found], 1)).logits[:, 8:-1]
     assert torch.equal(whole.argmax(-1), found)
@@ -255,7 +255,7 @@ def test_text_from_the_program_is_text_from_the_model(name, monkeypatch):
     rows = [torch.randint(256, (n,)) for n in (3, 9, 5)]
     for worth in ((0, 0), (1 << 60, 0)):
         monkeypatch.setattr("blockyard.decode.generate.WORTH", worth)
-        for rules in (by.Rules(temperature=0), by.Rules(top_k=20, repetition=1.2, seed=3)):
+        for rules in (by.SamplingParams(temperature=0), by.SamplingParams(top_k=20, repetition_penalty=1.2, seed=3)):
             steps = by.generate(model, rows, 24, rules, stop=[7])
             found.append([step.tokens.tolist() for step in steps])
     assert found[:2] == found[2:]

@@ -174,7 +174,7 @@ def test_what_cannot_be_recorded_says_why_and_decodes_as_it_trains(how, why, cap
     programs._told.cache_clear()
     with caplog.at_level(logging.WARNING, "blockyard"):
         for _ in range(2):
-            assert len(list(by.generate(model, torch.randint(96, (1, 5)), 20, by.Rules(temperature=0)))) == 20
+            assert len(list(by.generate(model, torch.randint(96, (1, 5)), 20, by.SamplingParams(temperature=0)))) == 20
     assert [why in record.message for record in caplog.records] == [True]
 
 

@@ -27,7 +27,7 @@ _HOME = {
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "Rules": "blockyard.decode.rules",
     "beams": "blockyard.decode.beams", "speculate": "blockyard.decode.speculate",
-    "PrefixStore": "blockyard.decode.prefix",
+    "PrefixStore": "blockyard.decode.prefix", "SamplingParams": "blockyard.decode.rules",
 }  # fmt: skip
 __all__ = list(_HOME)
 

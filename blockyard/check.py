@@ -17,7 +17,7 @@ from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
-from blockyard.decode.tape import refusal
+from blockyard.decode.program import refusal
 from blockyard.model.claims import Verdict, verify_model, verify_part
 from blockyard.model.model import build
 from blockyard.task import make_task

@@ -20,8 +20,8 @@ import torch
 from blockyard.bench.measure import Row, Rows, Tell, aloud, interleave
 from blockyard.bench.process import Maker, contestants
 from blockyard.decode.generate import generate
-from blockyard.decode.propose import Lookup
-from blockyard.decode.rules import Rules
+from blockyard.decode.propose import PromptLookup
+from blockyard.decode.rules import SamplingParams
 from blockyard.decode.speculate import Counts, speculate
 from blockyard.model.model import build
 from blockyard.systems import spec
@@ -30,7 +30,7 @@ from blockyard.train.loop import Run, Settings
 RECIPES = ("llama", "gla")
 SIZE, STEPS, RATE, SHAPE = {"dim": 512, "layers": 8, "vocab": 256}, 250, 1e-3, (2, 1152)
 PROMPT, NEW, AHEAD = 600, 512, 6
-RULES = {"greedy": Rules(temperature=0), "sampled": Rules(temperature=1.0, seed=1)}
+RULES = {"greedy": SamplingParams(temperature=0), "sampled": SamplingParams(temperature=1.0, seed=1)}
 
 
 def log(count: int = 20000) -> bytes:
@@ -77,7 +77,7 @@ class Contestant:
         rules, counts = RULES[how], Counts()
         steps = generate(self.model, self.prompt, NEW, rules)
         if ahead:
-            steps = speculate(self.model, self.prompt, NEW, Lookup(), rules, ahead=AHEAD, counts=counts)
+            steps = speculate(self.model, self.prompt, NEW, PromptLookup(), rules, num_speculative=AHEAD, counts=counts)
             self.counts[how] = counts
         found = [int(next(steps).tokens)]
         began = time.perf_counter()

@@ -4,7 +4,7 @@ All have 12 layers of 768 channels and random weights, in bfloat16 unless asked 
 how much it has read; attention reads all of it again for every token. Contestants are named recipe@tokens;
 `+int8_cache` keeps what attention remembers in 8 bits.
 
-tokens_per_s     one row, greedy, on tape as `generate` does it
+tokens_per_s     one row, greedy, by the program that `generate` makes
 state_bytes      what the state holds after the prompt
 counted_bytes    what the counter says that it holds, without running anything
 """
@@ -22,8 +22,8 @@ from blockyard.core import registry
 from blockyard.core.errors import unknown
 from blockyard.core.spec import Spec
 from blockyard.decode.generate import quiet
+from blockyard.decode.program import Program
 from blockyard.decode.ragged import prefill
-from blockyard.decode.tape import Tape
 from blockyard.model.count import state_bytes
 from blockyard.model.model import build
 from blockyard.systems import spec
@@ -49,14 +49,15 @@ class Contestant:
         made = fitting(recipe, {**size, "length": max(lengths) + STEPS * turns})
         torch.manual_seed(0)
         model = build(made).eval().to(getattr(torch, precision))
-        self.tapes, self.next, self.facts = dict[int, Tape](), dict[int, torch.Tensor](), dict[str, dict[str, int]]()
+        self.programs, self.next = dict[int, Program](), dict[int, torch.Tensor]()
+        self.facts = dict[str, dict[str, int]]()
         for length in lengths:
             ids = torch.randint(size["vocab"], (1, length), generator=torch.Generator().manual_seed(length))
             logits, state = prefill(model, ids, model.init_state(1, int8_cache=int8_cache))
-            tape = Tape.of(model, 1, length + STEPS * turns, int8_cache)
-            assert tape is not None, recipe
-            tape.load(state)
-            self.tapes[length], self.next[length] = tape, logits.argmax(-1)
+            program = Program.of(model, 1, length + STEPS * turns, int8_cache)
+            assert program is not None, recipe
+            program.load(state)
+            self.programs[length], self.next[length] = program, logits.argmax(-1)
             counted = {} if int8_cache else {"counted_bytes": state_bytes(made, length, getattr(torch, precision))}
             self.facts[str(length)] = {"state_bytes": state.nbytes, **counted}
 
@@ -65,7 +66,7 @@ class Contestant:
         with quiet(True):
             began = time.perf_counter()
             for _ in range(STEPS):
-                self.next[length] = self.tapes[length].step(self.next[length]).argmax(-1)
+                self.next[length] = self.programs[length].step(self.next[length]).argmax(-1)
             return (time.perf_counter() - began) / STEPS
 
 

@@ -109,9 +109,9 @@ class Ours:
 
     def write(self, ids: np.ndarray, count: int) -> list[list[int]]:
         from blockyard.decode.generate import generate
-        from blockyard.decode.rules import Rules
+        from blockyard.decode.rules import SamplingParams
 
-        steps = list(generate(self.model, torch.from_numpy(ids), count, Rules(temperature=0)))
+        steps = list(generate(self.model, torch.from_numpy(ids), count, SamplingParams(temperature=0)))
         return torch.stack([step.tokens for step in steps], 1).tolist()
 
     @torch.no_grad()
@@ -119,11 +119,11 @@ class Ours:
         return self.model(torch.from_numpy(ids)).logits[0]
 
     def bytes(self) -> int:
-        from blockyard.decode.tape import Tape
+        from blockyard.decode.program import Program
 
-        tape = Tape.of(self.model, 1, 1)
-        assert tape is not None
-        return tape.writer.read
+        program = Program.of(self.model, 1, 1)
+        assert program is not None
+        return program.builder.read
 
 
 class Transformers:

@@ -1,8 +1,9 @@
 """A recorded token as instructions: every op says what it becomes, no part does.
 
-    logits = Emitter(writer, graph).run()       Unrecordable where an op has no instruction
+    logits = Emitter(builder, graph).run()      Unrecordable where an op has no instruction
 
-`EMITS` holds a function for each op, by its name in a recording; it takes (emitter, node, *the op's own arguments).
+An op of ours carries its `emit`, which takes (emitter, *the op's own arguments). `EMITS` holds those of the framework's
+operations, by their names in a recording; they take (emitter, node, *arguments). All say where their result will be.
 What depends on nothing is computed again from today's weights, what depends on the position only for all positions that
 there is room for. The rest is a vector for every token.
 """
@@ -15,11 +16,13 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from blockyard.core.state import tensors
-from blockyard.decode.graph import POSITION, SHAPES, SLOTS, TOKEN, Graph, storage
+from blockyard.decode.graph import CACHES, POSITION, SHAPES, SLOTS, TOKEN, Graph, storage
 from blockyard.decode.record import Node, Unrecordable
-from blockyard.decode.writer import LANES, Vector, Writer
+from blockyard.kernels.program.builder import Builder, Vector
+from blockyard.kernels.program.codes import MAP, PLACE, SAME
+from blockyard.kernels.program.emission import whole
 
-Emit = Callable[..., None]
+Emit = Callable[..., Vector]
 EMITS: dict[str, Emit] = {}
 CASTS = ("aten.to.dtype", "aten._to_copy.default")
 
@@ -34,17 +37,11 @@ def emits(*names: str) -> Callable[[Emit], Emit]:
     return enter
 
 
-def whole(*sizes: int) -> None:
-    """Refuse widths that loops over whole vectors do not take."""
-    if any(size % LANES for size in sizes):
-        raise Unrecordable(f"widths {sizes} are no whole vectors of {LANES}")
-
-
 class Emitter:
-    """The operands of a recording as vectors of a writer."""
+    """The operands of a recording as vectors of a program."""
 
-    def __init__(self, w: Writer, graph: Graph) -> None:
-        self.w, self.graph, self.op = w, graph, w.op
+    def __init__(self, w: Builder, graph: Graph) -> None:
+        self.w, self.graph = w, graph
         self.vectors: dict[int, Vector] = {}  # by storage
         self.tables: dict[int, Vector] = {}  # by tensor: a line for every position
         self.made: dict[int, Tensor] = {}  # constants computed again
@@ -63,7 +60,7 @@ class Emitter:
             raise Unrecordable("numbers of all slots in an operation of the framework")
         if kind == POSITION:
             y, table = self.w.fresh(x.numel()), self.table(x)
-            self.w.write(self.op.PLACE, table.place[0], *y.place, x.numel())
+            self.w.write(PLACE, table.place[0], *y.place, x.numel())
             return y
         if held in self.graph.paths and held not in self.vectors:
             self.vectors[held] = self._state(held, x)
@@ -76,18 +73,18 @@ class Emitter:
 
     def constant(self, x: Tensor, shape: Any = None) -> Vector:
         """One line, the same for every token."""
-        x = self.again(x, self.made)
+        x = self.computed(x)
         return self.w.constant(x if shape is None else x.expand(shape))
 
-    def put(self, out: Tensor, y: Vector) -> None:
-        """The result of an operation."""
-        self.vectors[storage(out)] = y
+    def computed(self, x: Tensor) -> Tensor:
+        """A constant, from today's weights."""
+        return self.again(x, self.made)
 
-    def map(self, node: Node, code: int, x: Tensor, scale: float = 1.0, shift: float = 0.0) -> None:
+    def map(self, code: int, x: Tensor, scale: float = 1.0, shift: float = 0.0) -> Vector:
         """scale f(x) + shift."""
-        self.put(node.outs[0], self.w.map(code, self.vector(x), scale, shift))
+        return self.w.map(code, self.vector(x), scale, shift)
 
-    def join(self, node: Node, code: int, a: Any, b: Any) -> None:
+    def join(self, node: Node, code: int, a: Any, b: Any) -> Vector:
         """Both as large as the result, or one of them a constant, or one number for `repeat` neighbours."""
         out = node.outs[0]
         if not self.varies(a) or (self.varies(b) and a.numel() < b.numel()):
@@ -95,18 +92,17 @@ class Emitter:
         if a.numel() != out.numel():
             raise Unrecordable(f"shapes {tuple(a.shape)} and {tuple(b.shape)} in {node.name}")
         if self.graph.kind(b) is None:
-            self.put(out, self.w.join(code, self.vector(a), self.constant(b, out.shape)))
-            return
+            return self.w.join(code, self.vector(a), self.constant(b, out.shape))
         repeat, shape = out.numel() // b.numel(), (1,) * (out.dim() - b.dim()) + tuple(b.shape)
         same = next((i for i, (n, m) in enumerate(zip(shape, out.shape)) if n != m), out.dim())
         if any(n > 1 for n in shape[same:]):  # a number of b is not for neighbours
             raise Unrecordable(f"shapes {tuple(a.shape)} and {tuple(b.shape)} in {node.name}")
-        self.put(out, self.w.join(code, self.vector(a), self.vector(b), repeat))
+        return self.w.join(code, self.vector(a), self.vector(b), repeat)
 
     def table(self, x: Tensor) -> Vector:
         """What depends on the position only, for all positions."""
         if id(x) not in self.tables:
-            places, length = torch.arange(self.w.room)[:, None], id(self.graph.length)
+            places, length = torch.arange(self.w.capacity)[:, None], id(self.graph.length)
             rows = torch.vmap(lambda place: self.again(x, {length: place}).flatten())(places)
             self.tables[id(x)] = self.w.constant(rows)
         return self.tables[id(x)]
@@ -136,6 +132,16 @@ class Emitter:
         """The address of a recurrent leaf that a whole op writes in place."""
         return self.w.state(self.graph.paths[storage(leaf)], "memory", *shape)
 
+    def cache_of(self, state: Any) -> tuple[Any, ...]:
+        """Where in a model's state the cache lies that these leaves are of."""
+        path = self.graph.paths[storage(tensors(state)[0])]
+        return path[: next(i for i, name in enumerate(path) if name in CACHES)]
+
+    def of_the_token(self, x: Tensor) -> None:
+        """Refuse to look up anything but the token itself."""
+        if storage(x) != self.graph.tokens:
+            raise Unrecordable("a table that is not read by the token itself")
+
     def _state(self, held: int, x: Tensor) -> Vector:
         """A recurrent leaf that operations of the framework read: of one token at a time, written at the end."""
         if self.w.at_once > 1:
@@ -149,10 +155,16 @@ class Emitter:
     def run(self) -> Vector:
         """Write everything; where the logits will be."""
         for node in self.graph.live:
-            if node.name not in EMITS:
-                raise Unrecordable(node.name)
-            EMITS[node.name](self, node, *node.args, **node.kwargs)
+            self.vectors[storage(node.outs[0])] = self._emitted(node)
         for path, into in self.plain:
             new = self.vector(self.graph.written[path])
-            self.w.write(self.op.MAP, *new.place, *into.place, into.size, self.op.SAME, *map(self.w.number, (1.0, 0.0)))
+            self.w.write(MAP, *new.place, *into.place, into.size, SAME, *map(self.w.number, (1.0, 0.0)))
         return self.vector(self.graph.logits[:, -1])
+
+    def _emitted(self, node: Node) -> Vector:
+        if node.name in EMITS:
+            return EMITS[node.name](self, node, *node.args, **node.kwargs)
+        emit = getattr(node.run, "emit", None) if node.name.startswith("op:") else None
+        if emit is None:
+            raise Unrecordable(node.name)
+        return emit(self, *node.args, **node.kwargs)

@@ -25,7 +25,7 @@ class Step(NamedTuple):
     text: tuple[str, ...] | None = None
 
 
-class Ends:
+class StopTracker:
     """`take` hands out a step for the rows that still run, and keeps in `live` those that run on."""
 
     def __init__(self, rows: int, stop: Stop, decode: Decode | None) -> None:

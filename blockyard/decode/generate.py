@@ -14,10 +14,10 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
-from blockyard.decode.ends import Ends, Step, Stop
-from blockyard.decode.ragged import Prompt, close_up, fits, join, padded, prefill, rows_of
-from blockyard.decode.rules import PLAIN, Draws, Rules, choose, integer, sound
-from blockyard.decode.tape import Tape
+from blockyard.decode.ends import Step, Stop, StopTracker
+from blockyard.decode.program import Program
+from blockyard.decode.ragged import Prompt, compact, concat, fits, padded, prefill, rows_of
+from blockyard.decode.rules import PLAIN, Draws, SamplingParams, choose, integer, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    model: Model, prompt: Prompt, tokens: int, rules: Rules = PLAIN, *,
+    model: Model, prompt: Prompt, tokens: int, rules: SamplingParams = PLAIN, *,
     lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None, stop: Stop = (),
     decode: Decode | None = None, chunk: int = 512, store: "PrefixStore | None" = None, int8_cache: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
@@ -43,7 +43,7 @@ def generate(
         raise UsageError("this store holds the prefixes of another model")
     if store is not None and store.int8_cache != int8_cache:
         raise UsageError("a store and the calls that use it keep keys alike: PrefixStore(model, int8_cache=...)")
-    return _generate(model, rows, tokens, rules, own, Ends(len(rows), stop, decode), chunk, store, int8_cache)
+    return _generate(model, rows, tokens, rules, own, StopTracker(len(rows), stop, decode), chunk, store, int8_cache)
 
 
 def seeds_of(rows: Sequence[Tensor], seeds: Sequence[int] | None, tokens: int, chunk: int) -> list[int]:
@@ -62,9 +62,9 @@ def logprob(logits: Tensor, tokens: Tensor) -> Tensor:
     return wide.gather(-1, tokens[..., None])[..., 0] - wide.logsumexp(-1)
 
 
-def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: Rules) -> Tensor | None:
+def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: SamplingParams) -> Tensor | None:
     """Which tokens each row holds already, (B,V); none where no rule asks."""
-    if rules.repetition == 1:
+    if rules.repetition_penalty == 1:
         return None
     seen = torch.zeros_like(logits, dtype=torch.bool)
     for line, ids in zip(seen, rows):
@@ -74,8 +74,8 @@ def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: Rules) ->
 
 @torch.no_grad()
 def _generate(
-    model: Model, rows: list[Tensor], tokens: int, rules: Rules, seeds: list[int], ends: Ends, chunk: int,
-    store: "PrefixStore | None", int8_cache: bool,
+    model: Model, rows: list[Tensor], tokens: int, rules: SamplingParams, seeds: list[int], ends: StopTracker,
+    chunk: int, store: "PrefixStore | None", int8_cache: bool,
 ) -> Iterator[Step]:  # fmt: skip
     if not tokens:
         return
@@ -84,17 +84,17 @@ def _generate(
         logits, state = prefill(model, padded(rows), model.init_state(len(rows), int8_cache=int8_cache), chunk=chunk)
     else:
         begun = [store.feed(ids, chunk=chunk) for ids in rows]
-        logits, state = torch.cat([row for row, _ in begun]), join([one for _, one in begun])
+        logits, state = torch.cat([row for row, _ in begun]), concat([one for _, one in begun])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
-    tape = tape_for(model, rows, tokens, int8_cache) if store is None else None
-    if tape is not None:
-        tape.load(state)
+    program = program_for(model, rows, tokens, int8_cache) if store is None else None
+    if program is not None:
+        program.load(state)
         state = model.init_state()  # what the prompt left is not held twice
     try:
         for step in range(tokens):
             live = list(ends.live)
-            with quiet(tape is not None):
+            with quiet(program is not None):
                 chosen = choose(logits, draws(live, [len(rows[row]) + step for row in live]), rules, seen)
                 taken = ends.take(chosen, sound(logprob(logits, chosen)), final=step + 1 == tokens)
             kept.chosen(live, chosen)
@@ -108,36 +108,36 @@ def _generate(
                 kept.leave([(i, row) for i, row in enumerate(live) if row not in ends.live], state)
                 kept.rows = list(ends.live) if store is not None else []
                 chosen, seen = chosen[stays], None if seen is None else seen[stays]
-                if tape is None:
-                    state = close_up(state.select(stays))
+                if program is None:
+                    state = compact(state.select(stays))
                 else:
-                    tape.keep(stays)
-            if tape is None:
+                    program.keep(stays)
+            if program is None:
                 logits, state = prefill(model, chosen[:, None], state)
                 kept.passed(state)
             else:
-                logits = tape.step(chosen)
+                logits = program.step(chosen)
     finally:
         kept.leave(list(enumerate(kept.rows)), state)
 
 
-WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a tape is worth writing
-AHEAD = 512  # tokens that a tape has room for at first, beyond the prompt: many more may be asked for than come
+WORTH = 1 << 22, 16  # bytes of the model, and tokens, from which on a program is worth writing
+AHEAD = 512  # tokens beyond the prompt that a program has capacity for at first: many more may be asked for than come
 
 
-def tape_for(
+def program_for(
     model: Model, rows: list[Tensor], tokens: int, int8_cache: bool = False, at_once: int = 1
-) -> Tape | None:  # fmt: skip
-    """A tape for some more tokens of these rows; None where it cannot be or does not pay."""
+) -> Program | None:  # fmt: skip
+    """A program for some more tokens of these rows; None where it cannot be or does not pay."""
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     worth = size >= WORTH[0] and tokens >= WORTH[1]
-    room = max(map(len, rows)) + min(tokens, AHEAD) + at_once - 1
-    return Tape.of(model, len(rows), room, int8_cache, at_once) if worth else None
+    capacity = max(map(len, rows)) + min(tokens, AHEAD) + at_once - 1
+    return Program.of(model, len(rows), capacity, int8_cache, at_once) if worth else None
 
 
 @contextmanager
 def quiet(on: bool) -> Iterator[None]:
-    """The framework's threads go on spinning after their work, in the way of those that read the tape."""
+    """The framework's threads go on spinning after their work, in the way of those that read the program."""
     threads = torch.get_num_threads()
     if on:
         torch.set_num_threads(1)
@@ -149,7 +149,7 @@ def quiet(on: bool) -> Iterator[None]:
 
 
 class _Kept:
-    """What a store gets: each row's state at every multiple of its granule and when the row ends."""
+    """What a store gets: each row's state at every multiple of its block size and when the row ends."""
 
     def __init__(self, store: "PrefixStore | None", rows: list[Tensor]) -> None:
         self.store = store
@@ -163,7 +163,7 @@ class _Kept:
 
     def passed(self, state: State) -> None:
         if self.store is not None:
-            full = [(i, r) for i, r in enumerate(self.rows) if len(self.ids[r]) % self.store.granule == 0]
+            full = [(i, r) for i, r in enumerate(self.rows) if len(self.ids[r]) % self.store.block_size == 0]
             self.leave(full, state)
 
     def leave(self, rows: list[tuple[int, int]], state: State) -> None:

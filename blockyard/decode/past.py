@@ -1,4 +1,4 @@
-"""What a model has read, for those who read ahead and go back: in a state, or on tape.
+"""What a model has read, for those who read ahead and go back: in a state, or in a decode program.
 
     logits = past.read(rows)      some tokens of each row -> the logits behind each of them
     past.back(lengths)            what was read too much is taken back
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from blockyard.core.state import State
-from blockyard.decode.ragged import close_up, padded, prefill
-from blockyard.decode.tape import Tape
+from blockyard.decode.program import Program
+from blockyard.decode.ragged import compact, padded, prefill
 from blockyard.model.model import Model
 
 
@@ -68,36 +68,36 @@ class OnState:
 
     def back(self, lengths: list[int]) -> None:
         state = self.state.rewind(torch.tensor(lengths, device=self.length.device))
-        self.state = close_up(replace(state, marks=()))
+        self.state = compact(replace(state, marks=()))
 
     def absorb(self, rows: list[Tensor]) -> None:
-        self.state = close_up(prefill(self.model, padded(rows), self.state)[1])
+        self.state = compact(prefill(self.model, padded(rows), self.state)[1])
 
     def select(self, lines: list[int]) -> None:
-        self.state = close_up(self.state.select(torch.tensor(lines, device=self.length.device)))
+        self.state = compact(self.state.select(torch.tensor(lines, device=self.length.device)))
 
 
-class OnTape:
+class OnProgram:
     """Rows are fed as many tokens as the longest; what a shorter one got too much is taken back with `back`."""
 
     exact, refeed = True, 3
 
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
+    def __init__(self, program: Program) -> None:
+        self.program = program
 
     @property
     def length(self) -> Tensor:
-        return self.tape.length
+        return self.program.length
 
     def read(self, rows: list[Tensor]) -> list[Tensor]:
-        self.tape.mark()
+        self.program.mark()
         tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
         for line, ids in zip(tokens, rows):
             line[: len(ids)] = ids
-        return [logits[: len(ids)] for logits, ids in zip(self.tape.feed(tokens), rows)]
+        return [logits[: len(ids)] for logits, ids in zip(self.program.feed(tokens), rows)]
 
     def back(self, lengths: list[int]) -> None:
-        self.tape.rewind(torch.tensor(lengths))
+        self.program.rewind(torch.tensor(lengths))
 
     def absorb(self, rows: list[Tensor]) -> None:
         ends = self.length + torch.tensor([len(ids) for ids in rows])
@@ -106,7 +106,7 @@ class OnTape:
             goal = self.length + left.clamp(max=many)
             begin = [len(ids) - n for ids, n in zip(rows, left.tolist())]
             self.read([ids[at : at + many] for ids, at in zip(rows, begin)])
-            self.tape.rewind(goal)
+            self.program.rewind(goal)
 
     def select(self, lines: list[int]) -> None:
-        self.tape.keep(torch.tensor(lines))
+        self.program.keep(torch.tensor(lines))

@@ -1,6 +1,6 @@
 """States by the prefix that led to them, so that a turn of a conversation never processes the turns before it again.
 
-A prefix is a chain of pieces of `granule` tokens, each named by the hash of its tokens and of the piece before it,
+A prefix is a chain of pieces of `block_size` tokens, each named by the hash of its tokens and of the piece before it,
 the last one possibly shorter. A piece holds its own slots of every cache, so a prefix that several conversations
 share is held once, and the recurrent leaves as they were behind it where they were seen there; a prefix opens at the
 last piece that has them. Where bytes run out, the ends of chains go first, the longest unused before the others.
@@ -19,7 +19,8 @@ from torch import Tensor
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.state import Cache, State, tensors, tree_cat
-from blockyard.decode.ragged import close_up, planted, prefill, split
+from blockyard.decode._renamed import keywords
+from blockyard.decode.ragged import compact, flatten, prefill, unflatten
 from blockyard.model.model import Model
 
 ROOT = b""
@@ -49,10 +50,11 @@ def _nbytes(caches: list[Any], others: list[Any] | None) -> int:
 class PrefixStore:
     """The prefixes of one model, in at most so many bytes. Weights that change make it worthless: `clear` it then."""
 
-    def __init__(self, model: Model, granule: int = 64, bytes: int = 1 << 30, int8_cache: bool = False) -> None:
-        if granule < 1 or bytes < 1:
-            raise UsageError(f"granule {granule} and bytes {bytes} must be at least 1")
-        self.model, self.granule, self.bytes, self.nbytes = model, granule, bytes, 0
+    @keywords(granule="block_size")
+    def __init__(self, model: Model, block_size: int = 64, bytes: int = 1 << 30, int8_cache: bool = False) -> None:
+        if block_size < 1 or bytes < 1:
+            raise UsageError(f"block_size {block_size} and bytes {bytes} must be at least 1")
+        self.model, self.block_size, self.bytes, self.nbytes = model, block_size, bytes, 0
         self.int8_cache = int8_cache
         self._pieces: dict[Name, _Piece] = {}  # the longest unused first
         self._tails: dict[Name, Counter[int]] = {}  # how many short last pieces of a length follow a piece
@@ -83,24 +85,24 @@ class PrefixStore:
         last, device = pieces[-1], self.model.init_state(1).length.device
         positions = torch.arange(last.length, device=device)[None]
         length = torch.full((1,), last.length, device=device)
-        leaves = planted([*gathered, *(last.others or [])])
+        leaves = unflatten([*gathered, *(last.others or [])])
         return State(positions, length, int8_cache=self.int8_cache, leaves=leaves), last.length
 
     @torch.no_grad()
     def keep(self, ids: Tensor | Sequence[int], state: State) -> None:
         """Hold on to a state of one row that has seen just these tokens."""
         tokens = _listed(ids)
-        state = close_up(state)
+        state = compact(state)
         if len(state.length) != 1 or int(state.length[0]) != len(tokens) or state.order is not None:
             raise UsageError(f"a state of one row after these {len(tokens)} tokens, causal, is what a store keeps")
         if state.int8_cache != self.int8_cache:
             raise UsageError("this store keeps keys in another precision: give it int8_cache, or take it away")
         if not state.aligned:
             raise UsageError("a state with empty slots cannot be kept")
-        caches, others = split(state.leaves)
+        caches, others = flatten(state.leaves)
         before, start = ROOT, 0
         while start < len(tokens):
-            end = min(start + self.granule, len(tokens))
+            end = min(start + self.block_size, len(tokens))
             name, here = _name(before, tokens[start:end]), end == len(tokens)
             piece = self._pieces.pop(name, None)
             if piece is None:
@@ -109,7 +111,7 @@ class PrefixStore:
                 self.nbytes += piece.nbytes
                 if before in self._pieces:
                     self._pieces[before].after += 1
-                if end - start < self.granule:
+                if end - start < self.block_size:
                     self._tails.setdefault(before, Counter())[end] += 1
             if piece.others is None and (here or not others):
                 piece.others = [(p, x.clone()) for p, x in others]
@@ -127,8 +129,8 @@ class PrefixStore:
         logits: Any = None
         while known < len(tokens):
             # recurrent leaves can be taken up again only where a piece ended while they were there
-            ahead = self.granule - known % self.granule
-            wide = chunk - chunk % self.granule if known and not split(state.leaves)[1] else 0
+            ahead = self.block_size - known % self.block_size
+            wide = chunk - chunk % self.block_size if known and not flatten(state.leaves)[1] else 0
             end = min(known + ahead + wide, len(tokens))
             logits, state = prefill(self.model, Batch(row[:, known:end]), state, chunk=chunk)
             self.keep(tokens[:end], state)
@@ -139,12 +141,12 @@ class PrefixStore:
         """The names of the known pieces that `tokens` begins with, at most so many tokens long."""
         names: list[Name] = []
         before, start = ROOT, 0
-        while start + self.granule <= most:
-            name = _name(before, tokens[start : start + self.granule])
+        while start + self.block_size <= most:
+            name = _name(before, tokens[start : start + self.block_size])
             if name not in self._pieces:
                 break
             names.append(name)
-            before, start = name, start + self.granule
+            before, start = name, start + self.block_size
         for end in sorted(self._tails.get(before, ()), reverse=True):
             name = _name(before, tokens[start:end])
             if end <= most and name in self._pieces:
@@ -158,7 +160,7 @@ class PrefixStore:
             self.nbytes -= piece.nbytes
             if piece.before in self._pieces:
                 self._pieces[piece.before].after -= 1
-            if piece.length % self.granule:
+            if piece.length % self.block_size:
                 self._tails[piece.before] -= Counter([piece.length])
                 if not self._tails[piece.before]:
                     del self._tails[piece.before]

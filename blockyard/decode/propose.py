@@ -1,8 +1,8 @@
 """Who proposes the next few tokens of a row, for the model to verify in one forward.
 
-    Lookup      what followed the same last tokens earlier in the row
-    Draft       another model with the same vocabulary, with a state of its own
-    Skip        the model itself with some of its steps left out, on the state that it has
+    PromptLookup       what followed the same last tokens earlier in the row
+    Draft              another model with the same vocabulary, with a state of its own
+    SelfSpeculative    the model itself with some of its steps left out, on the state that it has
 
 A proposer that draws says what it drew from; one that does not is verified without.
 """
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
+from blockyard.decode._renamed import attributes
 from blockyard.decode.generate import seen_in
 from blockyard.decode.past import OnState, Past
-from blockyard.decode.ragged import close_up, padded, prefill
-from blockyard.decode.rules import Draws, Rules, choose, pick, probabilities
+from blockyard.decode.ragged import compact, padded, prefill
+from blockyard.decode.rules import Draws, SamplingParams, choose, pick, probabilities
 from blockyard.model.model import Model
 
 
@@ -28,7 +29,7 @@ class Rows:
     """The rows that still run: all their ids, what the model has read, and what it has not yet (one id or more)."""
 
     model: Model
-    rules: Rules
+    rules: SamplingParams
     draws: Draws  # for guesses
     numbers: list[int]  # of each row in the batch as it was given
     ids: list[list[int]]
@@ -48,7 +49,7 @@ class Proposal(NamedTuple):
 
 
 class Proposer(Protocol):
-    needs_state: ClassVar[bool]  # of the model, which is not on tape then
+    needs_state: ClassVar[bool]  # of the model, which is no program then
 
     def begin(self, rows: int) -> None:
         """Forget what was: so many new rows follow."""
@@ -64,7 +65,7 @@ class Proposer(Protocol):
 
 
 @dataclass
-class Lookup:
+class PromptLookup:
     """The last occurrence of the longest end of the row, `longest` tokens down to `shortest`, and what followed it."""
 
     needs_state: ClassVar[bool] = False
@@ -102,6 +103,9 @@ class Lookup:
         return []
 
 
+__getattr__ = attributes(__name__, Lookup="PromptLookup", Skip="SelfSpeculative")
+
+
 class Draft:
     """Tokens of another model. Its state before the proposal is kept, so nothing has to be taken back: the accepted
     ones enter together with the next token, which needs a forward anyway. `likeliest`: it does not draw, so that a
@@ -118,7 +122,7 @@ class Draft:
 
     def select(self, lines: list[int]) -> None:
         assert self._state is not None
-        self._state = close_up(self._state.select(torch.tensor(lines, device=self._state.length.device)))
+        self._state = compact(self._state.select(torch.tensor(lines, device=self._state.length.device)))
 
     def propose(self, rows: Rows, wanted: list[int]) -> Proposal:
         assert self._state is not None
@@ -131,7 +135,7 @@ class Draft:
         return proposal
 
 
-class Skip:
+class SelfSpeculative:
     """Tokens of some steps of the model itself, in their order. Those left out keep their leaves, and what the others
     write is thrown away."""
 
@@ -163,9 +167,9 @@ def _roll(
     steps: tuple[int, ...] | None = None,
 ) -> tuple[Proposal, State]:  # fmt: skip
     """Feed the fresh tokens, then write as many as wanted; also the state before the first of them."""
-    rules = Rules(temperature=0, repetition=rows.rules.repetition) if likeliest else rows.rules
+    rules = SamplingParams(temperature=0, repetition_penalty=rows.rules.repetition_penalty) if likeliest else rows.rules
     logits, before = prefill(model, padded(fresh), state, steps=steps)
-    before = ahead = close_up(before)
+    before = ahead = compact(before)
     seen = seen_in(rows.ids, logits, rules)
     tokens, drawn = [], []
     for i in range(max(wanted)):

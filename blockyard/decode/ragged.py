@@ -1,7 +1,7 @@
 """Rows of different lengths through one forward, without padding in any state: prompts, prefill, joining, closing up.
 
 A padded token has `valid` false: it is no key of any query, it leaves recurrent leaves as they were, and its slot in a
-cache is empty (position -1), which `close_up` takes out again as soon as no row needs the column.
+cache is empty (position -1), which `compact` takes out again as soon as no row needs the column.
 """
 
 from collections.abc import Iterable, Sequence
@@ -104,7 +104,7 @@ def prefill(
     return logits, state
 
 
-def split(leaves: Any) -> tuple[list[tuple[tuple[Any, ...], Cache]], list[tuple[tuple[Any, ...], Tensor]]]:
+def flatten(leaves: Any) -> tuple[list[tuple[tuple[Any, ...], Cache]], list[tuple[tuple[Any, ...], Tensor]]]:
     """Every cache and every other tensor of nested leaves, each with its path."""
     caches: list[tuple[tuple[Any, ...], Cache]] = []
     others: list[tuple[tuple[Any, ...], Tensor]] = []
@@ -122,8 +122,8 @@ def split(leaves: Any) -> tuple[list[tuple[tuple[Any, ...], Cache]], list[tuple[
     return caches, others
 
 
-def planted(found: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[Any, Any]:
-    """Nested leaves from values with their paths; the other way round than `split`."""
+def unflatten(found: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[Any, Any]:
+    """Nested leaves from values with their paths; the other way round than `flatten`."""
     leaves: dict[Any, Any] = {}
     for path, value in found:
         tree = leaves
@@ -133,7 +133,7 @@ def planted(found: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[Any, Any]:
     return leaves
 
 
-def close_up(state: State) -> State:
+def compact(state: State) -> State:
     """The same rows in as few slots as they need, in the order of their positions; even again where they can be."""
     if state.aligned:
         return state
@@ -143,25 +143,26 @@ def close_up(state: State) -> State:
         return state
     index = state.positions.argsort(dim=1, stable=True)[:, state.positions.shape[1] - width :]
     rows = torch.arange(len(index), device=index.device)[:, None]
-    caches, others = split(state.leaves)
+    caches, others = flatten(state.leaves)
     closed = [(path, cache.each(lambda x: x[rows, index])) for path, cache in caches]
     order = None if state.order is None else state.order[rows, index]
     positions = state.positions[rows, index]
-    return replace(state, positions=positions, order=order, aligned=full, leaves=planted([*closed, *others]))
+    return replace(state, positions=positions, order=order, aligned=full, leaves=unflatten([*closed, *others]))
 
 
-def join(states: Sequence[State]) -> State:
-    """Several states as the rows of one, in this order; a state without leaves yet joins as an empty one."""
+def concat(states: Sequence[State]) -> State:
+    """Several states as the rows of one, in this order; a state without leaves yet is an empty one."""
     if len(states) == 1:
         return states[0]
     if any(state.order is not None for state in states):
-        raise UsageError("states of batches with an order of their own cannot be joined")
+        raise UsageError("states of batches with an order of their own cannot be put together")
     if len({state.int8_cache for state in states}) > 1:
-        raise UsageError("states that keep keys in 8 bits and states that do not cannot be joined")
+        raise UsageError("states that keep keys in 8 bits and states that do not cannot be put together")
     width = max(state.positions.shape[1] for state in states)
     room = [width - state.positions.shape[1] for state in states]
     positions = torch.cat([pad(state.positions, (n, 0), value=-1) for state, n in zip(states, room)])
-    held, kept = [dict(split(state.leaves)[0]) for state in states], [dict(split(state.leaves)[1]) for state in states]
+    both = [flatten(state.leaves) for state in states]
+    held, kept = [dict(caches) for caches, _ in both], [dict(others) for _, others in both]
     caches = {path: cache for one in held for path, cache in one.items()}
     others = {path: leaf for one in kept for path, leaf in one.items()}
     for path, like in caches.items():
@@ -172,7 +173,7 @@ def join(states: Sequence[State]) -> State:
         others[path] = torch.cat([one.get(path, zeros) for one, zeros in zip(kept, blank)])
     even = all(state.aligned for state in states) and len({int(state.length[0]) for state in states}) == 1
     length = torch.cat([state.length for state in states])
-    leaves = planted([*caches.items(), *others.items()])
+    leaves = unflatten([*caches.items(), *others.items()])
     return State(positions, length, even, None, states[0].int8_cache, leaves)
 
 

@@ -16,11 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from blockyard.core.call import Call
 from blockyard.core.state import State, tensors
 from blockyard.kernels.dispatch import is_watched, watched
+from blockyard.kernels.program.builder import Unrecordable
 from blockyard.model.model import Model, Out
-
-
-class Unrecordable(Exception):
-    """Why a model decodes as it trains: an op that no instruction does, or a branch on what it reads."""
 
 
 @dataclass(eq=False)

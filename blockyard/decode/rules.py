@@ -1,6 +1,6 @@
 """How the next token is chosen from its logits, as pure functions of the logits and one uniform number.
 
-    l'_v = l_v / c where l_v > 0 else l_v c, for every v that was seen        c = repetition
+    l'_v = l_v / c where l_v > 0 else l_v c, for every v that was seen        c = repetition_penalty
     p = softmax(l' / temperature), cut to the `top_k` likeliest tokens, to the smallest set of likeliest tokens of
     mass `top_p` and to the tokens of at least `min_p` times the largest p, all measured on the same p; then rescaled
 
@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot
 from blockyard.core.call import widest_dtype
 from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
+from blockyard.decode._renamed import attributes, keywords
 
 BLOCK = 256  # positions whose numbers are drawn at once
 LEAST = 1e-6  # what logits are divided by without leaving the range of any float
@@ -29,18 +30,18 @@ def integer(name: str, value: int, least: int, mend: str = "") -> None:
 
 
 @dataclass(frozen=True)
-class Rules:
+class SamplingParams:
     """A temperature of zero takes the likeliest token and needs no number; the defaults cut nothing."""
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
     min_p: float = 0.0
-    repetition: float = 1.0
+    repetition_penalty: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "min_p", "repetition"):
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
             if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
                 raise UsageError(f"{name} {getattr(self, name)!r} must be a number")
         if not (self.temperature == 0 or LEAST <= self.temperature <= 1 / LEAST):
@@ -53,9 +54,10 @@ class Rules:
             raise UsageError(f"top_p {self.top_p} must be above 0 and at most 1 (keep every token)")
         if not 0 <= self.min_p <= 1:
             raise UsageError(f"min_p {self.min_p} must be between 0 (keep every token) and 1")
-        if not LEAST <= self.repetition <= 1 / LEAST:
+        if not LEAST <= self.repetition_penalty <= 1 / LEAST:
             raise UsageError(
-                f"repetition {self.repetition} must be from {LEAST:g} to {1 / LEAST:g}; 1 leaves repeated tokens alone"
+                f"repetition_penalty {self.repetition_penalty} must be from {LEAST:g} to {1 / LEAST:g};"
+                " 1 leaves repeated tokens alone"
             )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise UsageError(f"seed {self.seed!r} must be a whole number")
@@ -65,19 +67,21 @@ class Rules:
         return self.temperature == 0
 
 
-PLAIN, GREEDY = Rules(), Rules(temperature=0)
+SamplingParams.__init__ = keywords(repetition="repetition_penalty")(SamplingParams.__init__)
+__getattr__ = attributes(__name__, Rules="SamplingParams")
+PLAIN, GREEDY = SamplingParams(), SamplingParams(temperature=0)
 
 
-def penalised(logits: Tensor, rules: Rules, seen: Tensor | None = None) -> Tensor:
-    """The logits with the tokens that were seen made less likely (more likely under a repetition below 1)."""
-    if seen is None or rules.repetition == 1:
+def penalised(logits: Tensor, rules: SamplingParams, seen: Tensor | None = None) -> Tensor:
+    """The logits with the tokens that were seen made less likely (more likely under a penalty below 1)."""
+    if seen is None or rules.repetition_penalty == 1:
         return logits
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    weaker = torch.where(logits > 0, logits / rules.repetition, logits * rules.repetition)
+    weaker = torch.where(logits > 0, logits / rules.repetition_penalty, logits * rules.repetition_penalty)
     return torch.where(seen, weaker, logits)
 
 
-def probabilities(logits: Tensor, rules: Rules, seen: Tensor | None = None) -> Tensor:
+def probabilities(logits: Tensor, rules: SamplingParams, seen: Tensor | None = None) -> Tensor:
     """What `choose` draws from, in the widest float of the device."""
     logits = penalised(logits, rules, seen).to(widest_dtype(logits.device))
     if rules.greedy:
@@ -102,7 +106,7 @@ def pick(p: Tensor, draw: Tensor) -> Tensor:
     return (mass <= draw[..., None].to(p.dtype) * mass[..., -1:]).sum(-1)
 
 
-def choose(logits: Tensor, draw: Tensor | None, rules: Rules, seen: Tensor | None = None) -> Tensor:
+def choose(logits: Tensor, draw: Tensor | None, rules: SamplingParams, seen: Tensor | None = None) -> Tensor:
     """(...,V) logits and (...) uniform numbers -> (...) tokens."""
     if rules.greedy or draw is None:
         return penalised(logits, rules, seen).argmax(-1)
@@ -122,7 +126,7 @@ def sound(found: Tensor) -> Tensor:
 class Draws:
     """Uniform numbers by (use, seed, a row's own seed, position): who else is in the batch does not enter."""
 
-    def __init__(self, use: str, rules: Rules, seeds: Sequence[int], device: torch.device) -> None:
+    def __init__(self, use: str, rules: SamplingParams, seeds: Sequence[int], device: torch.device) -> None:
         self.use, self.rules, self.seeds, self.device = use, rules, seeds, device
         self.blocks: dict[int, tuple[int, list[float]]] = {}
 

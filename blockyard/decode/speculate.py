@@ -8,11 +8,12 @@ Every forward that accepts n guesses gives n + 1 tokens, of the very distributio
 Recurrent leaves go back to the mark before the guesses, and the accepted tokens stand in front of the next guesses,
 in one forward with them, until they are too many: then they enter in a forward of their own.
 
-On tape, where `generate` decodes too, many tokens are read as one is, and its tokens come out by themselves. Elsewhere
-a forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie closer than
-the noise of that (`tie`, relative to the largest logit), a greedy choice is not safe: there the row is decoded again
-from its last exact state, one token at a time and where plain decoding does it, and that choice counts. So the
-likeliest tokens are those of plain greedy decoding of the row, to the last one, as long as the noise is below `tie`.
+As a decode program, which `generate` uses too, many tokens are read as one is, and its tokens come out by themselves.
+Elsewhere a forward of many tokens rounds otherwise than one of a single token. Where the two likeliest tokens lie
+closer than the noise of that (`tolerance`, relative to the largest logit), a greedy choice is not safe: there the row
+is decoded again from its last exact state, one token at a time and where plain decoding does it, and that choice
+counts. So the likeliest tokens are those of plain greedy decoding of the row, to the last one, as long as the noise is
+below `tolerance`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +24,13 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
-from blockyard.decode.ends import Ends, Step, Stop
-from blockyard.decode.generate import logprob, quiet, seeds_of, seen_in, tape_for
-from blockyard.decode.past import OnState, OnTape, Past
+from blockyard.decode._renamed import keywords
+from blockyard.decode.ends import Step, Stop, StopTracker
+from blockyard.decode.generate import logprob, program_for, quiet, seeds_of, seen_in
+from blockyard.decode.past import OnProgram, OnState, Past
 from blockyard.decode.propose import Proposal, Proposer, Rows
-from blockyard.decode.ragged import Prompt, close_up, fits, padded, prefill, rows_of
-from blockyard.decode.rules import GREEDY, Draws, Rules, choose, integer, penalised, pick, probabilities, sound
+from blockyard.decode.ragged import Prompt, compact, fits, padded, prefill, rows_of
+from blockyard.decode.rules import GREEDY, Draws, SamplingParams, choose, integer, penalised, pick, probabilities, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
@@ -52,42 +54,45 @@ class Counts:
     replayed: int = 0
 
 
+@keywords(ahead="num_speculative", tie="tolerance")
 def speculate(
-    model: Model, prompt: Prompt, tokens: int, proposer: Proposer, rules: Rules = GREEDY, *,
-    ahead: int = 6, lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None, stop: Stop = (),
-    decode: Decode | None = None, chunk: int = 512, tie: float | None = None, counts: Counts | None = None,
+    model: Model, prompt: Prompt, tokens: int, proposer: Proposer, rules: SamplingParams = GREEDY, *,
+    num_speculative: int = 6, lengths: Tensor | Sequence[int] | None = None, seeds: Sequence[int] | None = None,
+    stop: Stop = (), decode: Decode | None = None, chunk: int = 512, tolerance: float | None = None,
+    counts: Counts | None = None,
 ) -> Iterator[Step]:  # fmt: skip
-    """Yield the steps that `generate` yields; at most `ahead` guesses a forward, fewer where few of them hold.
+    """Yield the steps that `generate` yields; at most `num_speculative` guesses a forward, fewer where few hold.
 
-    `tie`: how close two logits are too close, relative to the largest; by default `NOISE` units in the last place of
-    their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). It matters where the model
-    is not on tape. `counts` is filled in.
+    `tolerance`: how close two logits are too close, relative to the largest; by default `NOISE` units in the last place
+    of their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). It matters where the
+    model is no program. `counts` is filled in.
     """
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
     fits(model, rows, tokens)
-    integer("ahead", ahead, 1)
-    if ahead > MOST or not (tie is None or 0 <= tie < float("inf")):
-        raise UsageError(f"ahead {ahead} must be at most {MOST}, tie {tie} at least 0")
-    ends = Ends(len(rows), stop, decode)
+    integer("num_speculative", num_speculative, 1)
+    if num_speculative > MOST or not (tolerance is None or 0 <= tolerance < float("inf")):
+        raise UsageError(f"num_speculative {num_speculative} must be at most {MOST}, tolerance {tolerance} at least 0")
+    ends = StopTracker(len(rows), stop, decode)
     draws = Draws("generate", rules, own, rows[0].device)
-    run = _Run(model, rows, tokens, proposer, draws, ahead, tie, counts or Counts(), ends)
+    run = _Run(model, rows, tokens, proposer, draws, num_speculative, tolerance, counts or Counts(), ends)
     return run.steps(chunk)
 
 
 class _Run:
     def __init__(
-        self, model: Model, prompt: list[Tensor], tokens: int, proposer: Proposer, draws: Draws, ahead: int,
-        tie: float | None, counts: Counts, ends: Ends,
+        self, model: Model, prompt: list[Tensor], tokens: int, proposer: Proposer, draws: Draws, num_speculative: int,
+        tolerance: float | None, counts: Counts, ends: StopTracker,
     ) -> None:  # fmt: skip
-        self.model, self.prompt, self.tokens, self.proposer, self.ahead = model, prompt, tokens, proposer, ahead
-        self.rules, self.draws, self.counts, self.ends, self.tie = draws.rules, draws, counts, ends, tie
+        self.model, self.prompt, self.tokens, self.proposer = model, prompt, tokens, proposer
+        self.rules, self.draws, self.counts, self.ends = draws.rules, draws, counts, ends
+        self.num_speculative, self.tolerance = num_speculative, tolerance
         self.accepts = Draws("accept", draws.rules, draws.seeds, draws.device)
         self.guesses = Draws("guess", draws.rules, draws.seeds, draws.device)
         packed = any(held.dtype == torch.uint8 for held in model.buffers())
         self.noise = NOISE * PACKED if packed else NOISE
         self.made: list[list[tuple[int, float]]] = [[] for _ in prompt]
-        self.reach = [ahead] * len(prompt)  # guesses asked for: more after all held, fewer after one did not
+        self.reach = [num_speculative] * len(prompt)  # guesses asked for: more after all held, fewer after one did not
         self.exact: dict[int, Past] = {}  # by row: what plain decoding has read, where a tie was last decided
 
     @torch.no_grad()
@@ -96,7 +101,7 @@ class _Run:
             return
         logits, state = prefill(self.model, padded(self.prompt), chunk=chunk)
         self.start, numbers, on_state = state, list(range(len(self.prompt))), self.proposer.needs_state
-        at_once = self.ahead + 1 + OnTape.refeed
+        at_once = self.num_speculative + 1 + OnProgram.refeed
         past = OnState(self.model, state) if on_state else self._past(state, self.prompt, at_once)
         seen = seen_in(self.prompt, logits, self.rules)
         first = choose(logits, self.draws(numbers, [len(ids) for ids in self.prompt]), self.rules, seen)
@@ -116,12 +121,12 @@ class _Run:
                 return
 
     def _past(self, state: State, prompt: list[Tensor], at_once: int) -> Past:
-        """On tape where `generate` is."""
-        tape = tape_for(self.model, prompt, self.tokens, at_once=at_once)
-        if tape is None:
+        """A program where `generate` makes one."""
+        program = program_for(self.model, prompt, self.tokens, at_once=at_once)
+        if program is None:
             return OnState(self.model, state)
-        tape.load(state)
-        return OnTape(tape)
+        program.load(state)
+        return OnProgram(program)
 
     def _write(self, numbers: list[int], tokens: list[list[int]], logprobs: list[list[float]]) -> None:
         for row, new, values in zip(numbers, tokens, logprobs):
@@ -152,7 +157,7 @@ class _Run:
                 logits = found[line][-len(new) - 1 :]
                 taken = self._verify(row, rows.ids[line], logits, guess, line, past.exact)
                 if new:
-                    self.reach[row] = min(self.ahead, len(new) + 2 if len(taken) > len(new) else len(taken))
+                    self.reach[row] = min(self.num_speculative, len(new) + 2 if len(taken) > len(new) else len(taken))
                 self.counts.proposed += len(new)
                 self.counts.accepted += len(taken) - 1
                 values = sound(logprob(logits[: len(taken)], torch.tensor(taken, device=logits.device)))
@@ -195,18 +200,18 @@ class _Run:
 
     def _close(self, logits: Tensor, seen: Tensor | None) -> list[int]:
         """The places where the two likeliest tokens lie within the noise."""
-        tie = self.noise * torch.finfo(logits.dtype).eps if self.tie is None else self.tie
-        if tie == 0 or logits.shape[-1] < 2:
+        tolerance = self.noise * torch.finfo(logits.dtype).eps if self.tolerance is None else self.tolerance
+        if tolerance == 0 or logits.shape[-1] < 2:
             return []
         first = penalised(logits, self.rules, seen).topk(2, dim=-1).values
-        return (first[:, 0] - first[:, 1] <= tie * logits.abs().amax(-1)).nonzero()[:, 0].tolist()
+        return (first[:, 0] - first[:, 1] <= tolerance * logits.abs().amax(-1)).nonzero()[:, 0].tolist()
 
     def _plain(self, row: int, ids: list[int]) -> int:
         """What plain decoding of this row chooses behind `ids`, from the place where it was last asked."""
         self.counts.ties += 1
         if row not in self.exact:
             line = torch.tensor([row], device=self.start.length.device)
-            self.exact[row] = self._past(close_up(self.start.select(line)), [self.prompt[row]], 1)
+            self.exact[row] = self._past(compact(self.start.select(line)), [self.prompt[row]], 1)
         past, logits = self.exact[row], None
         for token in ids[int(past.length[0]) :]:
             (logits,) = past.read([torch.tensor([token], device=past.length.device)])

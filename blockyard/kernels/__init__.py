@@ -1,4 +1,10 @@
-"""Tensor functions: the literal reference first, its fast twins after. Needs torch only."""
+"""Tensor functions: the literal reference first, its fast implementations after. Needs torch only.
+
+Everything about an op lies in its own folder: `op.py` (the equations, what it costs, the shapes of its results),
+`reference.py` (the literal loop), `chunked.py` (the same in the framework's operations, faster), `cpu.py` (compiled
+loops) and `emit.py` (what it becomes when a whole model is compiled for one token after another). What loops share is
+`toolkit/`; what runs emitted instructions is `program/`.
+"""
 
 from .conv import causal_conv
 from .decayed import decayed_scan
@@ -6,7 +12,7 @@ from .delta import delta_scan
 from .diagonal import diagonal_scan
 from .dispatch import count_flops, exact, force
 from .matrix import linear
-from .pointwise import gated, rms_norm, turn
+from .pointwise import gated, rms_norm, rotate
 from .selective import selective_scan
 from .softmax import attend
 from .weights import packed_linear
@@ -24,6 +30,6 @@ __all__ = [
     "linear",
     "packed_linear",
     "rms_norm",
+    "rotate",
     "selective_scan",
-    "turn",
 ]

@@ -1,18 +1,19 @@
-"""One operation, several twins: choose one, count what it costs.
+"""One operation, several implementations: choose one, count what it costs.
 
-    op = Op("name", reference=loop, chunked=fast, cpu=compiled, flops=closed_form, fake=shapes_only)
-    op(...)                          runs the compiled twin where it serves, else the chunked one, which always does
-    with force("reference"): ...     runs the named twin; BLOCKYARD_KERNEL=reference does so for the whole process
+    op = Op("name", reference=loop, chunked=fast, cpu=compiled, emit=instructions, flops=closed_form, fake=shapes_only)
+    op(...)                          runs the compiled one where it serves, else the chunked one, which always does
+    with force("reference"): ...     runs the named one; BLOCKYARD_KERNEL=reference does so for the whole process
     with exact(): ...                runs references, which may be differentiated any number of times
     with count_flops() as tally:     adds every op's closed form to `tally[name]`
     with watched(watcher): ...       gives every op, and every function that is `one_op`, to the watcher
 
-A compiled twin serves plain tensors of floats on the CPU. Whoever looks at the operations themselves (a tracer, a
-function transform, a counter of operations) gets the chunked twin, and so does everybody where numba is missing.
-Gradients of the compiled twins are compiled too; a derivative of one is the chunked twin's.
+A compiled one serves plain tensors of floats on the CPU. Whoever looks at the operations themselves (a tracer, a
+function transform, a counter of operations) gets the chunked one, and so does everybody where numba is missing.
+`emit` says what the op becomes where a whole model is compiled for one token after another (`program/emission.py`).
+Gradients of the compiled implementations are compiled too; a derivative of one is the chunked one's.
 
 A multiply-add is two operations, element-wise work counts, causal attention counts the pairs it sees. While counting,
-inputs on the meta device give outputs of the right shape without running a twin, so an outer operation counter does not
+inputs on the meta device give outputs of the right shape without running one, so an outer operation counter does not
 see the work twice; those outputs carry no gradient: counting on meta is for the forward pass.
 Switches hold for the process, not for a thread.
 """
@@ -35,14 +36,14 @@ from torch.compiler import is_compiling
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TWINS = ("cpu", "chunked", "reference")
+IMPLEMENTATIONS = ("cpu", "chunked", "reference")
 FLOATS = (torch.float32, torch.bfloat16, torch.float64)
 
 
-def _known(twin: str) -> str:
-    if twin not in TWINS:
-        raise ValueError(f"no kernel twin {twin!r}; accepted: {', '.join(TWINS)}")
-    return twin
+def _known(implementation: str) -> str:
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"no kernel implementation {implementation!r}; accepted: {', '.join(IMPLEMENTATIONS)}")
+    return implementation
 
 
 Watcher = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]  # name, what runs it, its arguments
@@ -52,20 +53,20 @@ class _Switch:
     """What every call looks at; `plain` is the one test on the fast path."""
 
     def __init__(self):
-        self.twin = _known(os.environ.get("BLOCKYARD_KERNEL") or TWINS[0])
+        self.chosen = _known(os.environ.get("BLOCKYARD_KERNEL") or IMPLEMENTATIONS[0])
         self.tallies: tuple[Counter[str], ...] = ()
         self.watcher: Watcher | None = None
         self.refresh()
 
     def refresh(self):
-        self.plain = self.twin == TWINS[0] and not self.tallies and self.watcher is None
+        self.plain = self.chosen == IMPLEMENTATIONS[0] and not self.tallies and self.watcher is None
 
 
 _switch = _Switch()
 
 
 class Op(Generic[P, R]):
-    """A function with twins that agree. `precise` ops keep their own precision under autocast."""
+    """A function with implementations that agree. `precise` ops keep their own precision under autocast."""
 
     def __init__(
         self,
@@ -76,12 +77,13 @@ class Op(Generic[P, R]):
         flops: Callable[P, int],
         fake: Callable[P, R],
         cpu: Callable[P, R] | None = None,
+        emit: Callable[..., Any] | None = None,
         precise: bool = True,
     ):
-        self.name, self.reference, self.chunked, self.cpu = name, reference, chunked, cpu
+        self.name, self.reference, self.chunked, self.cpu, self.emit = name, reference, chunked, cpu, emit
         self.flops, self.fake, self.precise = flops, fake, precise
         self.__name__, self.__wrapped__ = name, reference
-        self.__doc__ = sys.modules[reference.__module__].__doc__  # the equations stand at the top of the file
+        self.__doc__ = getattr(sys.modules.get(flops.__module__), "__doc__", None)  # its equations
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -102,23 +104,39 @@ class Op(Generic[P, R]):
         device: Any = args[0].device  # pyright: ignore[reportAttributeAccessIssue]
         if _switch.tallies and device.type == "meta":
             return self.fake(*args, **kwargs)
-        twin = self._fastest(args[0]) if _switch.twin == "cpu" else getattr(self, _switch.twin)
+        implementation = self._fastest(args[0]) if _switch.chosen == "cpu" else getattr(self, _switch.chosen)
         if self.precise and _autocasting(args):
             with torch.autocast(device.type, enabled=False):
-                return twin(*args, **kwargs)
-        return twin(*args, **kwargs)
+                return implementation(*args, **kwargs)
+        return implementation(*args, **kwargs)
 
 
-def compiled(module: str, chunked: Callable[P, R]) -> Callable[P, R]:
-    """The `scan` of a module of compiled loops, imported when first needed; one token or none needs no loop."""
+def _tokens(rows: Any, *_: Any, **__: Any) -> bool:
+    """One token or none needs no loop."""
+    return rows.shape[1] > 1
 
-    def twin(*args: P.args, **kwargs: P.kwargs) -> R:
-        rows: Any = args[0]
-        if rows.shape[1] <= 1:
-            return chunked(*args, **kwargs)
-        return import_module(f"blockyard.kernels.cpu.{module}").scan(*args, **kwargs)
 
-    return twin
+def compiled(
+    beside: str, name: str, otherwise: Callable[P, R], serves: Callable[..., bool] = _tokens
+) -> Callable[P, R]:  # fmt: skip
+    """The function of the cpu.py beside a module, imported when first needed; `otherwise` where that does not serve."""
+
+    def implementation(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not serves(*args, **kwargs):
+            return otherwise(*args, **kwargs)
+        return _of(beside, "cpu", name)(*args, **kwargs)
+
+    return implementation
+
+
+def emitted(beside: str, name: str) -> Callable[..., Any]:
+    """The function of the emit.py beside a module, imported when first needed."""
+    return lambda *args, **kwargs: _of(beside, "emit", name)(*args, **kwargs)
+
+
+@cache
+def _of(beside: str, file: str, name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"{beside.rpartition('.')[0]}.{file}"), name)
 
 
 def _serves(x: Any) -> bool:
@@ -135,7 +153,7 @@ def _serves(x: Any) -> bool:
 
 
 def unwatched(weight: torch.Tensor) -> bool:
-    """Whether a whole model with such weights may run as one compiled call: no twin is forced, nobody counts or looks
+    """Whether a whole model with such weights may run as one compiled call: none is forced, nobody counts or looks
     at operations, no other precision is asked for, and there is numba."""
     return _switch.plain and not _autocasting([weight]) and not is_compiling() and _serves(weight.detach())
 
@@ -175,25 +193,29 @@ def is_watched() -> bool:
     return _switch.watcher is not None
 
 
-def one_op(fn: Callable[P, R]) -> Callable[P, R]:
-    """A function without twins that a watcher sees as one op, by its name."""
+def one_op(emit: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function without others that a watcher sees as one op, by its name."""
 
-    @wraps(fn)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return fn(*args, **kwargs) if _switch.watcher is None else _switch.watcher(fn.__name__, fn, args, kwargs)
+    def whole(fn: Callable[P, R]) -> Callable[P, R]:
+        @wraps(fn)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return fn(*args, **kwargs) if _switch.watcher is None else _switch.watcher(fn.__name__, call, args, kwargs)
 
-    return call
+        call.emit = emit  # pyright: ignore[reportAttributeAccessIssue]
+        return call
+
+    return whole
 
 
 @contextmanager
-def force(twin: str) -> Iterator[None]:
-    """Run this twin of every op: "reference", "chunked", or "cpu" as without a word."""
-    before, _switch.twin = _switch.twin, _known(twin)
+def force(implementation: str) -> Iterator[None]:
+    """Run this implementation of every op: "reference", "chunked", or "cpu" as without a word."""
+    before, _switch.chosen = _switch.chosen, _known(implementation)
     _switch.refresh()
     try:
         yield
     finally:
-        _switch.twin = before
+        _switch.chosen = before
         _switch.refresh()
 
 

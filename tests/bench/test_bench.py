@@ -225,7 +225,7 @@ def test_context_tells_a_short_past_from_a_long_one():
 
 def test_guesses_change_no_token_and_are_counted(monkeypatch):
     size = {"dim": 128, "layers": 2, "vocab": 256}
-    monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))  # on tape, as large models are
+    monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))  # programs, as of large models
     monkeypatch.setattr(bench_ahead, "SHAPE", (2, 64))
     monkeypatch.setattr(bench_ahead, "NEW", 128)
     rows = bench_ahead.bench(rounds=1, size=size, steps=3, apart=False, tell=quiet)

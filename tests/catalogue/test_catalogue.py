@@ -64,7 +64,7 @@ def test_status_is_folded(known):
     ({"must_hold": {"passed": 0, "failed": 0, "skipped": 0}}, "draft"),
     ({"must_hold": {"passed": 3, "failed": 1, "skipped": 0}, "oracle": GOOD}, "draft"),
     ({"oracle": {"passed": 1, "failed": 1, "skipped": 0}}, "checked"),
-    ({"sources": {"blockyard/kernels/conv.py": "000000000000"}}, "draft"),
+    ({"sources": {"blockyard/kernels/conv/op.py": "000000000000"}}, "draft"),
     ({"sources": {"blockyard/no_such_file.py": "000000000000"}}, "draft"),
 ])  # fmt: skip
 def test_what_failed_was_left_out_or_is_stale_does_not_count(known, told, status):
@@ -73,7 +73,7 @@ def test_what_failed_was_left_out_or_is_stale_does_not_count(known, told, status
 
 
 def test_without_a_checkout_a_record_is_taken_as_it_is(known, monkeypatch):
-    known(gla={"sources": {"blockyard/kernels/conv.py": "000000000000"}})
+    known(gla={"sources": {"blockyard/kernels/conv/op.py": "000000000000"}})
     monkeypatch.setattr(records, "checkout", lambda: None)
     assert row("gla")["status"] == "checked"
 
@@ -155,7 +155,7 @@ def test_the_recorder_counts_what_it_sees(tmp_path):
     file.write_text(TESTS)
     found = record.run_apart(str(file), [])
     assert found["counts"] == {"passed": 4, "failed": 2, "skipped": 1}
-    assert "blockyard/kernels/conv.py" in found["sources"]
+    assert "blockyard/kernels/conv/op.py" in found["sources"]
     assert record.run_apart(str(file), ["gla"])["counts"] == {"passed": 2, "failed": 0, "skipped": 0}
 
 

@@ -9,7 +9,7 @@ from decode_cases import ids, tiny, written
 from blockyard.core.errors import UsageError
 from blockyard.decode.beams import beams
 from blockyard.decode.generate import generate
-from blockyard.decode.rules import Rules
+from blockyard.decode.rules import SamplingParams
 
 VOCAB = {"stem__vocab": 4}
 
@@ -47,7 +47,7 @@ def test_a_narrow_search_finds_no_more_than_there_is_and_width_one_is_greedy():
         found = beams(model, x, 5, width=width, stop=[2])
         assert [beam.score for beam in found] == sorted((beam.score for beam in found), reverse=True)
         assert all(abs(truth[tuple(beam.tokens)] - beam.score) < 1e-9 for beam in found)
-    greedy = written(generate(model, x, 12, Rules(temperature=0)))[0].tolist()
+    greedy = written(generate(model, x, 12, SamplingParams(temperature=0)))[0].tolist()
     assert beams(model, x, 12, width=1)[0].tokens == greedy
 
 

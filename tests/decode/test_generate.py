@@ -7,11 +7,11 @@ from decode_cases import NAMES, ids, model_of, ragged, tiny, written
 import blockyard as by
 from blockyard.core.errors import UsageError
 from blockyard.decode.generate import generate
-from blockyard.decode.ragged import close_up, join, padded, prefill
-from blockyard.decode.rules import Rules
+from blockyard.decode.ragged import compact, concat, padded, prefill
+from blockyard.decode.rules import SamplingParams
 from tests.cover import each
 
-GREEDY = Rules(temperature=0)
+GREEDY = SamplingParams(temperature=0)
 
 
 @torch.no_grad()
@@ -38,12 +38,12 @@ def test_padding_on_either_side_reaches_no_state(name):
                 for i, (one, own) in enumerate(alone):
                     assert (logits[i] - one[0]).abs().max() < 1e-9
                     more = model(ids(1, 4, 7), own).logits
-                    row = close_up(state.select(torch.tensor([i])))
+                    row = compact(state.select(torch.tensor([i])))
                     assert row.aligned and (model(ids(1, 4, 7), row).logits - more).abs().max() < 1e-9
                 more = model(ids(3, 4, 7)[:1].expand(3, -1), state).logits
                 for i, (_, own) in enumerate(alone):
                     assert (more[i] - model(ids(3, 4, 7)[:1], own).logits[0]).abs().max() < 1e-9
-                state = close_up(state)
+                state = compact(state)
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def test_padding_on_either_side_reaches_no_state(name):
 def test_states_join_as_rows(name):
     model, rows = model_of(name), ragged(3, 17, 9)
     empty = model.init_state(1)
-    state = join([prefill(model, row[None])[1] for row in rows] + [empty])
+    state = concat([prefill(model, row[None])[1] for row in rows] + [empty])
     more = model(ids(1, 4, 7).expand(4, -1), state).logits
     for i, row in enumerate([*rows, rows[0][:0]]):
         alone = model(torch.cat([row, ids(1, 4, 7)[0]])[None]).logits[0, -4:]
@@ -60,7 +60,7 @@ def test_states_join_as_rows(name):
 
 @pytest.mark.parametrize("name", each(NAMES, 5))
 def test_rows_of_any_length_get_what_they_get_alone(name):
-    model, rows, rules = model_of(name), ragged(3, 17, 9), Rules(temperature=1.2, top_k=50, seed=3)
+    model, rows, rules = model_of(name), ragged(3, 17, 9), SamplingParams(temperature=1.2, top_k=50, seed=3)
     alone = [written(generate(model, row[None], 10, rules, seeds=[40 + i])) for i, row in enumerate(rows)]
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     left = padded(rows, "left")
@@ -75,7 +75,7 @@ def test_rows_of_any_length_get_what_they_get_alone(name):
 @pytest.mark.parametrize("name", each(NAMES, 5))
 def test_how_the_prompt_is_divided_changes_nothing(name):
     model, x = model_of(name), ids(1, 23)
-    for rules in (GREEDY, Rules(seed=1, repetition=1.3, min_p=0.01)):
+    for rules in (GREEDY, SamplingParams(seed=1, repetition_penalty=1.3, min_p=0.01)):
         whole = written(generate(model, x, 12, rules))
         for chunk in (1, 4, 22):
             assert torch.equal(written(generate(model, x, 12, rules, chunk=chunk)), whole)
@@ -89,7 +89,7 @@ def test_how_the_prompt_is_divided_changes_nothing(name):
 def test_rewinding_equals_never_having_gone(name):
     model, x = model_of(name), ids(3, 24)
     state = model(x[:, :6], model.init_state(3)).state.mark()
-    back = close_up(model(x[:, 6:], state).state.rewind(torch.tensor([6, 24, 15])))
+    back = compact(model(x[:, 6:], state).state.rewind(torch.tensor([6, 24, 15])))
     assert all(6 <= n <= goal for n, goal in zip(back.length.tolist(), (6, 24, 15)))
     rest = [torch.cat([row[n:], row[:2]]) for row, n in zip(x, back.length.tolist())]
     logits, _ = prefill(model, padded(rest), back)
@@ -103,7 +103,7 @@ def text_of(ids):
 
 @pytest.mark.parametrize("name", ["llama", "gated_deltanet", "olmo_hybrid"])
 def test_rows_that_stop_leave_and_the_others_do_not_notice(name):
-    model, rows, rules = tiny(name), ragged(4, 9, 6, 7), Rules(seed=2)
+    model, rows, rules = tiny(name), ragged(4, 9, 6, 7), SamplingParams(seed=2)
     free = written(generate(model, rows, 14, rules))
     stops = {int(free[0, 3]), int(free[2, 6])}
     steps = list(generate(model, rows, 14, rules, stop=tuple(stops)))
@@ -118,7 +118,7 @@ def test_rows_that_stop_leave_and_the_others_do_not_notice(name):
 
 def test_logprobs_are_the_models_own():
     model, x = tiny("llama"), ids(2, 9)
-    steps = list(generate(model, x, 5, Rules(temperature=0.7, top_k=9)))
+    steps = list(generate(model, x, 5, SamplingParams(temperature=0.7, top_k=9)))
     tokens = written(steps)
     p = model(torch.cat([x, tokens], 1)).logits[:, 8:-1].log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
     assert (torch.stack([step.logprobs for step in steps], 1) - p).abs().max() < 1e-9
@@ -126,11 +126,11 @@ def test_logprobs_are_the_models_own():
 
 def test_stop_strings_end_a_row_and_cut_its_text():
     model, rows = tiny("gla"), ragged(4, 9)
-    free = list(generate(model, rows, 40, Rules(seed=1), decode=text_of))
+    free = list(generate(model, rows, 40, SamplingParams(seed=1), decode=text_of))
     texts = ["".join(step.text[row] for step in free) for row in (0, 1)]
     assert texts == [text_of(line) for line in written(free).tolist()]
     stop = texts[0][10:13]
-    steps = list(generate(model, rows, 40, Rules(seed=1), stop=stop, decode=text_of))
+    steps = list(generate(model, rows, 40, SamplingParams(seed=1), stop=stop, decode=text_of))
     for row, text in enumerate(texts):
         assert "".join(step.text[row] for step in steps) == text.partition(stop)[0]
     assert bool(steps[-1].finished[0]) and int((written(steps)[0] >= 0).sum()) < 40

@@ -9,12 +9,12 @@ from blockyard.core.errors import UsageError
 from blockyard.core.state import Coded
 from blockyard.decode.generate import generate
 from blockyard.decode.prefix import PrefixStore
-from blockyard.decode.ragged import join, padded, prefill
-from blockyard.decode.rules import Rules
-from blockyard.decode.tape import Tape
+from blockyard.decode.program import Program
+from blockyard.decode.ragged import concat, padded, prefill
+from blockyard.decode.rules import SamplingParams
 
 NAMES = ["llama", "gpt2", "olmo_hybrid"]
-LIKELIEST = Rules(temperature=0)
+LIKELIEST = SamplingParams(temperature=0)
 
 
 def test_a_line_is_off_by_half_a_code_of_its_largest_number():
@@ -57,7 +57,7 @@ def test_bytes_of_a_cache():
 def test_states_go_back_part_and_come_together(name):
     model = model_of(name)
     one, two = (prefill(model, row[None], model.init_state(1, int8_cache=True))[1] for row in ragged(9, 14))
-    both = join([one, two])
+    both = concat([one, two])
     alone = [prefill(model, torch.tensor([[5]]), state)[0] for state in (one, two)]
     assert torch.allclose(prefill(model, torch.tensor([[5], [5]]), both)[0], torch.cat(alone), atol=1e-9)
     swapped = prefill(model, torch.tensor([[5], [5]]), both.select(torch.tensor([1, 0])))[0]
@@ -66,7 +66,7 @@ def test_states_go_back_part_and_come_together(name):
     assert int(further.length) == 9
     assert torch.allclose(prefill(model, torch.tensor([[5]]), further)[0], alone[0], atol=1e-9)
     with pytest.raises(UsageError, match="8 bits"):
-        join([one, prefill(model, ids(1, 4))[1]])
+        concat([one, prefill(model, ids(1, 4))[1]])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,7 +75,7 @@ def test_text_does_not_depend_on_neighbours_or_on_a_store(name):
     together = written(generate(model, rows, 10, LIKELIEST, int8_cache=True))
     for row, line in zip(rows, together):
         assert torch.equal(written(generate(model, row[None], 10, LIKELIEST, int8_cache=True))[0], line)
-    store = PrefixStore(model, granule=4, int8_cache=True)
+    store = PrefixStore(model, block_size=4, int8_cache=True)
     for _ in range(2):
         assert torch.equal(written(generate(model, rows, 10, LIKELIEST, store=store, int8_cache=True)), together)
     assert store.open(rows[0])[0].int8_cache
@@ -86,20 +86,20 @@ def test_text_does_not_depend_on_neighbours_or_on_a_store(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tape_keeps_the_same_codes(name):
+def test_the_program_keeps_the_same_codes(name):
     heads = {"heads": 2}
     model = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads)).eval()
     rows = ragged(3, 11, 7)
     logits, state = prefill(model, padded(rows), model.init_state(3, int8_cache=True))
-    tape = Tape.of(model, 3, 64, int8_cache=True)
-    assert tape is not None
-    tape.load(state)
-    kinds = {made["keys"].dtype for made in tape.writer.states.values() if "keys" in made}
+    program = Program.of(model, 3, 64, int8_cache=True)
+    assert program is not None
+    program.load(state)
+    kinds = {made["keys"].dtype for made in program.builder.states.values() if "keys" in made}
     assert kinds == {torch.int8}
     for _ in range(12):
         tokens = logits.argmax(-1)
         logits, state = prefill(model, tokens[:, None], state)
-        found = tape.step(tokens)
+        found = program.step(tokens)
         # a number between two codes may fall to either side
         assert (found - logits).abs().max() < 3e-3 * max(1, float(logits.abs().max()))
 

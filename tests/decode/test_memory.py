@@ -26,7 +26,7 @@ import blockyard as by
 model, draw = by.build(by.spec("llama", "tiny", dim=128, layers=4)).eval(), random.Random(1)
 for i in range({prompts}):
     prompt = torch.randint(256, (1, draw.randint(1, 600)))
-    list(by.generate(model, prompt, 2, by.Rules(temperature=0)))
+    list(by.generate(model, prompt, 2, by.SamplingParams(temperature=0)))
     if i == {first} - 1:
         before = held()
 print(held() / before)

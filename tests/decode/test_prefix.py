@@ -7,9 +7,9 @@ from decode_cases import NAMES, ids, model_of, ragged, tiny, written
 from blockyard.core.errors import UsageError
 from blockyard.decode.generate import generate
 from blockyard.decode.prefix import PrefixStore
-from blockyard.decode.rules import Rules
+from blockyard.decode.rules import SamplingParams
 
-RULES = Rules(temperature=0.8, seed=4)
+RULES = SamplingParams(temperature=0.8, seed=4)
 
 
 def turns(model, store, rules=RULES, own=7):
@@ -37,7 +37,7 @@ def turns(model, store, rules=RULES, own=7):
 def test_two_turns_equal_one(name):
     model = model_of(name)
     plain, _ = turns(model, None)
-    store = PrefixStore(model, granule=8)
+    store = PrefixStore(model, block_size=8)
     through, fed = turns(model, store)
     assert torch.equal(through, plain)
     # a later turn feeds the last token of the turn before, six new ones and its own twelve
@@ -54,7 +54,7 @@ def test_conversations_share_what_they_share(name):
     model, common = model_of(name), ids(1, 40)[0]
     rows = [torch.cat([common, row]) for row in ragged(3, 17, 9)]
     plain = written(generate(model, rows, 9, RULES))
-    store = PrefixStore(model, granule=8)
+    store = PrefixStore(model, block_size=8)
     assert torch.equal(written(generate(model, rows[:1], 9, RULES)), plain[:1])
     assert torch.equal(written(generate(model, rows, 9, RULES, store=store)), plain)
     assert store.open(rows[2])[1] == 48 and store.open(torch.cat([common, ids(1, 9, 99)[0]]))[1] == 40
@@ -67,10 +67,10 @@ def test_conversations_share_what_they_share(name):
 @pytest.mark.parametrize("name", ["llama", "olmo_hybrid"])
 def test_bytes_are_a_limit_and_the_longest_unused_go_first(name):
     model = model_of(name)
-    store = PrefixStore(model, granule=8)
+    store = PrefixStore(model, block_size=8)
     store.feed(ids(1, 32)[0])
     one = store.nbytes
-    small = PrefixStore(model, granule=8, bytes=2 * one + one // 2)
+    small = PrefixStore(model, block_size=8, bytes=2 * one + one // 2)
     for seed in range(6):
         small.feed(ids(1, 32, seed)[0])
         small.feed(ids(1, 32, 0)[0])
@@ -84,7 +84,7 @@ def test_bytes_are_a_limit_and_the_longest_unused_go_first(name):
 
 def test_what_a_consumer_leaves_early_is_kept_right():
     model = tiny("olmo_hybrid")
-    store, rows = PrefixStore(model, granule=8), ragged(5, 11)
+    store, rows = PrefixStore(model, block_size=8), ragged(5, 11)
     free = written(generate(model, rows, 30, RULES))
     stop = int(free[0, 4])
     steps = generate(model, rows, 30, RULES, stop=stop, store=store)
@@ -103,7 +103,7 @@ def test_wrong_requests():
     model, x = tiny("llama"), ids(2, 9)
     store = PrefixStore(model)
     for call in (
-        lambda: PrefixStore(model, granule=0),
+        lambda: PrefixStore(model, block_size=0),
         lambda: PrefixStore(model, bytes=0),
         lambda: store.keep(x[0], model(x, model.init_state(2)).state),
         lambda: store.keep(x[0, :4], model(x[:1], model.init_state(1)).state),

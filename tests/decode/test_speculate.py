@@ -13,12 +13,12 @@ from blockyard.decode import generate as generating
 from blockyard.decode import past
 from blockyard.decode import speculate as module
 from blockyard.decode.generate import generate
-from blockyard.decode.propose import Draft, Lookup, Proposal, Skip
-from blockyard.decode.rules import Rules, probabilities
+from blockyard.decode.propose import Draft, PromptLookup, Proposal, SelfSpeculative
+from blockyard.decode.rules import SamplingParams, probabilities
 from blockyard.decode.speculate import Counts, speculate
 from tests.cover import each
 
-GREEDY = Rules(temperature=0)
+GREEDY = SamplingParams(temperature=0)
 
 
 class Chance:
@@ -45,7 +45,7 @@ class Chance:
 def proposers(model, name):
     other = tiny("gla" if name != "gla" else "llama", seed=9)
     steps = [s for s in range(len(model.steps)) if s != 1]
-    return [Lookup(), Draft(other), Draft(model), Skip(steps), Skip([])]
+    return [PromptLookup(), Draft(other), Draft(model), SelfSpeculative(steps), SelfSpeculative([])]
 
 
 @pytest.mark.parametrize("name", each(NAMES, 3))
@@ -55,7 +55,7 @@ def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
     for proposer in [*proposers(model, name), Chance(truth)]:
         counts = Counts()
-        assert torch.equal(written(speculate(model, x, 36, proposer, ahead=5, counts=counts)), plain)
+        assert torch.equal(written(speculate(model, x, 36, proposer, num_speculative=5, counts=counts)), plain)
         assert counts.tokens == 36 and counts.ties == 0 and counts.proposed >= counts.accepted
         if isinstance(proposer, Draft) and proposer.model is model:
             assert counts.accepted == counts.proposed and counts.forwards == 6
@@ -67,7 +67,7 @@ def test_the_likeliest_tokens_are_those_of_plain_decoding(name):
 def test_rows_of_any_length_and_speed(name, monkeypatch):
     monkeypatch.setattr(past, "REFEED", 4)  # so that it happens here
     model, rows = model_of(name), ragged(3, 17, 9)
-    for rules in (GREEDY, Rules(seed=5, repetition=1.2, top_k=40)):
+    for rules in (GREEDY, SamplingParams(seed=5, repetition_penalty=1.2, top_k=40)):
         plain = written(generate(model, rows, 16, rules))
         truth = [[*row.tolist(), *line] for row, line in zip(rows, plain.tolist())]
         for proposer in (Chance(truth), Draft(tiny("llama", seed=9), likeliest=True)):
@@ -80,15 +80,15 @@ def test_steps_are_left_out_for_rows_of_any_length(name):
     model, rows = model_of(name), ragged(3, 17, 9)
     plain = written(generate(model, rows, 16, GREEDY))
     for out in range(len(model.steps)):
-        proposer = Skip([step for step in range(len(model.steps)) if step != out])
+        proposer = SelfSpeculative([step for step in range(len(model.steps)) if step != out])
         assert torch.equal(written(speculate(model, rows, 16, proposer)), plain)
 
 
 @pytest.mark.parametrize("name", ["llama", "olmo_hybrid", "mamba"])
 def test_without_drawing_a_seed_writes_the_same(name):
-    model, x, rules = tiny(name), ids(2, 9), Rules(temperature=0.9, top_p=0.95, repetition=1.1, seed=8)
+    model, x, rules = tiny(name), ids(2, 9), SamplingParams(temperature=0.9, top_p=0.95, repetition_penalty=1.1, seed=8)
     plain = written(generate(model, x, 24, rules, seeds=[3, 1]))
-    for proposer in (Lookup(), Draft(model, likeliest=True), Skip([0], likeliest=True)):
+    for proposer in (PromptLookup(), Draft(model, likeliest=True), SelfSpeculative([0], likeliest=True)):
         assert torch.equal(written(speculate(model, x, 24, proposer, rules, seeds=[3, 1])), plain)
 
 
@@ -97,7 +97,7 @@ def test_stops_are_those_of_plain_decoding(name):
     def text_of(ids):
         return bytes(ids).decode("latin-1")
 
-    model, rows, rules = tiny(name), ragged(4, 9, 6), Rules(seed=2)
+    model, rows, rules = tiny(name), ragged(4, 9, 6), SamplingParams(seed=2)
     free = written(generate(model, rows, 30, rules))
     how = dict(stop=(int(free[0, 3]), text_of(free[1, 10:12].tolist())), decode=text_of)
     plain = list(generate(model, rows, 30, rules, **how))
@@ -131,13 +131,17 @@ def test_the_test_of_distribution_catches_a_broken_verifier(monkeypatch):
     assert _statistic(model, found) > chi2.ppf(1 - 1e-4, 80)
 
 
-RULES, COUNT = Rules(temperature=4.0, seed=11), 3000
+RULES, COUNT = SamplingParams(temperature=4.0, seed=11), 3000
 LINES = torch.tensor(list(product(range(3), repeat=4)))
 
 
 def _drawn(name, kind):
     model = tiny(name, noise=0.3, stem__vocab=3)
-    proposer = {"draft": Draft(tiny("gla", seed=3, noise=0.3, stem__vocab=3)), "skip": Skip([0]), "lookup": Lookup()}
+    proposer = {
+        "draft": Draft(tiny("gla", seed=3, noise=0.3, stem__vocab=3)),
+        "skip": SelfSpeculative([0]),
+        "lookup": PromptLookup(),
+    }
     counts, x = Counts(), ids(1, 6, vocab=3).expand(COUNT, -1)
     found = written(speculate(model, x, 4, proposer[kind], RULES, counts=counts))
     return model, found, counts.accepted / counts.proposed
@@ -157,10 +161,10 @@ def test_a_tie_is_decided_as_plain_decoding_decides_it():
     model, x = tiny("olmo_hybrid", dtype=torch.float32), ids(1, 12)
     plain = written(generate(model, x, 30, GREEDY))
     counts = Counts()
-    fast = written(speculate(model, x, 30, Draft(model), tie=10.0, counts=counts))  # everything is a tie
+    fast = written(speculate(model, x, 30, Draft(model), tolerance=10.0, counts=counts))  # everything is a tie
     assert torch.equal(fast, plain) and counts.ties == 29 and counts.replayed == 29
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
-    assert torch.equal(written(speculate(model, x, 30, Chance(truth), tie=10.0)), plain)
+    assert torch.equal(written(speculate(model, x, 30, Chance(truth), tolerance=10.0)), plain)
 
 
 @pytest.mark.parametrize("name", each([name for name in NAMES if name != "windowed"], 5))
@@ -176,38 +180,40 @@ def test_single_precision_writes_the_same_too(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", each(RECIPES, 3))
-def test_on_tape_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
+def test_in_a_program_the_tokens_come_out_by_themselves(name, dtype, monkeypatch):
     """In half precision everything would be a tie."""
 
-    class Seen(past.OnTape):
-        def __init__(self, tape):
-            super().__init__(tape)
-            tapes.append(tape)
+    class Seen(past.OnProgram):
+        def __init__(self, program):
+            super().__init__(program)
+            programs.append(program)
 
     monkeypatch.setattr(generating, "WORTH", (0, 0))
-    monkeypatch.setattr(module, "OnTape", Seen)
-    model, tapes = wide(name).to(dtype), []
-    for rows, rules in product([ragged(9), ragged(3, 12, 7)], (GREEDY, Rules(temperature=0.8, repetition=1.1, seed=3))):
+    monkeypatch.setattr(module, "OnProgram", Seen)
+    model, programs = wide(name).to(dtype), []
+    for rows, rules in product(
+        [ragged(9), ragged(3, 12, 7)], (GREEDY, SamplingParams(temperature=0.8, repetition_penalty=1.1, seed=3))
+    ):
         plain = written(generate(model, rows, 40, rules))
         truth = [[*row.tolist(), *line] for row, line in zip(rows, plain.tolist())]
-        for proposer in (Chance(truth), Lookup()):
+        for proposer in (Chance(truth), PromptLookup()):
             counts = Counts()
             assert torch.equal(written(speculate(model, rows, 40, proposer, rules, counts=counts)), plain)
-            assert counts.ties == 0 and (counts.accepted > 5 or isinstance(proposer, Lookup))
-    assert len(tapes) == 8
+            assert counts.ties == 0 and (counts.accepted > 5 or isinstance(proposer, PromptLookup))
+    assert len(programs) == 8
 
 
-@pytest.mark.parametrize("worth", [(0, 0), (1 << 60, 0)], ids=["on_tape", "on_state"])
+@pytest.mark.parametrize("worth", [(0, 0), (1 << 60, 0)], ids=["on_program", "on_state"])
 @pytest.mark.parametrize("name", ["llama", "gated_deltanet", "mamba2_hybrid"])
 def test_guesses_are_checked_where_plain_decoding_decodes(name, worth, monkeypatch):
-    """Packed matrices round otherwise on tape, by few tokens and by many: whoever reads, the choices are those."""
+    """Packed matrices round otherwise as a program, by few tokens and by many: whoever reads, the choices are those."""
     monkeypatch.setattr(generating, "WORTH", worth)
     rows, steps = ragged(9, 3, 12), 24
     for dtype, bits in ((torch.float32, 4), (torch.bfloat16, None)):
         model = wide(name).to(dtype) if bits is None else by.quantise(wide(name), bits=bits)[0]
         plain = written(generate(model, rows, steps, GREEDY))
         truth = [[*row.tolist(), *line] for row, line in zip(rows, plain.tolist())]
-        for proposer in (Chance(truth), Skip(range(2, len(model.steps)))):
+        for proposer in (Chance(truth), SelfSpeculative(range(2, len(model.steps)))):
             if dtype == torch.float32 or worth == (0, 0):  # rows together and alone differ in half precision
                 assert torch.equal(written(speculate(model, rows, steps, proposer)), plain)
 
@@ -216,12 +222,12 @@ def test_wrong_requests():
     model, x = tiny("llama"), ids(1, 6)
     other = tiny("gla", seed=3, noise=0.3, stem__vocab=4)
     for call, words in [
-        (lambda: speculate(model, x, 3, Lookup(), ahead=0), "ahead"),
-        (lambda: speculate(model, x, 3, Lookup(), tie=-1.0), "tie"),
-        (lambda: list(speculate(model, x, 3, Skip([99]))), "steps go from 0"),
-        (lambda: Lookup(2, 3), "shortest"),
+        (lambda: speculate(model, x, 3, PromptLookup(), num_speculative=0), "num_speculative"),
+        (lambda: speculate(model, x, 3, PromptLookup(), tolerance=-1.0), "tolerance"),
+        (lambda: list(speculate(model, x, 3, SelfSpeculative([99]))), "steps go from 0"),
+        (lambda: PromptLookup(2, 3), "shortest"),
         (lambda: list(speculate(other, x % 4, 5, Draft(model))), "vocabulary"),
-        (lambda: list(speculate(model, x, 5, Draft(other), Rules())), "vocabulary"),
+        (lambda: list(speculate(model, x, 5, Draft(other), SamplingParams())), "vocabulary"),
     ]:
         with pytest.raises(UsageError, match=words):
             call()
@@ -234,19 +240,19 @@ def test_two_thousand_tokens(name):
     model = model if "gpt2" not in name else tiny("gpt2", position__length=2100)
     plain = written(generate(model, x, 2000, GREEDY))
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
-    for proposer in (Lookup(), Skip([0]), Chance(truth)):
+    for proposer in (PromptLookup(), SelfSpeculative([0]), Chance(truth)):
         assert torch.equal(written(speculate(model, x, 2000, proposer)), plain)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_two_thousand_tokens_on_tape(name, monkeypatch):
+def test_two_thousand_tokens_in_a_program(name, monkeypatch):
     monkeypatch.setattr(generating, "WORTH", (0, 0))
     model, x = wide(name).bfloat16(), ids(1, 12)
     model = wide(name, position__length=2100).bfloat16() if name == "gpt2" else model
     plain = written(generate(model, x, 2000, GREEDY))
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
-    for proposer in (Lookup(), Chance(truth)):
+    for proposer in (PromptLookup(), Chance(truth)):
         counts = Counts()
         assert torch.equal(written(speculate(model, x, 2000, proposer, counts=counts)), plain)
         assert counts.ties == 0

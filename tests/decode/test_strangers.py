@@ -15,10 +15,10 @@ import blockyard as by
 from blockyard.core import Part, Sublayer, sub
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
-from blockyard.decode import tape as taping
+from blockyard.decode import program as programs
+from blockyard.decode.program import Program
 from blockyard.decode.ragged import padded, prefill
 from blockyard.decode.record import Unrecordable
-from blockyard.decode.tape import Tape
 
 
 def small(part="attention"):
@@ -32,12 +32,12 @@ def agree(model, steps=80, lengths=(9, 4)):
     """Every token, past a block of slots."""
     rows = [torch.randint(96, (n,)) for n in lengths]
     logits, state = prefill(model, padded(rows))
-    tape = Tape(model, len(rows), 32)
-    tape.load(state)
+    program = Program(model, len(rows), 32)
+    program.load(state)
     for _ in range(steps):
         tokens = logits.argmax(-1)
         logits, state = prefill(model, tokens[:, None], state)
-        assert (tape.step(tokens) - logits).abs().max() < 1e-4 * max(1, float(logits.abs().max()))
+        assert (program.step(tokens) - logits).abs().max() < 1e-4 * max(1, float(logits.abs().max()))
 
 
 class QuickGelu(Part):
@@ -170,11 +170,11 @@ def test_what_cannot_be_recorded_says_why_and_decodes_as_it_trains(how, why, cap
     model = small()
     model.steps[1].part = Looking(how)
     with pytest.raises(Unrecordable, match=why):
-        Tape(model, 1, 32)
-    taping._told.cache_clear()
+        Program(model, 1, 32)
+    programs._told.cache_clear()
     with caplog.at_level(logging.WARNING, "blockyard"):
         for _ in range(2):
-            assert len(list(by.generate(model, torch.randint(96, (1, 5)), 20, by.Rules(temperature=0)))) == 20
+            assert len(list(by.generate(model, torch.randint(96, (1, 5)), 20, by.SamplingParams(temperature=0)))) == 20
     assert [why in record.message for record in caplog.records] == [True]
 
 
@@ -184,9 +184,9 @@ def test_a_model_that_changes_is_recorded_anew():
 
     def told():
         state = prefill(model, torch.arange(9)[None])[1]
-        tape = Tape(model, 1, 32)
-        tape.load(state)
-        found = tape.step(torch.tensor([3])).clone()
+        program = Program(model, 1, 32)
+        program.load(state)
+        found = program.step(torch.tensor([3])).clone()
         assert (found - prefill(model, torch.tensor([[3]]), state)[0]).abs().max() < 1e-4 * float(found.abs().max())
         return found
 
@@ -204,7 +204,7 @@ def test_a_model_that_changes_is_recorded_anew():
 
 def test_what_is_kept_of_a_model_does_not_keep_the_model():
     model = small()
-    assert Tape.of(model, 1, 8) is not None
+    assert Program.of(model, 1, 8) is not None
     kept = weakref.ref(model)
     del model
     gc.collect()

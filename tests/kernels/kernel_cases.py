@@ -1,4 +1,4 @@
-"""Inputs for the kernel tests, and the comparison of two twins through outputs and gradients."""
+"""Inputs for the kernel tests, and the comparison of two implementations through outputs and gradients."""
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ OPS = {
 }
 
 
-def fades(*shape, extreme=False):
+def log_decays(*shape, extreme=False):
     """Log-decays: mild, or mostly near 0 with exact zeros and falls down to -50 per token."""
     u = torch.rand(*shape, dtype=torch.float64)
     return torch.where(u < 0.3, 0.0, -50 * u**6) if extreme else -0.3 * u
@@ -34,30 +34,32 @@ def inputs(kind, T, *, extreme=False, state=False, segments=False, seed=0, width
         args = [x, torch.rand(B, T, K, dtype=torch.float64), rate, normal(B, T, V), normal(B, T, V)]
         start = normal(B, K, V)
     elif kind == "diagonal":
-        args = [normal(B, T, K), fades(B, T, K, extreme=extreme)]
+        args = [normal(B, T, K), log_decays(B, T, K, extreme=extreme)]
         start = normal(B, K)
     elif kind in ("delta", "gated"):
         keys = F.normalize(normal(B, T, H, K), dim=-1)
         args = [normal(B, T, H, K), keys, normal(B, T, H, V), 2 * torch.rand(B, T, H, dtype=torch.float64)]
         if kind == "gated":
-            args.append(fades(B, T, H, extreme=extreme))
+            args.append(log_decays(B, T, H, extreme=extreme))
         start = normal(B, H, K, V)
     else:
         G = 2 if kind == "grouped" else H
-        fade = fades(B, T, H, K if kind == "vector" else 1, extreme=extreme)
-        args = [normal(B, T, G, K), normal(B, T, G, K), normal(B, T, H, V), fade]
+        log_decay = log_decays(B, T, H, K if kind == "vector" else 1, extreme=extreme)
+        args = [normal(B, T, G, K), normal(B, T, G, K), normal(B, T, H, V), log_decay]
         start = normal(B, H, K, V)
     reset = torch.rand(B, T) < 0.15 if segments else None
     return OPS[kind], args, start if state else None, reset
 
 
-def with_grads(twin, args, start, reset):
+def with_grads(implementation, args, start, reset):
     """y, final state, and the gradients of a random functional of both."""
     leaves = [t.clone().requires_grad_() for t in args]
     first = None if start is None else start.clone().requires_grad_()
-    y, final = twin(*leaves, initial_state=first, reset=reset)
+    y, final = implementation(*leaves, initial_state=first, reset=reset)
     torch.manual_seed(1)
-    weights = [torch.randn(t.shape, dtype=torch.float64).to(t.dtype) for t in (y, final)]  # the same for every twin
+    weights = [
+        torch.randn(t.shape, dtype=torch.float64).to(t.dtype) for t in (y, final)
+    ]  # the same for every implementation
     loss = (y * weights[0]).sum() + (final * weights[1]).sum()
     wrt = leaves if first is None else [*leaves, first]
     grads = torch.autograd.grad(loss, wrt, allow_unused=True)

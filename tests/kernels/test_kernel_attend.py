@@ -1,4 +1,4 @@
-"""Softmax attention: the fused twin against the dense formula."""
+"""Softmax attention: the fused implementation against the dense formula."""
 
 import itertools
 
@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from kernel_cases import error
 
-from blockyard.kernels import attend, softmax
+from blockyard.kernels import attend
+from blockyard.kernels.softmax import chunked
+from blockyard.kernels.softmax.mask import pairs_below
 
 
 def case(T, S, heads=4, groups=2, D=8, V=8, dtype=torch.float64):
@@ -15,9 +17,9 @@ def case(T, S, heads=4, groups=2, D=8, V=8, dtype=torch.float64):
     return [torch.randn(2, n, h, d, dtype=dtype) for n, h, d in ((T, heads, D), (S, groups, D), (S, groups, V))]
 
 
-def run(twin, args, **how):
+def run(implementation, args, **how):
     leaves = [t.clone().requires_grad_() for t in args]
-    y = twin(*leaves, **how)
+    y = implementation(*leaves, **how)
     torch.manual_seed(1)
     loss = (y * torch.randn(y.shape, dtype=torch.float64).to(y.dtype)).sum()
     return y, *torch.autograd.grad(loss, leaves)
@@ -31,7 +33,7 @@ def masks(T, S):
 
 @pytest.mark.parametrize("shape", [(7, 7), (1, 9), (4, 9), (33, 33)])
 @pytest.mark.parametrize(("groups", "width"), [(4, 8), (2, 5), (1, 12)])
-def test_twins(shape, groups, width):
+def test_implementations(shape, groups, width):
     args = case(*shape, groups=groups, V=width)
     for causal, mask in itertools.product((True, False), masks(*shape)):
         how = {"causal": causal, "mask": mask, "scale": 0.3 if causal else None}
@@ -55,8 +57,8 @@ def test_a_query_that_sees_nothing_gives_zero():
     args = case(5, 5)
     see = torch.ones(1, 1, 5, 5, dtype=torch.bool)
     see[:, :, 3] = False
-    for twin in (attend.chunked, attend.reference):
-        y, *grads = run(twin, args, mask=see)
+    for implementation in (attend.chunked, attend.reference):
+        y, *grads = run(implementation, args, mask=see)
         assert not y[:, 3].any() and y[:, 2].any()
         assert all(torch.isfinite(g).all() for g in grads)
 
@@ -118,18 +120,21 @@ WINDOWS = [(1, 0), (3, 0), (3, 2), (8, 1), (20, 0), (26, 3), (1000, 2)]
 @pytest.mark.parametrize("window,sinks", WINDOWS)
 @pytest.mark.parametrize("shape", [(7, 7), (1, 9), (4, 9), (9, 4), (40, 40), (30, 61), (50, 30)])
 def test_a_window_is_a_mask(shape, window, sinks, monkeypatch):
-    monkeypatch.setattr(softmax, "BLOCK", 8)
+    monkeypatch.setattr(chunked, "BLOCK", 8)
     T, S = shape
     args = case(T, S, V=5)
     at, places = torch.arange(S - T, S)[:, None], torch.arange(S)
     see = (places <= at) & ((at - places < window) | (places < sinks))
     wanted = run(attend.reference, args, causal=False, mask=see[None, None])
     masks = (None, torch.rand(2, 1, T, S) < 0.6, torch.randn(1, 4, T, S, dtype=torch.float64))
-    for twin in (attend.reference, attend.chunked):
-        for a, b in zip(run(twin, args, window=window, sinks=sinks), wanted):
+    for implementation in (attend.reference, attend.chunked):
+        for a, b in zip(run(implementation, args, window=window, sinks=sinks), wanted):
             assert error(a, b) < 1e-10
     for mask in masks[1:]:
-        both = [run(twin, args, window=window, sinks=sinks, mask=mask) for twin in (attend.chunked, attend.reference)]
+        both = [
+            run(implementation, args, window=window, sinks=sinks, mask=mask)
+            for implementation in (attend.chunked, attend.reference)
+        ]
         for a, b in zip(*both):
             assert error(a, b) < 1e-10
     short = [t.bfloat16() for t in args]
@@ -139,16 +144,16 @@ def test_a_window_is_a_mask(shape, window, sinks, monkeypatch):
 
 
 def test_a_window_of_what_is_not_causal_is_refused():
-    for twin in (attend.reference, attend.chunked):
+    for implementation in (attend.reference, attend.chunked):
         with pytest.raises(ValueError, match="needs causal=True"):
-            twin(*case(5, 5), causal=False, window=3)
+            implementation(*case(5, 5), causal=False, window=3)
 
 
 def test_blocks_of_a_window_read_no_more_than_they_need(monkeypatch):
-    read, whole = [], softmax._fused
+    read, whole = [], chunked._fused
     monkeypatch.setattr(
-        softmax, "_fused", lambda q, k, *more: read.append(q.shape[1] * k.shape[1]) or whole(q, k, *more)
+        chunked, "_fused", lambda q, k, *more: read.append(q.shape[1] * k.shape[1]) or whole(q, k, *more)
     )
     args = case(2048, 2048)
     attend(*args, window=256, sinks=4)
-    assert sum(read) < 1.6 * softmax._below(2048, 256, 4) < 0.5 * softmax._below(2048, None, 0)
+    assert sum(read) < 1.6 * pairs_below(2048, 256, 4) < 0.5 * pairs_below(2048, None, 0)

@@ -1,4 +1,4 @@
-"""The causal convolution: twins, padding anywhere, segments, pieces."""
+"""The causal convolution: implementations, padding anywhere, segments, pieces."""
 
 import itertools
 
@@ -17,9 +17,9 @@ def case(T, W=4, C=6, seed=0):
     return torch.randn(2, T, C, dtype=F64), torch.randn(C, W, dtype=F64), torch.randn(C, dtype=F64)
 
 
-def run(twin, tensors, how):
+def run(implementation, tensors, how):
     leaves = {n: t.clone().requires_grad_() for n, t in tensors.items()}
-    y, tail = twin(**leaves, **how)
+    y, tail = implementation(**leaves, **how)
     torch.manual_seed(1)
     loss = (y * torch.randn(y.shape, dtype=F64)).sum() + (tail * torch.randn(tail.shape, dtype=F64)).sum()
     grads = torch.autograd.grad(loss, list(leaves.values()))
@@ -29,7 +29,7 @@ def run(twin, tensors, how):
 @pytest.mark.parametrize("T", [1, 2, 5, 150])
 @pytest.mark.parametrize("W", [1, 2, 4])
 @pytest.mark.parametrize("silu", [False, True])
-def test_twins(silu, T, W):
+def test_implementations(silu, T, W):
     x, weight, bias = case(T, W)
     tail = torch.randn(2, W - 1, 6, dtype=F64)
     valid, reset = torch.rand(2, T) < 0.6, torch.rand(2, T) < 0.2
@@ -37,8 +37,8 @@ def test_twins(silu, T, W):
         tensors = {"x": x, "weight": weight, "bias": offset, "tail": past}
         tensors = {n: t for n, t in tensors.items() if t is not None}
         slow = run(causal_conv.reference, tensors, {"valid": k, "reset": r, "silu": silu})
-        for twin in (causal_conv.chunked, causal_conv.cpu):
-            for a, b in zip(run(twin, tensors, {"valid": k, "reset": r, "silu": silu}), slow):
+        for implementation in (causal_conv.chunked, causal_conv.cpu):
+            for a, b in zip(run(implementation, tensors, {"valid": k, "reset": r, "silu": silu}), slow):
                 assert error(a, b) < 1e-10
 
 
@@ -58,8 +58,8 @@ def test_padding_anywhere_changes_nothing():
         valid[:, valid.shape[1] - right :] = False
         padded = torch.full((2, valid.shape[1], 6), 99.0, dtype=F64)
         padded[valid] = x.flatten(0, 1)
-        for twin in (causal_conv.cpu, causal_conv.chunked, causal_conv.reference):
-            out, state = twin(padded, weight, bias, tail=tail, valid=valid)
+        for implementation in (causal_conv.cpu, causal_conv.chunked, causal_conv.reference):
+            out, state = implementation(padded, weight, bias, tail=tail, valid=valid)
             assert error(out[valid], y.flatten(0, 1)) < 1e-12 and error(state, after) < 1e-12
             assert not out[~valid].any()
 

@@ -1,4 +1,4 @@
-"""The compiled twins: when they serve, views, threads, forks, missing libraries, long rows, derivatives."""
+"""The compiled implementations: when they serve, views, threads, forks, missing libraries, long rows, derivatives."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ import torch.utils.flop_counter
 from kernel_cases import KINDS, error, inputs, with_grads
 
 from blockyard.kernels import causal_conv, decayed_scan, force
-from blockyard.kernels.cpu import _share
 from blockyard.kernels.dispatch import Op
+from blockyard.kernels.toolkit import parallel
 
 
 def python(code, **env):
@@ -44,9 +44,9 @@ def test_who_is_served():
     with torch.autograd.forward_ad.dual_level():
         seen.append(op(torch.autograd.forward_ad.make_dual(x, x)))
     assert seen == ["chunked"] * 2
-    for twin in ("cpu", "chunked", "reference"):
-        with force(twin):
-            assert op(x) == twin
+    for implementation in ("cpu", "chunked", "reference"):
+        with force(implementation):
+            assert op(x) == implementation
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,12 +59,12 @@ def test_gradients_by_differences(kind):
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "selective"])
-def test_a_derivative_of_the_gradient_is_the_chunked_twins(kind):
+def test_a_derivative_of_the_gradient_is_the_chunked_implementations(kind):
     op, args, start, reset = inputs(kind, 9, state=True, segments=True)
     found = []
-    for twin in (op.cpu, op.reference):
+    for implementation in (op.cpu, op.reference):
         leaves = [t.clone().requires_grad_() for t in (*args, start)]
-        y, final = twin(*leaves[:-1], initial_state=leaves[-1], reset=reset)
+        y, final = implementation(*leaves[:-1], initial_state=leaves[-1], reset=reset)
         grads = torch.autograd.grad(y.square().sum() + final.sum(), leaves, create_graph=True)
         found.append(torch.autograd.grad(sum(g.square().sum() for g in grads), leaves))
     for ours, theirs in zip(*found):
@@ -109,9 +109,9 @@ def test_a_token_each_is_a_segment():
 
 @pytest.fixture(params=["whose threads they are", "threads of our own"])
 def threads(monkeypatch, request):
-    monkeypatch.setattr(_share, "LITTLE", 0)
+    monkeypatch.setattr(parallel, "LITTLE", 0)
     if request.param == "threads of our own":
-        monkeypatch.setattr(_share, "_theirs", None)
+        monkeypatch.setattr(parallel, "_theirs", None)
     yield torch.set_num_threads
     torch.set_num_threads(1)
 
@@ -122,19 +122,19 @@ def test_what_goes_wrong_in_a_thread_is_told(threads):
         raise ValueError("here")
 
     with pytest.raises(ValueError, match="here"):
-        _share.at_once(work, 2)
+        parallel.run_threads(work, 2)
 
 
 def test_an_interruption_waits_for_all_threads(threads, monkeypatch):
-    came, start = [], _share.at_once
+    came, start = [], parallel.run_threads
 
     def interrupted(work, count):
         signal.raise_signal(signal.SIGINT)  # before any of the threads has begun
         start(work, count)
 
-    monkeypatch.setattr(_share, "at_once", interrupted)
+    monkeypatch.setattr(parallel, "run_threads", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        _share.together(lambda arrived, thread, count: came.append((thread, count)), 2, np.zeros(1, np.int64))
+        parallel.spmd(lambda arrived, thread, count: came.append((thread, count)), 2, np.zeros(1, np.int64))
     assert sorted(came) == [(0, 2), (1, 2)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -171,8 +171,8 @@ def test_a_fork_has_threads_of_its_own():
     python(
         "import os, torch\n"
         "from blockyard.kernels import diagonal_scan\n"
-        "from blockyard.kernels.cpu import _share\n"
-        "_share.LITTLE = 0\n"
+        "from blockyard.kernels.toolkit import parallel\n"
+        "parallel.LITTLE = 0\n"
         "torch.set_num_threads(2)\n"
         "x = torch.ones(4, 9, 8)\n"
         "y = diagonal_scan(x, -x)[0]\n"
@@ -192,7 +192,7 @@ def test_numba_is_imported_by_the_first_call_only():
     )
 
 
-def test_without_numba_the_chunked_twin_serves_and_says_so_once():
+def test_without_numba_the_chunked_implementation_serves_and_says_so_once():
     done = python(
         "import sys, torch\n"
         "sys.modules['numba'] = None\n"
@@ -232,7 +232,7 @@ def test_the_filter_with_a_tail_and_its_gradient():
     x, weight = torch.randn(2, 300, 5), torch.randn(5, 4)
     tail = torch.randn(2, 3, 5, requires_grad=True)
     found = []
-    for twin in (causal_conv.cpu, causal_conv.reference):
-        y, last = twin(x, weight, tail=tail)
+    for implementation in (causal_conv.cpu, causal_conv.reference):
+        y, last = implementation(x, weight, tail=tail)
         found.append((y, last, *torch.autograd.grad(y.square().sum() + last.sum(), tail)))
     assert all(error(a, b) < 1e-5 for a, b in zip(*found))

@@ -1,4 +1,4 @@
-"""Choosing a twin, counting operations, tracing, running on no data at all."""
+"""Choosing a implementation, counting operations, tracing, running on no data at all."""
 
 import os
 import subprocess
@@ -10,8 +10,9 @@ from kernel_cases import KINDS, error, inputs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from blockyard.kernels import attend, causal_conv, count_flops, decayed_scan, exact, force, softmax
+from blockyard.kernels import attend, causal_conv, count_flops, decayed_scan, exact, force
 from blockyard.kernels.dispatch import Op
+from blockyard.kernels.softmax import chunked
 
 EACH_ELEMENT = {"add", "sub", "mul", "div", "exp", "neg"}
 
@@ -79,11 +80,11 @@ def test_counting_on_the_meta_device_runs_nothing():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_twin_runs_on_the_meta_device(kind):
+def test_every_implementation_runs_on_the_meta_device(kind):
     op, args, start, reset = inputs(kind, 40, state=True, segments=True)
     there = [t.to("meta") for t in args]
-    for twin in (op, op.chunked, op.reference):
-        y, state = twin(*there, initial_state=start.to("meta"), reset=reset.to("meta"))
+    for implementation in (op, op.chunked, op.reference):
+        y, state = implementation(*there, initial_state=start.to("meta"), reset=reset.to("meta"))
         assert y.shape == op(*args)[0].shape and state.shape == start.shape
 
 
@@ -97,7 +98,7 @@ def test_counting_on_a_real_device_computes_and_nests():
     assert outside == {"decayed_scan": 2 * op.flops(*args)} and inside == {"decayed_scan": op.flops(*args)}
 
 
-def test_a_twin_can_be_forced():
+def test_a_implementation_can_be_forced():
     probe = Op("probe", reference=lambda x: x + 1, chunked=lambda x: x + 2, flops=lambda x: 1, fake=lambda x: x)
     x = torch.zeros(())
     assert probe(x) == 2
@@ -115,8 +116,8 @@ def test_a_twin_can_be_forced():
         pass
 
 
-def test_the_environment_forces_a_twin():
-    code = "from blockyard.kernels import dispatch; print(dispatch._switch.twin)"
+def test_the_environment_forces_a_implementations():
+    code = "from blockyard.kernels import dispatch; print(dispatch._switch.chosen)"
     env = {**os.environ, "BLOCKYARD_KERNEL": "reference"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "reference", done.stderr
@@ -161,7 +162,7 @@ def test_traces_as_one_graph(kind):
 
 
 def test_convolution_and_attention_trace_as_one_graph(monkeypatch):
-    monkeypatch.setattr(softmax, "BLOCK", 4)
+    monkeypatch.setattr(chunked, "BLOCK", 4)
     x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
     valid = torch.rand(2, 9) < 0.5
     q = torch.randn(2, 9, 4, 8)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from blockyard.kernels import force, linear
-from blockyard.kernels.matrix import FEW
+from blockyard.kernels.matrix.op import FEW
 
 SHAPES = [((2, 70, 96), 40), ((70, 40), 200), ((1, 300, 33), 7), ((FEW // 16, 16), 16), ((3, 4), 5)]
 

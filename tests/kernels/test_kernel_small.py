@@ -1,22 +1,23 @@
-"""No tokens, no rows, one token, resets anywhere: every twin of every op, with its gradients. Loops check no index."""
+"""No tokens, no rows, one token, resets anywhere: every implementation with its gradients. Loops check no index."""
 
 import importlib
-import pkgutil
+from pathlib import Path
 
 import pytest
 import torch
 from kernel_cases import KINDS, OPS, error, inputs, with_grads
 
 from blockyard import kernels
-from blockyard.kernels import pointwise
-from blockyard.kernels.dispatch import TWINS, Op
+from blockyard.kernels.dispatch import IMPLEMENTATIONS, Op
+from blockyard.kernels.pointwise import op as pointwise
 from blockyard.kernels.weights import pack
 
 F64 = torch.float64
 
 
 def every_op():
-    files = [importlib.import_module(f"blockyard.kernels.{f.name}") for f in pkgutil.iter_modules(kernels.__path__)]
+    folders = sorted(path.parent.name for path in Path(kernels.__path__[0]).glob("*/op.py"))
+    files = [importlib.import_module(f"blockyard.kernels.{name}.op") for name in folders]
     return sorted({x for file in files for x in vars(file).values() if isinstance(x, Op)}, key=lambda op: op.name)
 
 
@@ -61,18 +62,18 @@ CASES = {
     "packed_linear": lambda rows, T: [([normal(rows, T, 32)], {"packed": pack(normal(5, 32), 8, 32), **PACKED})],
     "rms_norm": lambda rows, T: [([normal(rows, T, 3, 16), normal(16)], {"eps": 1e-5})],
     "gated": lambda rows, T: [([normal(rows, T, 16), normal(rows, T, 16)], {})],
-    "turn": lambda rows, T: [([normal(rows, T, 3, 32)], {"cos": normal(1, T, 1, 16), "sin": normal(1, T, 1, 16)})],
+    "rotate": lambda rows, T: [([normal(rows, T, 3, 32)], {"cos": normal(1, T, 1, 16), "sin": normal(1, T, 1, 16)})],
 }  # fmt: skip
 
 
-def outcome(op, twin, args, how):
+def outcome(op, implementation, args, how):
     """All outputs, and the gradients of their sum."""
     leaves = [t.clone().requires_grad_() for t in args]
     given = leaves
     if "reset" in how or "valid" in how:  # the last is what came before
         past = "tail" if op.name == "causal_conv" else "initial_state"
         given, how = leaves[:-1], how | {past: leaves[-1]}
-    found = getattr(op, twin)(*given, **how)
+    found = getattr(op, implementation)(*given, **how)
     found = found if isinstance(found, tuple) else (found,)
     loss = sum(y.sum() for y in found)
     grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else [None] * len(leaves)
@@ -82,41 +83,43 @@ def outcome(op, twin, args, how):
 @pytest.mark.parametrize("T", [0, 1, 2])
 @pytest.mark.parametrize("rows", [0, 1, 2])
 @pytest.mark.parametrize("op", every_op(), ids=lambda op: op.name)
-def test_twins_agree_on_little_or_nothing(op, rows, T, monkeypatch):
+def test_implementations_agree_on_little_or_nothing(op, rows, T, monkeypatch):
     monkeypatch.setattr(pointwise, "FEW", 0)
-    for twin in (twin for twin in TWINS if getattr(op, twin) is not None):
+    for implementation in (
+        implementation for implementation in IMPLEMENTATIONS if getattr(op, implementation) is not None
+    ):
         for seed, (args, how) in enumerate(CASES[op.name](rows, T)):
             torch.manual_seed(seed)
-            ours, theirs = outcome(op, twin, args, how), outcome(op, "reference", args, how)
+            ours, theirs = outcome(op, implementation, args, how), outcome(op, "reference", args, how)
             assert len(ours) == len(theirs)
             for a, b in zip(ours, theirs):
                 assert a.dtype == b.dtype and error(a, b) < (1e-5 if op.name == "linear" else 1e-10)
 
 
-@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_piece_of_no_tokens_leaves_the_state_as_it_was(kind, twin):
+def test_a_piece_of_no_tokens_leaves_the_state_as_it_was(kind, implementation):
     op, args, start, reset = inputs(kind, 5, state=True, segments=True)
     none = [t if kind == "selective" and i == 2 else t[:, :0] for i, t in enumerate(args)]
     for marks in (None, reset[:, :0]):
-        y, final, grads = with_grads(getattr(op, twin), none, start, marks)
+        y, final, grads = with_grads(getattr(op, implementation), none, start, marks)
         assert y.shape[:2] == (2, 0) and torch.equal(final, start) and final.dtype == F64
         assert grads[-1].any() and not any(g.any() for g in grads[:-1])
         with torch.no_grad():
-            assert not getattr(op, twin)(*none, reset=marks)[1].any()
-        short = getattr(op, twin)(*(t.bfloat16() for t in none), initial_state=start.float(), reset=marks)
+            assert not getattr(op, implementation)(*none, reset=marks)[1].any()
+        short = getattr(op, implementation)(*(t.bfloat16() for t in none), initial_state=start.float(), reset=marks)
         assert short[0].dtype == torch.bfloat16 and torch.equal(short[1], start.float())
 
 
 @pytest.mark.parametrize("T", [1, 2, 40])
-@pytest.mark.parametrize("twin", TWINS[:2])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[:2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_resets_at_the_first_token_at_the_last_and_everywhere(kind, twin, T):
+def test_resets_at_the_first_token_at_the_last_and_everywhere(kind, implementation, T):
     op, args, start, _ = inputs(kind, T, state=True)
     first, last, every = torch.zeros(3, 2, T, dtype=torch.bool)
     first[:, 0], last[:, -1], every[:] = True, True, True
     for reset in (first, last, first | last, every, ~first, ~every):
-        ours, theirs = (with_grads(getattr(op, name), args, start, reset) for name in (twin, "reference"))
+        ours, theirs = (with_grads(getattr(op, name), args, start, reset) for name in (implementation, "reference"))
         for a, b in zip((*ours[:2], *ours[2]), (*theirs[:2], *theirs[2])):
             assert error(a, b) < 1e-10
 

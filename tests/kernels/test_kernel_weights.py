@@ -1,11 +1,12 @@
-"""Packed matrices: what is kept of the numbers, and the same product by every twin."""
+"""Packed matrices: what is kept of the numbers, and the same product by every implementation."""
 
 import pytest
 import torch
 from torch.nn.functional import linear
 
 from blockyard.kernels import packed_linear
-from blockyard.kernels.weights import dense, pack, packed_linear_reference, quantised, tiles_shape
+from blockyard.kernels.weights.op import packed_linear_reference
+from blockyard.kernels.weights.packing import dense, pack, quantised, tiles_shape
 
 SHAPES = [(16, 32), (48, 96), (5, 64), (33, 70), (100, 257)]
 
@@ -50,25 +51,25 @@ def test_what_is_on_the_grid_is_kept():
 @pytest.mark.parametrize("rows", [(1,), (4,), (3, 2), (9,), (40,)])
 @pytest.mark.parametrize("bits,group", [(4, 32), (4, 64), (8, 32), (8, 64)])
 @pytest.mark.parametrize("N,K", SHAPES)
-def test_twins_agree(N, K, bits, group, rows):
+def test_implementations_agree(N, K, bits, group, rows):
     packed, x = pack(matrix(N, K), bits, group), torch.randn(*rows, K)
     exact = packed_linear.reference(x.double(), packed, bits, group, N)
-    for twin in (packed_linear, packed_linear.chunked, packed_linear.cpu, packed_linear.reference):
-        y = twin(x, packed, bits, group, N)
+    for implementation in (packed_linear, packed_linear.chunked, packed_linear.cpu, packed_linear.reference):
+        y = implementation(x, packed, bits, group, N)
         assert y.shape == (*rows, N) and (y - exact).abs().max() < 1e-5 * K**0.5 * max(1, exact.abs().max())
     short = packed_linear(x.bfloat16(), packed, bits, group, N)
     assert short.dtype == torch.bfloat16 and (short - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 def ways():
-    weights = pytest.importorskip("blockyard.kernels.cpu.weights")
+    weights = pytest.importorskip("blockyard.kernels.weights.cpu")
     return {"floats": weights.FLOATS} | ({} if weights.WAY is weights.FLOATS else {"bytes": weights.BYTES})
 
 
 @pytest.mark.parametrize("B", [1, 4, 7])
 @pytest.mark.parametrize("bits,group", [(4, 32), (4, 64), (8, 32), (8, 64)])
 def test_every_way_of_multiplying_codes(bits, group, B):
-    from blockyard.kernels.cpu.weights import packed_linear
+    from blockyard.kernels.weights.cpu import few
 
     packed, x = pack(matrix(48, 192), bits, group), torch.randn(B, 192) * torch.rand(B, 192) ** 8
     x[:, 32:64] = 0
@@ -78,20 +79,20 @@ def test_every_way_of_multiplying_codes(bits, group, B):
     sizes = dense(packed, bits, group, 192).double().abs().unflatten(1, (-1, 32)).sum(2)
     bound = (1.2 * steps @ sizes.T) + 1e-4
     for way in ways().values():
-        y = packed_linear(x, packed, bits, group, way)
+        y = few(x, packed, bits, group, way)
         assert ((y - exact).abs() <= bound).all()
-        alone = torch.cat([packed_linear(row, packed, bits, group, way) for row in x.split(1)])
+        alone = torch.cat([few(row, packed, bits, group, way) for row in x.split(1)])
         assert torch.equal(y, alone)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number_is_not_lost(bad):
-    from blockyard.kernels.cpu.weights import packed_linear
+    from blockyard.kernels.weights.cpu import few
 
     packed, x = pack(matrix(16, 64), 8, 32), torch.randn(2, 64)
     x[1, 40] = bad
     for way in ways().values():
-        y = packed_linear(x, packed, 8, 32, way)
+        y = few(x, packed, 8, 32, way)
         assert y[0].isfinite().all() and not y[1].isfinite().any()
 
 

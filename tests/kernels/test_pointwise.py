@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from blockyard.kernels import exact, gated, pointwise, rms_norm, turn
+from blockyard.kernels import exact, gated, rms_norm, rotate
+from blockyard.kernels.pointwise import op as pointwise
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +24,13 @@ def inputs(dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("op", [rms_norm, turn])
-def test_twins_agree(op, dtype):
+@pytest.mark.parametrize("op", [rms_norm, rotate])
+def test_implementations_agree(op, dtype):
     x, gain, cos, sin = inputs(dtype)
     found = []
-    for twin in (op, op.chunked, op.reference):
+    for implementation in (op, op.chunked, op.reference):
         leaves = [t.clone().requires_grad_() for t in ((x, gain) if op is rms_norm else (x,))]
-        y = twin(*leaves, 1e-5) if op is rms_norm else twin(*leaves, cos, sin)
+        y = implementation(*leaves, 1e-5) if op is rms_norm else implementation(*leaves, cos, sin)
         y.backward(torch.linspace(-1, 1, y.numel()).view_as(y).to(dtype))
         found.append([y.detach(), *[leaf.grad for leaf in leaves]])
     *fast, plain = found
@@ -45,8 +46,8 @@ def test_the_norm_takes_any_shape_and_stride(shape, each, dtype):
     gain = torch.randn(shape[-2:] if each and len(shape) == 4 else shape[-1], dtype=dtype, requires_grad=True)
     wide = torch.randn(*shape[:-1], shape[-1] + 4, dtype=dtype, requires_grad=True)
     found = []
-    for twin in (rms_norm, rms_norm.chunked, rms_norm.reference):
-        y = twin(wide[..., 2:-2], gain, 1e-5)
+    for implementation in (rms_norm, rms_norm.chunked, rms_norm.reference):
+        y = implementation(wide[..., 2:-2], gain, 1e-5)
         weights = torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)
         found.append((y, *torch.autograd.grad((y * weights).sum(), (wide, gain))))
     for mine in found[:2]:
@@ -60,8 +61,8 @@ def test_a_gate_is_a_product_with_silu(shape, dtype):
     x = torch.randn(shape).to(dtype).requires_grad_()
     g = (20 * torch.randn(*shape[:-1], 2 * shape[-1])).to(dtype).requires_grad_()
     found = []
-    for twin in (gated, gated.reference):
-        y = twin(x, g[..., : shape[-1]])
+    for implementation in (gated, gated.reference):
+        y = implementation(x, g[..., : shape[-1]])
         found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), (x, g))))
     for a, b in zip(*found):
         assert (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
@@ -74,11 +75,11 @@ def test_a_turn_takes_views_and_tables_of_one_row_or_all(dtype, width, rows):
     wide = torch.randn(2, 70, 3, 2 * width).to(dtype).requires_grad_()
     angle = torch.randn(rows, 70, 1, width // 2, dtype=torch.float64)
     cos, sin, found = angle.cos().to(dtype), angle.sin().to(dtype), []
-    for twin in (turn, turn.chunked, turn.reference):
-        y = twin(wide[..., width:], cos, sin)
+    for implementation in (rotate, rotate.chunked, rotate.reference):
+        y = implementation(wide[..., width:], cos, sin)
         found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), wide)))
     with torch.no_grad():
-        found.append((turn(wide[..., width:], cos, sin), found[0][1]))
+        found.append((rotate(wide[..., width:], cos, sin), found[0][1]))
     for mine in (*found[:2], found[3]):
         for a, b in zip(mine, found[2]):
             assert a.dtype == dtype and (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
@@ -88,15 +89,15 @@ def test_gradients_are_right_and_a_turn_differentiates_twice():
     x, gain, cos, sin = (t.requires_grad_() for t in inputs(torch.float64))
     cos, sin = cos.detach(), sin.detach()
     assert torch.autograd.gradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
-    assert torch.autograd.gradgradcheck(lambda x: turn(x, cos, sin), (x,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x: rotate(x, cos, sin), (x,), fast_mode=True)
     rows, angle = torch.randn(1, 3, 2, 32, dtype=torch.float64, requires_grad=True), torch.randn(1, 3, 1, 16).double()
-    assert torch.autograd.gradgradcheck(lambda x: turn(x, angle.cos(), angle.sin()), (rows,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x: rotate(x, angle.cos(), angle.sin()), (rows,), fast_mode=True)
     with exact():
         assert torch.autograd.gradgradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
 
 
 def test_a_turn_keeps_lengths_and_turns_back():
     x, _, cos, sin = inputs(torch.float64)
-    y = turn(x, cos, sin)
+    y = rotate(x, cos, sin)
     assert (y.norm(dim=-1) - x.norm(dim=-1)).abs().max() < 1e-12
-    assert (turn(y, cos, -sin) - x).abs().max() < 1e-12
+    assert (rotate(y, cos, -sin) - x).abs().max() < 1e-12

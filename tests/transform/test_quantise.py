@@ -6,7 +6,7 @@ import torch
 import blockyard as by
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
-from blockyard.decode.tape import Tape
+from blockyard.decode.program import Program
 from blockyard.model.save import stored
 from blockyard.transform.quantise import quantise
 
@@ -45,14 +45,14 @@ def test_saved_and_loaded(name, bits, tmp_path):
 
 @pytest.mark.parametrize("bits,group", [(8, 32), (4, 32), (4, 64)])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gla", "mamba2_hybrid", "mamba"])
-def test_the_tape_reads_the_codes(name, bits, group):
+def test_the_program_reads_the_codes(name, bits, group):
     small, _ = quantise(made(name), bits, group=group)
-    tape, ids = Tape.of(small, 5, 16), torch.randint(256, (5, 8))
-    assert tape is not None
+    program, ids = Program.of(small, 5, 16), torch.randint(256, (5, 8))
+    assert program is not None
     with torch.no_grad():
         whole = small(ids).logits
         for t in range(8):
-            assert (tape.step(ids[:, t]) - whole[:, t]).abs().max() < 1e-3 * max(1, float(whole.abs().max()))
+            assert (program.step(ids[:, t]) - whole[:, t]).abs().max() < 1e-3 * max(1, float(whole.abs().max()))
 
 
 def test_what_was_covered():

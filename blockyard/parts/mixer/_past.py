@@ -6,10 +6,10 @@ from torch import Tensor
 
 from blockyard.core import Call, Position, distances, max_distance, update_cache, visibility
 from blockyard.kernels import attend
-from blockyard.kernels.dispatch import one_op
+from blockyard.kernels.dispatch import emitted, one_op
 
 
-@one_op
+@one_op(emitted("blockyard.kernels.softmax.op", "attend_past"))
 def attend_past(
     q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, window: int | None, sinks: int, position: Position | None,
     scale: float,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blockyard.core import Call, Position, Site, UsageError, widest_dtype
 from blockyard.core.settings import Base
-from blockyard.kernels import turn
+from blockyard.kernels import rotate
 
 
 class Rope(Position):
@@ -43,9 +43,9 @@ class Rope(Position):
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         cos, sin = call.memoised(("rope", self.head_dim.size, self.base), lambda: self.tables(call))
         cos, sin = cos.to(q.dtype), sin.to(q.dtype)
-        return turn(q, cos, sin), turn(k, cos, sin)
+        return rotate(q, cos, sin), rotate(k, cos, sin)
 
     def unrotate(self, k: Tensor, call: Call) -> Tensor:
         """The keys as they were before `at_qk`."""
         cos, sin = self.tables(call)
-        return turn(k, cos.to(k.dtype), -sin.to(k.dtype))
+        return rotate(k, cos.to(k.dtype), -sin.to(k.dtype))

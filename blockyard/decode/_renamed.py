@@ -1,0 +1,46 @@
+"""Old names, understood with a warning until the next version."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _told(old: str, new: str) -> None:
+    """Tell whoever used the old name, but for rooms of our own."""
+    level, user = 1, __name__
+    while user in ("blockyard", __name__):
+        level, user = level + 1, sys._getframe(level).f_globals.get("__name__", "")
+    if not user.startswith("blockyard."):
+        warnings.warn(f"{old} is {new} now; the old name goes with the next version", DeprecationWarning, level)
+
+
+def attributes(module: str, **names: str) -> Callable[[str], Any]:
+    """For `__getattr__` of a module: old=new."""
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _told(name, names[name])
+        return getattr(sys.modules[module], names[name])
+
+    return find
+
+
+def keywords(**names: str) -> Callable[[F], F]:
+    """For a function or a method: old=new."""
+
+    def understanding(function: F) -> F:
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            for old in names.keys() & given.keys():
+                _told(f"{old}=", f"{names[old]}=")
+                given[names[old]] = given.pop(old)
+            return function(*args, **given)
+
+        return cast(F, call)
+
+    return understanding

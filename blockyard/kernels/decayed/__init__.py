@@ -1,0 +1,5 @@
+"""A matrix memory that fades and is written by outer products."""
+
+from .op import decayed_scan
+
+__all__ = ["decayed_scan"]

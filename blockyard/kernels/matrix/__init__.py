@@ -1,0 +1,5 @@
+"""A full matrix for every token."""
+
+from .op import linear
+
+__all__ = ["linear"]

@@ -1,0 +1,34 @@
+"""Token-wise maps as instructions."""
+
+from torch import Tensor
+
+from ..program.builder import Vector
+from ..program.codes import NORM, ROTATE, SILU
+from ..program.emission import Emission, whole
+
+
+def norm(e: Emission, x: Tensor, gain: Tensor, eps: float, each: int = 0, bias: Tensor | None = None) -> Vector:
+    """Of the last dimension; a gain for all, or `each` apart; centred first where there is a bias."""
+    D = x.shape[-1]
+    whole(D)
+    v, y = e.vector(x), e.w.fresh(x.numel())
+    off, centred = (0, 0) if bias is None else (e.constant(bias).place[0], 1)
+    numbers = (x.numel() // D, D, each, e.constant(gain).place[0], off, e.w.number(eps), centred)
+    e.w.write(NORM, *v.place, *y.place, *numbers)
+    return y
+
+
+def rms_norm(e: Emission, x: Tensor, gain: Tensor, eps: float) -> Vector:
+    return norm(e, x, gain, eps, each=0 if gain.dim() == 1 else x.shape[-1])
+
+
+def gated(e: Emission, x: Tensor, g: Tensor) -> Vector:
+    return e.w.times(e.vector(x), e.w.map(SILU, e.vector(g)))
+
+
+def rotate(e: Emission, x: Tensor, cos: Tensor, sin: Tensor) -> Vector:
+    heads, D = x.shape[-2:]
+    whole(D)
+    v, y = e.vector(x), e.w.fresh(x.numel())
+    e.w.write(ROTATE, *v.place, *y.place, heads, D, e.table(cos).place[0], e.table(sin).place[0])
+    return y

@@ -1,0 +1,1 @@
+"""A token through a whole model as one list of instructions."""

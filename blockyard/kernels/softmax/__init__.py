@@ -1,0 +1,5 @@
+"""Softmax attention."""
+
+from .op import attend
+
+__all__ = ["attend"]

@@ -21,13 +21,9 @@ class Tokens(Part):
     replaces = dict(packed_tokens=dict(store="packed"))
 
     def __init__(
-        self,
-        site: Site,
-        *,
-        vocab: Vocab = 256,
-        position: PositionSpec | None = None,
+        self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None,
         store: StoreSpec = Spec("store", "dense"),
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
         self.vocab.ordered = True

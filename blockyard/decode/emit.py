@@ -60,7 +60,7 @@ class Emitter:
             raise Unrecordable("numbers of all slots in an operation of the framework")
         if kind == POSITION:
             y, table = self.w.fresh(x.numel()), self.table(x)
-            self.w.write(PLACE, table.place[0], *y.place, x.numel())
+            self.w.write(PLACE, table.address, *y.operand, x.numel())
             return y
         if held in self.graph.paths and held not in self.vectors:
             self.vectors[held] = self._state(held, x)
@@ -102,8 +102,8 @@ class Emitter:
     def table(self, x: Tensor) -> Vector:
         """What depends on the position only, for all positions."""
         if id(x) not in self.tables:
-            places, length = torch.arange(self.w.capacity)[:, None], id(self.graph.length)
-            rows = torch.vmap(lambda place: self.again(x, {length: place}).flatten())(places)
+            positions, length = torch.arange(self.w.capacity)[:, None], id(self.graph.length)
+            rows = torch.vmap(lambda position: self.again(x, {length: position}).flatten())(positions)
             self.tables[id(x)] = self.w.constant(rows)
         return self.tables[id(x)]
 
@@ -158,7 +158,7 @@ class Emitter:
             self.vectors[storage(node.outs[0])] = self._emitted(node)
         for path, into in self.plain:
             new = self.vector(self.graph.written[path])
-            self.w.write(MAP, *new.place, *into.place, into.size, SAME, *map(self.w.number, (1.0, 0.0)))
+            self.w.write(MAP, *new.operand, *into.operand, into.size, SAME, *map(self.w.number, (1.0, 0.0)))
         return self.vector(self.graph.logits[:, -1])
 
     def _emitted(self, node: Node) -> Vector:

@@ -120,7 +120,7 @@ def mean(e: Emitter, node: Node, x: Tensor, dim: Any, keepdim: bool = False, *, 
         raise Unrecordable(f"{node.name} over more than the last dimension")
     whole(D)
     v, y = e.vector(x), e.w.fresh(x.numel() // D)
-    e.w.write(codes.MEAN, *v.place, *y.place, y.size, D, e.w.number(1 / D if "mean" in node.name else 1.0))
+    e.w.write(codes.MEAN, *v.operand, *y.operand, y.size, D, e.w.number(1 / D if "mean" in node.name else 1.0))
     return y
 
 
@@ -144,7 +144,7 @@ def embedding(e: Emitter, node: Node, table: Tensor, tokens: Tensor, *_: Any) ->
     whole(table.shape[1])
     e.of_the_token(tokens)
     y = e.w.fresh(table.shape[1])
-    e.w.write(codes.EMBED, e.w.table(table), 8 * table.element_size(), y.size, *y.place)
+    e.w.write(codes.EMBED, e.w.table(table), 8 * table.element_size(), y.size, *y.operand)
     return y
 
 

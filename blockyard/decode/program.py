@@ -58,9 +58,9 @@ class Program:
         """Go on with more capacity, for the rows that are left."""
         old, rows = self.builder, len(self.length)
         self._build(Builder(rows, capacity, old.dtype, old.int8_cache, old.at_once))
-        for place, made in self.builder.states.items():
+        for path, made in self.builder.states.items():
             for name, into in made.items():
-                held = old.states[place][name][:rows]
+                held = old.states[path][name][:rows]
                 into[tuple(map(slice, held.shape))] = held
 
     @staticmethod

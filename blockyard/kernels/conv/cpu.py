@@ -193,9 +193,9 @@ def instruction(code, many, first, last):
     )
     bias, C, W, silu = float32_at(code[7]), code[8], code[9], code[10]
     vectors, one = C // 16, full(np.float32(1))
-    for i in range(first * many, last * many):
-        row, c = i // many // vectors, i // many % vectors * 16
-        b = row * many + i % many
+    for unit in range(first * many, last * many):
+        row, c = unit // many // vectors, unit // many % vectors * 16
+        b = row * many + unit % many
         here, ta = load(x, b * xs + c), row * (W - 1) * C + c
         out = load(bias, c) + here * load(taps, c)  # the token's own tap first
         for d in range(1, W):

@@ -19,6 +19,6 @@ def causal_conv(
     xv, y, held = e.vector(x), e.w.fresh(C), e.memory(tail, W - 1, C)
     taps = e.w.constant(e.computed(weight).t().flip(0))
     offset = e.w.constant(torch.zeros(C)) if bias is None else e.constant(bias)
-    given = (*xv.place, *y.place, held, taps.place[0], offset.place[0], C, W, int(silu))
+    given = (*xv.operand, *y.operand, held, taps.address, offset.address, C, W, int(silu))
     e.w.write(FILTER, *given, tasks=C // LANES)
     return y

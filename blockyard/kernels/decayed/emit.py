@@ -14,7 +14,7 @@ def decayed_scan(
 ) -> Vector:
     (H, V), (G, K) = v.shape[2:], q.shape[2:]
     whole(K, V)
-    places = [number for x in (q, k, v, log_decay) for number in e.vector(x).place]
+    operands = [number for x in (q, k, v, log_decay) for number in e.vector(x).operand]
     y, memory = e.w.fresh(v.numel()), e.memory(initial_state, H, K, V)
-    e.w.write(DECAYED, *places, y.place[0], memory, H, G, K, V, log_decay.shape[-1], tasks=H)
+    e.w.write(DECAYED, *operands, y.address, memory, H, G, K, V, log_decay.shape[-1], tasks=H)
     return y

@@ -15,8 +15,8 @@ def delta_scan(
 ) -> Vector:  # fmt: skip
     (H, V), K = v.shape[2:], q.shape[-1]
     whole(K, V)
-    places = [number for x in (q, k, v, beta) for number in e.vector(x).place]
-    decay = (0, 0) if log_decay is None else e.vector(log_decay).place
+    operands = [number for x in (q, k, v, beta) for number in e.vector(x).operand]
+    decay = (0, 0) if log_decay is None else e.vector(log_decay).operand
     y, memory = e.w.fresh(v.numel()), e.memory(initial_state, H, K, V)
-    e.w.write(DELTA, *places, *decay, y.place[0], memory, H, K, V, tasks=H)
+    e.w.write(DELTA, *operands, *decay, y.address, memory, H, K, V, tasks=H)
     return y

@@ -13,5 +13,5 @@ def diagonal_scan(e: Emission, x: Tensor, log_decay: Tensor, *, initial_state: T
     E = x.shape[-1]
     whole(E)
     xv, gv, y, h = e.vector(x), e.vector(log_decay), e.w.fresh(E), e.memory(initial_state, E)
-    e.w.write(DIAGONAL, *xv.place, *gv.place, y.place[0], h, E, tasks=-(-E // 64))
+    e.w.write(DIAGONAL, *xv.operand, *gv.operand, y.address, h, E, tasks=-(-E // 64))
     return y

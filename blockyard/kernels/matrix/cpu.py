@@ -71,8 +71,8 @@ def _block(vectors: int) -> Any:
                         builder.store(builder.fadd(builder.load(held[r][j]), product, flags=FLAGS), held[r][j])
             for j in range(vectors):
                 for r in range(SIDE):
-                    place = builder.add(into, ir.Constant(into.type, (j * TILE + r) * lanes.count))
-                    stored(context, builder, kinds[6], sums, place, builder.load(held[r][j]))
+                    at = builder.add(into, ir.Constant(into.type, (j * TILE + r) * lanes.count))
+                    stored(context, builder, kinds[6], sums, at, builder.load(held[r][j]))
             return context.get_dummy_value()
 
         where = types.intp

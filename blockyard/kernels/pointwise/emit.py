@@ -12,9 +12,9 @@ def norm(e: Emission, x: Tensor, gain: Tensor, eps: float, each: int = 0, bias: 
     D = x.shape[-1]
     whole(D)
     v, y = e.vector(x), e.w.fresh(x.numel())
-    off, centred = (0, 0) if bias is None else (e.constant(bias).place[0], 1)
-    numbers = (x.numel() // D, D, each, e.constant(gain).place[0], off, e.w.number(eps), centred)
-    e.w.write(NORM, *v.place, *y.place, *numbers)
+    off, centred = (0, 0) if bias is None else (e.constant(bias).address, 1)
+    numbers = (x.numel() // D, D, each, e.constant(gain).address, off, e.w.number(eps), centred)
+    e.w.write(NORM, *v.operand, *y.operand, *numbers)
     return y
 
 
@@ -30,5 +30,5 @@ def rotate(e: Emission, x: Tensor, cos: Tensor, sin: Tensor) -> Vector:
     heads, D = x.shape[-2:]
     whole(D)
     v, y = e.vector(x), e.w.fresh(x.numel())
-    e.w.write(ROTATE, *v.place, *y.place, heads, D, e.table(cos).place[0], e.table(sin).place[0])
+    e.w.write(ROTATE, *v.operand, *y.operand, heads, D, e.table(cos).address, e.table(sin).address)
     return y

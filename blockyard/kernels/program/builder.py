@@ -23,9 +23,13 @@ class Vector:
     begin: int = 0
 
     @property
-    def place(self) -> tuple[int, int]:
+    def address(self) -> int:
+        return self.held.data_ptr() + 4 * self.begin
+
+    @property
+    def operand(self) -> tuple[int, int]:
         """Its address, and how far apart its lines are."""
-        return self.held.data_ptr() + 4 * self.begin, self.held.stride(0) if self.held.dim() == 2 else 0
+        return self.address, self.held.stride(0) if self.held.dim() == 2 else 0
 
     def cut(self, *sizes: int) -> "list[Vector]":
         """One after the other."""
@@ -72,18 +76,18 @@ class Builder:
         self.held.append(matrix.detach())
         return matrix.data_ptr()
 
-    def state(self, place: tuple[Any, ...], name: str, *shape: int, dtype: torch.dtype = torch.float32) -> int:
-        made = self.states.setdefault(place, {})[name] = torch.zeros(self.rows, *shape, dtype=dtype)
+    def state(self, path: tuple[Any, ...], name: str, *shape: int, dtype: torch.dtype = torch.float32) -> int:
+        made = self.states.setdefault(path, {})[name] = torch.zeros(self.rows, *shape, dtype=dtype)
         return made.data_ptr()
 
     def map(self, code: int, x: Vector, scale: float = 1.0, shift: float = 0.0) -> Vector:
         y = self.fresh(x.size)
-        self.write(MAP, *x.place, *y.place, x.size, code, self.number(scale), self.number(shift))
+        self.write(MAP, *x.operand, *y.operand, x.size, code, self.number(scale), self.number(shift))
         return y
 
     def join(self, code: int, x: Vector, z: Vector, repeat: int = 1) -> Vector:
         y = self.fresh(x.size)
-        self.write(JOIN, *x.place, *z.place, *y.place, x.size, code, repeat)
+        self.write(JOIN, *x.operand, *z.operand, *y.operand, x.size, code, repeat)
         return y
 
     def times(self, x: Vector, z: Vector, repeat: int = 1) -> Vector:
@@ -105,9 +109,9 @@ class Builder:
             weight = pad(weight.detach(), (0, -K % LANES)).contiguous()
         self.read += weight.numel() * weight.element_size()
         y = self.fresh(N)
-        bits, offset = 8 * weight.element_size(), 0 if bias is None else self.constant(bias).place[0]
+        bits, offset = 8 * weight.element_size(), 0 if bias is None else self.constant(bias).address
         sizes = (bits, N, weight.shape[1])
-        self.write(PRODUCT, self.reads(weight), *sizes, *x.place, *y.place, offset, tasks=-(-N // LANES))
+        self.write(PRODUCT, self.reads(weight), *sizes, *x.operand, *y.operand, offset, tasks=-(-N // LANES))
         return y
 
     def packed(self, store: Tensor, bits: int, group: int, N: int, x: Vector) -> Vector:
@@ -117,11 +121,11 @@ class Builder:
             if x.begin:
                 raise Unrecordable(f"{x.size} columns in groups of {group}")
             wider = self.fresh(K)
-            self.write(MAP, *x.place, *wider.place, x.size, SAME, self.number(1.0), self.number(0.0))
+            self.write(MAP, *x.operand, *wider.operand, x.size, SAME, self.number(1.0), self.number(0.0))
             x = wider
         self.read += store.numel()
         y = self.fresh(N)
-        given = (self.reads(store), bits, N, K, *x.place, *y.place, 0, group)
+        given = (self.reads(store), bits, N, K, *x.operand, *y.operand, 0, group)
         self.write(PRODUCT, *given, tasks=-(-N // LANES))
         return y
 

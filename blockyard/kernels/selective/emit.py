@@ -16,6 +16,6 @@ def selective_scan(
     whole(E)
     xv, dv, bv, cv = (e.vector(t) for t in (x, dt, B, C))
     y, h, rate = e.w.fresh(E), e.memory(initial_state, N, E), e.w.constant(e.computed(A).t())
-    given = (*xv.place, *dv.place, rate.place[0], y.place[0], *bv.place, *cv.place, h, E, N)
+    given = (*xv.operand, *dv.operand, rate.address, y.address, *bv.operand, *cv.operand, h, E, N)
     e.w.write(SELECTIVE, *given, tasks=-(-E // 64))
     return y

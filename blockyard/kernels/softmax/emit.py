@@ -21,12 +21,12 @@ def attend_past(
     cache, given, y, bias = e.cache_of(state), [e.vector(x) for x in (q, k, v)], w.fresh(q.numel()), 0
     table = None if position is None else position.by_distance(S)
     if table is not None:  # of the distances 1 - S to S - 1; none is below 0
-        bias = w.constant(table[:, S - 1 :]).place[0]
+        bias = w.constant(table[:, S - 1 :]).address
     coded = w.int8_cache and window is None
     kind, scales = (torch.int8, w.state(cache, "scales", G, 2, S)) if coded else (w.dtype, 0)
     keys = w.state(cache, "keys", G, S // BLOCK, K, BLOCK, dtype=kind)
     values = w.state(cache, "values", G, S, K, dtype=kind)
     seen = (bias, window or 0, sinks, w.number(scale))
-    places = [number for x in (*given, y) for number in x.place]
-    w.write(ATTEND, *places, keys, values, S, G, H // G, K, K, *seen, scales, 8 * kind.itemsize, tasks=G)
+    operands = [number for x in (*given, y) for number in x.operand]
+    w.write(ATTEND, *operands, keys, values, S, G, H // G, K, K, *seen, scales, 8 * kind.itemsize, tasks=G)
     return y

@@ -51,7 +51,7 @@ class _LanesModel(models.PrimitiveModel):  # pyright: ignore
         super().__init__(manager, kind, ir.VectorType(element, kind.count))
 
 
-def _place(context: Any, builder: Any, kind: Any, value: Any, at: Any) -> Any:
+def _pointer(context: Any, builder: Any, kind: Any, value: Any, at: Any) -> Any:
     data = context.make_array(kind)(context, builder, value).data
     return builder.gep(data, [at])
 
@@ -83,8 +83,8 @@ def loaded(context: Any, builder: Any, array: Any, value: Any, at: Any) -> Any:
     kind, halves, octets = _lanes_of(array), array.dtype == types.uint16, array.dtype == types.int8
     vector = _vector(context, kind)
     held = _words(kind.count, 16) if halves else _words(kind.count, 8) if octets else vector
-    place = builder.bitcast(_place(context, builder, array, value, at), held.as_pointer())
-    found = builder.load(place, align=array.dtype.bitwidth // 8)
+    pointer = builder.bitcast(_pointer(context, builder, array, value, at), held.as_pointer())
+    found = builder.load(pointer, align=array.dtype.bitwidth // 8)
     if octets:
         return builder.sitofp(builder.sext(found, _words(kind.count, 32)), vector)
     if not halves:
@@ -106,8 +106,8 @@ def stored(context: Any, builder: Any, array: Any, value: Any, at: Any, found: A
     """The vector put into an array."""
     if array.dtype == types.uint16:
         found = _halved(builder, found)
-    place = builder.bitcast(_place(context, builder, array, value, at), found.type.as_pointer())
-    builder.store(found, place, align=array.dtype.bitwidth // 8)
+    pointer = builder.bitcast(_pointer(context, builder, array, value, at), found.type.as_pointer())
+    builder.store(found, pointer, align=array.dtype.bitwidth // 8)
 
 
 @instruction
@@ -137,7 +137,7 @@ def put(_, array, at, number):
             found = builder.extract_element(_halved(builder, one), first)
         elif kind.dtype == types.int8:
             found = builder.fptosi(found, ir.IntType(8))
-        builder.store(found, _place(context, builder, kind, *args[:2]))
+        builder.store(found, _pointer(context, builder, kind, *args[:2]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, number), generate
@@ -148,7 +148,7 @@ def splat(_, array, at):
     kind, halves = _lanes_of(array), array.dtype == types.uint16
 
     def generate(context, builder, signature, args):
-        number = builder.load(_place(context, builder, signature.args[0], *args))
+        number = builder.load(_pointer(context, builder, signature.args[0], *args))
         if halves:
             word = ir.IntType(32)
             number = builder.bitcast(builder.shl(builder.zext(number, word), ir.Constant(word, 16)), ir.FloatType())
@@ -162,8 +162,8 @@ def prefetched(context: Any, builder: Any, array: Any, value: Any, at: Any) -> N
     byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
     function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-    place = builder.bitcast(_place(context, builder, array, value, at), byte)
-    builder.call(function, [place, *(ir.Constant(word, value) for value in (0, 3, 1))])  # to read, near, data
+    pointer = builder.bitcast(_pointer(context, builder, array, value, at), byte)
+    builder.call(function, [pointer, *(ir.Constant(word, value) for value in (0, 3, 1))])  # to read, near, data
 
 
 @instruction
@@ -230,9 +230,9 @@ def reduce_rows(_, array, at):
         n, rows = kind.count, []
         for i in range(n):
             where = builder.add(args[1], ir.Constant(args[1].type, i * n))
-            place = _place(context, builder, signature.args[0], args[0], where)
-            place = builder.bitcast(place, _vector(context, kind).as_pointer())
-            rows.append(builder.load(place, align=kind.dtype.bitwidth // 8))
+            pointer = _pointer(context, builder, signature.args[0], args[0], where)
+            pointer = builder.bitcast(pointer, _vector(context, kind).as_pointer())
+            rows.append(builder.load(pointer, align=kind.dtype.bitwidth // 8))
         masks = ir.VectorType(ir.IntType(32), n)
         even, odd = (ir.Constant(masks, [2 * i + shift for i in range(n)]) for shift in (0, 1))
         while len(rows) > 1:  # neighbours of two vectors are added into one, until every lane is one row's sum

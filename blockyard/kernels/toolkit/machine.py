@@ -10,7 +10,7 @@ from numba.core.registry import cpu_target
 
 from .arrays import Strided
 from .compile import compiled
-from .lanes import _place, instruction
+from .lanes import _pointer, instruction
 
 
 def has(feature: str) -> bool:
@@ -91,8 +91,8 @@ def arrive(_, array, at):
     """Add one, for all to see."""
 
     def generate(context, builder, signature, args):
-        place = _place(context, builder, signature.args[0], *args)
-        builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "acq_rel")
+        pointer = _pointer(context, builder, signature.args[0], *args)
+        builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "acq_rel")
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
@@ -103,7 +103,7 @@ def arrivals(_, array, at):
     """What all have added."""
 
     def generate(context, builder, signature, args):
-        return builder.load_atomic(_place(context, builder, signature.args[0], *args), "acquire", 8)
+        return builder.load_atomic(_pointer(context, builder, signature.args[0], *args), "acquire", 8)
 
     return types.int64(array, types.intp), generate
 

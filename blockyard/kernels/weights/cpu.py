@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 
 from ..matrix.cpu import SOON, finish
 from ..toolkit.compile import compiled
-from ..toolkit.lanes import FLAGS, Lanes, _place, _spread, full, instruction, prefetch, splat
+from ..toolkit.lanes import FLAGS, Lanes, _pointer, _spread, full, instruction, prefetch, splat
 from ..toolkit.machine import has
 from ..toolkit.parallel import parallel_for
 
@@ -46,8 +46,8 @@ def _same(value: int) -> Any:
 
 def _at(builder: Any, data: Any, offset: int, kind: Any) -> Any:
     """The vector of this kind, `offset` bytes on; tiles of a loaded file may stand anywhere."""
-    place = builder.gep(data, [ir.Constant(ir.IntType(64), offset)])
-    return builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+    pointer = builder.gep(data, [ir.Constant(ir.IntType(64), offset)])
+    return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=1)
 
 
 def _moved(builder: Any, held: Any, up: int) -> Any:
@@ -104,11 +104,11 @@ def _unit(bits: int) -> Any:
         whole = x.dtype == types.int32
 
         def generate(context, builder, signature, args):
-            def place(array, where):
-                return _place(context, builder, signature.args[array], args[array], args[where])
+            def pointer(array, where):
+                return _pointer(context, builder, signature.args[array], args[array], args[where])
 
-            start = _spread(builder, builder.load(place(4, 5)), _words if whole else _floats)
-            return (_by_bytes if whole else _by_floats)(builder, place(0, 1), place(2, 3), start, bits)
+            start = _spread(builder, builder.load(pointer(4, 5)), _words if whole else _floats)
+            return (_by_bytes if whole else _by_floats)(builder, pointer(0, 1), pointer(2, 3), start, bits)
 
         where = types.intp
         return lanes(packed, where, x, where, starts, where), generate

@@ -12,7 +12,7 @@ def dense(e: Emission, packed: Tensor, bits: int, group: int, K: int, rows: Tens
     whole(K)
     e.of_the_token(rows)
     y = e.w.fresh(K)
-    e.w.write(EMBED, e.w.reads(packed), bits, K, *y.place, group)
+    e.w.write(EMBED, e.w.reads(packed), bits, K, *y.operand, group)
     return y
 
 

@@ -1,7 +1,8 @@
 """What all verbs are made of: the grammar of a command line, and an answer for a program and for a person.
 
 A verb is a file of this folder, with its name: the first line of its header is its help, `EXAMPLE` a command that runs,
-`options` adds what may be said, `run` does it. Files import what they need when they run, so that a help costs nothing.
+`options` adds what may be said, `run` does it, `RENAMED` (if there is one) says what options were called in the version
+before. Files import what they need when they run, so that a help costs nothing.
 """
 
 import argparse
@@ -34,6 +35,18 @@ class Verb(Protocol):
         ...
 
 
+def renewed(name: str, words: list[str]) -> list[str]:
+    """The words with old names of options replaced by those of today, each told in a line."""
+    old: dict[str, str] = getattr(verb(name), "RENAMED", {})
+    found = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in old:
+            print(f"blockyard: {option} is called {old[option]} now", file=sys.stderr)
+        found.append(old.get(option, option) + equals + value)
+    return found
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line."""
 
@@ -59,7 +72,11 @@ def parser() -> Parser:
         each = verb(name)
         title = each.__doc__.splitlines()[0]
         made = verbs.add_parser(
-            name, help=title[0].lower() + title[1:].rstrip("."), description=title, epilog=f"example: {each.EXAMPLE}"
+            name,
+            allow_abbrev=False,
+            help=title[0].lower() + title[1:].rstrip("."),
+            description=title,
+            epilog=f"example: {each.EXAMPLE}",
         )
         made.add_argument("--json", action="store_true", help="one JSON document on standard output")
         each.options(made.add_argument)

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from blockyard.cli._grammar import parser, verb
+from blockyard.cli._grammar import parser, renewed, verb
 from blockyard.core import interrupt, streams
 from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.core.files import strict
@@ -52,8 +52,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _answered(arguments: list[str]) -> int:
-    if arguments and not arguments[0].startswith("-"):
-        verb(arguments[0])  # one that nobody knows gets the nearest
+    if arguments and not arguments[0].startswith("-"):  # a verb that nobody knows gets the nearest
+        arguments = [arguments[0], *renewed(arguments[0], arguments[1:])]
     grammar = parser()
     try:
         options = grammar.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""How fast we are beside others here: train, recipes, mixers, decode, context, ahead or overhead."""
+"""How fast we are beside others here: train, recipes, mixers, decode, context, speculative or overhead."""
 
 import argparse
 from collections.abc import Callable
@@ -11,7 +11,7 @@ EXAMPLE = "blockyard bench train"
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("name", help="train, recipes, mixers, decode, context, ahead or overhead")
+    add("name", help="train, recipes, mixers, decode, context, speculative or overhead")
     add("--length", help="tokens a row; of mixers and context also several: 512,2048")
     add("--batch", type=is_(numbers.BATCH), help="rows (default: as the bench says)")
     add("--device", help="cpu (default) or cuda")

@@ -10,8 +10,14 @@ from blockyard.core import numbers
 from blockyard.core.errors import UsageError
 
 EXAMPLE = 'blockyard generate runs/mine:llama --prompt "Once upon a time"'
-RULES = ("temperature", "top_k", "top_p", "min_p", "repetition", "seed")
-DRAWING = {**dict.fromkeys(RULES), "stop": [], "ahead": 0, "int8_cache": False}  # unasked for: no search knows them
+RENAMED = {"--repetition": "--repetition-penalty", "--ahead": "--num-speculative"}
+PARAMS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+DRAWING = {
+    **dict.fromkeys(PARAMS),
+    "stop": [],
+    "num_speculative": 0,
+    "int8_cache": False,
+}  # unasked for: no search knows them
 
 
 def options(add: Callable[..., Any]) -> None:
@@ -22,11 +28,11 @@ def options(add: Callable[..., Any]) -> None:
     add("--top-k", type=is_(numbers.TOP_K), help="only the k likeliest tokens")
     add("--top-p", type=is_(numbers.SHARE), help="only the likeliest tokens of this mass")
     add("--min-p", type=is_(numbers.SHARE), help="only tokens this near the likeliest")
-    add("--repetition", type=is_(numbers.REPETITION), help="above 1: seen tokens lose weight")
+    add("--repetition-penalty", type=is_(numbers.REPETITION), help="above 1: seen tokens lose weight")
     add("--stop", action="append", default=[], help="end before this text; may be repeated")
     add("--beams", type=is_(numbers.BEAMS), help="search the likeliest texts, so many wide")
-    add("--ahead", type=is_(numbers.AHEAD), default=0, help="guess so many tokens from the text so far: faster where "
-        "it repeats itself, the same text")  # fmt: skip
+    add("--num-speculative", type=is_(numbers.NUM_SPECULATIVE), default=0, help="guess so many tokens from the text so "
+        "far: faster where it repeats itself, the same text")  # fmt: skip
     add("--int8-cache", action="store_true", help="attention keeps its past in 8 bits")
     add("--seed", type=is_(numbers.SEED), help="the same seed gives the same text (default 0)")
 
@@ -38,14 +44,14 @@ def run(options: argparse.Namespace) -> Answer:
 
 def _drawn(options: argparse.Namespace, prompt: str) -> Answer:
     """Token after token, shown as they come."""
-    from blockyard.decode.rules import Rules
+    from blockyard.decode.rules import SamplingParams
     from blockyard.saved.generate import continue_text
 
-    asked = {name: getattr(options, name) for name in RULES if getattr(options, name) is not None}
-    rules = Rules(**{"temperature": 0.8, **asked})
+    asked = {name: getattr(options, name) for name in PARAMS if getattr(options, name) is not None}
+    params = SamplingParams(**{"temperature": 0.8, **asked})
     pieces, tokens, logprobs = [], [], []
     for step in continue_text(
-        options.model, prompt, options.tokens, rules, options.stop, options.ahead, options.int8_cache
+        options.model, prompt, options.tokens, params, options.stop, options.num_speculative, options.int8_cache
     ):
         piece = step.text[0] if step.text else ""
         pieces.append(piece)

@@ -10,8 +10,8 @@ from blockyard.core.errors import UsageError
 from blockyard.data.tokens import Codec
 from blockyard.decode.beams import beams
 from blockyard.decode.generate import Step, generate
-from blockyard.decode.propose import Lookup
-from blockyard.decode.rules import Rules
+from blockyard.decode.propose import PromptLookup
+from blockyard.decode.rules import SamplingParams
 from blockyard.decode.speculate import speculate
 from blockyard.saved.open import open_model
 
@@ -26,17 +26,19 @@ class Found(Document):
 
 
 def continue_text(
-    folder: str, prompt: str, tokens: int, rules: Rules, stop: Sequence[str] = (), ahead: int = 0,
+    folder: str, prompt: str, tokens: int, params: SamplingParams, stop: Sequence[str] = (), num_speculative: int = 0,
     int8_cache: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
-    """Steps with the text that continues the prompt, as they come; `ahead` guesses tokens from what stands before."""
+    """Steps with the text that continues the prompt, as they come; `num_speculative` are guessed at once."""
     model, codec = open_model(folder)
     ids, how = _prompt(codec, prompt), {"stop": stop, "decode": codec.decode}
-    if ahead and int8_cache:
-        raise UsageError("--ahead checks guesses to the last bit, which keys in 8 bits do not keep; leave one out")
-    if ahead:
-        return speculate(model, ids, tokens, Lookup(), rules, ahead=ahead, **how)
-    return generate(model, ids, tokens, rules, int8_cache=int8_cache, **how)
+    if num_speculative and int8_cache:
+        raise UsageError(
+            "--num-speculative checks guesses to the last bit, which --int8-cache does not keep; leave one out"
+        )
+    if num_speculative:
+        return speculate(model, ids, tokens, PromptLookup(), params, num_speculative=num_speculative, **how)
+    return generate(model, ids, tokens, params, int8_cache=int8_cache, **how)
 
 
 def search_text(folder: str, prompt: str, tokens: int, width: int) -> list[Found]:

@@ -362,7 +362,7 @@ def test_train_eval_generate(tmp_path, text, capsys):
     greedy = [*words[:2], "--tokens", "40", "--temperature", "0", "--json", "--prompt", "the cat sat on the cat "]
     assert main(greedy) == 0
     plain = json.loads(capsys.readouterr().out)
-    assert main([*greedy, "--ahead", "4"]) == 0
+    assert main([*greedy, "--num-speculative", "4"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == plain["text"]
     stop = plain["text"][10:13]
     assert main([*greedy, "--stop", stop]) == 0

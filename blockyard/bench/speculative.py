@@ -29,7 +29,7 @@ from blockyard.train.loop import Run, Settings
 
 RECIPES = ("llama", "gla")
 SIZE, STEPS, RATE, SHAPE = {"dim": 512, "layers": 8, "vocab": 256}, 250, 1e-3, (2, 1152)
-PROMPT, NEW, AHEAD = 600, 512, 6
+PROMPT, NEW, NUM = 600, 512, 6
 RULES = {"greedy": SamplingParams(temperature=0), "sampled": SamplingParams(temperature=1.0, seed=1)}
 
 
@@ -72,12 +72,12 @@ class Contestant:
         self.written: dict[str, list[int]] = {}
         self.counts = {how: Counts() for how in RULES}
 
-    def write(self, how: str, ahead: bool) -> float:
+    def write(self, how: str, speculative: bool) -> float:
         """Seconds a token, behind the first."""
         rules, counts = RULES[how], Counts()
         steps = generate(self.model, self.prompt, NEW, rules)
-        if ahead:
-            steps = speculate(self.model, self.prompt, NEW, PromptLookup(), rules, num_speculative=AHEAD, counts=counts)
+        if speculative:
+            steps = speculate(self.model, self.prompt, NEW, PromptLookup(), rules, num_speculative=NUM, counts=counts)
             self.counts[how] = counts
         found = [int(next(steps).tokens)]
         began = time.perf_counter()
@@ -95,15 +95,15 @@ def bench(
     tell: Tell = aloud,
 ) -> list[Row]:  # fmt: skip
     """All rows; `quick` takes the first recipe."""
-    rows, shape = Rows("ahead"), {"prompt": PROMPT, "new": NEW, "ahead": AHEAD, **size}
+    rows, shape = Rows("speculative"), {"prompt": PROMPT, "new": NEW, "num_speculative": NUM, **size}
     rows.load(shape, tell)
     for recipe in RECIPES[:1] if quick else RECIPES:
-        maker: Maker = "ahead:Contestant", {"recipe": recipe, "size": size, "steps": steps}
+        maker: Maker = "speculative:Contestant", {"recipe": recipe, "size": size, "steps": steps}
         name = f"blockyard/{recipe}"
         with contestants({name: maker}, keep=True, apart=apart, tell=tell) as stand:
             for how in RULES:
-                names = {f"{name}+{how}": False, f"{name}+{how}+ahead": True}
-                turns = {one: partial(stand[name].call, "write", how=how, ahead=on) for one, on in names.items()}
+                names = {f"{name}+{how}": False, f"{name}+{how}+speculative": True}
+                turns = {one: partial(stand[name].call, "write", how=how, speculative=on) for one, on in names.items()}
                 seconds = interleave(turns, rounds, tell=tell, what=f"{recipe} {how}")
                 for one, on in names.items():
                     rows.add(one, "tokens_per_s", 1 / median(seconds[one]), "tokens/s", shape)

@@ -33,9 +33,7 @@ def continue_text(
     model, codec = open_model(folder)
     ids, how = _prompt(codec, prompt), {"stop": stop, "decode": codec.decode}
     if num_speculative and int8_cache:
-        raise UsageError(
-            "--num-speculative checks guesses to the last bit, which --int8-cache does not keep; leave one out"
-        )
+        raise UsageError("--num-speculative needs the past to the last bit, not --int8-cache; leave one out")
     if num_speculative:
         return speculate(model, ids, tokens, PromptLookup(), params, num_speculative=num_speculative, **how)
     return generate(model, ids, tokens, params, int8_cache=int8_cache, **how)

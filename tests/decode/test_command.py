@@ -81,3 +81,12 @@ def test_a_short_text_is_scored_whole(folder, text, tmp_path, capsys):
     assert found["bytes"] == len(ids[0]) - 1
     nats = -logp[range(len(logp)), ids[0, 1:]].sum()
     assert found["bits_per_byte"] == pytest.approx(float(nats) / math.log(2) / found["bytes"], rel=1e-5)
+
+
+def test_old_names_of_options_are_understood_and_told(capsys):
+    for old, new in (("--ahead", "--num-speculative"), ("--repetition", "--repetition-penalty")):
+        for words in ([old, "2"], [f"{old}=2"]):
+            assert main(["generate", "/nowhere", *words]) == 2
+            first, second = capsys.readouterr().err.splitlines()
+            assert first == f"blockyard: {old} is called {new} now" and "/nowhere" in second
+    assert main(["generate", "/nowhere", "--num-spec", "2"]) == 2 and "--num-spec" in capsys.readouterr().err

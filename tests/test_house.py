@@ -61,7 +61,8 @@ OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against",
     "train": TRAINING,
     "eval": "json data length",
-    "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed int8-cache",
+    "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
+    "int8-cache",
     "quantise": "json bits group keep int8 out",
     "study": "json tier out",
     "list": "json family",

@@ -15,6 +15,8 @@ points `decay` (logarithms), `beta` with `k`, or `dt`; a mixer with a memory and
 diagonal A, which is measured on a memory of ones. Steps without a recurrent memory, such as attention, are left out.
 
 Source   arXiv 2411.12537 (eigenvalues of the transition); Roy and Vetterli 2007 (effective rank)
+Family   probes
+Differs  what is read are the recorded decays, keys and steps of a model, not a fit to its outputs
 """
 
 import math

@@ -11,11 +11,11 @@ from blockyard.transform.quantise import Coverage, quantise
 
 
 def quantise_folder(
-    folder: str, out: str, bits: int, group: int, keep: Sequence[str] = (), wide: Sequence[str] = ()
+    folder: str, out: str, bits: int, group: int, keep: Sequence[str] = (), int8: Sequence[str] = ()
 ) -> Coverage:
     """Write the small model to `out`, with the folder's codec; how much of it has become small."""
     path = find_model(folder)
-    small, coverage = quantise(load(path), bits, group=group, keep=tuple(keep), wide=tuple(wide))
+    small, coverage = quantise(load(path), bits, group=group, keep=tuple(keep), int8=tuple(int8))
     words = path / "tokenizer.json"
     if words.exists():
         try:

@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
-    "scaling": "blockyard.compare.surface", "take": "blockyard.transform.take",
+    "scaling": "blockyard.compare.judge.surface", "take": "blockyard.transform.take",
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",

@@ -5,7 +5,7 @@ from typing import Any
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.settings import checked
-from blockyard.core.spec import Spec, parse_value
+from blockyard.core.spec import Spec, current_name, parse_value
 
 
 def recipes() -> list[str]:
@@ -22,6 +22,7 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
         if size not in module.sizes:
             raise unknown(f"size of {entry.name}", size, module.sizes)
         arguments |= module.sizes[size]
+    overrides = {current_name(entry, key): value for key, value in overrides.items()}
     for key, value in overrides.items():
         if "." not in key:
             if key not in entry.arguments:

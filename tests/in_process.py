@@ -5,12 +5,13 @@ start the command as users do or take the pool itself; a comparison by workers i
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from blockyard.compare.job import run_job
-from blockyard.compare.speed import bench
+from blockyard.compare.documents import BenchOrder
+from blockyard.compare.run.pool import Heard
+from blockyard.compare.run.worker import handle
+from blockyard.core.document import Document, Json
 
 
 class InProcess:
@@ -25,15 +26,8 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run(self, orders: Iterable[dict[str, Any]], heard: Callable[[int, Any], None]) -> Iterator[tuple[int, Any]]:
+    def run(self, orders: Iterable[Document], heard: Heard) -> Iterator[tuple[int, Json]]:
         for number, order in enumerate(orders):
-            order = json.loads(json.dumps(order))
-
-            def tell(message: dict[str, Any], number: int = number) -> None:
-                heard(number, message)
-
-            if order["do"] == "run":
-                answer = run_job(order["job"], Path(order["folder"]), tell)
-            else:
-                answer = bench(order["jobs"], 1, tell)
+            order = replace(order, rounds=1) if isinstance(order, BenchOrder) else order
+            answer = handle(json.loads(json.dumps(order.to_json())), lambda message, n=number: heard(n, message))
             yield number, json.loads(json.dumps(answer))

@@ -175,12 +175,12 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{slug} has no {test_file(slug)}")
         records[slug] = record(slug)
         print(f"{slug:28} {records[slug]['must_hold']} oracle {records[slug]['oracle']}", flush=True)
-    raced = {row["slug"]: row for row in status(ROOT / "results")}
+    raced = {row.slug: row for row in status(ROOT / "results")}
     for slug in known:
         row = raced.get(slug)
         records[slug]["study"] = row and {
-            "name": row["study"],
-            **{key: row[key] for key in ("verdict", "tier", "date")},
+            "name": row.study,
+            **{key: getattr(row, key) for key in ("verdict", "tier", "date")},
         }
     data = {"format": FORMAT, "systems": {slug: records[slug] for slug in known}}
     (HERE / "records.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

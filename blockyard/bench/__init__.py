@@ -5,7 +5,7 @@
     rows = run("mixers")           one layer at a time: forward, backward, one decoded token, peak memory
     rows = run("decode")           writing text, beside transformers, torchao and llama.cpp
     rows = run("context")          one token behind a short and behind a long prompt, and what states hold
-    rows = run("ahead")            guessing tokens ahead on text that repeats itself
+    rows = run("speculative")      guessing tokens ahead on text that repeats itself
     rows = run("overhead")         what the contracts cost over hand-written code
     print(describe(rows))
 
@@ -29,7 +29,7 @@ BENCHES = {
     "mixers": "forward, backward, decoding and memory of one mixer, beside transformers and plain attention",
     "decode": "writing text with a llama of 110M parameters, beside transformers, torchao and llama.cpp",
     "context": "a token of every recipe behind 128 and behind 8,192 others, and what their states hold",
-    "ahead": "writing on in text that repeats itself, with guesses looked up and without",
+    "speculative": "writing on in text that repeats itself, with guesses looked up and without",
     "overhead": "what the contracts cost: stack, training loop, command line",
 }
 

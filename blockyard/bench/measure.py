@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from blockyard.compare.progress import clock
+from blockyard.compare.run.progress import clock
 from blockyard.core.errors import UsageError
 from blockyard.kernels import linear
 

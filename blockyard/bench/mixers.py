@@ -73,7 +73,7 @@ def ours(name: str, dim: int, device: str = "cpu") -> Layer:
     made: dict[int, Call] = {}
 
     def place(x: Tensor, state: State | None) -> tuple[Call, Any]:
-        call, state = Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=device)).place(state, causal=True)
+        call, state = Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=device)).call(state, causal=True)
         for part in module.modules():
             if isinstance(part, Part):
                 part.prepare(call)

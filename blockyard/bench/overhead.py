@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, embedding, linear, rms_norm, scal
 
 from blockyard.bench.measure import Row, Rows, Tell, aloud, cores, interleave, timed
 from blockyard.bench.train import CLIP, DECAY, RATE, SIZE, Ids
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core.child import ROOT, python
 from blockyard.core.errors import unknown
 from blockyard.core.spec import Spec
@@ -61,7 +61,7 @@ def in_plain_torch(model: Any, ids: Tensor) -> Forward:
     """The same products on the same weights, spelled out."""
     mixers = [(s.rule.norm, s.part) for s in model.steps[::2]]
     channels = [(s.rule.norm, s.part) for s in model.steps[1::2]]
-    heads = mixers[0][1].rows.parts[0].parts[0].size
+    heads = model.axes["steps.0.part.kv"].size
     cos, sin = (table.transpose(1, 2) for table in mixers[0][1].position.tables(model.start(ids).call))
 
     def norm(x: Tensor, part: Any) -> Tensor:

@@ -4,14 +4,12 @@
         stand["ours"].call("step")
 
 A maker is named "file:function" of this room; what it returns has `facts` and methods that give JSON values. In the
-child: JSON lines in ({"make", "settings"}, then {"do", "with"}), JSON lines out ({"done"} or {"error"}).
+child an order is {"make", "settings"}, then {"do", "with"}.
 """
 
 import json
-import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -20,9 +18,8 @@ from typing import Any
 import torch
 
 from blockyard.bench.measure import Tell, cores
-from blockyard.compare.pool import WorkFailed
 from blockyard.core import child
-from blockyard.core.child import channel
+from blockyard.core.errors import WorkFailed
 from blockyard.train.allocator import keep_memory
 
 Maker = tuple[str, dict[str, Any]]
@@ -69,8 +66,8 @@ class Apart:
         if not line:
             raise WorkFailed(f"{self.name} died (exit {self.process.wait()}); is there enough memory?")
         answer = json.loads(line)
-        if "error" in answer:
-            raise WorkFailed(f"{self.name}: {answer['error']}")
+        if error := child.failure(answer):
+            raise WorkFailed(f"{self.name}: {error}")
         return answer["done"]
 
     def close(self) -> None:
@@ -108,24 +105,19 @@ def contestants(
 
 def main() -> None:
     """Make one contestant, then do as told until the input closes."""
-    orders, out = channel()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(int(sys.argv[1]))
     if sys.argv[2] == "1":
         keep_memory()
     contestant: Any = None
-    for line in orders:
-        order = json.loads(line)
-        try:
-            if "make" in order:
-                contestant = make(order["make"], order["settings"])
-                answer = {"done": contestant.facts}
-            else:
-                answer = {"done": getattr(contestant, order["do"])(**order["with"])}
-        except Exception:
-            answer = {"error": traceback.format_exc()}
-        out.write(json.dumps(answer) + "\n")
-        out.flush()
+
+    def handle(order: dict[str, Any], tell: child.Tell) -> Any:
+        nonlocal contestant
+        if "make" in order:
+            contestant = make(order["make"], order["settings"])
+            return contestant.facts
+        return getattr(contestant, order["do"])(**order["with"])
+
+    child.serve(handle)
 
 
 if __name__ == "__main__":

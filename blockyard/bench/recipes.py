@@ -9,7 +9,7 @@ from functools import partial
 from blockyard.bench.measure import Row, Rows, Tell, aloud
 from blockyard.bench.process import Maker
 from blockyard.bench.train import Ids, Trainee, run_race, stepped
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core import registry
 from blockyard.core.errors import unknown
 from blockyard.model.count import count_flops, on_meta

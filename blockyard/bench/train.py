@@ -23,8 +23,7 @@ from torch.nn.functional import cross_entropy
 from blockyard.bench import peers
 from blockyard.bench.measure import Rates, Row, Rows, Tell, aloud, interleave, require, timed
 from blockyard.bench.process import Maker, contestants
-from blockyard.compare.pool import WorkFailed
-from blockyard.core.errors import unknown
+from blockyard.core.errors import WorkFailed, unknown
 from blockyard.model.count import count_flops, on_meta
 from blockyard.model.model import build
 from blockyard.systems import spec

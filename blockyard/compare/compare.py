@@ -7,35 +7,38 @@ has a finished run early. Nothing is decided by the clock: the same request give
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from blockyard.compare import plan as planning
-from blockyard.compare.figures import plural
-from blockyard.compare.job import key_of, read_result
-from blockyard.compare.material import direction
-from blockyard.compare.plan import Request, make_job, make_plan, seconds_of
-from blockyard.compare.pool import Pool
-from blockyard.compare.progress import Watch, clock
-from blockyard.compare.result import Result, assemble
-from blockyard.compare.store import Store
-from blockyard.compare.table import describe_plan
-from blockyard.compare.tuning import fit_rates
+from blockyard.compare.documents import Arm, BenchAnswer, BenchOrder, Plan, Progress, Report, RunOrder, RunResult, Speed
+from blockyard.compare.identity import key_of
+from blockyard.compare.plan import plan as planning
+from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
+from blockyard.compare.report.format import plural
+from blockyard.compare.report.result import assemble, settled, write
+from blockyard.compare.report.terminal import describe_plan
+from blockyard.compare.run.job import read_result
+from blockyard.compare.run.pool import Pool
+from blockyard.compare.run.progress import Watch
+from blockyard.compare.run.store import Event, Store
+from blockyard.compare.run.tuning import fit_rates
+from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
-from blockyard.core.files import write_whole
-from blockyard.core.spec import parse_value
+from blockyard.core.numbers import clock
 
 BENCH_ROUNDS = 5
 Run = tuple[str, int]  # an arm and a seed
 Rates = dict[str, tuple[float, bool]]
 Trials = dict[str, list[float]]
+Wanted = tuple[str, Arm, int, float]  # a role, an arm, a seed and a rate
 
 
 def compare(
     targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
     quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
-) -> Result:  # fmt: skip
+) -> Report | Plan:  # fmt: skip
     """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
 
     targets   NAME, LABEL=NAME or LABEL=NAME:key=value,...        data    files or folders; none: CPython's own texts
@@ -43,41 +46,50 @@ def compare(
     asked     task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning,
               against, codec
     """
-    return run_arms(
-        targets, data=data, out=out, dry_run=dry_run, quiet=quiet, overrides=overrides, save_seconds=save_seconds,
-        fewest=2, **asked,
-    )  # fmt: skip
+    request = _request(targets, data, overrides, asked)
+    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
+
+
+def train_one(
+    target: str, *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, **asked: Any,
+) -> Report | Plan:  # fmt: skip
+    """Train a recipe at its default rate, once: a comparison of one arm."""
+    request = _request([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
+    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet)
+
+
+def _request(
+    targets: Sequence[str], data: str | Sequence[str], overrides: dict[str, Any] | None, asked: dict[str, Any]
+) -> Request:
+    paths = (data,) if isinstance(data, str) else tuple(data)
+    return Request(tuple(targets), paths, overrides=tuple(sorted((overrides or {}).items())), **asked)
 
 
 def run_arms(
-    targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, fewest: int = 1,
-    **asked: Any,
-) -> Result:  # fmt: skip
-    """`compare` for any number of arms from `fewest` on: one is what `blockyard train` does."""
+    request: Request, *, out: str | Path | None = None, dry_run: bool = False, quiet: bool = False,
+    save_seconds: float = 20.0, fewest: int = 1,
+) -> Report | Plan:  # fmt: skip
+    """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan."""
     watch = Watch(quiet)
-    paths = (data,) if isinstance(data, str) else tuple(data)
-    given = tuple(sorted((overrides or {}).items()))
-    request = Request(tuple(targets), paths, overrides=given, **asked)
-    plan = make_plan(request, watch.say)
-    if len(targets) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
-        name = targets[0]
+    plan = replace(make_plan(request, watch.say), save_seconds=save_seconds)
+    if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
+        name = request.targets[0]
         raise UsageError(
             f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
         )
-    plan["save_seconds"] = save_seconds
-    folder = Path(out or Path("blockyard-out") / folder_name([arm["label"] for arm in plan["arms"]]))
+    folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
-        with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
-            _measure(plan, pool, watch)
+        with Pool(plan.same.workers, plan.same.threads) as pool:
+            plan = _measured(plan, pool, watch)
         watch.say(describe_plan(plan))
-        return Result({"plan": plan, "estimate_seconds": planning.estimate(plan)})
+        return plan
     store = Store(folder, plan)
     watch.say(describe_plan(store.plan))
     try:
-        with Pool(plan["same"]["workers"], plan["same"]["threads"]) as pool:
+        with Pool(plan.same.workers, plan.same.threads) as pool:
             if store.fresh:
-                _measure(store.plan, pool, watch)
+                store.plan = _measured(store.plan, pool, watch)
                 store.write_plan()
             return _execute(store, pool, watch)
     finally:
@@ -89,110 +101,90 @@ def folder_name(labels: Sequence[str]) -> str:
     return re.sub(r"[^\w+=.-]+", "_", "-".join(labels[:6]))[:100].lstrip(".") or "_"
 
 
-def _measure(plan: dict[str, Any], pool: Pool, watch: Watch) -> None:
+def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     """Bench every arm in turns, on all workers at once as in the runs; minutes become tokens here, and only here."""
-    watch.say(f"measuring the speed of {plural(len(plan['arms']), 'architecture')} ...")
-    plan["steps"] = dict.fromkeys([arm["id"] for arm in plan["arms"]], 1)
-    jobs = [make_job(plan, arm, "tune", 0, 1e-4) for arm in plan["arms"]]
-    order = {"do": "bench", "jobs": jobs, "rounds": BENCH_ROUNDS}
-    found = [answer for _, answer in pool.run([order] * pool.count, lambda *_: None)]
-    plan["speed"] = {}
-    for i, arm in enumerate(plan["arms"]):
-        step = median(s for answer in found for s in answer[i]["step"])
-        token = median(s for answer in found for s in answer[i]["token"])
-        plan["speed"][arm["id"]] = {"step": step, "token": token}
-    plan["steps"] = planning.steps_of(plan, {key: value["step"] for key, value in plan["speed"].items()})
+    watch.say(f"measuring the speed of {plural(len(plan.arms), 'architecture')} ...")
+    short = replace(plan, steps=dict.fromkeys([arm.id for arm in plan.arms], 1))
+    order = BenchOrder([make_job(short, arm, "tune", 0, 1e-4) for arm in plan.arms], BENCH_ROUNDS)
+    answers = pool.run([order] * pool.count, lambda *_: None)
+    found = [BenchAnswer.from_json(answer, "an answer").timings for _, answer in answers]
+    speed = {
+        arm.id: Speed(median(s for t in found for s in t[i].step), median(s for t in found for s in t[i].token))
+        for i, arm in enumerate(plan.arms)
+    }
+    plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed))
     watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
+    return plan
 
 
-def _execute(store: Store, pool: Pool, watch: Watch) -> Result:
+def _execute(store: Store, pool: Pool, watch: Watch) -> Report:
     """Look by look: tune and train the seeds of each, and stop at the first look that settles the matter."""
     plan = store.plan
-    watch.start(planning.estimate(plan) * plan["same"]["workers"])
-    runs: dict[Run, dict[str, Any]] = {}
+    watch.start(planning.estimate(plan) * plan.same.workers)
+    runs: dict[Run, RunResult] = {}
     tuned: dict[int, tuple[Rates, Trials]] = {}
     rates: dict[Run, tuple[float, bool]] = {}
-    done = 0
-    for look in plan["looks"]:
-        fresh = plan["seeds"][done:look]
+    done, report = 0, None
+    for look in plan.looks:
+        fresh = plan.seeds[done:look]
         for seed, tuning_seed in zip(fresh, planning.tuning_seeds(plan, fresh)):
             if tuning_seed not in tuned:
                 tuned[tuning_seed] = _tuned(store, pool, watch, tuning_seed)
             rates |= {(arm, seed): rate for arm, rate in tuned[tuning_seed][0].items()}
-        wanted = [("final", arm, seed, rates[arm["id"], seed][0]) for seed in fresh for arm in plan["arms"]]
+        wanted = [("final", arm, seed, rates[arm.id, seed][0]) for seed in fresh for arm in plan.arms]
         finals = _runs(store, pool, watch, wanted)
-        runs |= {(arm["id"], seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
+        runs |= {(arm.id, seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
         done = look
-        result = assemble(plan, plan["seeds"][:done], runs, rates, [trials for _, trials in tuned.values()])
-        if result.settled:
+        report = assemble(plan, plan.seeds[:done], runs, rates, [trials for _, trials in tuned.values()])
+        if settled(report):
             break
-    result.write(store.folder, write_whole)
-    return result
+    assert report is not None
+    return write(report, store.folder)
 
 
 def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Trials]:
     """The rate of every arm, with whether it lies at the edge of the grid, and the losses of its trials."""
     plan = store.plan
-    if plan["tuning"] == "none":
-        return {arm["id"]: (planning.RATES[1], False) for arm in plan["arms"]}, {}
-    wanted = [("tune", arm, seed, rate) for rate in planning.RATES for arm in plan["arms"]]
+    if plan.tuning == "none":
+        return {arm.id: (planning.RATES[1], False) for arm in plan.arms}, {}
+    wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in planning.RATES for arm in plan.arms]
     trials: Trials = {}
     for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
-        trials.setdefault(arm["id"], []).append(result["score"] if result["status"] == "finished" else math.nan)
-    turn = direction(plan["metric"])
-    return fit_rates(
-        planning.RATES, {arm: [turn * score for score in scores] for arm, scores in trials.items()}
-    ), trials
+        score = result.score if result.finished and result.score is not None else math.nan
+        trials.setdefault(arm.id, []).append(score)
+    losses = {arm: [plan.metric.sign * score for score in scores] for arm, scores in trials.items()}
+    return fit_rates(planning.RATES, losses), trials
 
 
-def _runs(
-    store: Store, pool: Pool, watch: Watch, wanted: list[tuple[str, dict[str, Any], int, float]]
-) -> list[dict[str, Any]]:
+def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:
     """The results of these runs in their order; finished ones are read, the others done."""
     plan = store.plan
     jobs = [make_job(plan, arm, role, seed, rate) for role, arm, seed, rate in wanted]
     keys = [key_of(job) for job in jobs]
     results = [read_result(store.run_folder(key)) for key in keys]
     expected = [seconds_of(plan, arm, role) for role, arm, _, _ in wanted]
+    events: dict[int, Event] = {}
 
-    def enter(i: int) -> None:
+    def ended(i: int, result: RunResult) -> None:
         role, arm, seed, rate = wanted[i]
-        result = results[i]
-        assert result is not None
-        facts = {"arm": arm["id"], "role": role, "seed": seed, "lr": jobs[i]["lr"]}
-        facts |= {name: result.get(name) for name in ("status", "score", "seconds")}
-        store.finished(keys[i], facts)
-        what = f"failed: {result['reason']}"
-        if result["status"] == "finished":
-            what = f"{result['score']:.4f} {plan['metric']['unit']}"
+        end = (result.status, result.score, result.seconds)
+        events[i] = Event(keys[i], arm.id, role, seed, jobs[i].lr, *end)
+        store.finished(events[i])
+        what = f"{result.score:.4f} {plan.metric.unit}" if result.finished else f"failed: {result.reason}"
         which = f"rate {rate:.3g}" if role == "tune" else f"seed {seed}"
-        watch.finished(i, expected[i], f"  {role:5} {arm['label']:18} {which:12} {what}")
+        watch.finished(i, expected[i], f"  {role:5} {arm.label:18} {which:12} {what}")
 
-    def heard(at: int, message: dict[str, Any]) -> None:
-        i = open_runs[at]
-        watch.at(i, expected[i] * min(1.0, message["step"] / jobs[i]["steps"]), message)
+    def heard(at: int, message: Json) -> None:
+        i, progress = missing[at], Progress.from_json(message, "a message")
+        watch.at(i, expected[i] * min(1.0, progress.step / jobs[i].steps), progress.loss)
 
-    open_runs = [i for i, result in enumerate(results) if result is None]
-    for i in sorted(set(range(len(wanted))) - set(open_runs)):
-        enter(i)
-    orders = [{"do": "run", "job": jobs[i], "folder": str(store.run_folder(keys[i]))} for i in open_runs]
+    missing = [i for i, result in enumerate(results) if result is None]
+    for i, result in enumerate(results):
+        if result is not None:
+            ended(i, result)
+    orders = [RunOrder(jobs[i], str(store.run_folder(keys[i]))) for i in missing]
     for at, answer in pool.run(orders, heard):
-        results[open_runs[at]] = answer
-        enter(open_runs[at])
-    rows = [
-        {"key": key, "arm": arm["id"], "role": role, "seed": seed, "lr": job["lr"], **(result or {})}
-        for key, (role, arm, seed, _), job, result in zip(keys, wanted, jobs, results)
-    ]
-    store.index(rows)
+        results[missing[at]] = result = RunResult.from_json(answer, "an answer")
+        ended(missing[at], result)
+    store.index([events[i] for i in range(len(wanted))])
     return [result for result in results if result is not None]
-
-
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words of `--set`."""
-    found = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f"--set {item!r} is not key=value; for example --set mixer.heads=4")
-        found[key] = parse_value(value)
-    return found

@@ -5,25 +5,27 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Axis": "axis", "Cat": "axis", "Expr": "axis", "Prod": "axis",
-    "Batch": "batch", "Call": "call", "wide": "call", "finest": "call", "gather": "call", "scatter": "call",
-    "UsageError": "errors", "Flow": "flow", "State": "state", "Cache": "state", "sub": "state",
-    "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Sublayer": "part",
+    "Batch": "batch", "Call": "call", "upcast": "call", "widest_dtype": "call", "gather": "call", "scatter": "call",
+    "UsageError": "errors", "Flow": "flow",
+    "State": "state", "Cache": "state", "keep": "state", "leaf": "state", "sub": "state",
+    "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Store": "part", "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
-    "distances": "visible", "farthest": "visible", "remember": "visible", "sight": "visible", "Spec": "spec",
+    "Spec": "spec",
+    "distances": "visible", "max_distance": "visible", "update_cache": "visible", "visibility": "visible",
 }  # fmt: skip
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:
     from blockyard.core.axis import Axis, Cat, Expr, Prod
     from blockyard.core.batch import Batch
-    from blockyard.core.call import Call, finest, gather, scatter, wide
+    from blockyard.core.call import Call, gather, scatter, upcast, widest_dtype
     from blockyard.core.errors import UsageError
     from blockyard.core.flow import Flow
-    from blockyard.core.part import Depth, Part, Position, Residual, Sublayer
+    from blockyard.core.part import Depth, Part, Position, Residual, Store, Sublayer
     from blockyard.core.site import Site, constant, normal, uniform_in
     from blockyard.core.spec import Spec
-    from blockyard.core.state import Cache, State, sub
-    from blockyard.core.visible import distances, farthest, remember, sight
+    from blockyard.core.state import Cache, State, keep, leaf, sub
+    from blockyard.core.visible import distances, max_distance, update_cache, visibility
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 An expression over axes describes one dimension of a tensor: `Prod(heads, head_dim)` is heads x head_dim channels,
 `Cat(q, k, v)` three runs of channels side by side (a fused projection). The same expression splits an activation:
 
-    rows = Cat(head, head, head)        q, k, v = rows.split(projection(x, call))       # (B,T,H,K) each
+    layout = Cat(head, head, head)        q, k, v = layout.split(projection(x, call))       # (B,T,H,K) each
 
 Identity is the object: two axes of the same name are different spaces. A size is read as `axis.size` and never
 copied, so that a transform that narrows an axis narrows every reader of it.
@@ -17,10 +17,16 @@ from torch import Tensor
 
 
 class Axis:
-    """A named space of some size; equality is identity."""
+    """A named space of some size; equality is identity. Parts that stand on it say what must stay so of it:
+
+    multiple   its size is a multiple of this (rotary positions rotate pairs)
+    ordered    the order of its channels means something (bytes, learned positions, decays by head)
+    fixed      why its size cannot change by itself; empty where it can
+    """
 
     def __init__(self, name: str, size: int) -> None:
         self.name, self.size = name, size
+        self.multiple, self.ordered, self.fixed = 1, False, ""
 
     def __repr__(self) -> str:
         return f"{self.name}={self.size}"

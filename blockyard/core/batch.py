@@ -13,7 +13,7 @@ from blockyard.core.state import State
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens, targets (B,T) integers; keys (B,T) bool: tokens that count; segment, order (B,T).
+    """tokens, targets (B,T) integers; valid (B,T) bool: tokens that count; segment, order (B,T).
 
     `segment` holds ids of packed documents. A segment is a maximal run of equal ids among the tokens that count, so
     that attention, recurrences and convolutions agree on it: an id that comes back begins another segment.
@@ -21,7 +21,7 @@ class Batch:
 
     tokens: Tensor
     targets: Tensor | None = None
-    keys: Tensor | None = None
+    valid: Tensor | None = None
     segment: Tensor | None = None
     order: Any = None
 
@@ -36,7 +36,7 @@ class Batch:
 
     def resets(self) -> Tensor | None:
         """(B,T) true where a segment begins, at the start of a row apart; None for a batch that is not packed."""
-        return None if self.segment is None else resets(self.segment, self.keys)
+        return None if self.segment is None else resets(self.segment, self.valid)
 
     def unpacked(self) -> "Batch":
         """One row a segment, padded on the right: what a batch must be to keep a state of every segment."""
@@ -44,7 +44,7 @@ class Batch:
         if reset is None:
             return self
         rows, length = self.tokens.shape
-        valid = torch.ones_like(self.tokens, dtype=torch.bool) if self.keys is None else self.keys
+        valid = torch.ones_like(self.tokens, dtype=torch.bool) if self.valid is None else self.valid
         lines = torch.arange(rows, device=self.tokens.device)[:, None].expand_as(reset)
         names, owner = torch.stack([lines[valid], reset.cumsum(1)[valid]]).unique(dim=1, return_inverse=True)
         flat = torch.arange(rows * length, device=self.tokens.device).reshape(rows, length)[valid]
@@ -56,35 +56,35 @@ class Batch:
 
         return Batch(take(self.tokens), take(self.targets), index >= 0, None, take(self.order))
 
-    def place(self, state: State | None, *, causal: bool) -> tuple[Call, State | None]:
-        """The call of this batch after `state`, and the state with this batch's slots entered.
+    def call(self, state: State | None, *, causal: bool) -> tuple[Call, State | None]:
+        """The call of this batch after `state`, and the state with this batch's slots appended.
 
         Positions count valid tokens, restart at every segment and go on from the past, row by row.
         """
         rows, length = self.tokens.shape[:2]
         device = self.tokens.device
-        even = self.keys is None and self.segment is None and (state is None or state.even)
+        aligned = self.valid is None and self.segment is None and (state is None or state.aligned)
         if state is not None and self.segment is not None:
             raise UsageError("a packed batch keeps no state; use batch.unpacked(), one row a segment")
         reset = self.resets()
         segment = None if reset is None else reset.cumsum(1)
         positions = torch.arange(length, device=device).expand(rows, length)
-        if not even and (self.keys is not None or reset is not None):
-            valid = torch.ones_like(positions) if self.keys is None else self.keys.long()
+        if not aligned and (self.valid is not None or reset is not None):
+            valid = torch.ones_like(positions) if self.valid is None else self.valid.long()
             counted = valid.cumsum(1)
             before = counted.new_zeros(()) if reset is None else torch.where(reset, counted - valid, 0).cummax(1).values
             positions = (counted - 1 - before).clamp(min=0)
         order = self.order if self.order is not None or causal else 0
         if state is None:
-            return Call(positions, self.keys, segment, reset, order, even=even, once={}), None
+            return Call(positions, self.valid, segment, reset, order, aligned=aligned, memo={}), None
         positions = positions + state.length[:, None]
-        here = positions if self.keys is None else positions.masked_fill(~self.keys, -1)
+        here = positions if self.valid is None else positions.masked_fill(~self.valid, -1)
         slots = torch.cat([state.positions, here], 1)
         orders = None
         if isinstance(order, Tensor):
             orders = torch.cat([state.positions if state.order is None else state.order, order], 1)
-        seen = length if self.keys is None else self.keys.sum(1)
-        state = replace(state, positions=slots, length=state.length + seen, even=even, order=orders)
+        seen = length if self.valid is None else self.valid.sum(1)
+        state = replace(state, positions=slots, length=state.length + seen, aligned=aligned, order=orders)
         return Call(
-            positions, self.keys, None, None, order, Past(slots, orders, state.int8_cache), even=even, once={}
+            positions, self.valid, None, None, order, Past(slots, orders, state.int8_cache), aligned=aligned, memo={}
         ), state

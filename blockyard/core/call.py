@@ -1,15 +1,23 @@
 """What a part may know of this forward pass: where each token stands and who may see whom.
 
-A `Call` is frozen: it is replaced, never written into, except for `once`, the table of what all layers share
-(rotary tables, masks), which is filled before the first step, and `book`, which each step makes for its own notes.
+A `Call` is frozen: it is replaced, never written into, except for `memo`, which is filled before the first step, and
+`captures`, which each step makes for its own.
 
     positions (B,T)   valid tokens before this one in its segment, the past included
-    keys      (B,T)   which tokens count; None: all
+    valid     (B,T)   which tokens count; None: all
     segment   (B,T)   the number of each token's segment in its row, rising from 0; None: one a row
     reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
     order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
     past              the positions of all keys, cached ones first, while a state is kept
-    seed, tick, micro what random numbers depend on; `tick` is None outside training
+    aligned           every row has the same positions and no token is left out
+    dtype             of the stream
+    step, loop        which step of the depth program runs (-1: the stem), and for which time
+    seed, tick, micro_batch
+                      what random numbers depend on: the run's seed, the optimiser's step (None outside training, a
+                      tensor () where the model is compiled), the first row of the micro-batch
+    points            hook points that this forward asks for, by (path, name): "read", or a function of the value
+    memo              what all layers share (rotary tables, masks), by a key that says what it is of
+    captures          values read at hook points, by (step, loop, path, name); None: nobody collects them
 """
 
 from collections.abc import Callable, Hashable
@@ -34,61 +42,64 @@ class Moment(NamedTuple):
 
     seed: int
     tick: int | Tensor
-    micro: int = 0
+    micro_batch: int = 0
+
+
+Captures = dict[tuple[int, int, str, str], Tensor]
 
 
 class Call(NamedTuple):
     positions: Tensor
-    keys: Tensor | None = None
+    valid: Tensor | None = None
     segment: Tensor | None = None
     reset: Tensor | None = None
     order: Any = None
     past: Past | None = None
-    even: bool = True  # every row has the same positions and no token is left out
-    dtype: torch.dtype = torch.float32  # of the stream
+    aligned: bool = True
+    dtype: torch.dtype = torch.float32
     step: int = 0
     loop: int = 0
     seed: int = 0
-    tick: Any = None  # the optimiser's step; a 0-dim tensor where the model is compiled
-    micro: int = 0
+    tick: Any = None
+    micro_batch: int = 0
     points: dict[tuple[str, str], Any] | None = None
-    once: dict[Hashable, Any] = {}
-    book: dict[tuple[int, int, str, str], Tensor] | None = None
+    memo: dict[Hashable, Any] = {}
+    captures: Captures | None = None
 
     @staticmethod
     def plain(x: Tensor, *, causal: bool = True) -> "Call":
         """The call of a part that is used alone: whole rows of valid tokens."""
         rows, length = x.shape[:2]
         positions = torch.arange(length, device=x.device).expand(rows, length)
-        return Call(positions, order=None if causal else 0, dtype=x.dtype, once={}, book={})
+        return Call(positions, order=None if causal else 0, dtype=x.dtype, memo={}, captures={})
 
     @property
     def training(self) -> bool:
         """Whether this forward trains: what is drawn to train (dropout, noise) is drawn only then."""
         return self.tick is not None
 
-    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `prepare` put on the shared table, or the same made here (never stored: steps stay pure)."""
-        found = self.once.get(key)
+    def memoised(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `prepare` put into the memo, or the same made here (never stored: steps stay pure)."""
+        found = self.memo.get(key)
         return make() if found is None else found
 
-    def blank(self, x: Tensor) -> Tensor:
+    def zero_invalid(self, x: Tensor) -> Tensor:
         """x (B,T,...) with zeros where a token does not count."""
-        if self.keys is None:
+        if self.valid is None:
             return x
-        return x.masked_fill(~self.keys.reshape(*self.keys.shape, *[1] * (x.dim() - 2)), 0)
+        return x.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (x.dim() - 2)), 0)
 
-    def note(self, path: str, name: str, value: Tensor) -> None:
-        """Leave a value for the caller; the step returns its book, so recomputation does not note twice."""
-        if self.book is not None:
-            self.book[self.step, self.loop, path, name] = value
+    def capture(self, path: str, name: str, value: Tensor) -> None:
+        """Leave a value for the caller; a step returns its captures, so that recomputation adds none."""
+        if self.captures is not None:
+            self.captures[self.step, self.loop, path, name] = value
 
     def uniform(self, path: str, shape: tuple[int, ...]) -> Tensor:
-        """Numbers in [0,1) that depend on (seed, tick, micro, step, loop, path) only: recomputed, resumed, they repeat.
+        """Numbers in [0,1) by (seed, tick, micro_batch, step, loop, path) only: recomputed, resumed, they repeat.
 
         Each step of training and each of its micro-batches draws its own; outside training they are always the same.
         """
-        clock = (self.tick, self.micro) if self.training else ()
+        clock = (self.tick, self.micro_batch) if self.training else ()
         return uniform((self.seed, self.step, self.loop, path), shape, self.positions.device, clock)
 
     def regroup(self, index: Tensor) -> "Call":
@@ -97,35 +108,35 @@ class Call(NamedTuple):
         def take(field: Tensor | None) -> Tensor | None:
             return None if field is None else gather(field, index)
 
-        full = torch.ones_like(self.positions, dtype=torch.bool) if self.keys is None else self.keys
+        full = torch.ones_like(self.positions, dtype=torch.bool) if self.valid is None else self.valid
         order = self.positions if self.order is None else self.order
         order = take(order) if isinstance(order, Tensor) else order
-        keys = gather(full, index) & (index >= 0)
+        valid = gather(full, index) & (index >= 0)
         length = full.shape[1]
         owner = index.clamp(min=0) // length  # tokens of two rows stay apart, as they were
         if self.segment is not None:
             owner = owner * length + gather(self.segment, index)
-        reset = resets(owner, keys)
+        reset = resets(owner, valid)
         return self._replace(
-            positions=gather(self.positions, index), keys=keys, segment=reset.cumsum(1), reset=reset, order=order,
-            past=None, even=False, once={},
+            positions=gather(self.positions, index), valid=valid, segment=reset.cumsum(1), reset=reset, order=order,
+            past=None, aligned=False, memo={},
         )  # fmt: skip
 
 
-def resets(ids: Tensor, keys: Tensor | None = None) -> Tensor:
+def resets(ids: Tensor, valid: Tensor | None = None) -> Tensor:
     """(B,T) true at the first token of every segment but the row's first one.
 
     A segment is a maximal run of equal `ids` (B,T) among the tokens that count: an id that comes back is a new
-    segment, and the ids of the tokens that `keys` leaves out mean nothing.
+    segment, and the ids of the tokens that `valid` leaves out mean nothing.
     """
-    if keys is None:
+    if valid is None:
         first = torch.zeros_like(ids, dtype=torch.bool)
         first[:, 1:] = ids[:, 1:] != ids[:, :-1]
         return first
-    places = torch.arange(ids.shape[1], device=ids.device)
-    last = torch.where(keys, places, -1).cummax(1).values
+    index = torch.arange(ids.shape[1], device=ids.device)
+    last = torch.where(valid, index, -1).cummax(1).values
     before = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], dim=1)  # the last token that counted
-    return keys & (before >= 0) & (ids != ids.gather(1, before.clamp(min=0)))
+    return valid & (before >= 0) & (ids != ids.gather(1, before.clamp(min=0)))
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
@@ -141,11 +152,11 @@ def scatter(y: Tensor, index: Tensor, into: Tensor) -> Tensor:
     return flat.index_put((index,), y)[:-1].unflatten(0, (rows, length))
 
 
-def finest(device: torch.device) -> torch.dtype:
+def widest_dtype(device: torch.device) -> torch.dtype:
     """The widest float a device has: tables of angles are made in it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def wide(x: Tensor) -> Tensor:
+def upcast(x: Tensor) -> Tensor:
     """x in at least single precision: what decays and sums are computed in."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

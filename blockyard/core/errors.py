@@ -1,4 +1,7 @@
-"""The one error for what a user can mend: the command line prints it in a line or two and exits with code 2."""
+"""The two errors that the command line tells in a line or two.
+
+UsageError   what a user can mend: exit code 2          WorkFailed   work that ended by an error of its own: 1
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +9,10 @@ from collections.abc import Iterable
 
 class UsageError(ValueError):
     """A request that cannot be met as it stands; the message names the mistake and the mend."""
+
+
+class WorkFailed(RuntimeError):
+    """Work that ended by an error of its own, not of the request."""
 
 
 def brief(text: str, most: int = 60) -> str:

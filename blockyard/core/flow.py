@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from blockyard.core.call import Call
+from blockyard.core.call import Call, Captures
 from blockyard.core.state import State
 
 
@@ -13,7 +13,7 @@ class Flow(NamedTuple):
     rule: Any  # the residual rule that owns the carry; None before the first step
     call: Call
     state: State | None
-    notes: dict[tuple[int, int, str, str], Tensor]  # by (step, loop, path, name)
+    captures: Captures  # of hook points, by (step, loop, path, name)
 
     @property
     def x(self) -> Tensor:

@@ -89,7 +89,14 @@ TOP_K = Whole(1, 1 << 31)
 SHARE = Real(0, 1)
 REPETITION = Real(0, 1e6, closed=False)
 BEAMS = Whole(1, 1024)
-AHEAD = Whole(0, 1024)
+NUM_SPECULATIVE = Whole(0, 1024)
 SEED = Whole(0, 2**63 - 1)
 BITS = Whole(1, 32)
 GROUP = Whole(1, 1 << 20)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

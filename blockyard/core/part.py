@@ -7,13 +7,17 @@ tensors depends on its kind:
     mixer, channel     (x, call, state) -> (y, state)
     norm, activation   (x, call) -> y
     linear             (x, call) -> y, built with what it reads and writes
+    store              make(site, name, rows, columns, std) -> a tensor; linear(x, it, bias), embedding(ids, it) of it
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
 
 `claims` is what the part promises and the shared suite proves (core/claims.py: what it promises as built); `known` a
 promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
-names under which inner values can be read or replaced.
+names under which inner values can be read or replaced (hook points); `renamed` what its settings and tensors are called
+now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were;
+`variants` the settings with which it is held to its claims, the smallest first; `replaces` the names of parts that this
+one took the place of, with what fills its slots for each.
 """
 
 from collections.abc import Mapping
@@ -29,6 +33,9 @@ class Part(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     known: Mapping[str, str] = {}
     points: ClassVar[tuple[str, ...]] = ()
+    renamed: Mapping[str, str] = {}
+    replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     ports: ClassVar[tuple[str, ...]] = ("x",)
     path = ""  # where it stands in its model
     spec: Any = None  # what it was built from
@@ -36,17 +43,17 @@ class Part(nn.Module):
     causal = True  # whether it was built to read from left to right only
 
     def prepare(self, call: Call) -> None:
-        """Put what all layers share on `call.once`, before the first step of a forward."""
+        """Put what all layers share on `call.memo`, before the first step of a forward."""
 
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
-        """`value`, noted or replaced where this forward asks for this point."""
+        """`value`, captured or replaced where this forward asks for this hook point."""
         if call is None or call.points is None:
             return value
         action = call.points.get((self.path, name))
         if action is None:
             return value
         if action == "read":
-            call.note(self.path, name, value)
+            call.capture(self.path, name, value)
             return value
         return action(value)
 
@@ -61,18 +68,40 @@ class Sublayer(Part):
 
 
 class Position(Part):
-    """Where order enters: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
+    """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         return x
 
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        """q, k (B,T,H,K) turned by their own positions, before the keys are stored."""
+        """q, k (B,T,H,K) rotated by their own positions, before the keys are stored."""
         return q, k
 
     def by_distance(self, n: int) -> Tensor | None:
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
         return None
+
+
+class Store(Part):
+    """How a matrix (rows, columns) is kept: the part that asks for it owns the tensor, the store knows what it means.
+
+    `called` is the name that its tensors had before, whoever owned them.
+    """
+
+    called: ClassVar[str] = ""
+    name = ""  # of the tensor, in the part that owns it
+
+    def make(self, site: Any, name: str, rows: Any, columns: Any, std: float, **use: Any) -> Tensor:
+        """The tensor of a normal matrix, from a factory of `site`; `use` as for `site.param`."""
+        raise NotImplementedError
+
+    def linear(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (..., columns) -> (..., rows)."""
+        raise NotImplementedError
+
+    def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
+        """The rows of these ids (...) -> (..., columns)."""
+        raise NotImplementedError
 
 
 class Residual(Part):

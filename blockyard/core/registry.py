@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 KINDS = (
-    "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "residual", "depth", "objective",
+    "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "store", "residual", "depth",
+    "objective",
 )  # fmt: skip
 ROOMS = ("recipe", "task", "study")  # what has names and is no part: each in a room of its own
 WHOLES = ("model", "phase")  # what holds parts: the functions of core/spec.py that make their specs

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.spec import Spec, parse_value, write_value
+from blockyard.core.spec import Spec, current_name, parse_value, tell_new_name, write_value
 
 _TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
 
@@ -38,8 +38,8 @@ class Many:
     kind: str
 
 
-Natural = Annotated[int, Meta(ge=0, le=10**9)]
-Count = Annotated[int, Meta(ge=1, le=10**9)]
+Natural = Annotated[int, Meta(ge=0, le=2**24)]
+Count = Annotated[int, Meta(ge=1, le=2**24)]
 Depths = Annotated[int, Meta(ge=1, le=10**4)]
 Positive = Annotated[float, Meta(ge=_TINY, le=_HUGE)]
 NonNegative = Annotated[float, Meta(ge=0, le=_HUGE)]
@@ -50,19 +50,19 @@ Word = Annotated[str, Meta(min_length=1)]
 # what many parts and recipes have, in the same words everywhere
 Dim = Annotated[Count, "channels of the stream"]
 Layers = Annotated[Depths, "how many layers"]
-Heads = Annotated[Count, "heads"]
+Heads = Annotated[Count, "heads, side by side, each with channels of its own"]
 KVHeads = Annotated[Count, "heads of keys and values, each shared by as many query heads; none: one for each"]
 HeadDim = Annotated[Count, "channels of a head; none: the width divided by the heads"]
-KeyDim = Annotated[Count, "channels of a head's keys; none: the part's own rule"]
-ValueDim = Annotated[Count, "channels of a head's values; none: the part's own rule"]
+KeyDim = Annotated[Count, "channels of a head's keys; none: the width divided by the heads"]
+ValueDim = Annotated[Count, "channels of a head's values; none: the width divided by the heads"]
 Inner = Annotated[Count, "channels inside; none: the part's own multiple of the width"]
 StateDim = Annotated[Count, "numbers of state a channel"]
-Rank = Annotated[Count, "channels between two thin matrices"]
+Rank = Annotated[Count, "channels between the two thin matrices of a product"]
 Vocab = Annotated[Count, "tokens of the vocabulary"]
 Tied = Annotated[bool, "whether the head reads the stem's table"]
-Eps = Annotated[NonNegative, "added under the root"]
+Eps = Annotated[NonNegative, "added under the root, in units of the squared input"]
 Base = Annotated[Positive, "the slowest wave is this many times as long as the fastest"]
-Scale = Annotated[Positive, "factor on queries; none: one over the root of a key's channels"]
+Scale = Annotated[Positive, "factor on the products of queries and keys; none: one over the root of a key's channels"]
 Causal = Annotated[bool, "whether a token sees only what stands before it"]
 Length = Annotated[Count, "tokens of the longest row that is expected"]
 Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
@@ -72,7 +72,7 @@ Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Bias = Annotated[bool, "a learned number added to each output"]
-Reach = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
+BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 
 StemSpec = Annotated[Spec, Slot("stem"), "where tokens enter"]
@@ -80,9 +80,11 @@ MixerSpec = Annotated[Spec, Slot("mixer"), "a mixer"]
 ConvSpec = Annotated[MixerSpec, "a short convolution before the recurrence"]
 ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
 HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
-PositionSpec = Annotated[Spec, Slot("position"), "how order enters"]
+PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the stem, on queries and keys, or as a bias"]
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
+HeadNorm = Annotated[NormSpec, "the norm of what each head writes"]
 ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
+StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]
 LinearSpec = Annotated[Spec, Slot("linear"), "the kind of projection"]
 ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and write to it"]
 DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
@@ -146,7 +148,8 @@ class Setting:
             if colon and before != kind:
                 raise self._refuse(value)
             try:
-                return Spec(kind, registry.find(kind, name).name)
+                given = current_part(Spec(kind, name))
+                return Spec(kind, registry.find(kind, given.name).name, given.settings)
             except UsageError as error:
                 raise UsageError(f"{self.owner}: {self.name}={brief(value)}: {error}") from None
         if isinstance(value, Spec) and value.kind == kind:
@@ -246,14 +249,29 @@ def checked(spec: Spec) -> Spec:
     def check(one: Spec) -> Spec:
         if one.kind not in registry.CHECKED:
             return one
+        one = current_part(one)
         entry = registry.find(one.kind, one.name)
         return Spec.of(one.kind, one.name, check_settings(entry, dict(one.settings)))
 
     return spec.map(check)
 
 
+def current_part(spec: Spec) -> Spec:
+    """The spec of what took the place of its part: settings that a slot of that takes move there; a line says so."""
+    if spec.name.replace("-", "_") in registry.entries(spec.kind):
+        return spec
+    for entry in registry.entries(spec.kind).values():
+        for slot, name in entry.constant("replaces", {}).get(spec.name, {}).items():
+            kind, settings = str(entry.settings[slot].slot), dict(spec.settings)
+            inner = {key: settings.pop(key) for key in registry.find(kind, name).arguments if key in settings}
+            tell_new_name(f"{spec.kind}:{spec.name}", f"{entry.kind}:{entry.name} with {slot}={name}")
+            return Spec.of(spec.kind, entry.name, {**settings, slot: Spec.of(kind, name, inner)})
+    return spec
+
+
 def check_settings(entry: "registry.Entry", settings: dict[str, Any], where: str = "") -> dict[str, Any]:
     """The settings in their final form; refused: one that the part does not have, or a value it does not take."""
+    settings = {current_name(entry, key): value for key, value in settings.items()}
     registry.check_names(entry, settings)
     known = entry.settings
     try:

@@ -6,7 +6,7 @@ decay, counting, narrowing and every other transform; none of them looks at a pa
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -38,7 +38,7 @@ class Use:
 
 
 @dataclass
-class Ledger:
+class BuildContext:
     """What a build has recorded so far; one per model."""
 
     seed: int
@@ -48,8 +48,9 @@ class Ledger:
     axes: dict[str, Axis] = field(default_factory=dict)
     tensors: dict[str, nn.Parameter] = field(default_factory=dict)
     buffers: dict[str, nn.Buffer] = field(default_factory=dict)
+    stores: dict[str, Any] = field(default_factory=dict)  # by the path of the tensor
     shared: dict[str, str] = field(default_factory=dict)
-    met: set[Spec] = field(default_factory=set)
+    matched_edits: set[Spec] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Site:
 
     path: str
     stream: Axis | Expr
-    ledger: Ledger
+    context: BuildContext
     step: int = 0
     steps: int = 1
     ordinal: int = 0  # how many steps before this one hold the same part
@@ -66,9 +67,17 @@ class Site:
     causal: bool = True
     length: int = 1024
     axis_sizes: tuple[tuple[str, int], ...] = ()
+    first_path: str = ""  # the path, where parts on the way renamed what they own, under the first names
+    renamed: Mapping[str, str] = field(default_factory=dict)  # of the part that is built here, by old name
 
     def child(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
+
+    def first_child(self, name: str) -> str:
+        """The path of a child under first names: what numbers are drawn by, so that no new name draws others."""
+        name = next((old for old, new in self.renamed.items() if new == name), name)
+        path = self.first_path or self.path
+        return f"{path}.{name}" if path else name
 
     def on(self, axis: Expr) -> "Site":
         """The site of a slot that stands on another axis."""
@@ -81,7 +90,7 @@ class Site:
             size = default() if callable(default) else default
         if size < 1:
             raise UsageError(f"{self.path or 'part'}: axis {name} has size {size}; it must be at least 1")
-        made = self.ledger.axes[self.child(name)] = Axis(name, size)
+        made = self.context.axes[self.child(name)] = Axis(name, size)
         return made
 
     def divide(self, what: str, total: int, by: int) -> int:
@@ -90,11 +99,15 @@ class Site:
             raise UsageError(f"{self.path or 'part'}: {what}={by} does not divide {total}")
         return total // by
 
+    def per_head(self, heads: int, times: int = 1) -> Callable[[], int]:
+        """The default size of a head's channels: the stream, or a multiple of it, divided by the heads."""
+        return lambda: times * self.divide("heads", self.stream.size, heads)
+
     def build(self, name: str, spec: Spec, *args: Any) -> Any:
         """The part of a spec at this site, under the attribute `name`; edits of its path are applied."""
-        path = self.child(name)
-        edits = matching_edits(self.ledger.edits, path)
-        self.ledger.met.update(edits)
+        path, first_path = self.child(name), self.first_child(name)
+        edits = matching_edits(self.context.edits, path, first_path)
+        self.context.matched_edits.update(edits)
         settings, sizes = dict(spec.settings), {}
         for edit in edits:
             for key, value in edit.settings:
@@ -106,15 +119,16 @@ class Site:
                     settings[key] = value
         entry = registry.find(spec.kind, spec.name)
         settings = check_settings(entry, settings, path)
-        before = set(self.ledger.axes) if sizes else set()
+        before = set(self.context.axes) if sizes else set()
         made_of = entry.load_class()
         if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
             raise UsageError(
                 f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True"
             )
-        part = made_of(replace(self, path=path, axis_sizes=tuple(sizes.items())), *args, **settings)
+        site = replace(self, path=path, first_path=first_path, renamed=made_of.renamed, axis_sizes=tuple(sizes.items()))
+        part = made_of(site, *args, **settings)
         for key in sizes:
-            made = {key.rpartition(".")[2] for key in set(self.ledger.axes) - before if key.rpartition(".")[0] == path}
+            made = {key.rpartition(".")[2] for key in set(self.context.axes) - before if key.rpartition(".")[0] == path}
             if key not in made:
                 raise unknown(f"axis of {path}", key, made)
         part.path, part.spec, part.stream = path, Spec.of(spec.kind, spec.name, settings), self.stream
@@ -130,7 +144,16 @@ class Site:
     ) -> Any:
         """A projection: of the model's kind of linear, of a `kind` that the part's equations name, or of an edit's."""
         scale = gain * self.steps**-0.5 if writes is self.stream and self.steps > 1 else gain
-        return self.build(name, kind or self.ledger.linear, reads, writes, bias, scale)
+        return self.build(name, kind or self.context.linear, reads, writes, bias, scale)
+
+    def matrix(
+        self, name: str, store: Spec, rows: Expr, columns: Expr, std: float, **use: Any
+    ) -> tuple[Any, Tensor]:  # fmt: skip
+        """A normal matrix as a store keeps it: the store, which multiplies by it, and the tensor."""
+        made = self.context.stores[self.child(name)] = self.build("store", store)
+        made.name = name
+        site = replace(self, renamed={made.called: name}) if made.called else self
+        return made, made.make(site, name, rows, columns, std, **use)
 
     def param(
         self, name: str, axes: tuple[Expr, ...], init: Init, *, decay: bool = False,
@@ -141,35 +164,37 @@ class Site:
         value = _empty(path, tuple([axis.size for axis in axes]))
         if value.device.type != "meta":
             with torch.no_grad():
-                init(value, torch.Generator().manual_seed(fold(self.ledger.seed, path)))
-        self.ledger.uses.append(Use(path, axes, reads, writes, decay))
-        made = self.ledger.tensors[path] = nn.Parameter(value)
+                init(value, torch.Generator().manual_seed(fold(self.context.seed, self.first_child(name))))
+        self.context.uses.append(Use(path, axes, reads, writes, decay))
+        made = self.context.tensors[path] = nn.Parameter(value)
         return made
 
     def buffer(self, name: str, make: Callable[[torch.Generator], Tensor]) -> nn.Buffer:
         """A tensor that is saved but not learned; `make` gets what the (seed, path) draws."""
         path = self.child(name)
-        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.ledger.seed, path))))
-        self.ledger.buffers[path] = made
+        made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.context.seed, self.first_child(name)))))
+        self.context.buffers[path] = made
         return made
 
     def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:
         """A parameter that several parts own together: the first asker makes it, all get the same one."""
-        if key not in self.ledger.shared:
+        if key not in self.context.shared:
             made = make()
-            self.ledger.shared[key] = self.ledger.uses[-1].path
+            self.context.shared[key] = self.context.uses[-1].path
             return made
-        first = next(use for use in self.ledger.uses if use.path == self.ledger.shared[key])
-        self.ledger.uses.append(replace(first, path=self.child(name), of=first.path))
-        return self.ledger.tensors[first.path]
+        first = next(use for use in self.context.uses if use.path == self.context.shared[key])
+        self.context.uses.append(replace(first, path=self.child(name), of=first.path))
+        return self.context.tensors[first.path]
 
-    def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> nn.Parameter:
-        """A second use of a tensor made elsewhere (a tied head)."""
-        if of not in self.ledger.tensors:
-            raise unknown("parameter to reuse", of, self.ledger.tensors)
-        made = next(use for use in self.ledger.uses if use.path == of)
-        self.ledger.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
-        return self.ledger.tensors[of]
+    def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> tuple[Any, Tensor]:
+        """A second use of a matrix made elsewhere (a tied head): its store and the tensor."""
+        if of not in self.context.stores:
+            raise unknown("matrix to reuse", of, self.context.stores)
+        if of in self.context.buffers:
+            return self.context.stores[of], self.context.buffers[of]
+        made = next(use for use in self.context.uses if use.path == of)
+        self.context.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
+        return self.context.stores[of], self.context.tensors[of]
 
 
 def _empty(path: str, shape: tuple[int, ...]) -> Tensor:

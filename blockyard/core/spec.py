@@ -8,6 +8,7 @@ one JSON form and one override rule serve them all. An edit is a Spec too: it ad
 import ast
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -109,20 +110,23 @@ class Spec:
         kinds = {spec.kind for spec in self.walk()} & set(registry.CHECKED)
         if kind not in kinds:
             raise unknown("kind of part in this recipe", kind, kinds)
-        met: list[str] = []
+        changed: list[str] = []
 
         def change(spec: Spec) -> Spec:
-            known = registry.find(kind, spec.name).settings if spec.kind == kind else {}
-            if setting in known:
-                met.append(spec.name)
-                return spec.but(**{setting: known[setting].check(value)})
-            return spec
+            if spec.kind != kind:
+                return spec
+            entry = registry.find(kind, spec.name)
+            name = current_name(entry, setting)
+            if name not in entry.settings:
+                return spec
+            changed.append(spec.name)
+            return spec.but(**{name: entry.settings[name].check(value)})
 
         def narrow(spec: Spec) -> Spec:
             return spec.map(change) if spec.kind == "block" and spec.name == where[0] else spec
 
         result = self.map(narrow) if where else self.map(change)
-        if not met:
+        if not changed:
             known = {k for s in self.walk() if s.kind == kind for k in registry.find(kind, s.name).arguments}
             raise unknown(f"setting of {kind}", setting, known)
         return result
@@ -164,15 +168,30 @@ def write_value(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def matching_edits(edits: tuple[Spec, ...], path: str) -> list[Spec]:
-    """The edits whose path meets this module, in the order they were made; `*` stands for one word."""
-    words = path.split(".")
-    return [
-        edit
-        for edit in edits
-        if len(edit.name.split(".")) == len(words)
-        and all(fnmatchcase(word, want) for word, want in zip(words, edit.name.split(".")))
-    ]
+def matching_edits(edits: tuple[Spec, ...], *paths: str) -> list[Spec]:
+    """The edits that meet the module of these paths, in the order they were made; `*` stands for one word."""
+
+    def meets(words: list[str], wanted: list[str]) -> bool:
+        return len(words) == len(wanted) and all(map(fnmatchcase, words, wanted))
+
+    return [edit for edit in edits if any(meets(path.split("."), edit.name.split(".")) for path in paths)]
+
+
+def current_name(entry: registry.Entry, name: str) -> str:
+    """What a setting is called today; a line where it was given under the name it had before."""
+    new = entry.constant("renamed", {}).get(name, name)
+    if new == name or new not in entry.arguments:
+        return name
+    tell_new_name(f"{entry.kind}:{entry.name}: the setting {name}", new)
+    return new
+
+
+def tell_new_name(old: str, new: str) -> None:
+    """A warning of one line: no line of ours is to blame."""
+    warnings.warn_explicit(f"{old} is called {new} now", UserWarning, "blockyard", 1, registry=_TOLD)
+
+
+_TOLD: dict[Any, Any] = {}
 
 
 def _maker(kind: str) -> Any:
@@ -186,7 +205,7 @@ def _maker(kind: str) -> Any:
 
 stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _maker("channel")
 norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
-residual, depth, objective = _maker("residual"), _maker("depth"), _maker("objective")
+store, residual, depth, objective = _maker("store"), _maker("residual"), _maker("depth"), _maker("objective")
 
 
 def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:

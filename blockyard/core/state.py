@@ -1,7 +1,7 @@
 """What a model carries from one piece of its input to the next: caches, matrix memories, convolution tails.
 
-A `State` is immutable and addressed by place, (step, loop). A part gets its own leaves (`{}` at the first piece)
-and returns new ones. Rows are segments. Two kinds of leaf:
+A `State` is immutable; the leaves of a step stand at the address (step, loop). A part gets its own (`{}` at the first
+piece) and returns new ones. Rows are segments. Two kinds of leaf:
 
     Cache    keys and values, one slot a token, aligned with the state's `positions` (-1: an empty slot); numbers as
              they are, or `Coded` in 8 bits where the state says so
@@ -28,9 +28,9 @@ class Coded(NamedTuple):
 
     @staticmethod
     def of(x: Tensor) -> "Coded":
-        wide = x.float()
-        scales = wide.abs().amax(-1, keepdim=True) / 127
-        return Coded((wide / scales.masked_fill(scales == 0, 1)).round().to(torch.int8), scales)
+        numbers = x.float()
+        scales = numbers.abs().amax(-1, keepdim=True) / 127
+        return Coded((numbers / scales.masked_fill(scales == 0, 1)).round().to(torch.int8), scales)
 
     def numbers(self, dtype: torch.dtype) -> Tensor:
         return (self.codes * self.scales).to(dtype)
@@ -63,6 +63,16 @@ def tree_cat(trees: Sequence[Any], dim: int) -> Any:
 def sub(state: Leaves | None, name: str) -> Leaves | None:
     """The leaves of a slot inside a part: None where nothing is kept, {} at the first piece."""
     return None if state is None else state.get(name, {})
+
+
+def leaf(state: Leaves | None, name: str) -> Tensor | None:
+    """A leaf of a part as its last piece left it: None where nothing is kept, and at the first piece."""
+    return None if state is None else state.get(name)
+
+
+def keep(state: Leaves | None, **leaves: Any) -> Leaves | None:
+    """What a part returns as its new leaves: None where nothing is kept."""
+    return None if state is None else leaves
 
 
 def tree_map(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
@@ -119,7 +129,7 @@ class Mark(NamedTuple):
 class State:
     positions: Tensor  # (B,S) of the cached slots
     length: Tensor  # (B,) valid tokens seen
-    even: bool = True  # every row has the same length and no slot is empty
+    aligned: bool = True  # every row has the same length and no slot is empty
     order: Tensor | None = None  # (B,S), where the input gave one
     int8_cache: bool = False  # keys and values are kept in 8 bits, but for those of a window
     leaves: dict[Hashable, Leaves] = field(default_factory=dict)
@@ -130,11 +140,11 @@ class State:
         none = torch.zeros(rows, 0, dtype=torch.long, device=device)
         return State(none, torch.zeros(rows, dtype=torch.long, device=device), int8_cache=int8_cache)
 
-    def get(self, place: Hashable) -> Leaves:
-        return self.leaves.get(place, {})
+    def get(self, address: Hashable) -> Leaves:
+        return self.leaves.get(address, {})
 
-    def put(self, place: Hashable, leaves: Leaves) -> "State":
-        return replace(self, leaves={**self.leaves, place: leaves})
+    def put(self, address: Hashable, leaves: Leaves) -> "State":
+        return replace(self, leaves={**self.leaves, address: leaves})
 
     def _all(self, fn: Callable[[Tensor], Tensor]) -> "State":
         marks = tuple(Mark(fn(mark.length), tree_map(fn, mark.recurrent)) for mark in self.marks)
@@ -180,9 +190,9 @@ class State:
         empty = self.positions >= reached[:, None]
         marks = tuple(mark for mark in self.marks if bool((mark.length <= reached).all()))
         back = replace(self, length=reached, leaves=_merge(_split(self.leaves, cached=True), leaves), marks=marks)
-        if self.even and bool((reached == reached[:1]).all()):
+        if self.aligned and bool((reached == reached[:1]).all()):
             return back._cut(int(reached[0]) if len(reached) else 0)
-        return replace(back, positions=self.positions.masked_fill(empty, -1), even=False)
+        return replace(back, positions=self.positions.masked_fill(empty, -1), aligned=False)
 
     def _cut(self, slots: int) -> "State":
         def cut(tree: Any) -> Any:

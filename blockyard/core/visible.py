@@ -1,4 +1,4 @@
-"""Who sees whom, and what is remembered: the one place where cache, mask and positions meet.
+"""Who sees whom, and what is cached: the one file where cache, mask and positions meet.
 
 A query sees a key of its own segment that counts, with key.order <= query.order, inside the window (on both sides of
 the query, where it may see ahead); the first `sinks` positions are always inside. A query that sees no key sees itself
@@ -15,7 +15,7 @@ from blockyard.core.call import Call
 from blockyard.core.state import Cache, Coded, Leaves, tree_cat
 
 
-class Sight(NamedTuple):
+class Visibility(NamedTuple):
     """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or whether it is causal, in which window."""
 
     mask: Tensor | None
@@ -24,7 +24,7 @@ class Sight(NamedTuple):
     sinks: int = 0
 
 
-class Remembered(NamedTuple):
+class CacheUpdate(NamedTuple):
     """Keys and values with the past before them; their own positions (B,S) where slots are dropped; the leaves."""
 
     k: Tensor
@@ -33,21 +33,21 @@ class Remembered(NamedTuple):
     state: Leaves | None
 
 
-def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tensor | None = None) -> Sight:
+def visibility(call: Call, window: int | None = None, sinks: int = 0, positions: Tensor | None = None) -> Visibility:
     """What this call's queries see. The same for every layer of a window, unless a cache brings `positions`."""
     length = call.positions.shape[1]
     slots = length if call.past is None else call.past.positions.shape[1]
     keys = slots if positions is None else positions.shape[1]
-    if call.even and not isinstance(call.order, Tensor):
+    if call.aligned and not isinstance(call.order, Tensor):
         if slots == length and keys == length:
             if call.order is None:
-                return Sight(None, True, window, sinks)
+                return Visibility(None, True, window, sinks)
             if window is None or length <= window:
-                return Sight(None, False)
+                return Visibility(None, False)
         # once it is full, a windowed cache holds just what one more query sees
         if length == 1 and (window is None or (positions is not None and slots >= sinks + window)):
-            return Sight(None, False)
-    rows = slice(0, 1) if call.even else slice(None)
+            return Visibility(None, False)
+    rows = slice(0, 1) if call.aligned else slice(None)
     q_pos = call.positions[rows]
     q_order = call.order[rows] if isinstance(call.order, Tensor) else q_pos
     if positions is not None:
@@ -56,7 +56,7 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
         k_pos = call.past.positions[rows]
         k_order = k_pos if call.past.order is None else call.past.order[rows]
     else:
-        k_pos = q_pos if call.keys is None else q_pos.masked_fill(~call.keys[rows], -1)
+        k_pos = q_pos if call.valid is None else q_pos.masked_fill(~call.valid[rows], -1)
         k_order = q_order
     seen = (k_pos >= 0)[:, None, :]
     if call.order is None or isinstance(call.order, Tensor):
@@ -66,27 +66,27 @@ def sight(call: Call, window: int | None = None, sinks: int = 0, positions: Tens
     if window is not None:
         seen = seen & (((q_pos[:, :, None] - k_pos[:, None, :]).abs() < window) | (k_pos < sinks)[:, None, :])
     itself = pad(torch.eye(length, dtype=torch.bool, device=seen.device), (keys - length, 0))
-    return Sight(seen | (itself & ~seen.any(-1, keepdim=True)), False)
+    return Visibility(seen | (itself & ~seen.any(-1, keepdim=True)), False)
 
 
-def remember(
+def update_cache(
     state: Leaves | None, k: Tensor, v: Tensor, call: Call, window: int | None = None, sinks: int = 0
-) -> Remembered:
-    """Enter this piece's keys and values (B,T,H,D); under a window, keep only what a later query may see."""
+) -> CacheUpdate:
+    """Append this piece's keys and values (B,T,H,D); under a window, keep only what a later query may see."""
     if state is None:
-        return Remembered(k, v, None, None)
+        return CacheUpdate(k, v, None, None)
     assert call.past is not None
     if window is None or call.past.order is not None:
         here = Cache(Coded.of(k), Coded.of(v)) if call.past.int8 else Cache(k, v)
         cache = tree_cat([state["cache"], here], 1) if "cache" in state else here
         k, v = cache.numbers(k.dtype)
-        return Remembered(k, v, None, {"cache": cache})
+        return CacheUpdate(k, v, None, {"cache": cache})
     # places are positions + 1, so that a leaf of zeros is an empty one
     found = {"k": k, "v": v, "places": call.past.positions[:, -k.shape[1] :] + 1}
     if "recent" in state:
         found = {name: torch.cat([state["recent"][name], x], 1) for name, x in found.items()}
-    seen = Remembered(found["k"], found["v"], found["places"] - 1, None)
-    full = call.even and call.past.positions.shape[1] - k.shape[1] >= sinks + window - 1
+    seen = CacheUpdate(found["k"], found["v"], found["places"] - 1, None)
+    full = call.aligned and call.past.positions.shape[1] - k.shape[1] >= sinks + window - 1
     return seen._replace(state={"recent": _slice(found, window, sinks) if full else _latest(found, window, sinks)})
 
 
@@ -108,14 +108,14 @@ def _latest(found: Leaves, window: int, sinks: int) -> Leaves:
     return kept | {"places": places[rows, index]}
 
 
-def farthest(call: Call) -> int:
+def max_distance(call: Call) -> int:
     """A bound that no distance between a query and a key reaches."""
     return call.positions.shape[1] if call.past is None else call.past.positions.shape[1]
 
 
 def distances(call: Call, positions: Tensor | None = None) -> Tensor:
     """(B or 1,T,S) how far each key lies behind each query."""
-    rows = slice(0, 1) if call.even else slice(None)
+    rows = slice(0, 1) if call.aligned else slice(None)
     k_pos = call.positions if call.past is None else call.past.positions
     k_pos = (k_pos if positions is None else positions)[rows].clamp(min=0)
     return call.positions[rows][:, :, None] - k_pos[:, None, :]

@@ -33,11 +33,11 @@ class TrainOrder:
         if step < 0 or not 0 <= rank < world:
             raise ValueError(f"step {step} must be at least 0, rank {rank} in 0..{world - 1}")
         rows = np.arange(rank, self.batch, world, dtype=np.int64) + step * self.batch
-        epochs, places = rows // self.windows, rows % self.windows
+        epochs, index = rows // self.windows, rows % self.windows
         starts = np.empty_like(rows)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            starts[here] = self._starts(int(epoch))[places[here]]
+            starts[here] = self._starts(int(epoch))[index[here]]
         index = (starts[:, None] + np.arange(self.length + 1)) % len(self.split)
         return np.asarray(self.split.tokens[index], np.int64)
 
@@ -46,7 +46,7 @@ class TrainOrder:
         return {}
 
     def _starts(self, epoch: int) -> np.ndarray:
-        """Where the windows of an epoch begin, in the order drawn; the last two epochs are remembered."""
+        """Where the windows of an epoch begin, in the order drawn; the last two epochs are cached."""
         if epoch not in self._epochs:
             self._epochs = {e: v for e, v in self._epochs.items() if e == epoch - 1}
             # Raw bits and a stable sort: numpy promises to keep these streams, but not those of its shuffles.

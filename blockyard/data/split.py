@@ -46,16 +46,16 @@ def _by_document(documents: list[bytes], fractions: Fractions) -> Parts | None:
     total = sum(sizes.values())
     goal: dict[str, float] = {name: total * f for name, f in zip(NAMES, fractions)}
     have: dict[str, int] = dict.fromkeys(NAMES, 0)
-    place: dict[bytes, str] = {}
+    split_of: dict[bytes, str] = {}
     for digest in sorted(sizes):
         size = sizes[digest]
         # A held-out split takes the document when that brings it nearer its share.
         nearer = (n for n in ("test", "tune") if abs(have[n] + size - goal[n]) < goal[n] - have[n])
-        place[digest] = name = next(nearer, "train")
+        split_of[digest] = name = next(nearer, "train")
         have[name] += size
     if any(have[n] < goal[n] / 2 for n in NAMES):
         return None
-    lists = {n: [d for d, digest in zip(documents, digests) if place[digest] == n] for n in NAMES}
+    lists = {n: [d for d, digest in zip(documents, digests) if split_of[digest] == n] for n in NAMES}
     for held in ("tune", "test"):
         lists[held].sort(key=lambda document: hashlib.sha256(document).digest())
     return Parts(lists["train"], lists["tune"], lists["test"], "document")
@@ -63,9 +63,9 @@ def _by_document(documents: list[bytes], fractions: Fractions) -> Parts | None:
 
 def _by_position(documents: list[bytes], fractions: Fractions) -> Parts:
     text = b"".join(documents)
-    reach = int(len(text) * min(fractions)) // 4
-    first = _near_newline(text, round(len(text) * fractions[0]), reach)
-    second = _near_newline(text, round(len(text) * (fractions[0] + fractions[1])), reach)
+    most = int(len(text) * min(fractions)) // 4
+    first = _near_newline(text, round(len(text) * fractions[0]), most)
+    second = _near_newline(text, round(len(text) * (fractions[0] + fractions[1])), most)
     edges = [0, first, second, len(text)]
     ends = list(accumulate(map(len, documents)))
     train, tune, test = ([text[a:b] for a, b in _inside(ends, lo, hi)] for lo, hi in pairwise(edges))
@@ -74,10 +74,10 @@ def _by_position(documents: list[bytes], fractions: Fractions) -> Parts:
     return Parts(train, tune, test, "position")
 
 
-def _near_newline(text: bytes, at: int, reach: int) -> int:
+def _near_newline(text: bytes, at: int, most: int) -> int:
     """The place nearest to `at` that follows a newline, else the start of the character there."""
-    before = text.rfind(b"\n", max(at - reach, 0), at) + 1
-    after = text.find(b"\n", at, at + reach) + 1
+    before = text.rfind(b"\n", max(at - most, 0), at) + 1
+    after = text.find(b"\n", at, at + most) + 1
     near = [cut for cut in (before, after) if cut]
     if near:
         return min(near, key=lambda cut: abs(cut - at))

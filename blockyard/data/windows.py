@@ -20,10 +20,10 @@ SNAP = 0.25  # how far, in parts of a group, a cut moves to reach the border of 
 
 
 class EvalBatch(NamedTuple):
-    """tokens (n, T+1) int64, padded with 0; keys (n, T) true where column t+1 is a target that counts; group (n,)."""
+    """tokens (n, T+1) int64, padded with 0; valid (n, T) true where column t+1 is a target that counts; group (n,)."""
 
     tokens: np.ndarray
-    keys: np.ndarray
+    valid: np.ndarray
     group: np.ndarray
 
 
@@ -63,9 +63,9 @@ class EvalWindows:
     def rows(self, index: np.ndarray | slice) -> EvalBatch:
         """The windows of an index array or slice."""
         first, last = self.first[index], self.last[index]
-        place = first[:, None] - 1 + np.arange(self.length + 1)
-        there = place < last[:, None]
-        tokens = np.asarray(self.split.tokens[np.minimum(place, len(self.split) - 1)], np.int64)
+        position = first[:, None] - 1 + np.arange(self.length + 1)
+        there = position < last[:, None]
+        tokens = np.asarray(self.split.tokens[np.minimum(position, len(self.split) - 1)], np.int64)
         return EvalBatch(np.where(there, tokens, 0), there[:, 1:], self.group[index])
 
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[EvalBatch]:

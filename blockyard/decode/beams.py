@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blockyard.core.call import finest
+from blockyard.core.call import widest_dtype
 from blockyard.core.errors import UsageError
 from blockyard.decode.ragged import Prompt, fits, prefill, rows_of
 from blockyard.decode.rules import integer, sound
@@ -48,7 +48,7 @@ def beams(
     if any(not 0 <= ident < logits.shape[1] for ident in stop):
         raise UsageError(f"stop {[*stop]}: token ids go from 0 to {logits.shape[1] - 1}")
     ends = torch.tensor([*stop], dtype=torch.long, device=logits.device)
-    written, total = rows[0].new_zeros(1, 0), logits.new_zeros(1, dtype=finest(logits.device))
+    written, total = rows[0].new_zeros(1, 0), logits.new_zeros(1, dtype=widest_dtype(logits.device))
     best: list[Beam] = []
     for length in range(1, tokens + 1):
         reach = total[:, None] + logits.to(total.dtype).log_softmax(-1)

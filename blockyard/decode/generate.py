@@ -32,7 +32,7 @@ def generate(
 ) -> Iterator[Step]:  # fmt: skip
     """Yield a `Step` for each of at most `tokens` new tokens a row; it ends early when every row has met a stop.
 
-    `prompt`: ids (B,T), padded on the right where `lengths` are given; a list of rows (T_i); or a batch with keys.
+    `prompt`: ids (B,T), padded on the right where `lengths` are given; a list of rows (T_i); or a batch with `valid`.
     `seeds`: one a row, its number in the batch by default. `stop`: ids and, with `decode`, strings.
     `store`: where prefixes are found and left for later calls. `int8_cache`: keys and values in 8 bits.
     """

@@ -97,7 +97,7 @@ class PrefixStore:
             raise UsageError(f"a state of one row after these {len(tokens)} tokens, causal, is what a store keeps")
         if state.int8_cache != self.int8_cache:
             raise UsageError("this store keeps keys in another precision: give it int8_cache, or take it away")
-        if not state.even:
+        if not state.aligned:
             raise UsageError("a state with empty slots cannot be kept")
         caches, others = flatten(state.leaves)
         before, start = ROOT, 0

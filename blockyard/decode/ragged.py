@@ -1,6 +1,6 @@
 """Rows of different lengths through one forward, without padding in any state: prompts, prefill, joining, closing up.
 
-A padded token has `keys` false: it is no key of any query, it leaves recurrent leaves as they were, and its slot in a
+A padded token has `valid` false: it is no key of any query, it leaves recurrent leaves as they were, and its slot in a
 cache is empty (position -1), which `compact` takes out again as soon as no row needs the column.
 """
 
@@ -23,12 +23,12 @@ Prompt = Tensor | Batch | Sequence[Tensor]
 
 
 def rows_of(model: Model, prompt: Prompt, lengths: Tensor | Sequence[int] | None = None) -> list[Tensor]:
-    """The ids of each row: of a tensor (B,T), right-padded where `lengths` says, of a batch with keys, or a list."""
+    """The ids of each row: of a tensor (B,T), right-padded where `lengths` says, of a batch with `valid`, or a list."""
     if isinstance(prompt, Batch):
         if lengths is not None or prompt.segment is not None or prompt.order is not None:
-            raise UsageError("a batch to continue has tokens and keys only; use batch.unpacked() for packed rows")
-        keys = torch.ones_like(prompt.tokens, dtype=torch.bool) if prompt.keys is None else prompt.keys
-        rows = [row[valid] for row, valid in zip(prompt.tokens, keys)]
+            raise UsageError("a batch to continue has tokens and valid only; use batch.unpacked() for packed rows")
+        valid = torch.ones_like(prompt.tokens, dtype=torch.bool) if prompt.valid is None else prompt.valid
+        rows = [row[kept] for row, kept in zip(prompt.tokens, valid)]
     elif isinstance(prompt, Tensor):
         if prompt.dim() != 2:
             raise UsageError(f"a prompt is a tensor (rows, tokens) or a list of rows; got the shape {[*prompt.shape]}")
@@ -56,12 +56,12 @@ def fits(model: Model, rows: Sequence[Tensor], tokens: int) -> None:
 
 
 def padded(rows: Sequence[Tensor], side: str = "left") -> Batch:
-    """One batch of rows of ids, padded with zeros on one side; no keys where nothing is padded."""
+    """One batch of rows of ids, padded with zeros on one side; no `valid` where nothing is padded."""
     if len({len(row) for row in rows}) == 1:
         return Batch(torch.stack(list(rows)))
     tokens = pad_sequence(list(rows), batch_first=True, padding_side=side)
-    keys = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True, padding_side=side)
-    return Batch(tokens, keys=keys)
+    valid = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True, padding_side=side)
+    return Batch(tokens, valid=valid)
 
 
 @torch.no_grad()
@@ -71,24 +71,24 @@ def prefill(
 ) -> tuple[Tensor, State]:  # fmt: skip
     """The logits (B,V) behind each row's last token, and the state after all; `chunk` tokens a forward.
 
-    Any mask of keys will do. A head that needs no other token scores the last one of each row only.
+    Any mask `valid` will do. A head that needs no other token scores the last one of each row only.
     """
     batch, steps = Batch.of(batch), None if steps is None else tuple(steps)
-    (rows, length), keys, device = batch.tokens.shape, batch.keys, batch.tokens.device
+    (rows, length), valid, device = batch.tokens.shape, batch.valid, batch.tokens.device
     state = model.init_state(rows) if state is None else state
-    if length == 1 and keys is None:
+    if length == 1 and valid is None:
         out = model.finish(model.run(model.start(batch, state), steps))
         assert out.state is not None
         return out.logits[:, -1], out.state
     places, lines = torch.arange(length, device=device), torch.arange(rows, device=device)
-    last = torch.full((rows,), length - 1, device=device) if keys is None else (places * keys).amax(1)
+    last = torch.full((rows,), length - 1, device=device) if valid is None else (places * valid).amax(1)
     logits: Any = None
     for start in range(0, length, chunk):
         end = min(start + chunk, length)
-        piece = Batch(batch.tokens[:, start:end], keys=None if keys is None else keys[:, start:end])
+        piece = Batch(batch.tokens[:, start:end], valid=None if valid is None else valid[:, start:end])
         flow = model.run(model.start(piece, state), steps)
         alone = type(model.head).claims.get("per_token")
-        if alone and keys is None and end < length:
+        if alone and valid is None and end < length:
             state = flow.state
             continue
         here = (last >= start) & (last < end)
@@ -135,7 +135,7 @@ def unflatten(found: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[Any, Any]:
 
 def compact(state: State) -> State:
     """The same rows in as few slots as they need, in the order of their positions; even again where they can be."""
-    if state.even:
+    if state.aligned:
         return state
     width = int((state.positions >= 0).sum(1).max()) if state.positions.numel() else 0
     full = state.order is None and bool((state.length == width).all())
@@ -147,7 +147,7 @@ def compact(state: State) -> State:
     closed = [(path, cache.each(lambda x: x[rows, index])) for path, cache in caches]
     order = None if state.order is None else state.order[rows, index]
     positions = state.positions[rows, index]
-    return replace(state, positions=positions, order=order, even=full, leaves=unflatten([*closed, *others]))
+    return replace(state, positions=positions, order=order, aligned=full, leaves=unflatten([*closed, *others]))
 
 
 def concat(states: Sequence[State]) -> State:
@@ -171,7 +171,7 @@ def concat(states: Sequence[State]) -> State:
     for path, like in others.items():
         blank = [like.new_zeros(len(state.length), *like.shape[1:]) for state in states]
         others[path] = torch.cat([one.get(path, zeros) for one, zeros in zip(kept, blank)])
-    even = all(state.even for state in states) and len({int(state.length[0]) for state in states}) == 1
+    even = all(state.aligned for state in states) and len({int(state.length[0]) for state in states}) == 1
     length = torch.cat([state.length for state in states])
     leaves = unflatten([*caches.items(), *others.items()])
     return State(positions, length, even, None, states[0].int8_cache, leaves)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from blockyard.core.call import finest
+from blockyard.core.call import widest_dtype
 from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
 from blockyard.decode._renamed import attributes, keywords
@@ -83,7 +83,7 @@ def penalised(logits: Tensor, rules: SamplingParams, seen: Tensor | None = None)
 
 def probabilities(logits: Tensor, rules: SamplingParams, seen: Tensor | None = None) -> Tensor:
     """What `choose` draws from, in the widest float of the device."""
-    logits = penalised(logits, rules, seen).to(finest(logits.device))
+    logits = penalised(logits, rules, seen).to(widest_dtype(logits.device))
     if rules.greedy:
         return one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
     p = ((logits - logits.amax(-1, keepdim=True)) / rules.temperature).softmax(-1)

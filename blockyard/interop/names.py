@@ -45,17 +45,17 @@ class Names:
     def sources(self, model: Model) -> dict[str, str]:
         """Our path -> source, for every parameter of a model."""
         table = dict(self.ends)
-        for number, ((name, _), places) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
+        for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
             prefix = self.base + self.layer.format(number)
-            for step, names in zip(places, self.blocks[name]):
+            for step, names in zip(steps, self.blocks[name]):
                 for path, source in names.items():
                     table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
         return {path: table[path] for path, _ in model.named_parameters()}
 
     def layers(self, names: Iterable[str]) -> int:
         """How many layers a checkpoint of these names has."""
-        place = re.compile(r"(?:^|\.)" + re.escape(self.layer).replace(r"\{\}", r"(\d+)"))
-        return max((int(found[1]) + 1 for name in names if (found := place.search(name))), default=0)
+        number = re.compile(r"(?:^|\.)" + re.escape(self.layer).replace(r"\{\}", r"(\d+)"))
+        return max((int(found[1]) + 1 for name in names if (found := number.search(name))), default=0)
 
     def canonical(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors that hold something learned, under the names that `sources` uses."""

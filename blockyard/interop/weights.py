@@ -17,7 +17,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 def tensor_names(folder: Path) -> list[str]:
     """The names of all tensors of a model folder; none of them is read."""
     if not (folder / SINGLE).exists() and (folder / INDEX).exists():
-        return list(_places(folder))
+        return list(_files(folder))
     with _opened(_weights(folder)) as file:
         return list(file.keys())
 
@@ -37,22 +37,22 @@ def _weights(folder: Path) -> Path:
     raise UsageError(f"{folder} holds no weights: {why}")
 
 
-def _places(folder: Path) -> dict[str, str]:
+def _files(folder: Path) -> dict[str, str]:
     """The shard of every tensor."""
-    places = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(p, str) and Path(p).name == p for p in places.values()):
+    files = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(p, str) and Path(p).name == p for p in files.values()):
         raise UsageError(f"{folder / INDEX} is damaged: weight_map does not name files of this folder")
-    return places
+    return files
 
 
 def _read_shards(folder: Path) -> dict[str, Tensor]:
-    places = _places(folder)
+    files = _files(folder)
     tensors: dict[str, Tensor] = {}
-    for shard in sorted(set(places.values())):
+    for shard in sorted(set(files.values())):
         if not (folder / shard).exists():
             raise UsageError(f"{folder} is not complete: {shard} is missing")
         tensors |= _read(folder / shard)
-    if missing := sorted(places.keys() - tensors.keys()):
+    if missing := sorted(files.keys() - tensors.keys()):
         raise UsageError(f"{folder} is not complete: no shard has {missing[0]}, which {INDEX} names")
     return tensors
 

@@ -12,7 +12,7 @@ keep a promise yet says so in `known`, with the reason; its check is then report
     any_order         a token sees those whose order, as the batch gives it, is not above its own, and no others
     scale_invariant   a positive factor on the input changes nothing
     identity_at_init  a fresh part returns its input
-    fixed             keys turned and turned back are the same
+    fixed             keys rotated and rotated back are the same
     time_exponent     counted kernel operations grow no faster than this power of the length
 """
 
@@ -48,8 +48,8 @@ class Verdict(NamedTuple):
 
 
 def feed(part: Part, x: Tensor, state: State | None = None, **fields: Any) -> tuple[Tensor, State | None]:
-    """Run one part on x (B,T,D) as a model would: call placed, state entered."""
-    call, state = Batch(x[..., 0], **fields).place(state, causal=part.causal)
+    """Run one part on x (B,T,D) as a model would: after `state`, which it is appended to."""
+    call, state = Batch(x[..., 0], **fields).call(state, causal=part.causal)
     call = call._replace(dtype=x.dtype)
     part.prepare(call)
     y = part(x, call) if _stateless(part) else part(x, call, None if state is None else state.get("part"))
@@ -102,8 +102,8 @@ def streams(make: Make) -> None:
 
 def _ragged(part: Part, x: Tensor, whole: Tensor) -> None:
     """Rows that are fed different numbers of tokens, padded on the right mid-stream, then go on."""
-    keys = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    y, state = feed(part, x[:, :5], State.empty(2), keys=keys)
+    valid = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    y, state = feed(part, x[:, :5], State.empty(2), valid=valid)
     _same(y[0], whole[0, :5], "a full row of a ragged piece")
     _same(y[1, :3], whole[1, :3], "a short row of a ragged piece")
     rest = torch.stack([x[0, 5:9], x[1, 3:7]])
@@ -127,8 +127,8 @@ def _rewound(part: Part, x: Tensor, whole: Tensor) -> None:
     lost = [x[row, int(state.length[row]) : 9] for row in range(2)]
     width = max(len(piece) for piece in lost)
     again = torch.stack([torch.cat([p, p.new_zeros(width - len(p), p.shape[1])]) for p in lost])
-    keys = torch.tensor([[i < len(p) for i in range(width)] for p in lost])
-    _, state = feed(part, again, state, keys=keys) if width else (None, state)
+    valid = torch.tensor([[i < len(p) for i in range(width)] for p in lost])
+    _, state = feed(part, again, state, valid=valid) if width else (None, state)
     y, _ = feed(part, x[:, 9:], state)
     _same(y, whole[:, 9:], "both rows after a rewind")
 
@@ -141,12 +141,12 @@ def packs(make: Make) -> None:
     packed, _ = feed(part, x, segment=segment)
     for first, last in ((0, 6), (6, 7), (7, 15)):
         _same(packed[:, first:last], feed(part, x[:, first:last])[0], f"the segment {first}..{last}")
-    for name, valid in (("left", range(4, 15)), ("right", range(0, 11)), ("inner", [0, 1, 5, 6, 7, 11])):
-        keys = torch.zeros(1, 15, dtype=torch.bool)
-        keys[0, list(valid)] = True
-        padded, _ = feed(part, x, keys=keys)
+    for name, places in (("left", range(4, 15)), ("right", range(0, 11)), ("inner", [0, 1, 5, 6, 7, 11])):
+        valid = torch.zeros(1, 15, dtype=torch.bool)
+        valid[0, list(places)] = True
+        padded, _ = feed(part, x, valid=valid)
         assert bool(padded.isfinite().all()), f"{name} padding gives infinities"
-        _same(padded[keys], feed(part, x[keys][None])[0][0], f"{name} padding")
+        _same(padded[valid], feed(part, x[valid][None])[0][0], f"{name} padding")
 
 
 @torch.no_grad()
@@ -218,9 +218,9 @@ def fixed(make: Make) -> None:
     part = make()
     q = _input(part, length=9)[:, :, None]
     call = Call.plain(q)
-    _, turned = part.at_qk(q, q, call)
-    assert (turned - q).abs().max() > 1e-3, "nothing was turned"
-    _same(part.unturn(turned, call), q, "keys turned back")
+    _, rotated = part.at_qk(q, q, call)
+    assert (rotated - q).abs().max() > 1e-3, "nothing was rotated"
+    _same(part.unrotate(rotated, call), q, "keys rotated back")
 
 
 def time_exponent(make: Make, claimed: float = 1.0) -> None:
@@ -276,7 +276,7 @@ class Hosted(Part):
         model = self.model
         tokens = (x[..., 0] * 97).nan_to_num().long() % model.axes["stem.vocab"].size
         kept = None if state is None else replace(State.empty(len(x)), leaves=state)
-        y, call, kept = model._ends(model.stem, Batch(tokens, keys=call.keys), call, kept, "stem")
+        y, call, kept = model._ends(model.stem, Batch(tokens, valid=call.valid), call, kept, "stem")
         call = call._replace(dtype=y.dtype)
         for part in model._preparing:
             part.prepare(call)
@@ -295,7 +295,9 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
         head=head("lm", tied=False),
     )  # fmt: skip
-    if part.kind != "position":
+    if part.kind == "store":
+        around["linear"] = Spec.of("linear", "dense", {"store": part})
+    elif part.kind != "position":
         around[part.kind] = part
     return model(dim=dim, blocks=(block("layer", reader, channel("mlp")),), causal=causal, **around)
 

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
-from blockyard.core.call import Call, Moment, gather, scatter
+from blockyard.core.call import Call, Captures, Moment, gather, scatter
 from blockyard.core.claims import together, unmet
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.flow import Flow
@@ -26,22 +26,22 @@ from blockyard.core.part import Part
 from blockyard.core.random import fold
 from blockyard.core.registry import KINDS, find
 from blockyard.core.settings import checked
-from blockyard.core.site import Ledger, Site, Use
+from blockyard.core.site import BuildContext, Site, Use
 from blockyard.core.spec import Spec
 from blockyard.core.state import State, tree_map
 
 Points = Mapping[str, Any]
-Notes = dict[tuple[int, int, str, str], Tensor]  # by (step, loop, path, name); the stem is step -1, the head the last
 
 
 @dataclass(frozen=True)
 class Out:
-    """What a forward gives: predictions by name, the stream the head read, the state, the notes."""
+    """What a forward gives: predictions by name, the stream the head read, the state, and what hook points
+    captured by (step, loop, path, name); the stem is step -1, the head the last."""
 
     prediction: dict[str, Tensor]
     hidden: Tensor
     state: State | None
-    notes: Notes
+    captures: Captures
 
     @property
     def logits(self) -> Tensor:
@@ -69,10 +69,10 @@ class Model(nn.Module):
         spec = checked(spec)
         self.spec, self.recompute = spec, False
         self._moment: Moment | None = None
-        ledger = Ledger(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
+        context = BuildContext(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
         self.stream = Axis("stream", spec["dim"])
-        ledger.axes["stream"] = self.stream
-        site = Site("", self.stream, ledger, causal=spec.get("causal", True), length=spec.get("length") or 1024)
+        context.axes["stream"] = self.stream
+        site = Site("", self.stream, context, causal=spec.get("causal", True), length=spec.get("length") or 1024)
         self.causal = site.causal
         blocks = {block.name: block for block in spec["blocks"]}
         self.depth = site.build("depth", spec["depth"], tuple(blocks))
@@ -80,22 +80,22 @@ class Model(nn.Module):
         site = replace(site, steps=sum(len(blocks[name]["steps"]) * loops for name, loops in plan))
         alike = Counter(part.name for name, _ in plan for part in blocks[name]["steps"])
         self.stem = site.build("stem", spec["stem"])
-        self.steps, places = nn.ModuleList(), []
+        self.steps, steps_of = nn.ModuleList(), []
         seen: Counter[str] = Counter()
         for name, _ in plan:
             rule = blocks[name].get("residual") or spec["residual"]
-            places.append(tuple(range(len(self.steps), len(self.steps) + len(blocks[name]["steps"]))))
+            steps_of.append(tuple(range(len(self.steps), len(self.steps) + len(blocks[name]["steps"]))))
             for part in blocks[name]["steps"]:
                 index = len(self.steps)
                 here = replace(site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name])
                 seen[part.name] += 1
                 self.steps.append(Step(here, part, rule))
-        self.depth.blocks = tuple(places)
+        self.depth.blocks = tuple(steps_of)
         self.head = site.build("head", spec["head"])
-        self.axes, self.uses = ledger.axes, tuple(ledger.uses)
+        self.axes, self.uses = context.axes, tuple(context.uses)
         self.claims = together(self.parts())
         self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
-        _check(self, ledger, spec)
+        _check(self, context, spec)
 
     def init_state(self, rows: int = 1, *, int8_cache: bool = False) -> State:
         """The state before the first piece; attention may keep its keys and values in 8 bits."""
@@ -122,7 +122,7 @@ class Model(nn.Module):
     def start(
         self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0
     ) -> Flow:
-        """The flow in front of the first step: positions placed, tokens embedded, shared tables made.
+        """The flow in front of the first step: positions counted, tokens embedded, the memo filled.
 
         `seed` gives a forward random numbers of its own, beside others of the same moment of training.
         """
@@ -133,38 +133,38 @@ class Model(nn.Module):
             self.require("packs", "a packed batch")
         if batch.order is not None:
             self.require("any_order", "a batch with an order")
-        call, state = batch.place(state, causal=self.causal)
+        call, state = batch.call(state, causal=self.causal)
         if points is not None:
             call = call._replace(points=self.resolve(points))
         if self._moment is not None:
-            run, tick, micro = self._moment
-            call = call._replace(seed=fold(run, seed) if seed else run, tick=tick, micro=micro)
+            run, tick, micro_batch = self._moment
+            call = call._replace(seed=fold(run, seed) if seed else run, tick=tick, micro_batch=micro_batch)
         elif seed:
             call = call._replace(seed=seed)
-        book: Notes = {}
-        x, call, state = self._ends(self.stem, batch, call._replace(step=-1, book=book), state, "stem")
+        captures: Captures = {}
+        x, call, state = self._ends(self.stem, batch, call._replace(step=-1, captures=captures), state, "stem")
         call = call._replace(dtype=x.dtype)
         for part in self._preparing:
             part.prepare(call)
-        return Flow(x, None, call._replace(step=0, book=None), state, book)
+        return Flow(x, None, call._replace(step=0, captures=None), state, captures)
 
     def run(self, flow: Flow, steps: Iterable[int] | None = None) -> Flow:
         """All steps as the depth program wills, or just these."""
         if steps is None:
-            book: Notes = {}
-            flow = self.depth(flow._replace(call=flow.call._replace(book=book)), self._run)
-            return flow._replace(call=flow.call._replace(book=None), notes=flow.notes | book)
+            captures: Captures = {}
+            flow = self.depth(flow._replace(call=flow.call._replace(captures=captures)), self._run)
+            return flow._replace(call=flow.call._replace(captures=None), captures=flow.captures | captures)
         for step in steps:
             flow = self._run(flow, step)
         return flow
 
     def finish(self, flow: Flow) -> Out:
         """Predictions from the stream as it stands."""
-        book: Notes = {}
-        flow = flow._replace(call=flow.call._replace(step=len(self.steps), book=book))
+        captures: Captures = {}
+        flow = flow._replace(call=flow.call._replace(step=len(self.steps), captures=captures))
         x = flow.x
         prediction, _, state = self._ends(self.head, x, flow.call, flow.state, "head")
-        return Out(prediction, x, state, flow.notes | book)
+        return Out(prediction, x, state, flow.captures | captures)
 
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
         return self.finish(self.run(self.start(batch, state, **request)))
@@ -180,16 +180,16 @@ class Model(nn.Module):
         declared = {(m.path, name) for m in self.modules() if isinstance(m, Part) for name in m.points}
         found: dict[tuple[str, str], Any] = {}
         for pattern, action in points.items():
-            met = {key: action for key in declared if fnmatchcase(":".join(key), pattern)}
-            if not met:
-                raise unknown("point", pattern, {":".join(key) for key in declared})
-            found |= met
+            asked = {key: action for key in declared if fnmatchcase(":".join(key), pattern)}
+            if not asked:
+                raise unknown("hook point", pattern, {":".join(key) for key in declared})
+            found |= asked
         return found
 
-    def _ends(self, part: Part, value: Any, call: Call, state: State | None, place: str) -> tuple[Any, Call, Any]:
-        leaves = None if state is None else state.get(place)
+    def _ends(self, part: Part, value: Any, call: Call, state: State | None, address: str) -> tuple[Any, Call, Any]:
+        leaves = None if state is None else state.get(address)
         y, call, leaves = part(value, call, leaves)
-        return y, call, state.put(place, leaves) if state is not None and leaves else state
+        return y, call, state.put(address, leaves) if state is not None and leaves else state
 
     def _run(
         self, flow: Flow, step: int, loop: int = 0, *, tokens: Tensor | None = None, active: Tensor | None = None,
@@ -197,8 +197,8 @@ class Model(nn.Module):
     ) -> Flow:  # fmt: skip
         """One step. `tokens` (R,K): run on these flat positions only; `active` (B,T): write only there."""
         unit, before = self.steps[step], flow.call
-        book: Notes = {}
-        flow = flow._replace(call=before._replace(step=step, loop=loop, book=book)).under(unit.rule)
+        captured: Captures = {}
+        flow = flow._replace(call=before._replace(step=step, loop=loop, captures=captured)).under(unit.rule)
         call, state = flow.call, flow.state
         leaves = None if state is None else state.get((step, loop))
         carry = flow.carry
@@ -210,8 +210,8 @@ class Model(nn.Module):
             with torch.no_grad():
                 carry, leaves = unit(carry, call, leaves)
         elif self.recompute and torch.is_grad_enabled():
-            carry, leaves, noted = checkpoint(_noted, unit, carry, call, leaves, use_reentrant=False)
-            book |= noted
+            carry, leaves, again = checkpoint(_captured, unit, carry, call, leaves, use_reentrant=False)
+            captured |= again
         else:
             carry, leaves = unit(carry, call, leaves)
         if tokens is not None:
@@ -219,14 +219,14 @@ class Model(nn.Module):
         if active is not None:
             carry = _within(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry, unit.rule)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
-        return flow._replace(carry=carry, call=before, state=state, notes=flow.notes | book if book else flow.notes)
+        return flow._replace(carry=carry, call=before, state=state, captures=flow.captures | captured)
 
 
-def _noted(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, dict[Any, Tensor]]:
-    """A step that returns its notes, so that a recomputation throws its own away."""
-    book: dict[Any, Tensor] = {}
-    carry, leaves = unit(carry, call._replace(book=book), leaves)
-    return carry, leaves, book
+def _captured(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, Captures]:
+    """A step that returns its captures, so that a recomputation throws its own away."""
+    captures: Captures = {}
+    carry, leaves = unit(carry, call._replace(captures=captures), leaves)
+    return carry, leaves, captures
 
 
 def _like(rows: Tensor, x: Tensor) -> Tensor:
@@ -249,13 +249,13 @@ def _within(fn: Any, new: Any, old: Any, rule: Any) -> Any:
         ) from None
 
 
-def _check(model: Model, ledger: Ledger, spec: Spec) -> None:
+def _check(model: Model, context: BuildContext, spec: Spec) -> None:
     """Every owned tensor has its record, every record its tensor, every edit its module."""
     owned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    recorded = {use.path for use in ledger.uses}
+    recorded = {use.path for use in context.uses}
     if owned != recorded:
         raise RuntimeError(f"parameters made without the site's factories, or never kept: {owned ^ recorded}")
-    for edit in set(spec.get("edits", ())) - ledger.met:
+    for edit in set(spec.get("edits", ())) - context.matched_edits:
         raise unknown("module in an edit", edit.name, {m.path for m in model.modules() if isinstance(m, Part)})
 
 
@@ -269,9 +269,9 @@ def make(name: str, *, dim: int, seed: int = 0, causal: bool = True, **settings:
     kind, _, part = name.partition(":")
     if kind not in KINDS or not part:
         raise unknown("kind of part", kind, KINDS)
-    site = Site("", Axis("stream", dim), Ledger(seed, Spec("linear", "dense")), causal=causal)
+    site = Site("", Axis("stream", dim), BuildContext(seed, Spec("linear", "dense")), causal=causal)
     made = site.build("part", Spec.of(kind, find(kind, part).name, settings))
-    made.uses = tuple(site.ledger.uses)
+    made.uses = tuple(site.context.uses)
     return made
 
 

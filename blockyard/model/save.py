@@ -8,6 +8,7 @@ is stored once and comes back used twice. The folder holds a whole model or none
                                over all of it
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,19 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
                 tensors |= load(data)
             except SafetensorError as error:
                 raise UsageError(f"{folder / name} cannot be read: {error}") from None
-    return fill(_outline(config["spec"], folder / "config.json"), tensors, device)
+    model = _outline(config["spec"], folder / "config.json")
+    return fill(model, _renamed(model, tensors), device)
+
+
+def _renamed(model: Model, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by their names of today, where a part of the model calls what it owns by others than it did."""
+    for part in model.parts():
+        store = getattr(part, "store", None)
+        kept = {} if store is None else {store.called: store.name}
+        for old, new in {**part.renamed, **kept}.items():
+            before = re.compile(rf"^{re.escape(part.path)}\.{old}(?=\.|$)")
+            tensors = {before.sub(f"{part.path}.{new}", name, 1): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _outline(spec: Any, path: Path) -> Model:

@@ -1,6 +1,6 @@
 """In-context copying on real text: the same row twice; how much cheaper is the second reading?
 
-    bits_first, bits_second = mean over places 1..L-1 of -log2 p(token | before), in the first and the second copy
+    bits_first, bits_second = mean over positions 1..L-1 of -log2 p(token | before), in the first and the second copy
     gap = bits_first - bits_second        0: nothing was copied; near bits_first: copied by heart
 
 The first token of each copy is left out (nothing announces the second one), so that both means are over the same
@@ -20,7 +20,7 @@ from blockyard.probe._read import Arrays, nats, rows_of
 def copying_probe(model: Any, data: Any, *, batch: int = 16) -> Arrays:
     """Bits per token of rows (n,L) of text.
 
-    first, second, gap (n,) of each row; by_place (2,L-1) the mean over rows at every place of both copies
+    first, second, gap (n,) of each row; by_position (2,L-1) the mean over rows at every position of both copies
     """
     rows = rows_of(model, data, 2)
     length = rows.shape[1]
@@ -28,5 +28,5 @@ def copying_probe(model: Any, data: Any, *, batch: int = 16) -> Arrays:
     first, second = bits[:, : length - 1], bits[:, length:]
     return {
         "first": first.mean(1), "second": second.mean(1), "gap": (first - second).mean(1),
-        "by_place": torch.stack([torch.from_numpy(first.mean(0)), torch.from_numpy(second.mean(0))]).numpy(),
+        "by_position": torch.stack([torch.from_numpy(first.mean(0)), torch.from_numpy(second.mean(0))]).numpy(),
     }  # fmt: skip

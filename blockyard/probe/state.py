@@ -57,28 +57,28 @@ def state_probe(model: Any, data: Any, facts: Collection[str] = FACTS) -> Arrays
     points = {f"{p.path}:{name}": "read" for p in parts.values() for name in READ if name in p.points}
     out = model(rows, model.init_state(len(rows)), points=points)
     found: Arrays = {}
-    for place, leaves in out.state.leaves.items():
-        memory = leaves.get("memory") if isinstance(place, tuple) else None
+    for address, leaves in out.state.leaves.items():
+        memory = leaves.get("memory") if isinstance(address, tuple) else None
         if not isinstance(memory, Tensor):
             continue
-        part = parts[place[0]]
-        noted = {name: out.notes.get((*place, part.path, name)) for name in READ}
-        path = part.path if place[1] == 0 else f"{part.path}@{place[1]}"
+        part = parts[address[0]]
+        captured = {name: out.captures.get((*address, part.path, name)) for name in READ}
+        path = part.path if address[1] == 0 else f"{part.path}@{address[1]}"
         size = sum(t[0].numel() * t.element_size() for t in tensors(leaves))
-        told = {**_facts(_transition(part, noted, memory, rows.shape[1]), memory, facts), "bytes": np.array(size)}
+        told = {**_facts(_transition(part, captured, memory, rows.shape[1]), memory, facts), "bytes": np.array(size)}
         found |= {f"{path}:{name}": told[name] for name in FACTS if name in facts}
     return found
 
 
-def _transition(part: Any, noted: dict[str, Tensor | None], memory: Tensor, length: int) -> Transition:
-    decay, beta, k, dt = (None if v is None else v.double() for v in noted.values())
+def _transition(part: Any, captured: dict[str, Tensor | None], memory: Tensor, length: int) -> Transition:
+    decay, beta, k, dt = (None if v is None else v.double() for v in captured.values())
     plain = torch.ones(1, dtype=torch.float64, device=memory.device)
     if beta is not None and k is not None:
         return Transition((torch.zeros_like(beta) if decay is None else decay)[..., None], plain, beta, k)
     if decay is not None:
         return Transition(decay, plain)
     if dt is not None:
-        return Transition(dt[..., None], -part.log_rate.double().exp())
+        return Transition(dt[..., None], -part.A_log.double().exp())
     return Transition(plain.expand(len(memory), length, *memory.shape[1:2], 1), _fixed(part, memory).log())
 
 

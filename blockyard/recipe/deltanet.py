@@ -5,16 +5,16 @@ Claim    better recall and perplexity than gated linear attention and Mamba at 1
 Differs  bytes in place of subwords, and a tied head, unless a size says otherwise
 """
 
-from blockyard.core.settings import Dim, Heads, Inner, Layers, Reach, Tied, Vocab
+from blockyard.core.settings import BetaMax, Dim, Heads, Inner, Layers, Tied, Vocab
 from blockyard.core.spec import Spec, mixer
 from blockyard.recipe._body import decoder
 
 
 def recipe(
     dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
-    reach: Reach = 1.0, tied: Tied = True,
+    beta_max: BetaMax = 1.0, tied: Tied = True,
 ) -> Spec:  # fmt: skip
-    delta = mixer("deltanet", heads=heads or max(1, dim // 32), reach=reach)
+    delta = mixer("deltanet", heads=heads or max(1, dim // 32), beta_max=beta_max)
     return decoder(delta, dim=dim, layers=layers, ffn=ffn, vocab=vocab, tied=tied)
 
 
@@ -24,3 +24,4 @@ sizes = {
 }
 expect = {"1.3b": dict(params=(1.36e9, 0.05))}
 knobs = {"layers": 1, "dim": 32, "ffn": 1}
+renamed = dict(reach="beta_max")

@@ -25,13 +25,13 @@ def recipe(
         raise UsageError(f"ratio={ratio} must be at least 0: how many linear layers stand before one of attention")
     heads = heads or max(1, dim // 32)
     recurrence = mixer(linear) if linear == "hgrn" else mixer(linear, heads=heads)
-    wide = channel("gated", inner=ffn)
+    channels = channel("gated", inner=ffn)
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),
         blocks=(
-            block("linear", recurrence, wide),
-            block("attention", mixer("attention", heads=heads, position=position("rope")), wide),
+            block("linear", recurrence, channels),
+            block("attention", mixer("attention", heads=heads, position=position("rope")), channels),
         ),
         residual=residual("prenorm"),
         depth=depth("hybrid", pattern=f"{ratio}*linear + attention" if ratio else "attention", layers=layers),

@@ -1,4 +1,4 @@
-"""Mamba-2: state spaces with one fade per head; two of them count as a layer.
+"""Mamba-2: state spaces with one decay per head; two of them count as a layer.
 
 Source   arXiv 2405.21060    Slug  mamba    Family  recurrent
 Claim    Mamba's quality with larger states, several times faster to train

@@ -29,12 +29,12 @@ def recipe(
             block("mlp", channel("mlp", inner=ffn, activation=activation("squared_relu"))),
         ),
         residual=residual("prenorm"),
-        depth=depth("hybrid", pattern=" + ".join(place(2 * layers))),
+        depth=depth("hybrid", pattern=" + ".join(spread(2 * layers))),
         head=head("lm", tied=tied),
     ))  # fmt: skip
 
 
-def place(count: int) -> list[str]:
+def spread(count: int) -> list[str]:
     """`count` sublayers: 1 in 14 (at least one) attention, half MLPs, spread evenly; a Mamba first."""
     if count < 4:
         raise UsageError(f"layers={count // 2} has no room for Mamba, attention and MLP sublayers; give at least 2")
@@ -42,9 +42,9 @@ def place(count: int) -> list[str]:
     at = {round((i + 0.5) * count / attention) for i in range(attention)}
     names = ["attention" if i in at else "mamba" for i in range(count)]
     rest = [i for i in range(1, count) if i not in at]
-    wide = count // 2
-    for i in range(wide):
-        names[rest[(2 * i + 1) * len(rest) // (2 * wide)]] = "mlp"
+    mlps = count // 2
+    for i in range(mlps):
+        names[rest[(2 * i + 1) * len(rest) // (2 * mlps)]] = "mlp"
     return names
 
 

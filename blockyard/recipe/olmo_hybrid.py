@@ -17,15 +17,15 @@ def recipe(
     if layers < 2:
         raise UsageError(f"layers={layers} has no room for both kinds of layer; give at least 2")
     heads, rms = heads or max(1, dim // 32), norm("rms", eps=eps)
-    delta = mixer("gated_deltanet", heads=heads, reach=2.0)
+    delta = mixer("gated_deltanet", heads=heads, beta_max=2.0)
     attention = mixer("attention", heads=heads, position=None, norm_all=rms)
-    wide = channel("gated", inner=ffn)
+    channels = channel("gated", inner=ffn)
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),
         blocks=(
-            block("delta", delta, wide),
-            block("attention", attention, wide, residual=residual("outnorm", norm=rms)),
+            block("delta", delta, channels),
+            block("attention", attention, channels, residual=residual("outnorm", norm=rms)),
         ),
         residual=residual("prenorm", norm=rms),
         depth=depth("hybrid", pattern=f"{min(3, layers - 1)}*delta + attention", layers=layers),

@@ -1,4 +1,4 @@
-"""RetNet: retention, a fixed fade for each head, with gated channels.
+"""RetNet: retention, a fixed decay for each head, with gated channels.
 
 Source   arXiv 2307.08621    Family  recurrent
 Claim    training in parallel, decoding at constant cost, and Transformer quality at once
@@ -13,11 +13,11 @@ def recipe(
     dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
     tied: Tied = True,
 ) -> Spec:  # fmt: skip
-    wide = channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu"))
+    channels = channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu"))
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),
-        blocks=(block("layer", mixer("retnet", heads=heads or max(1, dim // 32)), wide),),
+        blocks=(block("layer", mixer("retnet", heads=heads or max(1, dim // 32)), channels),),
         residual=residual("prenorm"),
         depth=depth("stack", layers=layers),
         head=head("lm", tied=tied),

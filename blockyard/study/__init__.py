@@ -5,21 +5,19 @@
 """
 
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from blockyard.compare.compare import compare
+from blockyard.compare.documents import Report
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.study._base import SMOKE, Study
+from blockyard.study._record import FORMAT, RaceRecord, Record, Told
 
-FORMAT = 2  # of a record; 1 had no checksum and did not say so
-TOLD = {"study", "slug", "tier", "seeds", "date", "verdict", "predictions"}
 TIERS = ("smoke", "small")
-KEPT = ("name", "params", "tokens", "score", "lengths", "rank", "letters", "learning_rate", "edge_of_grid", "probes",
-        "train_tokens_per_s", "state_bytes", "finished", "failed", "status")  # fmt: skip
 
 
 def studies() -> list[str]:
@@ -27,48 +25,49 @@ def studies() -> list[str]:
     return list(registry.entries("study"))
 
 
-def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet: bool = False) -> dict[str, Any]:
+def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet: bool = False) -> Record:
     """Run a study at a tier and keep its record; runs that a stopped study has finished are not repeated."""
     entry = registry.find("study", name)
     if tier not in TIERS:
         raise unknown("tier", tier, TIERS)
     study: Study = entry.load().study()
     began, folder = time.monotonic(), Path(out) / entry.name
-    results = {}
+    results: dict[str, Report] = {}
     for race in study.races:
         options = {**race.options, **(SMOKE if tier == "smoke" else {})}
         work = Path("runs") / "study" / entry.name / tier / race.name
-        results[race.name] = compare(race.arms, task=race.task, out=work, quiet=quiet, **options)
+        found = compare(race.arms, task=race.task, out=work, quiet=quiet, **options)
+        assert isinstance(found, Report)
+        results[race.name] = found
     findings = [(p, p.judge(results[p.race])) for p in study.predictions]
-    record = {
-        "slug": entry.header.get("Slug", entry.name), "study": entry.name, "tier": tier,
-        "predictions": [{"text": p.text, **finding._asdict()} for p, finding in findings],
-        "verdict": study.verdict([finding for _, finding in findings]),
-        "seeds": max(len(result.data["seeds"]) for result in results.values()),
-        "seconds": round(sum(sum(sum(a["seconds"]) for a in r.arms) for r in results.values()), 1),
-        "wall_seconds": round(time.monotonic() - began, 1), "date": date.today().isoformat(),
-        "command": f"blockyard study {entry.name} --tier {tier}",
-        "races": {
-            name: {"task": r.data["plan"]["data"]["task"], "metric": r.data["metric"], "pairs": r.pairs,
-                   "references": r.data["references"], "matched": r.data["plan"]["matched"],
-                   "arms": [{key: arm[key] for key in KEPT} for arm in r.arms]}
-            for name, r in results.items()
-        },
-    }  # fmt: skip
+    record = Record(
+        slug=entry.header.get("Slug", entry.name),
+        study=entry.name,
+        tier=tier,
+        predictions=[Told(p.text, *finding) for p, finding in findings],
+        verdict=study.verdict([finding for _, finding in findings]),
+        seeds=max(len(report.seeds) for report in results.values()),
+        seconds=round(sum(sum(arm.seconds) for report in results.values() for arm in report.arms), 1),
+        wall_seconds=round(time.monotonic() - began, 1),
+        date=date.today().isoformat(),
+        command=f"blockyard study {entry.name} --tier {tier}",
+        races={name: RaceRecord.of(report) for name, report in results.items()},
+    )
     if tier != "smoke":
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{record['date']}.json", sealed({"format": FORMAT, **record}))
+        write_whole(folder / f"{record.date}.json", sealed(record.to_json()))
     return record
 
 
-def status(out: str | Path = "results") -> list[dict[str, Any]]:
-    """The latest record of every study that was run, without its figures."""
+def status(out: str | Path = "results") -> list[Record]:
+    """The latest record of every study that was run, without its races."""
     found = []
     for name in studies():
         records = sorted((Path(out) / name).glob("*.json"))
         if records:
-            record = read_document(records[-1], FORMAT, sealed_since=2)
-            if not record.keys() >= TOLD or not isinstance(record["predictions"], list):
-                raise UsageError(f"{records[-1]} is damaged, or no record of a study; remove it")
-            found.append({key: value for key, value in record.items() if key not in ("races", "format")})
+            try:
+                record = Record.from_json(read_document(records[-1], FORMAT, sealed_since=2), records[-1])
+            except UsageError as error:
+                raise UsageError(f"{error}; it is no record of a study, remove it") from None
+            found.append(replace(record, races={}))
     return found

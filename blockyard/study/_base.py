@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from blockyard.compare.result import Result
-from blockyard.compare.statistics import EQUIVALENT
+from blockyard.compare.documents import Report
+from blockyard.compare.judge.statistics import BELOW_MARGIN, EQUIVALENT
 
 SMOKE = {"params": "60k", "tokens": "2k", "seeds": 2, "tuning": "none", "batch": 8}  # it runs; it tells nothing
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
@@ -43,7 +43,7 @@ class Prediction:
 
     text: str
     race: str
-    judge: Callable[[Result], Finding]
+    judge: Callable[[Report], Finding]
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Study:
 def better(race: str, a: str, b: str) -> Prediction:
     """a is resolved better than b. The value is what b is worse by."""
 
-    def judge(result: Result) -> Finding:
-        pair = next(p for p in result.pairs if {p["a"], p["b"]} == {a, b})
-        gap = abs(pair["difference"]) if pair["a"] == a else 0.0 - abs(pair["difference"])  # the pair's a is the better
-        return Finding(OPEN if not pair["resolved"] else HOLDS if gap > 0 else FAILS, gap, 0.0)
+    def judge(result: Report) -> Finding:
+        pair = result.pair((a, b))
+        gap = abs(pair.difference) if pair.a == a else 0.0 - abs(pair.difference)  # the pair's a is the better
+        return Finding(OPEN if not pair.resolved else HOLDS if gap > 0 else FAILS, gap, 0.0)
 
     return Prediction(f"{race}: {a} is better than {b}", race, judge)
 
@@ -71,11 +71,11 @@ def better(race: str, a: str, b: str) -> Prediction:
 def level(race: str, a: str, b: str) -> Prediction:
     """a and b differ by less than the margin."""
 
-    def judge(result: Result) -> Finding:
-        pair = next(p for p in result.pairs if {p["a"], p["b"]} == {a, b})
-        inside = pair["verdict"] == EQUIVALENT or pair["verdict"].endswith("below margin")
-        said = HOLDS if inside else FAILS if pair["resolved"] else OPEN
-        return Finding(said, abs(pair["difference"]), result.data["margin"])
+    def judge(result: Report) -> Finding:
+        pair = result.pair((a, b))
+        inside = pair.verdict in (EQUIVALENT, BELOW_MARGIN)
+        said = HOLDS if inside else FAILS if pair.resolved else OPEN
+        return Finding(said, abs(pair.difference), result.margin or 0.0)
 
     return Prediction(f"{race}: {a} and {b} are level within the margin", race, judge)
 
@@ -91,12 +91,11 @@ def above(race: str, arm: str, least: float, length: int | None = None) -> Predi
 
 
 def _against(race: str, arm: str, bar: float, length: int | None, sign: int) -> Prediction:
-    def judge(result: Result) -> Finding:
-        found = next(a for a in result.arms if a["name"] == arm)
-        if length is None:
-            scores = found["score"]["per_seed"]
-        else:
-            scores = [(lengths or {}).get(str(length)) for lengths in found["lengths"]]
+    def judge(result: Report) -> Finding:
+        found = result.arm(arm)
+        scores = found.score.per_seed
+        if length is not None:
+            scores = [(lengths or {}).get(str(length)) for lengths in found.lengths]
         known = [score for score in scores if score is not None]
         if not known:
             return Finding(OPEN, None, bar)

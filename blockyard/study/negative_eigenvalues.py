@@ -7,7 +7,7 @@ Differs  one length in training (40); tested at 160
 
 from blockyard.study._base import Race, Study, above, below, better
 
-ARMS = ("wide=deltanet:layers=1,heads=4,reach=2", "narrow=deltanet:layers=1,heads=4")
+ARMS = ("wide=deltanet:layers=1,heads=4,beta_max=2", "narrow=deltanet:layers=1,heads=4")
 
 
 def study() -> Study:

@@ -10,7 +10,7 @@ from blockyard.study._base import Race, Study, better
 
 def study() -> Study:
     options = {"params": "120k", "tokens": "2.5M", "batch": 32, "seeds": 3}
-    arms = ("hybrid=olmo_hybrid", "attention=llama", "delta=gated_deltanet:reach=2")
+    arms = ("hybrid=olmo_hybrid", "attention=llama", "delta=gated_deltanet:beta_max=2")
     return Study(
         races=(Race("swap and recall", arms, task="swap_recall", options=options),),
         predictions=(

@@ -24,7 +24,7 @@ from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
 from blockyard.core.random import fold
-from blockyard.core.site import Ledger, Site
+from blockyard.core.site import BuildContext, Site
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model
 from blockyard.train.checkpoint import fingerprint
@@ -77,7 +77,7 @@ def build_objective(spec: Spec, model: Model, seed: int = 0) -> Any:
     """The objective of a phase, standing on the model's stream; what it owns trains but is never saved with it."""
     stream = model.axes["stream"]
     assert isinstance(stream, Axis)
-    made = Site("", stream, Ledger(seed, Spec("linear", "dense"))).build("objective", spec)
+    made = Site("", stream, BuildContext(seed, Spec("linear", "dense"))).build("objective", spec)
     for claim in made.needs:
         model.require(claim, f"objective:{spec.name}")
     return made

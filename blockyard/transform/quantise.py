@@ -3,24 +3,24 @@
     small, coverage = quantise(model, bits=4)        small.save("folder") and by.load("folder") as any model
     print(coverage)
 
-What is packed: every `linear:dense`, the stem's table and the head's. The rest (norms, gates, filters, low-rank
-pairs) keeps its precision, and what is multiplied 16 bits at least. The result decodes; it does not learn.
+What is packed: every matrix that a part keeps in a store, as full projections and tables are. The rest (norms, gates,
+filters, low-rank pairs) keeps its precision, and what is multiplied 16 bits at least. The result decodes; it does not
+learn.
 """
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Part
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, store
 from blockyard.kernels.weights import check, pack
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
-
-PACKED = {"stem:tokens": ("stem", "packed_tokens"), "head:lm": ("head", "packed_lm")}
 
 
 @dataclass(frozen=True)
@@ -48,35 +48,24 @@ def quantise(
     of `wide` take 8 bits."""
     check(bits, group)
     edits, tensors, packed, kept = list(model.spec.get("edits", ())), stored(model), [], []
-    tables = [part for part in (model.stem, model.head) if _key(part) in PACKED]
-    if len(tables) == 2 and tables[0].table is tables[1].table:  # one tensor in two places: both or none
-        keep, wide = (
-            (*asked, "stem", "head") if any(_matches(part, asked) for part in tables) else asked
-            for asked in (keep, wide)
-        )
-    parts = [part for part in model.modules() if isinstance(part, Part)]
+    whole: list[Any] = [part for part in model.parts() if _kept_in_full(part)]
     for pattern in (*keep, *wide):
-        if not any(_matches(part, (pattern,)) for part in parts):
-            paths = [part.path for part in parts if _packing(part, {})[1] is not None]
-            raise UsageError(f"no part's path matches {pattern!r}; among them are {', '.join(paths[:6])}")
-    for part in parts:
-        many = 8 if _matches(part, wide) else bits
-        name, made = _packing(part, {"bits": many, "group": group})
-        if made is None:
-            continue
-        if _matches(part, keep):
+        if not any(_matches(part, (pattern,)) for part in model.parts()):
+            paths = ", ".join(part.path for part in whole[:6])
+            raise UsageError(f"no part's path matches {pattern!r}; among them are {paths}")
+    for part in whole:
+        owners = [other for other in whole if other.store is part.store]  # of a tied table two: both are packed or none
+        if any(_matches(owner, keep) for owner in owners):
             kept.append(part.path)
-            continue
-        own = [edit for edit in edits if edit.name == part.path]
-        sizes = {key: value for edit in own for key, value in edit.settings if key.startswith("axes.")}
-        edits = [edit for edit in edits if edit not in own]
-        edits.append(Spec.of("edit", part.path, {"spec": made, **sizes}))
-        weight = tensors.pop(f"{part.path}.{name}", None)
-        if weight is not None:  # a tied table is packed where it lives
-            tensors[f"{part.path}.packed"] = pack(weight, many, group)
-            packed.append(part.path)
+        elif part is owners[0]:
+            many = 8 if any(_matches(owner, wide) for owner in owners) else bits
+            made = store("packed", bits=many, group=group)
+            edits.append(Spec.of("edit", part.path, {"store": made}))
+            path = f"{part.path}.{part.store.name}"
             if part is model.stem:
-                tensors["stem.like"] = weight.new_zeros(0)
+                tensors["stem.like"] = tensors[path].new_zeros(0)
+            tensors[path] = pack(tensors[path], many, group)
+            packed.append(part.path)
     if not packed:
         raise UsageError("nothing to pack: the model has no full matrix that is not kept")
     with torch.device("meta"):
@@ -87,18 +76,9 @@ def quantise(
     return done, Coverage(tuple(packed), tuple(kept), share, _bytes(stored(model)), _bytes(stored(done)))
 
 
-def _packing(part: Part, how: dict[str, int]) -> tuple[str, Spec | None]:
-    """The tensor of a part that can be packed, and what the part becomes."""
-    key = _key(part)
-    if key == "linear:dense":
-        return "weight", Spec.of("linear", "packed", {**how, "bias": part.bias is not None})
-    if key in PACKED:
-        return "table", Spec.of(*PACKED[key], {**dict(part.spec.settings), **how})
-    return "", None
-
-
-def _key(part: Part) -> str:
-    return f"{part.spec.kind}:{part.spec.name}"
+def _kept_in_full(part: Any) -> bool:
+    """Whether a part has a matrix in a store that keeps it as it is."""
+    return getattr(part, "store", None) is not None and part.store.spec.name == "dense"
 
 
 def _matches(part: Part, patterns: tuple[str, ...]) -> bool:

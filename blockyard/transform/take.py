@@ -30,6 +30,10 @@ def take(model: Model, axis: str, index: Tensor) -> tuple[Model, Lineage]:
     target = model.axes[axis]
     if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
         raise UsageError(f"{axis} has {target.size} places; keep at least one of 0..{target.size - 1}")
+    if target.fixed:
+        raise UsageError(f"{axis} cannot be narrowed: {target.fixed}")
+    if len(index) % target.multiple:
+        raise UsageError(f"{axis} must stay a multiple of {target.multiple}; keep that many of its {target.size}")
     tensors = {name: p.detach() for name, p in model.named_parameters()}
     lineage: Lineage = {}
     for use in model.uses:

@@ -30,9 +30,9 @@ from functools import cache
 import numpy as np
 from scipy.special import digamma, polygamma, stdtrit
 
-from blockyard.compare.critical import critical
-from blockyard.compare.power import Noise, detectable, seeds_for
-from blockyard.compare.spread import Part
+from blockyard.compare.judge.critical import critical
+from blockyard.compare.judge.power import Noise, detectable, seeds_for
+from blockyard.compare.judge.spread import Part
 
 TABLES, SEED = 1500, 20261129
 SIZES = ((2, 3), (2, 5), (2, 10), (3, 4), (4, 3), (8, 5))

@@ -14,15 +14,16 @@ are from an earlier procedure.
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from blockyard.compare import compare as product
-from blockyard.compare.plan import Request, make_plan
-from blockyard.compare.pool import Pool
-from blockyard.compare.progress import Watch
-from blockyard.compare.store import Store
-from blockyard.compare.tuning import fit_rates
+from blockyard.compare.plan.plan import Request, make_plan
+from blockyard.compare.run.pool import Pool
+from blockyard.compare.run.progress import Watch
+from blockyard.compare.run.store import Store
+from blockyard.compare.run.tuning import fit_rates
 
 LEDGER = Path(__file__).parents[2] / "results" / "verdicts.jsonl"
 CASES = {"aa": range(5000, 5100), "rate": range(6000, 6010), "tokens": range(7000, 7010)}
@@ -36,9 +37,8 @@ def asked(base: int) -> Request:
 
 def one(kind: str, base: int, folder: Path, pool: Pool) -> dict[str, Any]:
     """One comparison with a known answer; arm b is the handicapped one."""
-    plan = make_plan(asked(base))
-    plan["save_seconds"] = 600.0
-    slow = plan["arms"][1]["id"]
+    plan = replace(make_plan(asked(base)), save_seconds=600.0)
+    slow = plan.arms[1].id
     store, watch = Store(folder, plan), Watch(quiet=True)
 
     def tenth(rates: Any, losses: Any) -> Any:
@@ -47,15 +47,16 @@ def one(kind: str, base: int, folder: Path, pool: Pool) -> dict[str, Any]:
 
     product.fit_rates = tenth if kind == "rate" else fit_rates
     if store.fresh:
-        product._measure(store.plan, pool, watch)
+        plan = product._measured(store.plan, pool, watch)
         if kind == "tokens":
-            store.plan["steps"][slow] = round(0.8 * store.plan["steps"][slow])
+            plan = replace(plan, steps=plan.steps | {slow: round(0.8 * plan.steps[slow])})
+        store.plan = plan
         store.write_plan()
     result = product._execute(store, pool, watch)
     (pair,) = result.pairs
-    right = pair["resolved"] and pair["b"] == "b"
-    means = {arm["name"]: arm["score"]["mean"] for arm in result.arms}
-    return {"kind": kind, "base": base, "resolved": pair["resolved"], "right": right, "pair": pair, "means": means}
+    means = {arm.name: arm.score.mean for arm in result.arms}
+    right = pair.resolved and pair.b == "b"
+    return {"kind": kind, "base": base, "resolved": pair.resolved, "right": right, "pair": vars(pair), "means": means}
 
 
 def main() -> None:
@@ -64,8 +65,8 @@ def main() -> None:
     done = {(line["kind"], line["base"]) for line in lines}
     scratch = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/verdicts")
     wanted = [(kind, base) for kind, bases in CASES.items() for base in bases if (kind, base) not in done]
-    same = make_plan(asked(0))["same"]
-    with Pool(same["workers"], same["threads"]) as pool:
+    same = make_plan(asked(0)).same
+    with Pool(same.workers, same.threads) as pool:
         for kind, base in wanted:
             folder = scratch / f"{kind}-{base}"
             line = one(kind, base, folder, pool)

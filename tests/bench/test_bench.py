@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from blockyard import bench
-from blockyard.bench import ahead as bench_ahead
 from blockyard.bench import context as bench_context
 from blockyard.bench import decode as bench_decode
-from blockyard.bench import measure, mixers, overhead, process, recipes, train
-from blockyard.compare.pool import WorkFailed
-from blockyard.core.errors import UsageError
+from blockyard.bench import measure, mixers, overhead, process, recipes, speculative, train
+from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.model.model import build
 from blockyard.systems import spec
 
@@ -100,7 +98,7 @@ def test_recipes_are_held_against_llama():
     assert len(params) == 3 and max(params) <= 1.02 * min(params)
     pairs = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
     assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
-    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "ahead", "overhead"}
+    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "speculative", "overhead"}
 
 
 @needs_peers
@@ -227,16 +225,16 @@ def test_context_tells_a_short_past_from_a_long_one():
 def test_guesses_change_no_token_and_are_counted(monkeypatch):
     size = {"dim": 128, "layers": 2, "vocab": 256}
     monkeypatch.setattr("blockyard.decode.generate.WORTH", (0, 0))  # programs, as of large models
-    monkeypatch.setattr(bench_ahead, "SHAPE", (2, 64))
-    monkeypatch.setattr(bench_ahead, "NEW", 128)
-    rows = bench_ahead.bench(rounds=1, size=size, steps=3, apart=False, tell=quiet)
-    here = well_formed(rows, "ahead")
-    for recipe in bench_ahead.RECIPES:
-        for how in bench_ahead.RULES:
-            assert 0.5 < here[f"blockyard/{recipe}+{how}+ahead", "tokens_per_forward"] <= 1 + bench_ahead.AHEAD
+    monkeypatch.setattr(speculative, "SHAPE", (2, 64))
+    monkeypatch.setattr(speculative, "NEW", 128)
+    rows = speculative.bench(rounds=1, size=size, steps=3, apart=False, tell=quiet)
+    here = well_formed(rows, "speculative")
+    for recipe in speculative.RECIPES:
+        for how in speculative.RULES:
+            assert 0.5 < here[f"blockyard/{recipe}+{how}+speculative", "tokens_per_forward"] <= 1 + speculative.NUM
     assert {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"} == {
-        (f"blockyard/{recipe}+{how}+ahead", f"blockyard/{recipe}+{how}")
-        for recipe in bench_ahead.RECIPES for how in bench_ahead.RULES
+        (f"blockyard/{recipe}+{how}+speculative", f"blockyard/{recipe}+{how}")
+        for recipe in speculative.RECIPES for how in speculative.RULES
     }  # fmt: skip
 
 

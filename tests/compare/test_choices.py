@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 
 from blockyard.cli import main
-from blockyard.compare import material
-from blockyard.compare.curves import along
-from blockyard.compare.job import amounts
-from blockyard.compare.plan import RATES, Request, make_plan
-from blockyard.compare.result import Result
-from blockyard.compare.tuning import fit_rates
+from blockyard.compare.documents import Choice, RunResult
+from blockyard.compare.judge.curves import along
+from blockyard.compare.plan.dataset import named
+from blockyard.compare.plan.plan import RATES, Request, make_plan
+from blockyard.compare.report.result import settled
+from blockyard.compare.run.job import Scoring, amounts
+from blockyard.compare.run.tuning import fit_rates
 from blockyard.core.axis import Axis
 from blockyard.core.errors import UsageError
 from blockyard.task import errors, make_task
@@ -40,7 +42,7 @@ def test_looks_share_the_error_and_end_when_it_is_settled(tmp_path, monkeypatch,
     assert data["looks"] == 2 and data["plan"]["looks"] == [2, 3]
     done = len(data["seeds"])
     assert len([e for e in events if e["role"] == "final"]) == 2 * done
-    monkeypatch.setattr(Result, "settled", property(lambda self: True))
+    monkeypatch.setattr("blockyard.compare.compare.settled", lambda report: True)
     data, events = run(tmp_path / "first", "a=llama", "b=llama", *tiny, "--seeds", "2,3")
     assert data["seeds"] == [0, 1] and len([e for e in events if e["role"] == "final"]) == 4
     assert "Look 1 of 2" in (tmp_path / "first" / "report.txt").read_text()
@@ -48,12 +50,11 @@ def test_looks_share_the_error_and_end_when_it_is_settled(tmp_path, monkeypatch,
 
 def test_a_comparison_is_settled_by_one_candidate_or_by_no_open_pair():
     def made(candidates, pairs):
-        arms = [{"name": name, "candidate": name in candidates} for name in "abc"]
-        return Result({"arms": arms, "pairs": [{"resolved": r, "verdict": v} for r, v in pairs]})
+        return SimpleNamespace(best=list(candidates), pairs=[SimpleNamespace(resolved=r, verdict=v) for r, v in pairs])
 
-    assert made("a", [(True, "better"), (True, "better"), (False, "not resolved")]).settled
-    assert made("ab", [(False, "equivalent"), (True, "better"), (True, "better")]).settled
-    assert not made("ab", [(False, "not resolved"), (True, "better"), (True, "better")]).settled
+    assert settled(made("a", [(True, "better"), (True, "better"), (False, "not resolved")]))
+    assert settled(made("ab", [(False, "equivalent"), (True, "better"), (True, "better")]))
+    assert not settled(made("ab", [(False, "not resolved"), (True, "better"), (True, "better")]))
 
 
 def test_nested_tuning_tunes_every_seed_by_itself(tmp_path, tiny):
@@ -85,8 +86,8 @@ def test_against_judges_every_arm_against_one(tmp_path, tiny):
 
 def test_memory_in_place_of_parameters():
     plan = make_plan(Request(("llama", "gla"), memory="40MB", length=64))
-    assert set(plan["matched"]) == {"memory", "tokens"}
-    assert all(abs(arm["peak_bytes"] / 40e6 - 1) < 0.02 for arm in plan["arms"])
+    assert set(plan.matched) == {"memory", "tokens"}
+    assert all(abs(arm.peak_bytes / 40e6 - 1) < 0.02 for arm in plan.arms)
     with pytest.raises(UsageError, match="cannot train in"):
         make_plan(Request(("llama",), memory="10k"))
 
@@ -102,7 +103,7 @@ def test_a_task_is_compared_by_its_errors(tmp_path):
 
 
 def test_an_exam_counts_every_wrong_answer_once():
-    stuff = material.named({"task": "mqar:pairs=2,length=16,keys=8,values=8"})
+    stuff = named(Choice("mqar:pairs=2,length=16,keys=8,values=8", [], None))
     exam = stuff.exam("final", 16)
     tokens, targets = exam.rows(slice(0, len(exam)))
     task = make_task(stuff.name)
@@ -123,12 +124,11 @@ def test_scoring_takes_enough_tokens_at_once_and_not_too_many():
             seen.append(ids.numel())
             return SimpleNamespace(logits=ids)
 
-    stuff = material.named({"task": "mqar:pairs=2,length=16,keys=8,values=8"})
+    stuff = named(Choice("mqar:pairs=2,length=16,keys=8,values=8", [], None))
     for vocab, most in ((4, 4096), (256, 4096), (1 << 15, 64), (1 << 20, 64)):
         seen, Watched.axes["stem.vocab"] = [], Axis("vocab", vocab)
-        job = {"batch": 4, "length": 16, "device": "cpu", "precision": "float32"}
         exam = stuff.exam("final", 16)
-        assert len(amounts(Watched(), lambda logits, wanted: logits[:, 0], exam, job)) == len(exam)
+        assert len(amounts(Watched(), lambda logits, wanted: logits[:, 0], exam, Scoring(4 * 16))) == len(exam)
         assert max(seen) == most
 
 
@@ -153,30 +153,27 @@ def test_what_curves_say():
     tokens = np.geomspace(1e4, 1e6, 20)
 
     def finished(level, slope, seconds):
-        curve = [[t, level - slope * math.log(t / 1e6)] for t in tokens]
-        return {"status": "finished", "curve": curve, "seconds": seconds}
+        curve = [(int(t), level - slope * math.log(t / 1e6)) for t in tokens]
+        return RunResult("", "finished", "", 1, seconds, curve)
 
-    plan = {
-        "arms": [{"id": "x", "label": "quick"}, {"id": "y", "label": "steep"}],
-        "same": {"batch": 10, "length": 100},
-        "speed": {"x": {"step": 0.2}, "y": {"step": 0.1}},  # before the runs, which say the contrary
-    }
+    arms = [SimpleNamespace(id=id, label=label) for id, label in (("x", "quick"), ("y", "steep"))]
+    plan = SimpleNamespace(arms=arms)
     runs = {("x", s): finished(2.0 + 0.001 * s, 0.10, 100 - s) for s in (0, 1)}
     runs |= {("y", s): finished(2.05 + 0.001 * s, 0.18, 200 + 2 * s) for s in (0, 1)}
     told = along(plan, [0, 1], runs)
-    assert told["target"]["loss"] == pytest.approx(2.051) and told["target"]["arms"][0]["name"] == "quick"
+    assert told.target.loss == pytest.approx(2.051) and told.target.arms[0].name == "quick"
     # 2 - 0.1 ln(t/1e6) = 2.051, the worst of all runs, at t = e^-0.51 million (seed 0) and e^-0.5 million (seed 1)
-    assert told["target"]["arms"][0]["tokens"] == pytest.approx(1e6 * math.exp(-0.505), rel=0.01)
-    minutes = told["minutes"]
-    assert minutes["minutes"] == pytest.approx(99.5 / 60) and minutes["best"] == ["quick"]
-    (ahead, *_), (behind, loss, low, high) = minutes["losses"]
+    assert told.target.arms[0].tokens == pytest.approx(1e6 * math.exp(-0.505), rel=0.01)
+    minutes = told.minutes
+    assert minutes.minutes == pytest.approx(99.5 / 60) and minutes.best == ["quick"]
+    (ahead, *_), (behind, loss, low, high) = minutes.losses
     assert (ahead, behind) == ("quick", "steep")
     # each run at its own speed: 2.05 + 0.18 ln(200 / 99.5) of seed 0, and of seed 1 with 202 s and 0.001 more
     each = [2.05 + 0.18 * math.log(200 / 99.5), 2.051 + 0.18 * math.log(202 / 99.5)]
     assert (loss, low, high) == pytest.approx((sum(each) / 2, *each), abs=2e-4)
-    first = told["target"]["arms"][0]
-    assert first["minutes"] == pytest.approx(first["tokens"] * 99.5e-6 / 60, rel=0.01)
-    close = along(plan, [0, 1], runs | {("y", s): {**runs["y", s], "seconds": 104} for s in (0, 1)})
-    assert close["minutes"] is None
-    assert told["crossing"] == [["quick", "steep"]]  # the gap of 0.05 closes at 0.08 per e-fold
-    assert along(plan, [0, 1], {key: {**run, "status": "failed"} for key, run in runs.items()}) is None
+    first = told.target.arms[0]
+    assert first.minutes == pytest.approx(first.tokens * 99.5e-6 / 60, rel=0.01)
+    close = along(plan, [0, 1], runs | {("y", s): replace(runs["y", s], seconds=104) for s in (0, 1)})
+    assert close.minutes is None
+    assert told.crossing == [["quick", "steep"]]  # the gap of 0.05 closes at 0.08 per e-fold
+    assert along(plan, [0, 1], {key: replace(run, status="failed") for key, run in runs.items()}) is None

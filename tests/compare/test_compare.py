@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ import torch
 
 import blockyard
 from blockyard.cli import main
-from blockyard.compare import plan as planning
 from blockyard.compare.compare import folder_name
-from blockyard.compare.job import key_of
-from blockyard.compare.plan import Request, make_job, make_plan, steps_of
-from blockyard.compare.store import Store, read_plan
+from blockyard.compare.documents import Job, Speed
+from blockyard.compare.identity import key_of
+from blockyard.compare.plan import plan as planning
+from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
+from blockyard.compare.run.store import Store, read_plan
 from blockyard.core.errors import UsageError
 from blockyard.core.files import sealed
 from blockyard.model.find import find_model
@@ -143,24 +145,27 @@ def planned(text, **asked):
 
 def held(folder, plan):
     folder.mkdir()
-    (folder / "plan.json").write_bytes(sealed(plan))
+    (folder / "plan.json").write_bytes(sealed(plan.to_json()))
     return folder
 
 
 def test_a_folder_goes_on_wherever_and_by_whatever_its_figures_stay_the_same(text, tmp_path):
-    plan = planned(text) | {"speed": {}, "steps": {}, "save_seconds": 1.0}
+    plan = planned(text)
     folder = held(tmp_path / "old", plan)
-    today = json.loads(json.dumps(planned(text)))
-    today["versions"] |= {"platform": "Linux-9.9", "python": "3.99", "blockyard": "9.9"}
-    today["same"]["workers"] += 62
-    today["data"] |= {"paths": ["/moved/rhyme.txt"], "name": "moved", "summary": "said otherwise"}
-    today["metric"] = today["metric"] | {"unit": "bits"}
-    for arm in today["arms"]:
-        arm |= {"flops_per_token": 1, "peak_bytes": 1, "state_bytes": {}}
+    here = {"platform": "Linux-9.9", "python": "3.99", "blockyard": "9.9"}
+    today = replace(
+        plan,
+        versions=plan.versions | here,
+        same=replace(plan.same, workers=plan.same.workers + 62),
+        data=replace(plan.data, paths=["/moved/rhyme.txt"], name="moved", summary="said otherwise"),
+        metric=replace(plan.metric, unit="bits"),
+        arms=[replace(arm, flops_per_token=1, peak_bytes=1, state_bytes={}) for arm in plan.arms],
+        save_seconds=1.0,
+    )
     store = Store(folder, today)
-    assert not store.fresh and store.plan["steps"] == {} and store.plan["arms"] == plan["arms"]
-    assert store.plan["same"]["workers"] == plan["same"]["workers"] + 62  # by the workers of today,
-    assert store.plan["data"]["paths"] == ["/moved/rhyme.txt"]  # and from where the data lies today
+    assert not store.fresh and store.plan.steps == {} and store.plan.arms == plan.arms
+    assert store.plan.same.workers == plan.same.workers + 62  # by the workers of today,
+    assert store.plan.data.paths == ["/moved/rhyme.txt"]  # and from where the data lies today
     store._lock.close()
 
 
@@ -174,17 +179,21 @@ def test_what_can_change_a_figure_is_another_plan(text, tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=rf"another plan \(it differs in [^)]*\b{name}\b"):
             Store(folder, planned(text, **asked))
-    for group, name in (("versions", "torch"), ("versions", "numerics"), ("versions", "numba"), ("same", "threads")):
-        plan = planned(text)
-        plan[group] |= {name: "another"}
+    plan = planned(text)
+    for name in ("torch", "numerics", "numba"):
         with pytest.raises(UsageError, match=rf"another plan \(it differs in {name}\)"):
-            Store(folder, plan)
+            Store(folder, replace(plan, versions=plan.versions | {name: "another"}))
+    with pytest.raises(UsageError, match=r"another plan \(it differs in threads\)"):
+        Store(folder, replace(plan, same=replace(plan.same, threads=77)))
+
+
+def stepped(plan):
+    return replace(plan, steps=steps_of(plan, {}))
 
 
 def test_equal_arms_start_differently(text):
-    plan = make_plan(Request(("a=llama", "b=llama"), (text,), params="60k"))
-    plan["steps"] = steps_of(plan, {})
-    keys = {key_of(make_job(plan, arm, "final", 0, 1e-3)) for arm in plan["arms"]}
+    plan = stepped(make_plan(Request(("a=llama", "b=llama"), (text,), params="60k")))
+    keys = {key_of(make_job(plan, arm, "final", 0, 1e-3)) for arm in plan.arms}
     assert len(keys) == 2
 
 
@@ -192,23 +201,35 @@ def test_a_forced_twin_is_another_run(text, monkeypatch):
     keys = set()
     for twin in ("cpu", "chunked"):
         monkeypatch.setenv("BLOCKYARD_KERNEL", twin)
-        plan = make_plan(Request(("gla", "llama"), (text,), params="60k"))
-        plan["steps"] = steps_of(plan, {})
-        keys.add(key_of(make_job(plan, plan["arms"][0], "final", 0, 1e-3)))
+        plan = stepped(make_plan(Request(("gla", "llama"), (text,), params="60k")))
+        keys.add(key_of(make_job(plan, plan.arms[0], "final", 0, 1e-3)))
     assert len(keys) == 2
+
+
+def test_the_names_of_runs_are_those_of_earlier_versions(monkeypatch):
+    """Runs that were finished before documents had types are found again: a name is the hash of the same words."""
+    monkeypatch.setattr("blockyard.compare.identity.loops", lambda: "0.66.0")
+    monkeypatch.setattr("blockyard.compare.identity.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("blockyard.compare.identity.torch.__version__", "2.13.0+cpu")
+    job = Job(
+        system={"kind": "system"}, ordinal=1, data="d7", task=None, paths=["/a"], codec="bytes", steps=98, seed=3,
+        role="final", lr=0.005, batch=16, length=128, schedule="cosine", precision="float32", threads=1, device="cpu",
+        micro=None, save_seconds=20.0, lengths=True,
+    )  # fmt: skip
+    assert key_of(job) == key_of(replace(job, paths=[], save_seconds=1.0, lengths=False)) == "46fcf94c97d49490"
+    assert key_of(replace(job, seed=4)) != key_of(job)
 
 
 def test_flops_and_minutes_become_tokens():
     for name, amount in (("flops", "1e10"), ("minutes", 0.5)):
         plan = make_plan(Request(("llama", "mamba2"), params="100k", **{name: amount}))
-        seconds = dict(zip([arm["id"] for arm in plan["arms"]], (0.1, 0.2)))
-        steps = steps_of(plan, seconds)
-        first, second = (steps[arm["id"]] for arm in plan["arms"])
+        first, second = plan.arms
+        steps = steps_of(plan, {first.id: Speed(0.1, 0.1), second.id: Speed(0.2, 0.1)})
         if name == "minutes":
-            assert (first, second) == (300, 150)
+            assert (steps[first.id], steps[second.id]) == (300, 150)
         else:
-            ratio = plan["arms"][1]["flops_per_token"] / plan["arms"][0]["flops_per_token"]
-            assert first / second == pytest.approx(ratio, rel=0.1)
+            ratio = second.flops_per_token / first.flops_per_token
+            assert steps[first.id] / steps[second.id] == pytest.approx(ratio, rel=0.1)
 
 
 def kill_until_done(command, out, kills, seconds, draw):
@@ -237,7 +258,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "stopped"
     command = [sys.executable, "-m", "blockyard", "compare", "llama", "gla", "--data", text, "--out", str(out)]
     child = subprocess.Popen([*command, *SMALL], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(5)
+    while not any(out.glob("runs/*")) and child.poll() is None:
+        time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)
     _, said = child.communicate(timeout=30)
     assert child.returncode == 130 and "Traceback" not in said
@@ -302,7 +324,7 @@ def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, t
     (tmp_path / "letter.txt").write_text("mine")
     assert run("a=llama", "b=gla", "--data", text, "--out", str(tmp_path), *SMALL) == 2
     assert "holds no comparison" in capsys.readouterr().err
-    (done / "plan.json").write_text(json.dumps(plan | {"format": 99}))
+    (done / "plan.json").write_text(json.dumps(plan.to_json() | {"format": 99}))
     with pytest.raises(UsageError, match="format 99"):
         Store(done, plan)
     (done / "plan.json").write_bytes(before)
@@ -340,7 +362,7 @@ def test_train_eval_generate(tmp_path, text, capsys):
     greedy = [*words[:2], "--tokens", "40", "--temperature", "0", "--json", "--prompt", "the cat sat on the cat "]
     assert main(greedy) == 0
     plain = json.loads(capsys.readouterr().out)
-    assert main([*greedy, "--ahead", "4"]) == 0
+    assert main([*greedy, "--num-speculative", "4"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == plain["text"]
     stop = plain["text"][10:13]
     assert main([*greedy, "--stop", stop]) == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from blockyard.compare.statistics import Table, analyse
+from blockyard.compare.judge.statistics import Table, analyse
 from tests.acceptance.false_alarms import halves, pairs_of, pooled_halves, promise, tables
 
 COUNT = 400

@@ -2,9 +2,10 @@
 
 import pytest
 
-from blockyard.compare import held
-from blockyard.compare.held import EXAMPLES, hold_out
-from blockyard.compare.material import named
+from blockyard.compare.documents import Choice
+from blockyard.compare.plan import held
+from blockyard.compare.plan.dataset import named
+from blockyard.compare.plan.held import EXAMPLES, hold_out
 from blockyard.core.random import fold
 from blockyard.task import make_task, tasks
 
@@ -17,7 +18,7 @@ def rows(examples):
 
 @pytest.mark.parametrize("text", SMALL)
 def test_no_training_step_draws_what_an_exam_asks(text):
-    stuff = named({"task": text})
+    stuff = named(Choice(text, [], None))
     order, asked = stuff.order(stuff.length, 16, 0), set()
     for role in EXAMPLES:
         exam = rows(stuff.held.exams[role])
@@ -30,14 +31,15 @@ def test_no_training_step_draws_what_an_exam_asks(text):
 
 
 def test_a_task_of_few_examples_says_how_many_are_new():
-    few, none, many = (named({"task": f"parity:length={n}"}) for n in (8, 4, 40))
+    few, none, many = (named(Choice(f"parity:length={n}", [], None)) for n in (8, 4, 40))
     assert "256 different examples: 42 are held out for the test and 21 for tuning" in few.notes[0]
     assert "no question of the test is new: there are only 16 different examples" in none.notes[0]
-    assert many.notes == () and "1024 test examples, all new" in many.facts()["summary"]
-    assert few.notes[0] in few.facts()["summary"] and none.notes[0] in none.facts()["summary"]
+    said = {stuff: stuff.described(Choice(None, [], None)).summary for stuff in (few, none, many)}
+    assert many.notes == () and "1024 test examples, all new" in said[many]
+    assert few.notes[0] in said[few] and none.notes[0] in said[none]
     exam = few.exam("final", 8)
     assert len(exam) == 42 and len(exam.weights) == 32 and abs(exam.weights.sum() - 1) < 1e-12
-    assert few.facts()["scored"] == {"final": 42 * 8, "tune": 21 * 8}
+    assert few.described(Choice(None, [], None)).scored == {"final": 42 * 8, "tune": 21 * 8}
 
 
 def test_a_task_that_nobody_could_exhaust_is_asked_what_its_seeds_draw():
@@ -51,7 +53,7 @@ def test_a_task_that_nobody_could_exhaust_is_asked_what_its_seeds_draw():
 
 
 def test_an_exam_of_fewer_examples_than_groups_is_whole():
-    stuff = named({"task": "parity:length=6"})
+    stuff = named(Choice("parity:length=6", [], None))
     exam = stuff.exam("tune", 6)
     assert len(exam) < 32 and len(exam.weights) == len(exam)
     assert stuff.references("tune")["oracle"].max() == 0

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from blockyard.compare import pool
+from blockyard.compare.run import pool
 from blockyard.core.errors import UsageError
 
 SCRIPT = """
@@ -27,6 +27,13 @@ for line in sys.stdin:
 """
 
 
+class Order(dict):
+    """What the pool needs of a document."""
+
+    def to_json(self):
+        return dict(self)
+
+
 @pytest.fixture
 def made(monkeypatch):
     def start(self):
@@ -41,7 +48,7 @@ def made(monkeypatch):
 @pytest.mark.timeout(60)
 def test_lines_that_come_together_are_all_heard(made):
     heard = []
-    orders = [{"n": n, "says": 7 * n} for n in range(20)]
+    orders = [Order(n=n, says=7 * n) for n in range(20)]
     answers = dict(made.run(orders, lambda number, message: heard.append((number, message["step"]))))
     assert answers == {n: n for n in range(20)}
     assert sorted(heard) == [(n, i) for n in range(20) for i in range(7 * n)]
@@ -49,16 +56,16 @@ def test_lines_that_come_together_are_all_heard(made):
 
 @pytest.mark.timeout(60)
 def test_a_death_is_mended_once(made, tmp_path):
-    orders = [{"n": 0, "says": 1, "die": str(tmp_path / "x")}, {"n": 1, "says": 0}]
+    orders = [Order(n=0, says=1, die=str(tmp_path / "x")), Order(n=1, says=0)]
     assert dict(made.run(orders, lambda *_: None)) == {0: 0, 1: 1}
     with pytest.raises(pool.WorkFailed, match="died twice"):
-        list(made.run([{"n": 0, "always": True}], lambda *_: None))
+        list(made.run([Order(n=0, always=True)], lambda *_: None))
 
 
 @pytest.mark.timeout(60)
 def test_a_death_between_two_orders_is_mended(made):
     """The worker is dead before it is given the next order: its pipe is broken, and ours is not."""
-    orders = [{"n": n, "says": 1, "last": True} for n in range(4)]
+    orders = [Order(n=n, says=1, last=True) for n in range(4)]
 
     def until_one_is_dead(*_):
         while all(worker.poll() is None for worker in made.workers):
@@ -72,4 +79,4 @@ def test_a_death_between_two_orders_is_mended(made):
 @pytest.mark.parametrize("kind,error", [("usage", UsageError), ("bug", pool.WorkFailed)])
 def test_errors_keep_their_kind(made, kind, error):
     with pytest.raises(error, match="no"):
-        list(made.run([{"n": 0, "error": kind}], lambda *_: None))
+        list(made.run([Order(n=0, error=kind)], lambda *_: None))

@@ -8,6 +8,7 @@ import shlex
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,12 +16,16 @@ import numpy as np
 import pytest
 
 from blockyard.cli import parser
-from blockyard.compare import figures, pictures
-from blockyard.compare.material import Text
-from blockyard.compare.report import amount, command, render
-from blockyard.compare.result import assemble
-from blockyard.compare.table import describe, describe_plan
-from blockyard.compare.words import sentences
+from blockyard.compare.documents import Choice, Plan, Report, RunResult
+from blockyard.compare.plan.dataset import Text
+from blockyard.compare.report import figures as pictures
+from blockyard.compare.report import format as figures
+from blockyard.compare.report import page as pages
+from blockyard.compare.report import terminal
+from blockyard.compare.report import text as words_of
+from blockyard.compare.report.page import amount
+from blockyard.compare.report.result import assemble
+from blockyard.core.files import strict
 from blockyard.core.numbers import TOKENS
 from blockyard.data import load_text
 from blockyard.systems import parse_target
@@ -28,6 +33,30 @@ from blockyard.systems import parse_target
 NEVER = "significan", "winner", "outperform", "trend"
 MEANS = {"gated_deltanet": 2.005, "llama": 2.008, "gla": 2.061, "mamba2": 2.108, "retnet": 2.2, "hyena": 2.3}
 STEP, STEPS = 2048, 480
+
+
+def read_report(data: dict[str, Any]) -> Report:
+    return Report.from_json(json.loads(json.dumps(strict(data))), "a report")
+
+
+def render(data: dict[str, Any]) -> str:
+    return pages.render(read_report(data))
+
+
+def describe(data: dict[str, Any]) -> str:
+    return terminal.describe(read_report(data))
+
+
+def sentences(data: dict[str, Any]) -> list[str]:
+    return words_of.sentences(read_report(data))
+
+
+def describe_plan(plan: dict[str, Any]) -> str:
+    return terminal.describe_plan(Plan.from_json(plan, "a plan"))
+
+
+def command(plan: dict[str, Any]) -> list[str]:
+    return pages.command(Plan.from_json(plan, "a plan"))
 
 
 def plan_of(labels: list[str], seeds: int, **changed: Any) -> dict[str, Any]:
@@ -52,7 +81,7 @@ def plan_of(labels: list[str], seeds: int, **changed: Any) -> dict[str, Any]:
     speed = {arm["id"]: {"step": STEP / (9000 + 2000 * i), "token": 1 / (900 + 400 * i)} for i, arm in enumerate(arms)}
     return {
         "format": 1, "arms": arms, "data": data, "matched": {"params": 1e6, "tokens": 1e6}, "same": same,
-        "metric": Text.metric, "looks": [seeds], "against": None, "references": {},
+        "metric": vars(Text.metric), "looks": [seeds], "against": None, "references": {},
         "tuning": "fit", "alpha": 0.05, "margin": 0.01, "seeds": list(range(seeds)), "tuning_seed": 99,
         "versions": {"torch": "2.13.0", "numerics": 1}, "steps": {arm["id"]: STEPS for arm in arms}, "speed": speed,
         **changed,
@@ -80,11 +109,16 @@ def document(
             runs[arm["id"], seed] = {
                 "key": f"{i}{seed:015}",
                 "status": "failed" if bad else "finished", "reason": "the loss is not finite" if bad else "",
-                "seconds": 90.0, "groups": (turn * groups).tolist(), "weights": [1 / 32] * 32, "curve": curve,
+                "steps": 1, "seconds": 90.0, "curve": curve,
+                "groups": (turn * groups).tolist(), "weights": [1 / 32] * 32,
                 "lengths": None if bad or seed else lengths,
                 "probes": None if bad else {"copying": 0.1, "recall": -0.002, "horizon": [3.5, None], "rank": [2.0]},
             }  # fmt: skip
-    return assemble(plan, plan["seeds"], runs, rates, [trials] if plan["tuning"] == "fit" else [{}]).data
+    done = {key: RunResult.from_json(run, "a run") for key, run in runs.items()}
+    found = assemble(
+        Plan.from_json(plan, "a plan"), plan["seeds"], done, rates, [trials] if plan["tuning"] == "fit" else [{}]
+    )
+    return strict(found.to_json())
 
 
 def everything(*labels: str, seeds: int = 3) -> frozenset[tuple[str, int]]:
@@ -254,9 +288,9 @@ def test_price_is_in_every_place_where_the_answer_is() -> None:
     row = next(line.split() for line in text.splitlines() if line.startswith(first))
     assert row[-1] == "2." and row[-3:-1] == ["4.03", "min"]
     assert "at equal tokens" in words and "at equal tokens:" in text
-    assert figures.speeds(data["arms"][0]) == [data["arms"][0]["tokens"] / (240 + i) for i in range(5)]
+    assert read_report(data).arms[0].speeds == [data["arms"][0]["tokens"] / (240 + i) for i in range(5)]
     data["arms"][0]["score"]["per_seed"][0] = None  # a run that failed says nothing of speed
-    assert len(figures.speeds(data["arms"][0])) == 4
+    assert len(read_report(data).arms[0].speeds) == 4
 
 
 def test_training_losses_have_the_unit_of_the_score_or_name_their_own() -> None:
@@ -265,7 +299,7 @@ def test_training_losses_have_the_unit_of_the_score_or_name_their_own() -> None:
     last = data["arms"][0]["curves"][0][-1]
     assert f"{0.5 * data['along']['target']['loss']:.3f} bits/byte" in read(render(data)).words and last[1] > 2
     assert "nats" not in named(render(data), "curves")
-    facts = Text(load_text([str(Path(__file__))])).facts()["training"]
+    facts = vars(Text(load_text([str(Path(__file__))])).described(Choice(None, [], "bytes")).training)
     assert facts == {"unit": "bits/byte", "per_nat": pytest.approx(1 / math.log(2))}
 
 
@@ -310,15 +344,17 @@ def test_ticks_of_a_narrow_range_differ() -> None:
 def test_an_arm_looks_the_same_in_every_report() -> None:
     looks: dict[str, int] = {}
     for labels in (LABELS, LABELS[::-1][:4], ["gla", "other", "llama"], ["llama"]):
-        for name, look in pictures.indices(document(labels, 1)).items():
+        for name, look in pictures.indices(read_report(document(labels, 1))).items():
             assert looks.setdefault(name, look) == look
     assert len({look % pictures.COLOURS for look in looks.values()}) > 3
     many = [f"arm{i}" for i in range(90)]
-    data = {"arms": [{"name": name} for name in many]}
-    found = pictures.indices(data)
-    assert len(set(found.values())) == 90 and pictures.indices({"arms": data["arms"][::-1]}) == found
-    alone = {name: pictures.indices({"arms": [{"name": name}]})[name] for name in many}
-    assert all(found[name] % pictures.COLOURS == alone[name] % pictures.COLOURS for name in many)
+
+    def looks_of(names: list[str]) -> dict[str, int]:
+        return pictures.indices(SimpleNamespace(arms=[SimpleNamespace(name=name) for name in names]))
+
+    found = looks_of(many)
+    assert len(set(found.values())) == 90 and looks_of(many[::-1]) == found
+    assert all(found[name] % pictures.COLOURS == looks_of([name])[name] % pictures.COLOURS for name in many)
 
 
 def test_what_differs_between_arms_stands_under_their_names() -> None:
@@ -327,9 +363,13 @@ def test_what_differs_between_arms_stands_under_their_names() -> None:
     for arm, own in zip(arms, ({}, {"mixer.heads": "2"}, {"mixer.window": "16"})):
         arm["overrides"] = {"dim": "64", **own}
     arms[1]["name"] = "gla"
-    assert figures.differs(data["plan"]) == {"llama": "", "a": "gla mixer.heads=2", "b": "gla mixer.window=16"}
+    assert figures.differs(read_report(data).plan) == {
+        "llama": "",
+        "a": "gla mixer.heads=2",
+        "b": "gla mixer.window=16",
+    }
     arms[2] |= {"hash": arms[1]["hash"], "overrides": arms[1]["overrides"]}
-    assert figures.differs(data["plan"])["b"] == "gla mixer.heads=2 (the same as a)"
+    assert figures.differs(read_report(data).plan)["b"] == "gla mixer.heads=2 (the same as a)"
     page = render(data)
     assert '<span class="small settings">gla mixer.heads=2</span>' in page
     assert "a: gla mixer.heads=2\n" in describe(data) and "a: gla mixer.heads=2\n" in describe_plan(data["plan"])
@@ -422,7 +462,7 @@ def test_json_of_the_plan_can_be_copied() -> None:
 
 def test_command_asks_for_the_plan() -> None:
     plan = copy.deepcopy(CASES["one seed"]["plan"])
-    plan["arms"][0]["overrides"] = {"mixer.heads": 8, "dim": 128}
+    plan["arms"][0]["overrides"] = {"mixer.heads": "8", "dim": "128"}
     plan["arms"][2]["label"] = "other"
     words = shlex.split(" ".join(command(plan)))
     asked = parser().parse_args(words[1:])

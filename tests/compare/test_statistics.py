@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from blockyard.compare.critical import critical, failure_interval, tail
-from blockyard.compare.power import Noise, default_seeds, detectable, seeds_for
-from blockyard.compare.spread import Part, TextNoise
-from blockyard.compare.statistics import Pair, Table, analyse, verdict
+from blockyard.compare.judge.critical import critical, failure_interval, tail
+from blockyard.compare.judge.power import Noise, default_seeds, detectable, seeds_for
+from blockyard.compare.judge.spread import Part, TextNoise
+from blockyard.compare.judge.statistics import Pair, Table, analyse, verdict
 from blockyard.core import UsageError
 from tests.acceptance.false_alarms import halves, pairs_of, tables
 
@@ -405,6 +405,6 @@ def test_bad_tables_are_told_what_to_mend():
 
 
 def test_importing_the_module_does_not_load_scipy():
-    modules = "blockyard.compare.statistics, blockyard.compare.tuning, blockyard.compare.scaling"
+    modules = "blockyard.compare.judge.statistics, blockyard.compare.run.tuning, blockyard.compare.judge.scaling"
     code = f"import sys, {modules}; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

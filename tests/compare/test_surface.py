@@ -1,14 +1,16 @@
 """Fits over sizes and tokens: planted exponents come back, with intervals that hold them; fits over comparisons."""
 
+import copy
 import itertools
 import json
 
 import numpy as np
 import pytest
+from test_report import CASES
 
 import blockyard as by
-from blockyard.compare.scaling import Scaling
-from blockyard.compare.surface import Surface, fit_surface
+from blockyard.compare.judge.scaling import Scaling
+from blockyard.compare.judge.surface import Surface, fit_surface
 from blockyard.core.errors import UsageError
 
 TRUTH = dict(floor=1.2, by_size=30.0, by_tokens=80.0, size_exponent=0.34, tokens_exponent=0.28)
@@ -68,15 +70,11 @@ def test_wrong_requests():
 
 
 def comparison(folder, N, D, data="abc", better="lower"):
-    arms = [
-        {"name": "llama", "params": N, "tokens": D, "score": {"per_seed": [loss(N, D) + 0.001 * s for s in range(3)]}},
-        {"name": f"only-{N}", "params": N, "tokens": D, "score": {"per_seed": [2.0] * 3}},
-    ]
-    held = {
-        "metric": {"name": "loss", "unit": "bits/byte", "better": better},
-        "plan": {"data": {"hash": data}},
-        "arms": arms,
-    }
+    held = copy.deepcopy(CASES["two arms"])
+    for arm, name in zip(held["arms"], ("llama", f"only-{N}")):
+        scores = [loss(N, D) + 0.001 * s if name == "llama" else 2.0 for s in range(3)]
+        arm |= {"name": name, "params": int(N), "tokens": int(D), "score": {**arm["score"], "per_seed": scores}}
+    held["metric"]["better"], held["plan"]["data"]["hash"], held["format"] = better, data, 1
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(held))
     return folder

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from blockyard.compare.curves import _target
-from blockyard.compare.scaling import fit_scaling, may_cross, time_to_target
-from blockyard.compare.tuning import fit_rates, pooled_curvature
+from blockyard.compare.judge.curves import _target
+from blockyard.compare.judge.scaling import fit_scaling, may_cross, time_to_target
+from blockyard.compare.run.tuning import fit_rates, pooled_curvature
 from blockyard.core import UsageError
 
 RATES = [1e-3, 2e-3, 4e-3, 8e-3]
@@ -101,8 +101,8 @@ def test_no_run_is_left_out_of_the_time_to_a_target():
         for name, ends in {"a": (2.0, 2.1, 2.2), "b": (2.3, 2.31, 2.6)}.items()
     }
     found = _target(curves, [0, 1, 2], {(name, seed): 1e4 for name in curves for seed in range(3)})
-    assert found["loss"] == 2.6 and [arm["runs"] for arm in found["arms"]] == [3, 3]
-    assert found["arms"][0]["name"] == "a" and found["arms"][1]["tokens"] > found["arms"][0]["tokens"]
+    assert found.loss == 2.6 and [arm.runs for arm in found.arms] == [3, 3]
+    assert found.arms[0].name == "a" and found.arms[1].tokens > found.arms[0].tokens
 
 
 def test_t13_scaling_recovers_an_exact_curve():

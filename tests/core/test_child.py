@@ -12,11 +12,10 @@ from blockyard.core import child
 
 TRAPS = ("queue", "random", "json", "numpy", "torch", "blockyard", "signal")
 CODE = """
-import sys
-from blockyard.compare.pool import Pool
-from blockyard.compare.worker import main
+from blockyard.compare.documents import BenchOrder
+from blockyard.compare.run.pool import Pool
 with Pool(1, 1) as pool:
-    print(list(pool.run([{"do": "bench", "jobs": [], "rounds": 1}], print)))
+    print(list(pool.run([BenchOrder([], 1)], print)))
 """
 
 
@@ -36,7 +35,7 @@ def python(words, cwd, **env):
 
 def test_workers_execute_nothing_that_lies_beside_the_data(tmp_path):
     here = traps(tmp_path / "data")
-    assert python([sys.executable, "-P", "-c", CODE], here) == "[(0, [])]\n"
+    assert python([sys.executable, "-P", "-c", CODE], here) == "[(0, {'timings': []})]\n"
     assert not (here / "sprung").exists()
 
 
@@ -78,10 +77,9 @@ def test_a_child_is_of_the_library_that_started_it(tmp_path, monkeypatch):
     (tmp_path / "blockyard" / "__init__.py").write_text("raise ImportError('another blockyard')")
     script = tmp_path / "answers.py"
     script.write_text(
-        "import json, os, sys, blockyard\nfrom blockyard.core.child import channel\norders, out = channel()\n"
-        "facts = {'order': json.loads(orders.readline()), 'words': sys.argv[1:],"
-        " 'threads': os.environ['MKL_NUM_THREADS'],"
-        " 'file': blockyard.__file__, 'input': sys.stdin.read()}\nout.write(json.dumps(facts) + chr(10))\n"
+        "import os, sys, blockyard\nfrom blockyard.core import child\n"
+        "facts = {'words': sys.argv[1:-1], 'threads': os.environ['MKL_NUM_THREADS'], 'file': blockyard.__file__}\n"
+        "child.serve(lambda order, tell: {'order': order, 'input': sys.stdin.read(), **facts})\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process = child.start("answers", "a", "b", threads=3)
@@ -89,4 +87,4 @@ def test_a_child_is_of_the_library_that_started_it(tmp_path, monkeypatch):
     process.stdin.flush()
     told = json.loads(process.stdout.readline())
     file = str(Path(child.ROOT) / "__init__.py")
-    assert told == {"order": "given", "words": ["a", "b"], "threads": "3", "file": file, "input": ""}
+    assert told["done"] == {"order": "given", "words": ["a", "b"], "threads": "3", "file": file, "input": ""}

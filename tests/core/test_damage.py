@@ -4,14 +4,16 @@ import json
 import random
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from blockyard.compare.job import key_of, read_result, run_job
-from blockyard.compare.plan import Request, make_job, make_plan, steps_of
-from blockyard.compare.store import Store, read_plan
+from blockyard.compare.identity import key_of
+from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
+from blockyard.compare.run.job import read_result, run_job
+from blockyard.compare.run.store import Event, Store, read_plan
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.model.save import load_model
@@ -50,6 +52,10 @@ def blank(data, draw, other):
 DAMAGES = (flip, flip, cut, swap, edit, edit, blank)
 
 
+def ended(arm, result):
+    return Event(result.key, arm.id, "final", 0, 1e-3, result.status, result.score, result.seconds)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with a comparison's two finished runs, their models, and the token shards of the text."""
@@ -60,13 +66,13 @@ def made(tmp_path_factory):
         patch.setenv("BLOCKYARD_CACHE", str(root / "cache"))
         options = dict(params="60k", tokens="512", length=32, batch=4, seeds=1, tuning="none")
         plan = make_plan(Request(("a=llama", "b=gla"), (str(text),), **options), lambda note: None)
-        plan["steps"] = steps_of(plan, {})
+        plan = replace(plan, steps=steps_of(plan, {}))
         store = Store(root / "out", plan)
         store.write_plan()
-        for arm in plan["arms"]:
+        for arm in plan.arms:
             job = make_job(plan, arm, "final", 0, 1e-3)
-            result = run_job(job, store.run_folder(key_of(job)), lambda message: None)
-            store.finished(key_of(job), {"arm": arm["id"], "score": result["score"]})
+            result = run_job(job, store.run_folder(key_of(job)), lambda step, loss: None)
+            store.finished(ended(arm, result))
         store._lock.close()
         load_text(text, codec="bpe:300", cache=root / "cache")
     return root
@@ -84,9 +90,9 @@ def everything(root):
             assert "\n" not in str(error) and len(str(error)) < 1000
             found[name] = None
 
-    ask("plan", lambda: json.dumps(read_plan(root / "out")))
+    ask("plan", lambda: json.dumps(read_plan(root / "out").to_json()))
     for run in sorted((root / "out" / "runs").iterdir()):
-        ask(f"result {run.name}", lambda run=run: json.dumps(read_result(run)))
+        ask(f"result {run.name}", lambda run=run: json.dumps(read_result(run).to_json()))
         ask(f"model {run.name}", lambda run=run: load_model(run / "model")(X).logits.numpy().tobytes())
     for codec in ("bytes", "bpe:300"):
         corpus = load_text(root / "text.txt", codec=codec, cache=root / "cache")
@@ -106,8 +112,8 @@ def entered(root):
         for run in sorted((root / "out" / "runs").iterdir()):
             result = read_result(run)
             if result is not None:
-                arm = next(a["id"] for a in plan["arms"] if key_of(make_job(plan, a, "final", 0, 1e-3)) == run.name)
-                store.finished(run.name, {"arm": arm, "score": result["score"]})
+                arm = next(a for a in plan.arms if key_of(make_job(plan, a, "final", 0, 1e-3)) == run.name)
+                store.finished(ended(arm, result))
     finally:
         store._lock.close()
     return set((root / "out" / "events.jsonl").read_bytes().splitlines())
@@ -150,5 +156,5 @@ def test_damage_never_gives_other_numbers(made, count, tmp_path):
 def test_another_document_of_ours_is_no_plan(made, tmp_path):
     config = next((made / "out" / "runs").glob("*/model/config.json"))
     shutil.copy(config, tmp_path / "plan.json")
-    with pytest.raises(UsageError, match="not the plan of a comparison"):
+    with pytest.raises(UsageError, match="or another document"):
         read_plan(tmp_path)

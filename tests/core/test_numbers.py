@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from blockyard import cli
-from blockyard.compare.plan import Request
+from blockyard.compare.plan.plan import Request
 from blockyard.core import numbers
 from blockyard.core.errors import UsageError
 from blockyard.task import make_task

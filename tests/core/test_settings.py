@@ -51,8 +51,8 @@ def means(stored, text):
     if isinstance(stored, (int, float)):
         value = literal(text)
         return type(value) in (int, type(stored)) and type(stored)(value) == stored
-    value = literal(text)
-    return stored == (tuple(value) if isinstance(value, (list, tuple)) else text)
+    value = literal(text)  # quotes around a text are not part of it
+    return stored == (tuple(value) if isinstance(value, (list, tuple)) else value if isinstance(value, str) else text)
 
 
 def try_one(name, key, text):
@@ -111,7 +111,7 @@ def test_all_odd_values_of_a_recipe(name):
         ("llama", "model.depths", 3, "unknown setting of model 'depths'; did you mean depth"),
         ("llama", "model.dim", 10**30, "dim=1000000.* must be a whole number"),
         ("llama", "phase.share", 2, "share=2 must be a number above 0 and of at most 1"),
-        ("deltanet", "mixer.reach", 2.5, "reach=2.5 must be a number above 0 and of at most 2"),
+        ("deltanet", "mixer.beta_max", 2.5, "beta_max=2.5 must be a number above 0 and of at most 2"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_right(name, key, value, words):

@@ -57,9 +57,9 @@ def test_any_text_can_be_written_in_any_encoding():
 
 def test_another_broken_pipe_is_not_taken_for_a_reader_that_left():
     code = (
-        "import sys\nfrom blockyard import cli\n"
+        "import sys\nfrom blockyard import cli\nfrom blockyard.cli import list\n"
         "def broken(options): raise BrokenPipeError(32, 'a pipe of our own')\n"
-        "cli._list, sys.argv = broken, ['blockyard', 'list']\nsys.exit(cli.main())"
+        "list.run, sys.argv = broken, ['blockyard', 'list']\nsys.exit(cli.main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "a pipe of our own" in done.stderr

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from blockyard.compare.material import named
+from blockyard.compare.documents import Choice
+from blockyard.compare.plan.dataset import named
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.data.once import keep
@@ -52,8 +53,8 @@ def test_without_a_place_to_keep_it_there_is_a_line(tmp_path, monkeypatch):
 
 PLAN = """
 import json, sys
-from blockyard.compare.plan import Request, make_plan
-print(json.dumps(make_plan(Request(("llama",), (sys.argv[1],), params="30k"))["data"]))
+from blockyard.compare.plan.plan import Request, make_plan
+print(json.dumps(make_plan(Request(("llama",), (sys.argv[1],), params="30k")).data.to_json()))
 """
 
 
@@ -72,7 +73,7 @@ def test_a_plan_names_what_every_process_can_read(text, source):
     done = subprocess.run(["bash", "-c", line, sys.executable, PLAN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
-    assert named(data).hash == data["hash"] == load_text(text).hash
+    assert named(Choice(data["task"], data["paths"], data["codec"])).hash == data["hash"] == load_text(text).hash
 
 
 @pytest.mark.slow

@@ -29,15 +29,15 @@ def test_every_target_once_in_its_group(split, length, groups, size):
     windows = eval_windows(split, length, groups)
     batches = list(windows.batches(size))
     tokens = np.concatenate([b.tokens for b in batches])
-    keys = np.concatenate([b.keys for b in batches])
+    valid = np.concatenate([b.valid for b in batches])
     group = np.concatenate([b.group for b in batches])
-    assert tokens.shape == (len(windows), length + 1) and keys.shape == (len(windows), length)
-    targets = tokens[:, 1:][keys]
+    assert tokens.shape == (len(windows), length + 1) and valid.shape == (len(windows), length)
+    targets = tokens[:, 1:][valid]
     assert targets.tolist() == list(range(1, len(split)))
-    assert (tokens[:, :-1][keys] == targets - 1).all()
-    assert keys[:, 0].all() and (np.diff(keys.astype(int), axis=1) <= 0).all()
-    assert (tokens[:, 1:][~keys] == 0).all()
-    owners = np.broadcast_to(group[:, None], keys.shape)[keys]
+    assert (tokens[:, :-1][valid] == targets - 1).all()
+    assert valid[:, 0].all() and (np.diff(valid.astype(int), axis=1) <= 0).all()
+    assert (tokens[:, 1:][~valid] == 0).all()
+    owners = np.broadcast_to(group[:, None], valid.shape)[valid]
     assert (np.diff(owners) >= 0).all() and set(owners) == set(range(windows.groups))
     counted = np.bincount(owners, split.token_bytes[targets])
     assert windows.bytes.tolist() == counted.tolist()
@@ -75,7 +75,7 @@ def test_a_short_text_makes_fewer_groups_and_says_so():
 
 def test_bits_per_byte_of_a_uniform_code_is_eight():
     windows = eval_windows(plain(5000), 50, groups=10)
-    nats = np.concatenate([b.keys.sum(1) * math.log(256) for b in windows.batches(16)])
+    nats = np.concatenate([b.valid.sum(1) * math.log(256) for b in windows.batches(16)])
     assert np.allclose(windows.bits_per_byte(nats), 8)
     assert math.isclose(windows.weights @ windows.bits_per_byte(nats), 8)
 

@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("option", [
-    ["--stop", "x"], ["--temperature", "0.8"], ["--seed", "0"], ["--ahead", "3"], ["--top-k", "4"], ["--int8-cache"],
+    ["--stop", "x"], ["--temperature", "0.8"], ["--seed", "0"], ["--num-speculative", "3"], ["--top-k", "4"], ["--int8-cache"],
     ["--top-p", "1"], ["--min-p", "0"], ["--repetition", "1"],
 ])  # fmt: skip
 def test_a_search_passes_over_no_option(folder, option, capsys):
@@ -57,7 +57,7 @@ def test_damaged_weights_give_no_text_and_no_score(tmp_path, capsys):
 
 def test_what_is_no_number_is_null(monkeypatch, capsys):
     found = {"a": float("nan"), "b": [float("inf"), 1.5, (-float("inf"), None)], "c": "NaN"}
-    monkeypatch.setattr("blockyard.cli._list", lambda options: (found, ""))
+    monkeypatch.setattr("blockyard.cli.list.run", lambda options: (found, ""))
     assert main(["list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
         "a": None, "b": [None, 1.5, [None, None]], "c": "NaN"}  # fmt: skip
@@ -81,3 +81,12 @@ def test_a_short_text_is_scored_whole(folder, text, tmp_path, capsys):
     assert found["bytes"] == len(ids[0]) - 1
     nats = -logp[range(len(logp)), ids[0, 1:]].sum()
     assert found["bits_per_byte"] == pytest.approx(float(nats) / math.log(2) / found["bytes"], rel=1e-5)
+
+
+def test_old_names_of_options_are_understood_and_told(capsys):
+    for old, new in (("--ahead", "--num-speculative"), ("--repetition", "--repetition-penalty")):
+        for words in ([old, "2"], [f"{old}=2"]):
+            assert main(["generate", "/nowhere", *words]) == 2
+            first, second = capsys.readouterr().err.splitlines()
+            assert first == f"blockyard: {old} is called {new} now" and "/nowhere" in second
+    assert main(["generate", "/nowhere", "--num-spec", "2"]) == 2 and "--num-spec" in capsys.readouterr().err

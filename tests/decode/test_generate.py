@@ -39,7 +39,7 @@ def test_padding_on_either_side_reaches_no_state(name):
                     assert (logits[i] - one[0]).abs().max() < 1e-9
                     more = model(ids(1, 4, 7), own).logits
                     row = compact(state.select(torch.tensor([i])))
-                    assert row.even and (model(ids(1, 4, 7), row).logits - more).abs().max() < 1e-9
+                    assert row.aligned and (model(ids(1, 4, 7), row).logits - more).abs().max() < 1e-9
                 more = model(ids(3, 4, 7)[:1].expand(3, -1), state).logits
                 for i, (_, own) in enumerate(alone):
                     assert (more[i] - model(ids(3, 4, 7)[:1], own).logits[0]).abs().max() < 1e-9
@@ -64,7 +64,7 @@ def test_rows_of_any_length_get_what_they_get_alone(name):
     alone = [written(generate(model, row[None], 10, rules, seeds=[40 + i])) for i, row in enumerate(rows)]
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     left = padded(rows, "left")
-    assert left.keys is not None
+    assert left.valid is not None
     for prompt, how in ((rows, {}), (tokens, dict(lengths=[3, 17, 9])), (left, {})):
         together = written(generate(model, prompt, 10, rules, seeds=[40, 41, 42], chunk=6, **how))
         assert torch.equal(together, torch.cat(alone))

@@ -81,7 +81,7 @@ class Average(Sublayer):
         h = x.new_zeros(x.shape[0], x.shape[2]) if not state else state["memory"]
         for t in range(x.shape[1]):
             new = kept * h + (1 - kept) * x[:, t]
-            h = new if call.keys is None else torch.where(call.keys[:, t, None], new, h)
+            h = new if call.valid is None else torch.where(call.valid[:, t, None], new, h)
             out.append(h)
         return torch.stack(out, 1) * silu(self.gate(x)), None if state is None else {"memory": h}
 
@@ -191,7 +191,7 @@ def test_a_model_that_changes_is_recorded_anew():
         return found
 
     seen = [told()]
-    model.steps[0].part.log_rate.data.mul_(0.5)  # no version of a tensor counts this
+    model.steps[0].part.A_log.data.mul_(0.5)  # no version of a tensor counts this
     seen.append(told())
     model.load_state_dict({name: 1.1 * value for name, value in model.state_dict().items()})
     seen.append(told())

@@ -37,7 +37,7 @@ assert {"Shapes", "Source", "Family", "Differs"} <= set(header), header
 
 
 def python(path, *words, code=0):
-    env = os.environ | {"PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": f"{path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     env["BLOCKYARD_KERNEL"] = "chunked"  # of a copy every loop would be compiled again
     done = subprocess.run([sys.executable, *words], env=env, cwd=path, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr

@@ -32,13 +32,13 @@ def run(implementation, tensors, how):
 def test_implementations(silu, T, W):
     x, weight, bias = case(T, W)
     tail = torch.randn(2, W - 1, 6, dtype=F64)
-    keys, reset = torch.rand(2, T) < 0.6, torch.rand(2, T) < 0.2
-    for past, offset, k, r in itertools.product((None, tail), (None, bias), (None, keys), (None, reset)):
+    valid, reset = torch.rand(2, T) < 0.6, torch.rand(2, T) < 0.2
+    for past, offset, k, r in itertools.product((None, tail), (None, bias), (None, valid), (None, reset)):
         tensors = {"x": x, "weight": weight, "bias": offset, "tail": past}
         tensors = {n: t for n, t in tensors.items() if t is not None}
-        slow = run(causal_conv.reference, tensors, {"keys": k, "reset": r, "silu": silu})
+        slow = run(causal_conv.reference, tensors, {"valid": k, "reset": r, "silu": silu})
         for implementation in (causal_conv.chunked, causal_conv.cpu):
-            for a, b in zip(run(implementation, tensors, {"keys": k, "reset": r, "silu": silu}), slow):
+            for a, b in zip(run(implementation, tensors, {"valid": k, "reset": r, "silu": silu}), slow):
                 assert error(a, b) < 1e-10
 
 
@@ -53,35 +53,35 @@ def test_padding_anywhere_changes_nothing():
     tail = torch.randn(2, 3, 6, dtype=F64)
     y, after = causal_conv(x, weight, bias, tail=tail)
     for left, middle, right in ((5, 0, 0), (0, 0, 5), (0, 7, 0), (2, 3, 4)):
-        keys = torch.ones(2, 20 + left + middle + right, dtype=torch.bool)
-        keys[:, :left], keys[:, left + 11 : left + 11 + middle] = False, False
-        keys[:, keys.shape[1] - right :] = False
-        padded = torch.full((2, keys.shape[1], 6), 99.0, dtype=F64)
-        padded[keys] = x.flatten(0, 1)
+        valid = torch.ones(2, 20 + left + middle + right, dtype=torch.bool)
+        valid[:, :left], valid[:, left + 11 : left + 11 + middle] = False, False
+        valid[:, valid.shape[1] - right :] = False
+        padded = torch.full((2, valid.shape[1], 6), 99.0, dtype=F64)
+        padded[valid] = x.flatten(0, 1)
         for implementation in (causal_conv.cpu, causal_conv.chunked, causal_conv.reference):
-            out, state = implementation(padded, weight, bias, tail=tail, keys=keys)
-            assert error(out[keys], y.flatten(0, 1)) < 1e-12 and error(state, after) < 1e-12
-            assert not out[~keys].any()
+            out, state = implementation(padded, weight, bias, tail=tail, valid=valid)
+            assert error(out[valid], y.flatten(0, 1)) < 1e-12 and error(state, after) < 1e-12
+            assert not out[~valid].any()
 
 
 def test_rows_may_be_ragged():
     x, weight, bias = case(20)
-    keys = torch.ones(2, 20, dtype=torch.bool)
-    keys[1, 8:] = False
-    _, tail = causal_conv(x, weight, bias, keys=keys)
+    valid = torch.ones(2, 20, dtype=torch.bool)
+    valid[1, 8:] = False
+    _, tail = causal_conv(x, weight, bias, valid=valid)
     assert torch.equal(tail[0], x[0, -3:]) and torch.equal(tail[1], x[1, 5:8])
 
 
 @pytest.mark.parametrize("keyed", [False, True])
 def test_cut_anywhere_equals_whole(keyed):
     x, weight, bias = case(40)
-    keys, reset = (torch.rand(2, 40) < 0.7) if keyed else None, torch.rand(2, 40) < 0.15
+    valid, reset = (torch.rand(2, 40) < 0.7) if keyed else None, torch.rand(2, 40) < 0.15
     tail = torch.randn(2, 3, 6, dtype=F64)
-    y, after = causal_conv(x, weight, bias, tail=tail, keys=keys, reset=reset)
+    y, after = causal_conv(x, weight, bias, tail=tail, valid=valid, reset=reset)
     pieces, state = [], tail
     for a, b in itertools.pairwise((0, 1, 2, 4, 21, 40)):
-        part = None if keys is None else keys[:, a:b]
-        out, state = causal_conv(x[:, a:b], weight, bias, tail=state, keys=part, reset=reset[:, a:b])
+        part = None if valid is None else valid[:, a:b]
+        out, state = causal_conv(x[:, a:b], weight, bias, tail=state, valid=part, reset=reset[:, a:b])
         pieces.append(out)
     assert error(torch.cat(pieces, 1), y) < 1e-12 and error(state, after) < 1e-12
 

@@ -164,12 +164,12 @@ def test_traces_as_one_graph(kind):
 def test_convolution_and_attention_trace_as_one_graph(monkeypatch):
     monkeypatch.setattr(chunked, "BLOCK", 4)
     x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
-    keys = torch.rand(2, 9) < 0.5
+    valid = torch.rand(2, 9) < 0.5
     q = torch.randn(2, 9, 4, 8)
 
     def run():
         seen = attend(q, q, q), attend(q, q, q, window=3, sinks=1)
-        return causal_conv(x, weight)[0], causal_conv(x, weight, keys=keys, reset=~keys)[0], *seen
+        return causal_conv(x, weight)[0], causal_conv(x, weight, valid=valid, reset=~valid)[0], *seen
 
     for a, b in zip(torch.compile(run, fullgraph=True, backend="aot_eager")(), run()):
         assert error(a, b) < 1e-6

@@ -38,9 +38,9 @@ def scans(name):
 
 def filters(rows, T):
     for W in (1, 4):
-        args, keys, reset = [normal(rows, T, 6), normal(6, W), normal(6)], *(torch.rand(2, 2, T) < 0.5)
+        args, valid, reset = [normal(rows, T, 6), normal(6, W), normal(6)], *(torch.rand(2, 2, T) < 0.5)
         yield args, {"silu": True}
-        for marks in ({"reset": reset[:rows]}, {"keys": keys[:rows]}, {"reset": reset[:rows], "keys": keys[:rows]}):
+        for marks in ({"reset": reset[:rows]}, {"valid": valid[:rows]}, {"reset": reset[:rows], "valid": valid[:rows]}):
             yield [*args, normal(rows, W - 1, 6)], marks
 
 
@@ -70,7 +70,7 @@ def outcome(op, implementation, args, how):
     """All outputs, and the gradients of their sum."""
     leaves = [t.clone().requires_grad_() for t in args]
     given = leaves
-    if "reset" in how or "keys" in how:  # the last is what came before
+    if "reset" in how or "valid" in how:  # the last is what came before
         past = "tail" if op.name == "causal_conv" else "initial_state"
         given, how = leaves[:-1], how | {past: leaves[-1]}
     found = getattr(op, implementation)(*given, **how)

@@ -72,7 +72,7 @@ def draw_mixer(draw):
         return mixer("mamba2", head_dim=8, state=draw.choice([4, 8]), groups=draw.choice([1, 2]))
     if name == "short_conv":
         return mixer("short_conv", width=draw.choice([1, 2, 4]), bias=draw.random() < 0.5)
-    extra = dict(reach=draw.choice([1.0, 2.0])) if "delta" in name else {}
+    extra = dict(beta_max=draw.choice([1.0, 2.0])) if "delta" in name else {}
     return mixer(name, heads=heads, **extra)
 
 

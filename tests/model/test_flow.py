@@ -37,16 +37,16 @@ def test_every_part_of_a_model_can_leave_a_note(monkeypatch, recompute):
     for method in ("start", "read", "write", "flush"):
         noting(monkeypatch, model.steps[0].rule, method)
     out = model(x, points={"*": "read"})
-    found = set(out.notes)
+    found = set(out.captures)
     assert {(-1, 0, "stem", "forward"), (0, 0, "depth", "forward"), (last, 0, "head", "forward")} <= found
     assert {(0, 0, "steps.0.rule", "start"), (last, 0, f"steps.{last - 1}.rule", "flush")} <= found
     assert {(i, 0, f"steps.{i}.rule", name) for i in range(last) for name in ("read", "write")} <= found
     flow = model.start(x, points={"*": "read"})
     first = model.run(flow, [0])
-    assert set(flow.notes) == {(-1, 0, "stem", "forward")} and (1, 0, "steps.1.rule", "read") not in first.notes
+    assert set(flow.captures) == {(-1, 0, "stem", "forward")} and (1, 0, "steps.1.rule", "read") not in first.captures
     rest = model.finish(model.run(first, range(1, last)))
-    assert set(rest.notes) == found - {(0, 0, "depth", "forward")}
-    assert model(x).notes == {}
+    assert set(rest.captures) == found - {(0, 0, "depth", "forward")}
+    assert model(x).captures == {}
 
 
 def lanes(monkeypatch, model, write):

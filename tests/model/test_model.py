@@ -48,9 +48,9 @@ def test_padding_and_packing_change_nothing(name):
     for cut in (slice(0, 7), slice(7, 20)):
         assert (packed[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
     for cut in (slice(5, 20), slice(0, 15)):
-        keys = torch.zeros(1, 20, dtype=torch.bool)
-        keys[:, cut] = True
-        padded = model(by.Batch(x, keys=keys)).logits
+        valid = torch.zeros(1, 20, dtype=torch.bool)
+        valid[:, cut] = True
+        padded = model(by.Batch(x, valid=valid)).logits
         assert (padded[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
 
 
@@ -92,7 +92,7 @@ def test_recomputation_gives_the_same_gradients_and_notes(name):
         model.recompute = recompute
         out = model(x, points={"steps.*.part:*": "read"})
         out.logits.square().mean().backward()
-        found.append(([p.grad for p in model.parameters()], out.notes))
+        found.append(([p.grad for p in model.parameters()], out.captures))
     (grads, notes), (again, same) = found
     assert notes.keys() == same.keys() and notes
     assert all(torch.equal(notes[k], same[k]) for k in notes)
@@ -153,7 +153,7 @@ def test_order_says_who_sees_whom():
 def test_points_read_replace_and_name_what_is_unknown():
     model, x = tiny("gla"), ids()
     out = model(x, points={"steps.0.part:gate": "read"})
-    (key,) = out.notes
+    (key,) = out.captures
     assert key == (0, 0, "steps.0.part", "gate")
     closed = model(x, points={"steps.*.part:gate": torch.zeros_like}).logits
     assert (closed - out.logits).abs().max() > 1e-6
@@ -174,7 +174,7 @@ def test_sequences_are_drawn_by_key():
     a = call.uniform("x", (1000,))
     assert torch.equal(a, call.uniform("x", (1000,)))
     assert not torch.equal(a, call.uniform("y", (1000,)))
-    for other in ({"seed": 1}, {"tick": 0}, {"tick": 1}, {"tick": 1, "micro": 4}, {"step": 1}, {"loop": 1}):
+    for other in ({"seed": 1}, {"tick": 0}, {"tick": 1}, {"tick": 1, "micro_batch": 4}, {"step": 1}, {"loop": 1}):
         b = call._replace(**other).uniform("x", (1000,))
         assert not torch.equal(a, b) and abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 0.12
     ticks = [call._replace(tick=t).uniform("x", (1000,)) for t in (7, torch.tensor(7))]
@@ -203,9 +203,9 @@ def test_learned_positions_end_where_they_end():
     model = tiny("gpt2", length=12)
     inside = torch.ones(2, 16, dtype=torch.bool)
     inside[:, :5] = False  # 11 valid tokens in 16 slots
-    assert torch.isfinite(model(by.Batch(ids(2, 16), keys=inside)).logits).all()
+    assert torch.isfinite(model(by.Batch(ids(2, 16), valid=inside)).logits).all()
     inside[:, 3:] = True
     with pytest.raises(UsageError, match="13 tokens"):
-        model(by.Batch(ids(2, 16), keys=inside))
+        model(by.Batch(ids(2, 16), valid=inside))
     with pytest.raises(UsageError, match="16 tokens"):
         model(ids(2, 16))

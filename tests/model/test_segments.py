@@ -6,7 +6,7 @@ import torch
 import blockyard as by
 from blockyard.core import registry
 from blockyard.core.batch import Batch
-from blockyard.core.visible import sight
+from blockyard.core.visible import visibility
 from blockyard.model.claims import feed
 from blockyard.model.model import make
 
@@ -48,27 +48,27 @@ def test_a_model_gives_every_run_what_it_gets_alone(name):
         assert (out.logits[row : row + 1, : last - first] - alone).abs().max() < 1e-9
     state, pieces = model.init_state(len(RUNS)), []
     for start, end in ((0, 1), (1, 3), (3, 4)):
-        piece = model(Batch(rows.tokens[:, start:end], keys=rows.keys[:, start:end]), state)
+        piece = model(Batch(rows.tokens[:, start:end], valid=rows.valid[:, start:end]), state)
         state = piece.state
         pieces.append(piece.logits)
-    assert (torch.cat(pieces, 1) - out.logits)[rows.keys].abs().max() < 1e-9
+    assert (torch.cat(pieces, 1) - out.logits)[rows.valid].abs().max() < 1e-9
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["llama", "gla", "mamba2", "deltanet"])
 def test_the_id_of_a_token_that_does_not_count_means_nothing(name):
     model, x = tiny(name), ids()
-    keys = torch.ones_like(IDS, dtype=torch.bool)
-    keys[0, [0, 1, 6, 7, 10, 13]] = False
-    noise = torch.where(keys, IDS, torch.tensor([[9, 8, 0, 0, 0, 0, 7, 0, 0, 0, 7, 0, 0, 5]]))
+    valid = torch.ones_like(IDS, dtype=torch.bool)
+    valid[0, [0, 1, 6, 7, 10, 13]] = False
+    noise = torch.where(valid, IDS, torch.tensor([[9, 8, 0, 0, 0, 0, 7, 0, 0, 0, 7, 0, 0, 5]]))
     for segment in (IDS, noise):
-        batch = Batch(x, keys=keys, segment=segment)
+        batch = Batch(x, valid=valid, segment=segment)
         packed, reset = model(batch).logits, batch.resets()
         assert reset is not None and reset.nonzero()[:, 1].tolist() == [3, 5, 9, 11]
         for first, last in RUNS[:-1]:
-            inside = [t for t in range(first, last) if keys[0, t]]
+            inside = [t for t in range(first, last) if valid[0, t]]
             assert (packed[:, inside] - model(x[:, inside]).logits).abs().max() < 1e-9
-        assert torch.equal(batch.unpacked().keys.sum(1), torch.tensor([1, 2, 2, 1, 2]))
+        assert torch.equal(batch.unpacked().valid.sum(1), torch.tensor([1, 2, 2, 1, 2]))
 
 
 def test_no_target_lies_in_another_segment():
@@ -87,7 +87,7 @@ def test_regrouped_tokens_see_only_their_own_row_and_segment(name, settings):
     part = make(f"mixer:{name}", dim=32, **settings).double()
     x = torch.randn(2, 14, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     segment = IDS.expand(2, 14)
-    call, _ = Batch(x[..., 0], segment=segment).place(None, causal=True)
+    call, _ = Batch(x[..., 0], segment=segment).call(None, causal=True)
     index = torch.tensor([[0, 2, 4, -1, 5, 8, 14, 15], [13, -1, 14 + 13, 14 + 2, 14 + 5, 14 + 6, 9, -1]])
     alike = ([[0, 1], [2], [4, 5], [6, 7]], [[0], [2], [3], [4, 5], [6]])
     y, _ = part(x.flatten(0, 1)[index.clamp(min=0)], call.regroup(index), None)
@@ -98,6 +98,6 @@ def test_regrouped_tokens_see_only_their_own_row_and_segment(name, settings):
 
 
 def test_a_batch_that_is_not_packed_takes_the_short_way():
-    call, _ = Batch(ids(2)).place(None, causal=True)
-    assert call.even and call.reset is None and call.segment is None
-    assert sight(call).mask is None and sight(call).causal
+    call, _ = Batch(ids(2)).call(None, causal=True)
+    assert call.aligned and call.reset is None and call.segment is None
+    assert visibility(call).mask is None and visibility(call).causal

@@ -14,24 +14,9 @@ from blockyard.model.model import make
 
 KINDS = ("mixer", "channel", "norm", "activation", "position")
 NAMES = [f"{kind}:{name}" for kind in KINDS for name in registry.entries(kind)]
-INSIDE = ("stem", "head", "linear", "residual", "depth")  # what is checked inside a small model
+INSIDE = ("stem", "head", "linear", "store", "residual", "depth")  # what is checked inside a small model
 HOSTED = [f"{kind}:{name}" for kind in INSIDE for name in registry.entries(kind)]
-SMALL = {
-    "mixer:mamba2": dict(head_dim=8, state=8),
-    "depth:hybrid": dict(pattern="2*layer"),
-    "head:packed_lm": dict(tied=False),
-}
-VARIANTS = [
-    ("mixer:attention", dict(kv_heads=1)),
-    ("mixer:attention", dict(kv_heads=2, window=4)),
-    ("mixer:attention", dict(window=3, sinks=2, position=Spec("position", "alibi"))),
-    ("mixer:attention", dict(position=Spec("position", "t5"), norm=Spec("norm", "rms"))),
-    ("mixer:attention", dict(gate=Spec("activation", "silu"), norm_all=Spec("norm", "rms"))),
-    ("mixer:mamba2", dict(head_dim=8, state=8, groups=2)),
-    ("mixer:gated_deltanet", dict(reach=2.0)),
-    ("mixer:deltanet", dict(reach=2.0, conv=None)),
-    ("mixer:short_conv", dict(width=2, bias=True)),
-]
+CLASSES = {name: registry.find(*name.split(":")).load_class() for name in NAMES + HOSTED}
 
 
 def shaken(part):
@@ -44,13 +29,13 @@ def shaken(part):
 
 
 def maker(name, **settings):
-    return lambda: shaken(make(name, dim=24, **(SMALL.get(name, {}) | settings)).double())
+    return lambda: shaken(make(name, dim=24, **(dict(CLASSES[name].variants[0]) | settings)).double())
 
 
-@pytest.mark.parametrize("name,settings", [(n, {}) for n in NAMES + HOSTED] + VARIANTS, ids=str)
+@pytest.mark.parametrize("name,settings", [(n, each) for n in CLASSES for each in CLASSES[n].variants], ids=str)
 def test_every_claim_holds(name, settings):
     bad = []
-    for how, fresh in makers(name, 24, SMALL.get(name, {}) | settings):
+    for how, fresh in makers(name, 24, settings):
         bad += [(how, v) for v in verify(lambda fresh=fresh: shaken(fresh())) if not v.ok]
     assert not bad
 
@@ -80,8 +65,8 @@ def test_bfloat16_stays_near(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_numbers_other_seed_others(name):
-    a, b, c = (make(name, dim=24, seed=s, **SMALL.get(name, {})) for s in (1, 1, 2))
-    random = [n for n, p in a.named_parameters() if p.std() > 1e-6 and "log_rate" not in n]
+    a, b, c = (make(name, dim=24, seed=s, **CLASSES[name].variants[0]) for s in (1, 1, 2))
+    random = [n for n, p in a.named_parameters() if p.std() > 1e-6 and "A_log" not in n]
     for (n, p), q, r in zip(a.named_parameters(), b.parameters(), c.parameters()):
         assert torch.equal(p, q)
         if n in random and p.numel() > 8:
@@ -133,14 +118,14 @@ class WrongNorm(Part):
         return x - x.mean(1, keepdim=True) if self.how == "all tokens" else x + 1
 
 
-class NoTurn(by.make("position:rope", dim=24).__class__):
+class NoRotation(by.make("position:rope", dim=24).__class__):
     def __init__(self):
         Part.__init__(self)
 
     def at_qk(self, q, k, call):
         return q, k * 2
 
-    def unturn(self, k, call):
+    def unrotate(self, k, call):
         return k
 
     @property
@@ -166,7 +151,7 @@ def quadratic():
         ("any_order", lambda: Liar("nothing")),
         ("scale_invariant", lambda: WrongNorm("plus")),
         ("identity_at_init", lambda: WrongNorm("plus")),
-        ("fixed", NoTurn),
+        ("fixed", NoRotation),
         ("time_exponent", quadratic),
     ],
 )

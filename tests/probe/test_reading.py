@@ -56,8 +56,8 @@ def test_copying_of_those_who_can_and_cannot():
     found = copying_probe(Known(induction), text(), batch=2)
     assert np.allclose(found["first"] * math.log(2), BLIND)
     # the pair that starts the second reading is complete at its second token
-    assert np.allclose(found["by_place"][1, 1:] * math.log(2), KNOWS)
-    assert found["by_place"].shape == (2, 19) and (found["gap"] > 4).all()
+    assert np.allclose(found["by_position"][1, 1:] * math.log(2), KNOWS)
+    assert found["by_position"].shape == (2, 19) and (found["gap"] > 4).all()
     assert np.allclose(found["gap"], found["first"] - found["second"])
     assert np.allclose(copying_probe(Known(nothing), text())["gap"], 0)
 
@@ -66,7 +66,7 @@ def test_copying_is_paired_by_token():
     """A model that knows single tokens but never copies has no gap, whatever stands in the text."""
     favourite = Known(lambda tokens: torch.full_like(tokens, 7))
     found = copying_probe(favourite, text(length=VOCAB))
-    assert np.allclose(found["gap"], 0) and np.ptp(found["by_place"]) > 1
+    assert np.allclose(found["gap"], 0) and np.ptp(found["by_position"]) > 1
 
 
 def test_recall_of_those_who_can_and_cannot():

@@ -73,7 +73,7 @@ def miss(model, tokens):
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_eigenvalues_and_influence_are_those_of_the_steps(name):
-    overrides = {"mixer.reach": 2.0} if name in ("deltanet", "gated_deltanet") else {}
+    overrides = {"mixer.beta_max": 2.0} if name in ("deltanet", "gated_deltanet") else {}
     model, tokens = tiny(name, **overrides), ids()
     assert miss(model, tokens) < 1e-6
     found = state_probe(model, tokens)
@@ -158,7 +158,7 @@ def test_weights_and_mode_stay(name):
 
 
 def test_the_reach_shows():
-    low, high = (tiny("deltanet", **{"mixer.reach": reach}) for reach in (1.0, 2.0))
+    low, high = (tiny("deltanet", **{"mixer.beta_max": beta_max}) for beta_max in (1.0, 2.0))
     assert state_probe(low, ids(4, 30))["steps.0.part:eigenvalues"].min() > -1e-9
     assert state_probe(high, ids(4, 30))["steps.0.part:eigenvalues"].min() < -0.1
 

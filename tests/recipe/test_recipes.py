@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import PARAMS
@@ -23,9 +23,9 @@ def test_a_spec_is_its_json(name, size):
     assert again == spec and again.hash == spec.hash and hash(again) == hash(spec)
 
 
-@pytest.mark.parametrize("name,size", [(n, s) for n, s in SIZES if s in (RECIPES[n].load().expect)])
+@pytest.mark.parametrize("name,size", [(n, s) for n, s in SIZES if s in RECIPES[n].constant("expect", {})])
 def test_published_parameter_counts(name, size):
-    wanted, tolerance = RECIPES[name].load().expect[size]["params"]
+    wanted, tolerance = RECIPES[name].constant("expect")[size]["params"]
     assert abs(count_params(by.spec(name, size)) / wanted - 1) <= tolerance
 
 
@@ -58,11 +58,11 @@ def test_one_step_lowers_the_loss(name):
 
 def test_overrides_reach_parts_and_unknown_ones_are_named():
     assert by.spec("llama", **{"mixer.window": 8})["model"]["blocks"][0]["steps"][0]["window"] == 8
-    narrowed = by.spec("olmo_hybrid", **{"delta.mixer.reach": 1.0})
-    assert narrowed["model"]["blocks"][0]["steps"][0]["reach"] == 1.0
+    narrowed = by.spec("olmo_hybrid", **{"delta.mixer.beta_max": 1.0})
+    assert narrowed["model"]["blocks"][0]["steps"][0]["beta_max"] == 1.0
     for bad, says in (
         (dict(dims=3), "dim"), ({"mixer.head": 2}, "heads"), ({"mixr.heads": 2}, "mixer"),
-        ({"dlta.mixer.reach": 1}, "delta"),
+        ({"dlta.mixer.beta_max": 1}, "delta"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=says):
             by.spec("olmo_hybrid", **bad)

@@ -23,7 +23,7 @@ def shake(module, seed=1):
     with torch.no_grad():
         for name, p in module.named_parameters():
             noise = torch.randn(p.shape, generator=rng, dtype=F64).to(p.dtype)
-            if p.dim() == 1 or name.endswith(("log_rate", "bounds")):
+            if p.dim() == 1 or name.endswith(("A_log", "bounds")):
                 p.add_(0.4 * noise)
             else:
                 p.copy_(noise * p[0].numel() ** -0.5)
@@ -44,14 +44,14 @@ def inner(made, x, *names, state=None, **replaced):
     """(y, leaves, {name: value}) of a part, with the points `names` read and others replaced by functions."""
     actions = {(made.path, name): action for name, action in replaced.items()}
     actions |= {(made.path, name): "read" for name in names}
-    call = Call.plain(x)._replace(points=actions, book={})
+    call = Call.plain(x)._replace(points=actions, captures={})
     y, leaves = made(x, call, state)
-    return y, leaves, {name: call.book[0, 0, made.path, name] for name in names}
+    return y, leaves, {name: call.captures[0, 0, made.path, name] for name in names}
 
 
 def feed(made, x, state=None):
     """(y, state) of a mixer as a model would run it: positions placed, the state entered."""
-    call, state = by.Batch(x[..., 0]).place(state, causal=True)
+    call, state = by.Batch(x[..., 0]).call(state, causal=True)
     call = call._replace(dtype=x.dtype)
     made.prepare(call)
     y, leaves = made(x, call, None if state is None else state.get("part"))

@@ -18,26 +18,26 @@ def layer(kind, **settings):
 
 
 def constant_rate(made):
-    """Steps of exactly half the reach."""
+    """Steps of exactly half the largest."""
     with torch.no_grad():
         made.proj.weight[-H:] = 0
     return made
 
 
-def weights_only(m, x, reach=1.0):
+def weights_only(m, x, beta_max=1.0):
     """The recurrence token by token, from the weights alone."""
     B, T, _ = x.shape
-    gated = hasattr(m, "log_rate")
+    gated = hasattr(m, "A_log")
     K, V = (6, 12) if gated else (8, 8)
     widths = [H * K, H * K, H * V, H * V, H, H] if gated else [H * K, H * K, H * V, H]
     rows = (x @ m.proj.weight.T).split(widths, -1)
     q, k, v = short_conv(m.conv, torch.cat(rows[:3], -1)).split(widths[:3], -1)
     q, k, v = q.view(B, T, H, K), k.view(B, T, H, K), v.view(B, T, H, V)
     q, k = (z / (z.square().sum(-1, keepdim=True) + 1e-6).sqrt() for z in (q, k))
-    beta = reach / (1 + torch.exp(-rows[-1]))
+    beta = beta_max / (1 + torch.exp(-rows[-1]))
     alpha = torch.ones_like(beta)
     if gated:
-        alpha = (-m.log_rate.exp() * torch.log1p(torch.exp(rows[4] + m.step))).exp()
+        alpha = (-m.A_log.exp() * torch.log1p(torch.exp(rows[4] + m.dt_bias))).exp()
     S, out, eye = torch.zeros(B, H, K, V, dtype=F64), [], torch.eye(K, dtype=F64)
     for t in range(T):
         key, b = k[:, t, :, :, None], beta[:, t, :, None, None]
@@ -94,8 +94,8 @@ def test_keys_of_another_length_are_caught():
 def test_what_was_just_written_is_read_back(kind):
     """(2) with a step of one and unit keys: S_t^T k_t == v_t right after the write; with half a step it is not."""
     x = normal(2, 20, 16)
-    for reach, exact in ((2.0, True), (1.0, False)):
-        m = constant_rate(layer(kind, reach=reach, unit=EXACT_UNIT))
+    for beta_max, exact in ((2.0, True), (1.0, False)):
+        m = constant_rate(layer(kind, beta_max=beta_max, unit=EXACT_UNIT))
         n = inner(m, x, "k", "v")[2]
         for t in range(1, 20):
             S = pieces(m, x[:, :t], t)[1].get("part")["memory"]
@@ -106,7 +106,7 @@ def test_what_was_just_written_is_read_back(kind):
 @torch.no_grad()
 def test_orthonormal_keys_make_it_linear_attention():
     """(3) keys that never meet erase nothing: linear attention with values scaled by the step."""
-    m, x = layer("deltanet", norm=NONE, reach=2.0), normal(2, 8, 16)
+    m, x = layer("deltanet", norm=NONE, beta_max=2.0), normal(2, 8, 16)
     basis = torch.linalg.qr(normal(2, H, 8, 8, seed=3)).Q.transpose(1, 2)
     n = inner(m, x, "q", "v", "beta", "context", k=lambda k: basis)[2]
     scores = (torch.einsum("bthd,bshd->bhts", n["q"], basis) * 8**-0.5).tril()
@@ -130,7 +130,7 @@ def test_an_open_gate_is_the_plain_rule():
     gated.out.weight.copy_(plain.out.weight)
     x = normal(2, 75, 16)
     assert gap(inner(gated, x, gate=torch.ones_like)[0], plain(x)[0]) > 1e-2
-    gated.log_rate.fill_(-80)
+    gated.A_log.fill_(-80)
     assert gap(inner(gated, x, gate=torch.ones_like)[0], plain(x)[0]) < 1e-11
 
 
@@ -149,7 +149,7 @@ def test_no_step_and_no_fade_leave_the_memory(kind):
 @torch.no_grad()
 def test_writing_twice_is_writing_once():
     """(5) the same key and value again change nothing; linear attention doubles them."""
-    m = constant_rate(layer("deltanet", conv=None, unit=EXACT_UNIT, reach=2.0))
+    m = constant_rate(layer("deltanet", conv=None, unit=EXACT_UNIT, beta_max=2.0))
     x = normal(2, 1, 16)
     start = {"memory": normal(2, H, 8, 8, seed=4)}
     once, twice = (inner(m, x.expand(-1, n, -1), state=start)[1]["memory"] for n in (1, 2))
@@ -165,7 +165,7 @@ def test_no_transition_expands():
     x = 3 * normal(200, 1, 16)
     eye = {"memory": torch.eye(8, dtype=F64).expand(200, H, 8, 8)}
     for unit, contracts in ((EXACT_UNIT, True), (NONE, False)):
-        m = layer("deltanet", reach=2.0, unit=unit)
+        m = layer("deltanet", beta_max=2.0, unit=unit)
         m.proj.weight[-H:] *= 3
         _, leaves, n = inner(m, x, "beta", state=eye, v=torch.zeros_like)
         assert n["beta"].min() < 0.05 and n["beta"].max() > 1.95
@@ -175,7 +175,7 @@ def test_no_transition_expands():
 @torch.no_grad()
 def test_a_read_before_the_write_is_caught(monkeypatch):
     """(2) fails for a kernel whose erasure misses: what is read back is then not what was written."""
-    m = constant_rate(layer("deltanet", reach=2.0, unit=EXACT_UNIT))
+    m = constant_rate(layer("deltanet", beta_max=2.0, unit=EXACT_UNIT))
     x = normal(2, 9, 16)
     n = inner(m, x, "k", "v")[2]
     broken = lambda q, k, v, beta, **rest: delta_scan(q, k, v, 0.9 * beta, **rest)  # noqa: E731

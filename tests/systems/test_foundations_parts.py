@@ -6,7 +6,7 @@ from system_cases import F64, decode, feed, gap, model, normal, part, pieces, rm
 
 import blockyard as by
 from blockyard.core import Axis, Call, Prod, Site, Spec
-from blockyard.core.site import Ledger
+from blockyard.core.site import BuildContext
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.core.state import tensors as tensors_of
@@ -16,7 +16,7 @@ from blockyard.parts.depth.hybrid import parse
 def position(name, heads=4, width=8, causal=True, **settings):
     """A position as the slot of an attention part builds it: on heads x channels."""
     stream = Prod(Axis("kv", heads // 2), Axis("group", 2), Axis("head_dim", width))
-    site = Site("", stream, Ledger(0, Spec("linear", "dense")), causal=causal)
+    site = Site("", stream, BuildContext(0, Spec("linear", "dense")), causal=causal)
     return site.build("position", Spec.of("position", name, settings)).double()
 
 
@@ -29,7 +29,8 @@ def at(positions):
 def literal_attention(m, x, *, kv, mask=None, bias=0.0, turn=None, q_norm=None, k_norm=None):
     """Dense masked softmax attention from the weights alone; query head i reads key head i // (H / kv)."""
     B, T, _ = x.shape
-    H, K = m.rows.parts[0].size // m.rows.parts[1].shape[-1], m.rows.parts[1].shape[-1]
+    K = m.head_dim.size
+    H = m.out.weight.shape[1] // K
     q, k, v = (x @ m.qkv.weight.T).split([H * K, kv * K, kv * K], -1)
     q, k, v = q.view(B, T, H, K), k.view(B, T, kv, K), v.view(B, T, kv, K)
     q, k = (q if q_norm is None else q_norm(q)), (k if k_norm is None else k_norm(k))
@@ -56,7 +57,7 @@ def test_rope_is_a_complex_rotation():
     call = at(list(range(9)))
     turned_q, turned_k = rope.at_qk(q, k, call)
     assert gap(turned_q, complex_turn(q, 500.0)) < 1e-12 and gap(turned_k, complex_turn(k, 500.0)) < 1e-12
-    assert gap(rope.unturn(turned_k, call), k) < 1e-12
+    assert gap(rope.unrotate(turned_k, call), k) < 1e-12
     assert gap(turned_q, complex_turn(q, 501.0)) > 1e-5
 
 
@@ -130,7 +131,7 @@ SHAPES = [(32, 128), (16, 64), (8, 20), (64, 1000), (32, 500)]
 @pytest.mark.parametrize("buckets, far", SHAPES)
 def test_t5_buckets(buckets, far, causal):
     """Every bucket's edges, in exact arithmetic."""
-    t5 = position("t5", causal=causal, buckets=buckets, far=far)
+    t5 = position("t5", causal=causal, buckets=buckets, max_distance=far)
     behind = torch.arange(-2 * far, 2 * far + 1)
     expected = [literal_bucket(d, buckets, far, causal) for d in behind.tolist()]
     assert t5.bucket(behind).tolist() == expected and max(expected) == buckets - 1
@@ -145,7 +146,7 @@ def test_t5_buckets_are_those_of_transformers(buckets, far, causal):
     theirs = pytest.importorskip("transformers.models.t5.modeling_t5").T5Attention._relative_position_bucket
     behind = torch.arange(-2 * far, 2 * far + 1)
     expected = theirs(-behind, bidirectional=not causal, num_buckets=buckets, max_distance=far)
-    ours = position("t5", causal=causal, buckets=buckets, far=far).bucket(behind)
+    ours = position("t5", causal=causal, buckets=buckets, max_distance=far).bucket(behind)
     differs = (ours != expected).nonzero().flatten().tolist()
     for i in differs:
         d, sign = abs(int(behind[i])), 1 if behind[i] > 0 else -1
@@ -188,9 +189,9 @@ def test_positions_added_at_the_input(name):
     assert gap(m.start(x).x, embedded + rows[:12]) < 1e-12
     state = m(x[:, :5], m.init_state(2)).state
     assert gap(m.start(x[:, 5:], state).x, embedded[:, 5:] + rows[5:12]) < 1e-12
-    keys = torch.ones(2, 12, dtype=torch.bool)
-    keys[1, :4] = False
-    assert gap(m.start(by.Batch(x, keys=keys)).x[1, 4:], embedded[1, 4:] + rows[:8]) < 1e-12
+    valid = torch.ones(2, 12, dtype=torch.bool)
+    valid[1, :4] = False
+    assert gap(m.start(by.Batch(x, valid=valid)).x[1, 4:], embedded[1, 4:] + rows[:8]) < 1e-12
     segment = torch.tensor([[0] * 7 + [1] * 5]).expand(2, 12)
     assert gap(m.start(by.Batch(x, segment=segment)).x[:, 7:], embedded[:, 7:] + rows[:5]) < 1e-12
 

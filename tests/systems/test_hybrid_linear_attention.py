@@ -5,9 +5,9 @@ import pytest
 import torch
 from system_cases import F64, by_twin, decode, feed, gap, grads, model, normal, part, pieces, rms, silu, tokens
 
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core import Axis, Site, Spec
-from blockyard.core.site import Ledger
+from blockyard.core.site import BuildContext
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.data import TrainOrder
@@ -26,7 +26,7 @@ def heads(name):
 
 def plan(pattern, layers):
     """The kinds of the layers that depth:hybrid lays."""
-    site = Site("", Axis("stream", 8), Ledger(0, Spec("linear", "dense")))
+    site = Site("", Axis("stream", 8), BuildContext(0, Spec("linear", "dense")))
     made = site.build("depth", depth("hybrid", pattern=pattern, layers=layers), ("linear", "attention"))
     return [name for name, _ in made.plan()]
 
@@ -88,7 +88,7 @@ def test_lower_bounds_rise_with_depth():
     assert bool((bounds[0] == 0).all()) and bool((bounds[1:] > bounds[:-1]).all()) and bool((bounds < 1).all())
     share = torch.softmax(layers[0].bounds, 0)
     assert gap(bounds[4], share[0] + share[1] + share[2] + share[3]) < 1e-12
-    notes = m(tokens(2, 40, 32), points={"steps.*.part:decay": "read"}).notes
+    notes = m(tokens(2, 40, 32), points={"steps.*.part:decay": "read"}).captures
     by_path = {path: value for (_, _, path, _), value in notes.items()}
     for layer, bound in zip(layers, bounds):
         assert bool((by_path[layer.path].flatten(2).exp() >= bound - 1e-12).all()) and bool(

@@ -18,7 +18,7 @@ def layer(kind, **settings):
     sizes = dict(inner=E, state=N, rank=R) if kind == "mamba" else dict(inner=H * P, head_dim=P, state=S, groups=G)
     made = part(f"mixer:{kind}", **sizes | settings)
     with torch.no_grad():
-        made.step.add_(3)  # steps that matter, where fresh ones hardly fade
+        made.dt_bias.add_(3)  # steps that matter, where fresh ones hardly fade
     return made
 
 
@@ -30,12 +30,12 @@ def mamba_loop(m, x):
     """Mamba token by token, from the weights alone: SiLU(z) gates after the skip, B by the Euler rule."""
     u, z = (x @ m.proj.weight.T).split(E, -1)
     u = short_conv(m.conv, u)
-    thin, b, c = (u @ m.select.weight.T).split([R, N, N], -1)
-    dt = softplus(thin @ m.widen.T + m.step)
-    A, h, out = -m.log_rate.exp(), torch.zeros(x.shape[0], E, N, dtype=F64), []
+    thin, b, c = (u @ m.x_proj.weight.T).split([R, N, N], -1)
+    dt = softplus(thin @ m.dt_proj.T + m.dt_bias)
+    A, h, out = -m.A_log.exp(), torch.zeros(x.shape[0], E, N, dtype=F64), []
     for t in range(x.shape[1]):
         h = (dt[:, t, :, None] * A).exp() * h + (dt[:, t] * u[:, t])[..., None] * b[:, t, None]
-        out.append((h * c[:, t, None]).sum(-1) + m.skip * u[:, t])
+        out.append((h * c[:, t, None]).sum(-1) + m.D * u[:, t])
     return (torch.stack(out, 1) * silu(z)) @ m.out.weight.T
 
 
@@ -44,14 +44,14 @@ def ssd_parts(m, x):
     B, T, _ = x.shape
     z, ubc, dt = (x @ m.proj.weight.T).split([H * P, H * P + 2 * G * S, H], -1)
     u, b, c = short_conv(m.conv, ubc).split([H * P, G * S, G * S], -1)
-    dt = softplus(dt + m.step)
+    dt = softplus(dt + m.dt_bias)
     b, c = (y.view(B, T, G, S).repeat_interleave(H // G, 2) for y in (b, c))
-    return z, u.view(B, T, H, P), dt, -m.log_rate.exp() * dt, b, c
+    return z, u.view(B, T, H, P), dt, -m.A_log.exp() * dt, b, c
 
 
 def ssd_finish(m, y, u, z):
     """Skip, gate, and only then the norm, over all heads of a group at once."""
-    y = (y + m.skip[:, None] * u).flatten(2) * silu(z)
+    y = (y + m.D[:, None] * u).flatten(2) * silu(z)
     return rms(y.unflatten(-1, (G, -1)), m.norm.gain.view(G, -1)).flatten(2) @ m.out.weight.T
 
 
@@ -138,7 +138,7 @@ def test_chunks_are_the_quadratic_dual(length):
 def test_ssd_is_gla_with_one_fade_for_all_key_channels():
     """(2) the layer's own q, k, v and fade, the fade broadcast over key channels, through the gated linear scan."""
     m, x = layer("mamba2", norm=NONE), normal(2, 75, 16)
-    m.skip.zero_()
+    m.D.zero_()
     n = inner(m, x, "q", "k", "v", "decay", "context", gate=torch.ones_like)[2]
     q, k = (n[name].repeat_interleave(H // G, 2) for name in ("q", "k"))
     y, _ = decayed_scan(q, k, n["v"], n["decay"].expand(-1, -1, -1, S))
@@ -175,14 +175,14 @@ def test_causality_is_exact(kind, cut):
 def test_one_state_is_a_gated_average():
     """(5) N=1, A=-1, C=1, the zero-order hold on B: h = (1-g) h + g u with g the sigmoid of what softplus gets."""
     m, x = layer("mamba", inner=1, state=1), normal(2, 40, 16)
-    m.log_rate.zero_()
-    m.skip.zero_()
-    m.step.fill_(1)
+    m.A_log.zero_()
+    m.D.zero_()
+    m.dt_bias.fill_(1)
     steps = []
     hold = lambda b: (1 - (-steps[0]).exp()) / steps[0]  # noqa: E731
     keep = lambda dt: steps.append(dt) or dt  # noqa: E731
     n = inner(m, x, "u", "context", dt=keep, b=hold, c=torch.ones_like, gate=torch.ones_like)[2]
-    g = ((n["u"] @ m.select.weight[:R].T) @ m.widen.T + m.step).sigmoid()
+    g = ((n["u"] @ m.x_proj.weight[:R].T) @ m.dt_proj.T + m.dt_bias).sigmoid()
     h, out = torch.zeros(2, 1, dtype=F64), []
     for t in range(40):
         h = (1 - g[:, t]) * h + g[:, t] * n["u"][:, t]
@@ -200,11 +200,11 @@ def test_constants_make_it_a_convolution():
     fixed = dict(dt=lambda y: dt.expand_as(y), b=lambda y: b.expand_as(y), c=lambda y: c.expand_as(y))
     n = inner(m, x, "u", "context", gate=torch.ones_like, **fixed)[2]
     lags = torch.arange(40, dtype=F64)[:, None, None]
-    kernel = ((lags * dt[:, None] * -m.log_rate.exp()).exp() * b * c).sum(-1) * dt
+    kernel = ((lags * dt[:, None] * -m.A_log.exp()).exp() * b * c).sum(-1) * dt
     y = torch.stack([(n["u"][:, : t + 1].flip(1) * kernel[: t + 1]).sum(1) for t in range(40)], 1)
-    assert gap(n["context"], y + m.skip * n["u"]) < 1e-10
+    assert gap(n["context"], y + m.D * n["u"]) < 1e-10
     free = inner(m, x, "context", gate=torch.ones_like)[2]["context"]
-    assert gap(free, y + m.skip * n["u"]) > 1e-2
+    assert gap(free, y + m.D * n["u"]) > 1e-2
 
 
 @torch.no_grad()
@@ -215,20 +215,20 @@ def test_fades_lie_between_zero_and_one(kind, fresh):
     sizes = {} if kind == "mamba" else dict(head_dim=4)
     m = by.make(f"mixer:{kind}", dim=16, **sizes) if fresh else layer(kind).float()
     n = inner(m, normal(2, 200, 16).float(), "dt" if kind == "mamba" else "decay")[2]
-    fade = (n["dt"][..., None] * -m.log_rate.exp()).exp() if kind == "mamba" else n["decay"].exp()
+    fade = (n["dt"][..., None] * -m.A_log.exp()).exp() if kind == "mamba" else n["decay"].exp()
     assert fade.min() > 0 and fade.max() < 1
 
 
 def test_time_constants_start_as_published():
     """(7) A = -(1..N) or in [-16,-1], steps log-uniform in [1e-3, 0.1], a skip of one, and no weight decay on them."""
     ours, dual = by.make("mixer:mamba", dim=256), by.make("mixer:mamba2", dim=256, head_dim=4)
-    assert torch.allclose(ours.log_rate.exp(), torch.arange(1.0, 17.0).expand(512, 16), rtol=1e-6)
-    assert 1.0 <= dual.log_rate.exp().min() < 3 and 14 < dual.log_rate.exp().max() <= 16.001
+    assert torch.allclose(ours.A_log.exp(), torch.arange(1.0, 17.0).expand(512, 16), rtol=1e-6)
+    assert 1.0 <= dual.A_log.exp().min() < 3 and 14 < dual.A_log.exp().max() <= 16.001
     for made in (ours, dual):
-        steps = torch.nn.functional.softplus(made.step).log10()
+        steps = torch.nn.functional.softplus(made.dt_bias).log10()
         assert -3.001 <= steps.min() < -2.8 and -1.2 < steps.max() <= -0.999 and abs(steps.mean() + 2) < 0.15
-        assert bool((made.skip == 1).all())
+        assert bool((made.D == 1).all())
         kept = {use.path.rpartition(".")[2] for use in made.uses if not use.decay}
-        assert {"log_rate", "skip", "step"} <= kept
-    reach = ours.widen.shape[1] ** -0.5
-    assert 0.95 * reach < ours.widen.abs().max() <= reach
+        assert {"A_log", "D", "dt_bias"} <= kept
+    bound = ours.dt_proj.shape[1] ** -0.5
+    assert 0.95 * bound < ours.dt_proj.abs().max() <= bound

@@ -8,11 +8,11 @@ import torch
 from system_cases import decode, gap, model, tokens
 
 import blockyard as by
-from blockyard.compare.budget import solve
+from blockyard.compare.plan.budget import solve
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.model.count import count_params, state_bytes
-from blockyard.recipe.mamba2_hybrid import place
+from blockyard.recipe.mamba2_hybrid import spread
 
 SMALL = dict(size="tiny", layers=7, heads=2, head_dim=8, state=4)
 
@@ -37,7 +37,7 @@ def stack(pattern, **rest):
 @pytest.mark.parametrize("count", [4, 6, 14, 26, 42, 56, 112])
 def test_the_pattern_has_the_counts_asked_for(count):
     """(1) so many sublayers: 1 in 14 attention, half MLPs, the rest Mamba, each within one; a Mamba first."""
-    names = place(count)
+    names = spread(count)
     kinds = Counter(names)
     assert len(names) == count and set(kinds) == {"mamba", "attention", "mlp"}
     assert abs(kinds["attention"] - count / 14) < 1 and kinds["mlp"] == count // 2
@@ -46,7 +46,7 @@ def test_the_pattern_has_the_counts_asked_for(count):
 
 def test_the_pattern_is_spread_as_published():
     """(1) 56 sublayers are 24 M, 4 attention at round((i + 1/2) 56 / 4), 28 MLPs, evenly among the rest."""
-    names = place(56)
+    names = spread(56)
     assert Counter(names) == {"mamba": 24, "attention": 4, "mlp": 28}
     assert [i for i, name in enumerate(names) if name == "attention"] == [7, 21, 35, 49]
     others = [name for name in names if name != "attention"]
@@ -55,7 +55,7 @@ def test_the_pattern_is_spread_as_published():
         gaps = [b - a for a, b in pairwise(at)]
         assert max(gaps) - min(gaps) <= 1
     built = by.build("mamba2_hybrid", **SMALL)
-    assert [step.part.spec.name.replace("mamba2", "mamba") for step in built.steps] == place(14)
+    assert [step.part.spec.name.replace("mamba2", "mamba") for step in built.steps] == spread(14)
 
 
 def test_too_few_sublayers_for_three_kinds_are_refused():

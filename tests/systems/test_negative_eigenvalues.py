@@ -11,23 +11,23 @@ H = 2
 SCALAR = dict(heads=1, conv=None, norm=NONE, unit=EXACT_UNIT, key_dim=1, value_dim=1)
 
 
-def by_hand(kind, reach, keys, rate):
+def by_hand(kind, beta_max, keys, rate):
     """A layer in which token i writes nothing, with key i and a step whose logit is rate[i]; inputs are one-hot."""
     count, K = keys.shape
-    made = part(f"mixer:{kind}", dim=count, heads=1, key_dim=K, value_dim=K, conv=None, norm=NONE, reach=reach)
+    made = part(f"mixer:{kind}", dim=count, heads=1, key_dim=K, value_dim=K, conv=None, norm=NONE, beta_max=beta_max)
     with torch.no_grad():
         made.proj.weight.zero_()
         made.proj.weight[K : 2 * K] = 1e6 * keys.T  # so long that the floor under the length does not show
         made.proj.weight[-1] = torch.as_tensor(rate, dtype=F64).expand(count)
         if kind == "gated_deltanet":
-            made.log_rate.fill_(-80)
+            made.A_log.fill_(-80)
     return made
 
 
 @torch.no_grad()
 def transition(made, order):
     """What the tokens `order` do to the memory, as one matrix."""
-    K, count = made.rows.parts[0].shape[1], made.stream.size
+    K, count = made.key_dim.size, made.stream.size
     x = torch.eye(count, dtype=F64)[torch.as_tensor(order)][None]
     return made(x, None, {"memory": torch.eye(K, dtype=F64)[None, None]})[1]["memory"][0, 0]
 
@@ -36,7 +36,7 @@ def transition(made, order):
 @pytest.mark.parametrize("twin", ["chunked", "reference"])
 def test_parity_over_ten_thousand_bits(twin):
     """(1) a_t = 1 - 2 x_t from h_0 = 1, in one channel of a hand-set layer, is the parity of the bits, exactly."""
-    made = part("mixer:deltanet", dim=2, reach=2.0, **SCALAR)
+    made = part("mixer:deltanet", dim=2, beta_max=2.0, **SCALAR)
     # channels of the input: the bit, and one; rows: q, k, v and the step
     made.proj.weight.copy_(torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 0.0], [1600.0, -800.0]]))
     made.out.weight.copy_(torch.tensor([[1.0], [0.0]]))
@@ -49,11 +49,11 @@ def test_parity_over_ten_thousand_bits(twin):
 @torch.no_grad()
 def test_with_eigenvalues_in_zero_to_one_no_setting_alternates():
     """(1) with a in [0,1], T and T+1 ones look the same once T is large, whatever the step and the write."""
-    made = part("mixer:deltanet", dim=2, reach=1.0, **SCALAR)
+    made = part("mixer:deltanet", dim=2, beta_max=1.0, **SCALAR)
     x = torch.tensor([0.0, 1.0], dtype=F64).expand(1, 3000, 2)
     apart = []
-    for reach in (1.0, 2.0):
-        made.reach = reach
+    for beta_max in (1.0, 2.0):
+        made.beta_max = beta_max
         for rate in (-800.0, -4.0, -2.0, 0.0, 2.0, 800.0):
             for write in (0.0, 1.0, -3.0):
                 made.proj.weight.copy_(torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, write], [0.0, rate]]))
@@ -70,7 +70,7 @@ def test_positive_transitions_converge_on_all_ones(name):
     settings = {"mamba": {}, "mamba2": dict(head_dim=4, state=4), "retnet": dict(heads=2, position=None)}
     made = part(f"mixer:{name}", dim=8, **settings.get(name, dict(heads=2)))
     if name.startswith("mamba"):
-        made.step.add_(5)
+        made.dt_bias.add_(5)
     y, _ = pieces(made, normal(1, 1, 8).expand(1, 4000, 8), 4000)
     assert (y[:, -1] - y[:, -2]).abs().max() < 1e-6 < (y[:, 1] - y[:, 0]).abs().max()
 
@@ -81,7 +81,7 @@ def test_a_reflection_is_a_transposition(kind, copies):
     """(2) k = (e_1 - e_3)/sqrt(2) with a step of 2 exchanges rows 1 and 3; with a step of 1 it does not."""
     key = torch.tensor([[0.0, 0.5**0.5, 0.0, -(0.5**0.5)]], dtype=F64)
     swap = torch.eye(4, dtype=F64)[[0, 3, 2, 1]]
-    error = lambda reach: (transition(by_hand(kind, reach, key, 40.0), [0] * copies) - swap).abs().max()  # noqa: E731
+    error = lambda beta_max: (transition(by_hand(kind, beta_max, key, 40.0), [0] * copies) - swap).abs().max()  # noqa: E731
     assert error(2.0) < 1e-12 < 0.4 < error(1.0)
 
 
@@ -100,15 +100,15 @@ def test_two_reflections_are_a_third_of_a_turn(kind):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_transition_expands(kind):
-    """(4) the norm of each transition is at most 1 for steps in [0,2]; a longer reach would expand."""
+    """(4) the norm of each transition is at most 1 for steps in [0,2]; a longer one would expand."""
     x, width = 3 * normal(200, 1, 16), {"deltanet": 8, "gated_deltanet": 6}[kind]
     eye = {"memory": torch.eye(width, dtype=F64).expand(200, H, width, width)}
-    for reach, contracts in ((2.0, True), (2.2, False)):
-        made = part(f"mixer:{kind}", heads=H, value_dim=width, reach=2.0)
-        made.reach = reach  # no setting takes more than 2
+    for beta_max, contracts in ((2.0, True), (2.2, False)):
+        made = part(f"mixer:{kind}", heads=H, value_dim=width, beta_max=2.0)
+        made.beta_max = beta_max  # no setting takes more than 2
         made.proj.weight[-H:] *= 4
         if kind == "gated_deltanet":
-            made.log_rate.sub_(12)  # a strong fade would hide an expansion
+            made.A_log.sub_(12)  # a strong fade would hide an expansion
         _, leaves, n = inner(made, x, "beta", state=eye, v=torch.zeros_like)
         assert n["beta"].min() < 0.1 and n["beta"].max() > 1.95
         assert (torch.linalg.matrix_norm(leaves["memory"], 2).max() <= 1 + 1e-12) == contracts
@@ -119,7 +119,7 @@ def test_no_transition_expands(kind):
 def test_the_default_range_is_the_plain_layer(kind):
     """(5) to the bit: the step is sigmoid(w_b x), and the wider range doubles just that."""
     x = normal(2, 40, 16)
-    default, same, wide = (part(f"mixer:{kind}", heads=H, **kw) for kw in ({}, dict(reach=1.0), dict(reach=2.0)))
+    default, same, wide = (part(f"mixer:{kind}", heads=H, **kw) for kw in ({}, dict(beta_max=1.0), dict(beta_max=2.0)))
     plain = (default.proj(x)[..., -H:]).sigmoid()
     assert torch.equal(default(x)[0], same(x)[0])
     assert torch.equal(default(x)[0], inner(default, x, beta=lambda beta: plain)[0])
@@ -130,7 +130,7 @@ def test_the_default_range_is_the_plain_layer(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunked_is_recurrent_for_steps_above_one(kind):
     """(5) chunked == recurrent with eigenvalues below 0, gradients and carried states included."""
-    made, x = part(f"mixer:{kind}", heads=H, reach=2.0), normal(2, 75, 16)
+    made, x = part(f"mixer:{kind}", heads=H, beta_max=2.0), normal(2, 75, 16)
     with torch.no_grad():
         made.proj.weight[-H:] *= 3
         beta = inner(made, x, "beta")[2]["beta"]
@@ -147,7 +147,7 @@ def test_chunked_is_recurrent_for_steps_above_one(kind):
 def test_virtual_tokens_are_the_explicit_product(steps):
     """(6) n_h tokens in place of one, each written, the query read after the last: prod_j (I - b_j k_j k_j^T)."""
     T, K = 25, 8
-    made = part("mixer:deltanet", heads=H, reach=2.0, norm=NONE)
+    made = part("mixer:deltanet", heads=H, beta_max=2.0, norm=NONE)
     x = normal(2, T, 16).repeat_interleave(steps, 1)
     k = torch.nn.functional.normalize(normal(2, T * steps, H, K, seed=3), dim=-1)
     beta, v = 2 * normal(2, T * steps, H, seed=5).sigmoid(), normal(2, T * steps, H, K, seed=4)

@@ -6,7 +6,7 @@ import torch
 from system_cases import F64, NONE, by_twin, decode, gap, model, part, tokens
 
 import blockyard as by
-from blockyard.compare.scaling import fit_scaling
+from blockyard.compare.judge.scaling import fit_scaling
 from blockyard.model.count import state_bytes
 
 TINY = dict(size="tiny", heads=2)
@@ -43,7 +43,7 @@ def test_a_single_layer_is_refused():
 def test_the_step_reaches_two():
     """(3) as published: every delta layer's step goes up to 2, and no layer has rotary positions."""
     built = by.build("olmo_hybrid", size="tiny", layers=8)
-    assert {s.part.reach for s in built.steps if s.part.spec.name == "gated_deltanet"} == {2.0}
+    assert {s.part.beta_max for s in built.steps if s.part.spec.name == "gated_deltanet"} == {2.0}
     assert {s.part.position for s in built.steps if s.part.spec.name == "attention"} == {None}
 
 
@@ -75,14 +75,14 @@ def test_slots_swap_exactly_over_a_thousand_steps(twin):
         held[i], held[j] = held[j], held[i]
     sizes = dict(dim=dim, heads=1, key_dim=slots, value_dim=slots)
     errors = []
-    for reach in (2.0, 1.9, 1.0):
-        m = part("mixer:gated_deltanet", conv=None, norm=NONE, reach=reach, **sizes)
+    for beta_max in (2.0, 1.9, 1.0):
+        m = part("mixer:gated_deltanet", conv=None, norm=NONE, beta_max=beta_max, **sizes)
         m.proj.weight.zero_()
         for n, (i, j) in enumerate(pairs):
             # unit length makes it (e_i - e_j) / sqrt(2)
             m.proj.weight[slots + i, n], m.proj.weight[slots + j, n] = 1e4, -1e4
         m.proj.weight[-1] = 40.0
-        m.log_rate.fill_(-80)
+        m.A_log.fill_(-80)
         contents = torch.eye(slots, dtype=F64)[None, None]
         memory = by_twin(twin, m)(torch.eye(dim, dtype=F64)[order][None], None, {"memory": contents})[1]["memory"]
         errors.append((memory[0, 0] - torch.eye(slots, dtype=F64)[held]).abs().max().item())
@@ -95,7 +95,7 @@ def test_chunked_is_recurrent_with_steps_above_one():
     points = {"steps.0.part:beta": "read"}
     with torch.no_grad():
         out = m(x, points=points)
-        assert max(beta.max() for beta in out.notes.values()) > 1.5
+        assert max(beta.max() for beta in out.captures.values()) > 1.5
         loop = by_twin("reference", m)(x).logits
         assert gap(out.logits, loop) < 1e-10
         assert gap(decode(m, x, [33, 1, 36])[0], loop) < 1e-10
@@ -106,7 +106,7 @@ def test_chunked_is_recurrent_with_steps_above_one():
 
 def test_narrow_steps_are_another_model():
     """(4) fails to be the published system where the factor of two on the step is dropped."""
-    narrow = by.spec("olmo_hybrid", **TINY).override("mixer.reach", 1.0)
+    narrow = by.spec("olmo_hybrid", **TINY).override("mixer.beta_max", 1.0)
     x = tokens(1, 20)
     with torch.no_grad():
         assert gap(model(narrow)(x).logits, model("olmo_hybrid", **TINY)(x).logits) > 1e-3

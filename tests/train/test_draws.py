@@ -22,7 +22,7 @@ class Drop(Sublayer):
             return x, state
         mask = call.uniform(self.path, x.shape) < 0.5
         self.drawn.append(tuple(mask.flatten()[:64].tolist()))
-        self.moments.append((call.seed, call.tick, call.micro))
+        self.moments.append((call.seed, call.tick, call.micro_batch))
         return x * mask, state
 
 

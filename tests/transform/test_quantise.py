@@ -80,10 +80,10 @@ def test_some_parts_are_kept():
 def test_some_parts_take_more_bits():
     model = made("llama")
     small, coverage = quantise(model, 4, wide=("*.down", "head"))
-    bits = {part.path: part.bits for part in small.modules() if hasattr(part, "bits")}
+    bits = {part.path: part.store.bits for part in small.parts() if hasattr(part, "store")}
     assert set(bits) == {*coverage.packed, "head"}
     assert all(many == (8 if path.endswith(("down", "head", "stem")) else 4) for path, many in bits.items())
-    assert small.head.packed is small.stem.packed
+    assert small.head.table is small.stem.table and small.head.store is small.stem.store
     few, all_wide = (quantise(model, n)[1].after for n in (4, 8))
     assert few < coverage.after < all_wide
     with pytest.raises(UsageError, match=r"no part's path matches '\*.dwon'"):
@@ -93,7 +93,7 @@ def test_some_parts_take_more_bits():
 def test_a_head_of_its_own_is_packed_too():
     model = made("llama", tied=False)
     small, coverage = quantise(model, 8)
-    assert {"stem", "head"} <= set(coverage.packed) and small.head.packed is not small.stem.packed
+    assert {"stem", "head"} <= set(coverage.packed) and small.head.table is not small.stem.table
 
 
 def test_wrong_bits_are_named():
@@ -112,3 +112,9 @@ def test_a_packed_model_is_not_narrowed():
     small, _ = quantise(made("llama"), 8)
     with pytest.raises(UsageError, match="narrow the model it was made from"):
         by.take(small, "steps.0.part.kv", torch.tensor([0]))
+
+
+def test_a_tied_table_is_kept_as_the_stems():
+    assert by.build("llama", "tiny", **{"stem.store": "packed"}).head.store.spec.name == "packed"
+    with pytest.raises(UsageError, match="kept as the stem's is"):
+        by.build("llama", "tiny", **{"head.store": "packed"})

@@ -10,8 +10,6 @@ from blockyard.transform.take import take
 
 RECIPES = by.recipes()
 X = torch.arange(24).reshape(2, 12) * 7 % 32
-# The order of these places means something: positions turn pairs of channels or fade by head, bytes have names.
-ORDERED = ("head_dim", "vocab", "length", "key_dim", "heads", "groups")
 
 
 def tiny(name):
@@ -30,16 +28,11 @@ def test_every_axis_can_be_narrowed_saved_and_loaded(name, tmp_path):
     for axis, known in model.axes.items():
         if known.size < 2 or (not axis.startswith(("stem", "steps.0", "steps.1", "head")) and axis != "stream"):
             continue
-        if name == "hgrn2" and axis.endswith(("heads", "key_dim")):
-            with pytest.raises(UsageError, match="share their bounds"):
-                take(model, axis, torch.arange(known.size - 1))
+        keep = torch.arange((known.size - 1) // known.multiple * known.multiple)
+        if known.fixed:
+            with pytest.raises(UsageError, match=known.fixed):
+                take(model, axis, keep)
             continue
-        if axis.endswith(("head_dim", "key_dim")) and name in ("llama", "peri_ln", "retnet"):
-            keep = torch.arange(known.size // 2 // 2 * 2)  # rope turns pairs
-        elif axis == "stem.vocab":
-            keep = torch.arange(64)
-        else:
-            keep = torch.arange(known.size - 1)
         narrow, lineage = take(model, axis, keep)
         assert lineage and sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in model.parameters())
         save_model(narrow, tmp_path / axis)
@@ -54,7 +47,7 @@ def test_permuting_a_free_axis_changes_nothing(name):
     model = tiny(name)
     before = model(X).logits
     for axis, known in model.axes.items():
-        if axis.rpartition(".")[2] in ORDERED:
+        if known.ordered or known.fixed:
             continue
         mixed = torch.randperm(known.size, generator=torch.Generator().manual_seed(1))
         assert (take(model, axis, mixed)[0](X).logits - before).abs().max() < 1e-9, axis
@@ -79,3 +72,7 @@ def test_what_cannot_be_taken_is_named():
         take(model, "steps.0.part.k", torch.tensor([0]))
     with pytest.raises(UsageError, match="keep at least one"):
         take(model, "steps.0.part.kv", torch.tensor([7]))
+    with pytest.raises(UsageError, match="must stay a multiple of 2"):
+        take(model, "steps.0.part.head_dim", torch.tensor([0, 1, 2]))
+    with pytest.raises(UsageError, match="share their bounds"):
+        take(by.build("hgrn2", "tiny"), "steps.0.part.key_dim", torch.tensor([0]))

@@ -38,7 +38,7 @@ def spec(fields: Fields) -> Spec:
             "delta.mixer.heads": delta_heads,
             "delta.mixer.key_dim": key,
             "delta.mixer.value_dim": fields.whole("linear_value_head_dim", None) or 2 * key,
-            "delta.mixer.reach": 2.0 if fields.flag("linear_allow_neg_eigval", True) else 1.0,
+            "delta.mixer.beta_max": 2.0 if fields.flag("linear_allow_neg_eigval", True) else 1.0,
             "delta.mixer.conv": mixer("short_conv", width=fields.whole("linear_conv_kernel_dim", 4)),
             "attention.mixer.kv_heads": fields.whole("num_key_value_heads", None) or heads,
             "attention.mixer.head_dim": fields.whole("head_dim", None),
@@ -82,8 +82,8 @@ NAMES = Names(
                 "part.conv.weight": (
                     "linear_attn.q_conv1d.weight | linear_attn.k_conv1d.weight | linear_attn.v_conv1d.weight"
                 ),
-                "part.log_rate": "linear_attn.A_log",
-                "part.step": "linear_attn.dt_bias",
+                "part.A_log": "linear_attn.A_log",
+                "part.dt_bias": "linear_attn.dt_bias",
                 "part.norm.gain": "linear_attn.o_norm.weight",
                 "part.out.weight": "linear_attn.o_proj.weight",
             },

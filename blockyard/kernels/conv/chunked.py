@@ -11,14 +11,14 @@ from ..toolkit.chunks import state_dtype
 
 
 def causal_conv_chunked(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, keys: Tensor | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, valid: Tensor | None = None,
     reset: Tensor | None = None, silu: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """W shifted multiply-adds."""
     T, taps = x.shape[1], weight.t().to(state_dtype(x)).contiguous()  # rows of strided taps halve the speed
     past = F.pad(x, (0, 0, taps.shape[0] - 1, 0)) if tail is None else torch.cat([tail.to(x.dtype), x], 1)
-    if keys is not None or reset is not None:
-        y, tail = _ragged(past, x, taps, bias, keys, reset)
+    if valid is not None or reset is not None:
+        y, tail = _ragged(past, x, taps, bias, valid, reset)
         return F.silu(y) if silu else y, tail
     past_wide = past.to(taps.dtype)
     offset = taps.new_zeros(()) if bias is None else bias.to(taps.dtype)
@@ -58,22 +58,22 @@ class _Taps(torch.autograd.Function):
         return d_past, d_taps, d_y.sum((0, 1)) if offset.dim() else None
 
 
-def _ragged(past, x, taps, bias, keys, reset):
+def _ragged(past, x, taps, bias, valid, reset):
     """Valid tokens moved to the front of each row, filtered with a mask per tap, and moved back."""
     B, T, W = *x.shape[:2], taps.shape[0]
     number = torch.zeros_like(x[..., 0], dtype=torch.long) if reset is None else reset.cumsum(1)
     here, count = number, torch.full((B, 1), T, device=x.device)
-    if keys is not None:
-        order = (~keys).to(torch.uint8).argsort(dim=1, stable=True)
+    if valid is not None:
+        order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)
         past = torch.cat([past[:, : W - 1], _take(x, order)], 1)
-        here, count = number.gather(1, order), keys.sum(1, keepdim=True)
+        here, count = number.gather(1, order), valid.sum(1, keepdim=True)
     there = F.pad(here, (W - 1, 0))
     y = taps.new_zeros(()) if bias is None else bias
     for j in range(W):
         seen = (there[:, j : j + T] == here).unsqueeze(-1)
         y = y + past[:, j : j + T] * (taps[j] * seen)
-    if keys is not None:
-        y = _take(y, (keys.cumsum(1) - 1).clamp(min=0)) * keys.unsqueeze(-1)
+    if valid is not None:
+        y = _take(y, (valid.cumsum(1) - 1).clamp(min=0)) * valid.unsqueeze(-1)
     last = count + torch.arange(W - 1, device=x.device)
     live = there.gather(1, last) == F.pad(number, (1, 0))[:, -1:]
     return y.to(x.dtype), _take(past, last) * live.unsqueeze(-1)

@@ -259,7 +259,7 @@ def _backward(given: Given, reset: Tensor | None, kept: Given, d_y: Tensor, d_la
 
 
 def causal_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, keys: Tensor | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, valid: Tensor | None = None,
     reset: Tensor | None = None, silu: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """y and the last W-1 tokens, of rows of at least W tokens, all of them valid."""

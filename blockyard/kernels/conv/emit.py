@@ -11,7 +11,7 @@ from ..program.emission import Emission, whole
 
 
 def causal_conv(
-    e: Emission, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor, keys: Any, reset: Any,
+    e: Emission, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor, valid: Any, reset: Any,
     silu: bool,
 ) -> Vector:  # fmt: skip
     C, W = x.shape[-1], weight.shape[1]

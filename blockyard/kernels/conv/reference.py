@@ -8,7 +8,7 @@ from ..toolkit.chunks import stacked, state_dtype
 
 
 def causal_conv_reference(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, keys: Tensor | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tail: Tensor | None = None, valid: Tensor | None = None,
     reset: Tensor | None = None, silu: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The token loop: a window of the last W valid tokens moves over each row."""
@@ -24,10 +24,10 @@ def causal_conv_reference(
         y = (window.to(taps.dtype) * taps).sum(1)
         if bias is not None:
             y = y + bias
-        if keys is None:
+        if valid is None:
             past = window[:, 1:]
         else:
-            valid = keys[:, t, None, None]
-            past, y = torch.where(valid, window[:, 1:], past), torch.where(keys[:, t, None], y, 0.0)
+            counts = valid[:, t, None, None]
+            past, y = torch.where(counts, window[:, 1:], past), torch.where(valid[:, t, None], y, 0.0)
         out.append(F.silu(y) if silu else y)
     return stacked(out, x), past

@@ -1,4 +1,4 @@
-"""Widen each token twice and let one copy, bent, gate the other (SwiGLU with SiLU, GEGLU with GELU).
+"""Widen each token twice and let one copy, activated, gate the other (SwiGLU with SiLU, GEGLU with GELU).
 
     y = W_3 (act(W_1 x) * W_2 x)
 
@@ -7,7 +7,7 @@ Source   arXiv 2002.05202    Family  channel
 Differs  W_1 and W_2 are one fused projection
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -20,16 +20,17 @@ class Gated(Sublayer):
     points = ("gate", "hidden")
 
     def __init__(
-        self, site: Site, *, inner: Inner | None = None, activation: ActivationSpec = Spec("activation", "silu")
-    ) -> None:
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: 8/3 of the width, rounded"] | None = None,
+        activation: Annotated[ActivationSpec, "the activation of the gate"] = Spec("activation", "silu"),
+    ) -> None:  # fmt: skip
         super().__init__()
         hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
-        self.rows = Cat(hidden, hidden)
-        self.up = site.linear("up", site.stream, self.rows)
+        self.layout = Cat(hidden, hidden)
+        self.up = site.linear("up", site.stream, self.layout)
         self.activation = site.slot("activation", activation, on=hidden)
         self.down = site.linear("down", hidden, site.stream)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        gate, value = self.rows.split(self.up(x, call))
+        gate, value = self.layout.split(self.up(x, call))
         gate = self.point("gate", self.activation(gate, call), call)
         return self.down(self.point("hidden", gate * value, call), call), state

@@ -1,4 +1,4 @@
-"""Widen each token, bend it, narrow it again.
+"""Widen each token, activate it, narrow it again.
 
     y = W_2 act(W_1 x)
 
@@ -7,7 +7,7 @@ Source   arXiv 1706.03762    Family  channel
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -20,8 +20,9 @@ class MLP(Sublayer):
     points = ("hidden",)
 
     def __init__(
-        self, site: Site, *, inner: Inner | None = None, activation: ActivationSpec = Spec("activation", "gelu")
-    ) -> None:
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: 4 times the width"] | None = None,
+        activation: Annotated[ActivationSpec, "the activation between the two matrices"] = Spec("activation", "gelu"),
+    ) -> None:  # fmt: skip
         super().__init__()
         hidden = site.axis("inner", inner or 4 * site.stream.size)
         self.up = site.linear("up", site.stream, hidden)

@@ -18,6 +18,7 @@ from blockyard.core.settings import Depths, Word
 
 class Hybrid(Depth):
     claims = dict(per_token=True, row_independent=True)
+    variants = (dict(pattern="2*layer"),)
 
     def __init__(
         self,

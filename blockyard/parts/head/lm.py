@@ -7,30 +7,37 @@ Source   arXiv 1608.05859    Family  head
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Part, Site, Spec, normal
-from blockyard.core.settings import NormSpec, Tied
-from blockyard.kernels import linear
+from blockyard.core import Call, Part, Site, Spec, UsageError
+from blockyard.core.settings import NormSpec, StoreSpec, Tied
 
 
 class LanguageModel(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
+    replaces = dict(packed_lm=dict(store="packed"))
+    variants = ({}, dict(tied=False), dict(tied=False, store="packed"))
 
-    def __init__(self, site: Site, *, tied: Tied = True, norm: NormSpec | None = Spec("norm", "rms")) -> None:
+    def __init__(
+        self, site: Site, *, tied: Tied = True,
+        norm: Annotated[NormSpec, "the norm before the table; none: no norm"] | None = Spec("norm", "rms"),
+        store: Annotated[StoreSpec, "how the table is kept; none: in full, or as the stem's where tied"] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.norm = site.slot("norm", norm)
-        self.vocab = site.ledger.axes["stem.vocab"]
+        vocab, stream = site.context.axes["stem.vocab"], site.stream
         if tied:
-            self.table = site.reuse("table", "stem.table", reads=site.stream, writes=self.vocab)
+            self.store, self.table = site.reuse("table", "stem.table", reads=stream, writes=vocab)
+            if store not in (None, self.store.spec):
+                raise UsageError(f"{site.path}: a tied table is kept as the stem's is; leave store out, or tied=false")
         else:
-            start = normal(site.stream.size**-0.5)
-            axes = (self.vocab, site.stream)
-            self.table = site.param("table", axes, start, decay=True, reads=site.stream, writes=self.vocab)
+            store = store or Spec("store", "dense")
+            use = dict(decay=True, reads=stream, writes=vocab)
+            self.store, self.table = site.matrix("table", store, vocab, stream, stream.size**-0.5, **use)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[dict[str, Tensor], Call, Any]:
         if self.norm is not None:
             x = self.norm(x, call)
-        return {"logits": linear(x, self.table)}, call, state
+        return {"logits": self.store.linear(x, self.table)}, call, state

@@ -13,29 +13,28 @@ from typing import Annotated
 
 from torch import Tensor
 
-from blockyard.core import Call, Expr, Part, Site, constant, normal
-from blockyard.kernels import linear
+from blockyard.core import Call, Expr, Part, Site, Spec, constant
+from blockyard.core.settings import StoreSpec
 
 
 class Dense(Part):
     claims = dict(per_token=True, row_independent=True)
     points = ("linear_in", "linear_out")
+    replaces = dict(packed=dict(store="packed"))
 
     def __init__(
         self, site: Site, reads: Expr, writes: Expr, biased: bool, gain: float, *,
         bias: Annotated[bool, "a learned number added to each output; none: where the part asks for it"] | None = None,
+        store: StoreSpec = Spec("store", "dense"),
     ) -> None:  # fmt: skip
         super().__init__()
-        start = normal(gain * reads.size**-0.5)
-        self.weight = site.param("weight", (writes, reads), start, decay=True, reads=reads, writes=writes)
+        self.store, self.weight = site.matrix(
+            "weight", store, writes, reads, gain * reads.size**-0.5, decay=True, reads=reads, writes=writes
+        )
         self.bias = site.param("bias", (writes,), constant(0.0)) if (biased if bias is None else bias) else None
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         if call is not None and call.points is not None:
             x = self.point("linear_in", x, call)
-            return self.point("linear_out", linear(x, self.weight, self.bias), call)
-        return linear(x, self.weight, self.bias)
-
-    def dense(self) -> Tensor:
-        """The weight as one full matrix, whatever its store."""
-        return self.weight
+            return self.point("linear_out", self.store.linear(x, self.weight, self.bias), call)
+        return self.store.linear(x, self.weight, self.bias)

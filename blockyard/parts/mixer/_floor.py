@@ -8,20 +8,23 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import Parameter
 
-from blockyard.core import Axis, Prod, Site, UsageError, constant, wide
+from blockyard.core import Axis, Prod, Site, UsageError, constant, upcast
 
 
 def shared_floors(site: Site, kind: str, on: Axis | Prod) -> Parameter:
     """(layers, on) what all layers of this kind learn together."""
     bounds = site.shared("bounds", kind, lambda: site.param("bounds", (Axis("layers", site.alike), on), constant(0.0)))
+    shared = f"all {kind} layers share their bounds, so all need the same widths"
+    for axis in on.leaves():
+        axis.fixed = shared if site.alike > 1 else ""
     if bounds.shape[1] != on.size:
-        raise UsageError(f"{site.path}: all {kind} layers share their bounds, so all need the same widths")
+        raise UsageError(f"{site.path}: {shared}")
     return bounds
 
 
 def floor(bounds: Tensor, ordinal: int) -> Tensor:
     """The sum over the layers before this one of bounds' softmax over layers: 0 at the first layer, below 1."""
-    return wide(bounds).softmax(0)[:ordinal].sum(0)
+    return upcast(bounds).softmax(0)[:ordinal].sum(0)
 
 
 class _LogKeep(Function):
@@ -29,7 +32,7 @@ class _LogKeep(Function):
 
     @staticmethod
     def forward(ctx: Any, low: Tensor, f: Tensor) -> Tensor:  # pyright: ignore
-        s = wide(f).sigmoid()
+        s = upcast(f).sigmoid()
         kept = torch.addcmul(low, 1 - low, s).clamp_(min=1e-30)
         ctx.save_for_backward(low, s, kept)
         ctx.dtype = f.dtype
@@ -45,8 +48,8 @@ class _LogKeep(Function):
 
 class _Rest(Function):
     @staticmethod
-    def forward(ctx: Any, fade: Tensor) -> Tensor:  # pyright: ignore
-        rest = fade.expm1().neg_()
+    def forward(ctx: Any, decay: Tensor) -> Tensor:  # pyright: ignore
+        rest = decay.expm1().neg_()
         ctx.save_for_backward(rest)
         return rest
 
@@ -65,10 +68,10 @@ def _plain() -> bool:
 def log_keep(low: Tensor, f: Tensor) -> Tensor:
     """log(low + (1 - low) sigmoid(f)), finite also where the gate saturates."""
     if _plain():
-        return (low + (1 - low) * wide(f).sigmoid()).clamp(min=1e-30).log()
+        return (low + (1 - low) * upcast(f).sigmoid()).clamp(min=1e-30).log()
     return _LogKeep.apply(low, f)  # pyright: ignore[reportReturnType]
 
 
-def rest(fade: Tensor) -> Tensor:
-    """1 - exp(fade): what is not kept, exact also where nearly all is."""
-    return -fade.expm1() if _plain() else _Rest.apply(fade)  # pyright: ignore[reportReturnType]
+def rest(decay: Tensor) -> Tensor:
+    """1 - exp(decay): what is not kept, exact also where nearly all is."""
+    return -decay.expm1() if _plain() else _Rest.apply(decay)  # pyright: ignore[reportReturnType]

@@ -1,10 +1,10 @@
-"""Attention to what is remembered and to this piece: one op, whatever it keeps and however a bias is added."""
+"""Attention to what is cached and to this piece: one op, whatever it keeps and however a bias is added."""
 
 from typing import Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Position, distances, farthest, remember, sight
+from blockyard.core import Call, Position, distances, max_distance, update_cache, visibility
 from blockyard.kernels import attend
 from blockyard.kernels.dispatch import emitted, one_op
 
@@ -14,15 +14,15 @@ def attend_past(
     q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, window: int | None, sinks: int, position: Position | None,
     scale: float,
 ) -> tuple[Tensor, Any]:  # fmt: skip
-    """Enter k, v (B,T,G,K) into the state's past and weigh it for q (B,T,H,K); the new leaves (None without a state).
+    """Append k, v (B,T,G,K) to the state's cache and weigh it for q (B,T,H,K); the new leaves (None without a state).
 
     `position` may add a bias by distance; `window` and `sinks` say who is seen.
     """
-    k, v, positions, state = remember(state, k, v, call, window, sinks)
+    k, v, positions, state = update_cache(state, k, v, call, window, sinks)
     if positions is None:
-        seen = call.made(("sight", window, sinks), lambda: sight(call, window, sinks))
+        seen = call.memoised(("visibility", window, sinks), lambda: visibility(call, window, sinks))
     else:
-        seen = sight(call, window, sinks, positions)
+        seen = visibility(call, window, sinks, positions)
     mask = _biased(seen.mask, call, positions, position)
     y = attend(q, k, v, causal=seen.causal, window=seen.window, sinks=seen.sinks, scale=scale, mask=mask)
     return y, state
@@ -33,7 +33,7 @@ def _biased(mask: Tensor | None, call: Call, positions: Tensor | None, position:
     mask = None if mask is None else mask[:, None]
     if position is None:
         return mask
-    bound = farthest(call)
+    bound = max_distance(call)
     table = position.by_distance(bound)
     if table is None:
         return mask

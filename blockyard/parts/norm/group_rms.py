@@ -19,13 +19,13 @@ class GroupRMSNorm(Part):
 
     def __init__(self, site: Site, *, eps: Eps = 1e-5) -> None:
         super().__init__()
-        leaves = list(site.stream.leaves())
-        self.group = leaves[0] if len(leaves) > 1 else None
+        groups, *rest = site.stream.leaves()
+        self.groups = groups if rest else None
         self.gain = site.param("gain", (site.stream,), constant(1.0))
         self.eps = eps
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
-        if self.group is None:
+        if self.groups is None:
             return rms_norm(x, self.gain.to(x.dtype), self.eps)
-        gain = self.gain.to(x.dtype).view(self.group.size, -1)
+        gain = self.gain.to(x.dtype).view(self.groups.size, -1)
         return rms_norm(x.unflatten(-1, gain.shape), gain, self.eps).flatten(-2)

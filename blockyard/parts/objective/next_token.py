@@ -30,11 +30,11 @@ class NextToken(Part):
             reset = batch.resets()
             if reset is not None:
                 targets = torch.cat([targets[:, :-1].masked_fill(reset[:, 1:], -1), targets[:, -1:]], 1)
-            if batch.keys is not None:
-                after = torch.cat([batch.keys[:, 1:], torch.zeros_like(batch.keys[:, :1])], 1)
+            if batch.valid is not None:
+                after = torch.cat([batch.valid[:, 1:], torch.zeros_like(batch.valid[:, :1])], 1)
                 targets = targets.masked_fill(~after, -1)
         targets = targets.clamp(min=-1)
-        return targets if batch.keys is None else targets.masked_fill(~batch.keys, -1)
+        return targets if batch.valid is None else targets.masked_fill(~batch.valid, -1)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """How many predictions this batch asks for: known before any forward."""

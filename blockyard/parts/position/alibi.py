@@ -10,7 +10,7 @@ Differs  for H not a power of two the same geometric series is used, not the pap
 import torch
 from torch import Tensor
 
-from blockyard.core import Position, Site
+from blockyard.core import Position, Prod, Site
 
 
 class Alibi(Position):
@@ -18,11 +18,11 @@ class Alibi(Position):
 
     def __init__(self, site: Site) -> None:
         super().__init__()
-        self.heads = list(site.stream.leaves())[:-1]
+        *self.heads, _ = site.stream.leaves()
+        for axis in self.heads:
+            axis.ordered = True
 
     def by_distance(self, n: int) -> Tensor:
-        count = 1
-        for axis in self.heads:
-            count *= axis.size
+        count = Prod(*self.heads).size
         slopes = 2.0 ** (-8.0 * torch.arange(1, count + 1) / count)
         return -slopes[:, None] * (torch.arange(2 * n - 1) - (n - 1)).abs()

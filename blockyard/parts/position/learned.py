@@ -28,12 +28,13 @@ class Learned(Position):
     ) -> None:
         super().__init__()
         self.length = site.axis("length", length or site.length)
+        self.length.ordered = True
         self.table = site.param("table", (self.length, site.stream), normal(0.02))
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         longest = x.shape[1] if call.past is None else call.past.positions.shape[1]
-        if longest > self.length.size and not call.even and not is_compiling():
+        if longest > self.length.size and not call.aligned and not is_compiling():
             longest = int(call.positions.max()) + 1  # slots may be empty
-        if longest > self.length.size and (call.even or not is_compiling()):
+        if longest > self.length.size and (call.aligned or not is_compiling()):
             raise UsageError(f"{self.path}: {longest} tokens, but positions are learned up to {self.length.size}")
         return x + self.table[call.positions.clamp(max=self.length.size - 1)].to(x.dtype)

@@ -1,4 +1,4 @@
-"""Turn queries and keys by angles that grow with their position, so that their product knows the distance.
+"""Rotate queries and keys by angles that grow with their position, so that their product knows the distance.
 
     (x_i, x_{i+K/2}) <- rotation by p * base^(-2i/K)        i < K/2
 
@@ -10,7 +10,7 @@ Differs  halves are paired (x_i with x_{i+K/2}), as in Llama, not neighbours
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Position, Site, UsageError, finest
+from blockyard.core import Call, Position, Site, UsageError, widest_dtype
 from blockyard.core.settings import Base
 from blockyard.kernels import rotate
 
@@ -22,29 +22,30 @@ class Rope(Position):
 
     def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()
-        self.width = list(site.stream.leaves())[-1]
-        if self.width.size % 2:
-            raise UsageError(f"{site.path}: rope turns pairs of channels; head_dim={self.width.size} is odd")
+        *_, self.head_dim = site.stream.leaves()
+        if self.head_dim.size % 2:
+            raise UsageError(f"{site.path}: rope rotates pairs of channels; head_dim={self.head_dim.size} is odd")
+        self.head_dim.multiple, self.head_dim.ordered = 2, True
         self.base = base
 
     def tables(self, call: Call) -> tuple[Tensor, Tensor]:
-        positions = call.positions[:1] if call.even else call.positions
-        half = self.width.size // 2
-        power = torch.arange(half, device=positions.device, dtype=finest(positions.device)) / half
+        positions = call.positions[:1] if call.aligned else call.positions
+        half = self.head_dim.size // 2
+        power = torch.arange(half, device=positions.device, dtype=widest_dtype(positions.device)) / half
         angle = positions[..., None, None] * self.base**-power
         return angle.cos().to(call.dtype), angle.sin().to(call.dtype)
 
     def prepare(self, call: Call) -> None:
-        key = ("rope", self.width.size, self.base)
-        if key not in call.once:
-            call.once[key] = self.tables(call)
+        key = ("rope", self.head_dim.size, self.base)
+        if key not in call.memo:
+            call.memo[key] = self.tables(call)
 
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        cos, sin = call.made(("rope", self.width.size, self.base), lambda: self.tables(call))
+        cos, sin = call.memoised(("rope", self.head_dim.size, self.base), lambda: self.tables(call))
         cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         return rotate(q, cos, sin), rotate(k, cos, sin)
 
-    def unturn(self, k: Tensor, call: Call) -> Tensor:
+    def unrotate(self, k: Tensor, call: Call) -> Tensor:
         """The keys as they were before `at_qk`."""
         cos, sin = self.tables(call)
         return rotate(k, cos.to(k.dtype), -sin.to(k.dtype))

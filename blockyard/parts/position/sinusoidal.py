@@ -10,7 +10,7 @@ Differs  sines fill the first half of the channels and cosines the second, not a
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Position, Site, UsageError, finest
+from blockyard.core import Call, Position, Site, UsageError, widest_dtype
 from blockyard.core.settings import Base
 
 
@@ -20,11 +20,13 @@ class Sinusoidal(Position):
     def __init__(self, site: Site, *, base: Base = 10000.0) -> None:
         super().__init__()
         self.stream, self.base = site.stream, base
+        for axis in site.stream.leaves():
+            axis.ordered = True
         if site.stream.size % 2:
             raise UsageError(f"{site.path}: sinusoidal positions need an even width, not {site.stream.size}")
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         half = self.stream.size // 2
-        power = torch.arange(half, device=x.device, dtype=finest(x.device)) / half
+        power = torch.arange(half, device=x.device, dtype=widest_dtype(x.device)) / half
         angle = call.positions[..., None] * self.base**-power
         return x + torch.cat([angle.sin(), angle.cos()], -1).to(x.dtype)

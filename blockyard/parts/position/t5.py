@@ -1,6 +1,6 @@
 """Add to a score a learned number per head and bucket of distance; buckets widen with the distance.
 
-    bias_h(d) = table[h, bucket(d)]     bucket(d) = d for d < B/2, then logarithmic up to `far`, B-1 beyond
+    bias_h(d) = table[h, bucket(d)]     bucket(d) = d for d < B/2, then logarithmic up to `max_distance`, B-1 beyond
     (bidirectional: half of the buckets for each sign)
 
 Shapes   table (buckets, H), one for all layers with the same shape
@@ -15,27 +15,29 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from blockyard.core import Position, Prod, Site, finest, normal
+from blockyard.core import Position, Prod, Site, normal, widest_dtype
 from blockyard.core.settings import Count
 
 
 class T5Bias(Position):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True)
+    renamed = dict(far="max_distance")
 
     def __init__(
         self,
         site: Site,
         *,
         buckets: Annotated[int, Meta(ge=4, le=2**20), "buckets of distance"] = 32,
-        far: Annotated[Count, "the distance from which all fall into the last bucket"] = 128,
+        max_distance: Annotated[Count, "the distance from which all fall into the last bucket"] = 128,
     ) -> None:
         super().__init__()
-        heads = Prod(*list(site.stream.leaves())[:-1])
-        key = f"t5 {buckets} {far} {heads.size}"
+        *outer, _ = site.stream.leaves()
+        heads = Prod(*outer)
+        key = f"t5 {buckets} {max_distance} {heads.size}"
         self.table = site.shared(
             "table", key, lambda: site.param("table", (site.axis("buckets", buckets), heads), normal(0.02))
         )
-        self.far, self.causal = far, site.causal
+        self.max_distance, self.causal = max_distance, site.causal
 
     def by_distance(self, n: int) -> Tensor:
         behind = torch.arange(2 * n - 1, device=self.table.device) - (n - 1)
@@ -49,6 +51,7 @@ class T5Bias(Position):
             first = (behind < 0).long() * count
             behind = behind.abs()
         behind, exact = behind.clamp(min=0), count // 2
-        ratio = (behind.clamp(min=1).to(finest(behind.device)) / exact).log() / math.log(self.far / exact)
-        wide = exact + (ratio * (count - exact)).long()
-        return first + torch.where(behind < exact, behind, wide.clamp(max=count - 1))
+        ratio = (behind.clamp(min=1).to(widest_dtype(behind.device)) / exact).log()
+        ratio = ratio / math.log(self.max_distance / exact)
+        spread = exact + (ratio * (count - exact)).long()
+        return first + torch.where(behind < exact, behind, spread.clamp(max=count - 1))

@@ -7,6 +7,8 @@ Source   arXiv 2501.00656    Family  residual
 Differs  nothing known
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
 from blockyard.core import Call, Residual, Site, Spec
@@ -16,7 +18,9 @@ from blockyard.core.settings import NormSpec
 class OutNorm(Residual):
     claims = dict(per_token=True, row_independent=True)
 
-    def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "rms")) -> None:
+    def __init__(
+        self, site: Site, *, norm: Annotated[NormSpec, "the norm of what a sublayer writes"] = Spec("norm", "rms")
+    ) -> None:
         super().__init__()
         self.norm = site.build("norm", norm)
 

@@ -7,7 +7,7 @@ Source   arXiv 2502.02732    Slug  peri-ln    Family  residual
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -18,7 +18,14 @@ from blockyard.core.settings import NormSpec
 class PeriNorm(Residual):
     claims = dict(per_token=True, row_independent=True)
 
-    def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "rms")) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        norm: Annotated[NormSpec, "the norm of what a sublayer reads, and another of what it writes"] = Spec(
+            "norm", "rms"
+        ),
+    ) -> None:
         super().__init__()
         self.norm_in = site.build("norm_in", norm)
         self.norm_out = site.build("norm_out", norm)

@@ -7,6 +7,8 @@ Source   arXiv 1706.03762    Family  residual
 Differs  nothing known
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
 from blockyard.core import Call, Residual, Site, Spec
@@ -16,7 +18,12 @@ from blockyard.core.settings import NormSpec
 class PostNorm(Residual):
     claims = dict(per_token=True, row_independent=True)
 
-    def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "layer")) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        norm: Annotated[NormSpec, "the norm of the stream after each addition"] = Spec("norm", "layer"),
+    ) -> None:
         super().__init__()
         self.norm = site.build("norm", norm)
 

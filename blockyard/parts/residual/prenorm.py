@@ -7,7 +7,7 @@ Source   arXiv 2002.04745    Family  residual
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -18,7 +18,9 @@ from blockyard.core.settings import NormSpec
 class PreNorm(Residual):
     claims = dict(per_token=True, row_independent=True)
 
-    def __init__(self, site: Site, *, norm: NormSpec = Spec("norm", "rms")) -> None:
+    def __init__(
+        self, site: Site, *, norm: Annotated[NormSpec, "the norm of what a sublayer reads"] = Spec("norm", "rms")
+    ) -> None:
         super().__init__()
         self.norm = site.build("norm", norm)
 

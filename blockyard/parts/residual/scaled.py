@@ -22,7 +22,7 @@ class Scaled(Residual):
         self,
         site: Site,
         *,
-        norm: NormSpec = Spec("norm", "rms"),
+        norm: Annotated[NormSpec, "the norm of what a sublayer reads"] = Spec("norm", "rms"),
         start: Annotated[Number, "what the gain is at first"] = 0.1,
     ) -> None:
         super().__init__()

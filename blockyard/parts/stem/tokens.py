@@ -9,24 +9,33 @@ Differs  nothing known
 
 from typing import Any
 
-from torch import Tensor
-from torch.nn.functional import embedding
+import torch
+from torch import Tensor, nn
 
-from blockyard.core import Batch, Call, Part, Position, Site, normal
-from blockyard.core.settings import PositionSpec, Vocab
+from blockyard.core import Batch, Call, Part, Position, Site, Spec
+from blockyard.core.settings import PositionSpec, StoreSpec, Vocab
 
 
 class Tokens(Part):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
+    replaces = dict(packed_tokens=dict(store="packed"))
 
-    def __init__(self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None) -> None:
+    def __init__(
+        self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None,
+        store: StoreSpec = Spec("store", "dense"),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
-        self.table = site.param("table", (self.vocab, site.stream), normal(site.stream.size**-0.5))
+        self.vocab.ordered = True
+        self.store, self.table = site.matrix("table", store, self.vocab, site.stream, site.stream.size**-0.5)
+        learns = isinstance(self.table, nn.Parameter)  # what does not has no precision of its own: that of all the rest
+        self.like = None if learns else site.buffer("like", lambda _: torch.zeros(0))
         self.position: Position | None = site.slot("position", position)
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        x = embedding(batch.tokens, self.table)
+        x = self.store.embedding(batch.tokens, self.table)
+        if self.like is not None:
+            x = x.to(self.like.dtype)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

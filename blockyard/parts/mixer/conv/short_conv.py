@@ -11,13 +11,14 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Axis, Call, Site, Spec, Sublayer, constant, uniform_in
+from blockyard.core import Axis, Call, Site, Spec, Sublayer, constant, keep, leaf, uniform_in
 from blockyard.core.settings import ActivationSpec, Bias, Count
 from blockyard.kernels import causal_conv
 
 
 class ShortConv(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
+    variants = ({}, dict(width=2, bias=True))
 
     def __init__(
         self,
@@ -25,18 +26,19 @@ class ShortConv(Sublayer):
         *,
         width: Annotated[Count, "tokens that an output reads, its own counted"] = 4,
         bias: Bias = False,
-        activation: ActivationSpec | None = Spec("activation", "silu"),
+        activation: Annotated[ActivationSpec, "the activation of what the filter gives; none: linear"] | None = Spec(
+            "activation", "silu"
+        ),
     ) -> None:
         super().__init__()
-        reach = width**-0.5
-        self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-reach, reach))
+        self.weight = site.param("weight", (site.stream, Axis("tap", width)), uniform_in(-(width**-0.5), width**-0.5))
         self.bias = site.param("bias", (site.stream,), constant(0.0)) if bias else None
         self.activation = site.slot("activation", activation)
         self.silu = activation is not None and activation.name == "silu"  # in one pass with the filter
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        tail = None if state is None else state.get("tail")
-        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, keys=call.keys, reset=call.reset, silu=self.silu)
+        tail = leaf(state, "tail")
+        y, tail = causal_conv(x, self.weight, self.bias, tail=tail, valid=call.valid, reset=call.reset, silu=self.silu)
         if self.activation is not None and not self.silu:
             y = self.activation(y, call)
-        return y, None if state is None else {"tail": tail}
+        return y, keep(state, tail=tail)

@@ -1,12 +1,13 @@
-"""The delta rule with a gate: the whole memory fades before one key of it is rewritten.
+"""The delta rule with a gate: the whole memory decays before one key of it is rewritten.
 
     S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
-    log a_t = -exp(A) softplus(w_a x_t + c)        b_t = reach sigmoid(w_b x_t)
+    log a_t = -exp(A_log) softplus(w_a x_t + dt_bias)        b_t = beta_max sigmoid(w_b x_t)
     q, k = unit length of silu(conv(W x))        v = silu(conv(W x))        y_t = W_o (N(o_t) * silu(W_g x_t))
 
-`reach` is the upper end of the step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
+`beta_max` is the largest step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
 
-Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)   A, c (H)
+Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)
+         A_log, dt_bias (H)
 Source   arXiv 2412.06464    Slug  deltanet    Family  linear
 Differs  nothing known
 """
@@ -16,8 +17,8 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub, wide
-from blockyard.core.settings import ConvSpec, Heads, KeyDim, NormSpec, Reach, Scale, ValueDim
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, sub, upcast
+from blockyard.core.settings import BetaMax, ConvSpec, HeadNorm, Heads, KeyDim, NormSpec, Scale, ValueDim
 from blockyard.kernels import delta_scan
 from blockyard.parts.mixer._gate import gate
 from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
@@ -26,43 +27,54 @@ from blockyard.parts.mixer._inits import log_uniform_in, softplus_step
 class GatedDeltaNet(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "beta", "decay", "gate", "context")
+    renamed = dict(reach="beta_max", log_rate="A_log", step="dt_bias")
+    variants = ({}, dict(beta_max=2.0))
 
     def __init__(
-        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        reach: Reach = 1.0,
+        self, site: Site, *, heads: Heads = 4,
+        key_dim: Annotated[KeyDim, "channels of a head's keys; none: 3/4 of the width over the heads"] | None = None,
+        value_dim: Annotated[ValueDim, "channels of a head's values; none: twice those of its keys"] | None = None,
+        beta_max: BetaMax = 1.0,
         conv: ConvSpec | None = Spec("mixer", "short_conv"),
-        norm: NormSpec = Spec("norm", "rms"),
+        norm: HeadNorm = Spec("norm", "rms"),
         unit: Annotated[NormSpec, "what brings queries and keys to unit length"] = Spec("norm", "l2"),
         scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or max(1, 3 * site.stream.size // (4 * heads))))
-        value = Prod(head, site.axis("value_dim", value_dim or 2 * key.parts[1].size))
-        self.rows = Cat(key, key, value)
-        self.parts = Cat(self.rows, value, head, head)
-        self.proj = site.linear("proj", site.stream, self.parts)
-        self.conv = site.slot("conv", conv, on=self.rows)
-        self.unit = site.slot("unit", unit, on=key.parts[1])
-        self.log_rate = site.param("log_rate", (head,), log_uniform_in(1e-4, 16.0))
-        self.step = site.param("step", (head,), softplus_step)
-        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.key_dim = site.axis("key_dim", key_dim or max(1, 3 * site.stream.size // (4 * heads)))
+        self.value_dim = site.axis("value_dim", value_dim or 2 * self.key_dim.size)
+        key, value = Prod(head, self.key_dim), Prod(head, self.value_dim)
+        self.qkv = Cat(key, key, value)
+        self.layout = Cat(self.qkv, value, head, head)
+        self.proj = site.linear("proj", site.stream, self.layout)
+        self.conv = site.slot("conv", conv, on=self.qkv)
+        self.unit = site.slot("unit", unit, on=self.key_dim)
+        self.A_log = site.param("A_log", (head,), log_uniform_in(1e-4, 16.0))
+        self.dt_bias = site.param("dt_bias", (head,), softplus_step)
+        self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
-        self.reach, self.scale = reach, scale or key.parts[1].size ** -0.5
+        self.beta_max, self.scale = beta_max, scale or self.key_dim.size**-0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        qkv, g, a, b = self.parts.split(self.proj(x, call))
+        qkv, g, a, b = self.layout.split(self.proj(x, call))
         tail = sub(state, "conv")
         if self.conv is not None:
             qkv, tail = self.conv(qkv, call, tail)
-        q, k, v = self.rows.split(qkv)
+        q, k, v = self.qkv.split(qkv)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
-        v, beta = self.point("v", v, call), self.point("beta", self.reach * wide(b).sigmoid(), call)
-        decay = self.point("decay", -wide(self.log_rate).exp() * softplus(wide(a) + self.step), call)
-        start = None if state is None else state.get("memory")
+        v, beta = self.point("v", v, call), self.point("beta", self.beta_max * upcast(b).sigmoid(), call)
+        decay = self.point("decay", -upcast(self.A_log).exp() * softplus(upcast(a) + self.dt_bias), call)
+        start = leaf(state, "memory")
         o, memory = delta_scan(
-            q * self.scale, k, v, call.blank(beta), call.blank(decay), initial_state=start, reset=call.reset
+            q * self.scale,
+            k,
+            v,
+            call.zero_invalid(beta),
+            call.zero_invalid(decay),
+            initial_state=start,
+            reset=call.reset,
         )
         o = gate(self, self.norm(o, call), g, call)
         y = self.out(self.point("context", o.flatten(2), call), call)
-        return y, None if state is None else {"memory": memory, "conv": tail or {}}
+        return y, keep(state, memory=memory, conv=tail)

@@ -1,4 +1,4 @@
-"""Gated linear attention: a matrix memory whose rows fade by a gate that each token sets.
+"""Gated linear attention: a matrix memory whose rows decay by a gate that each token sets.
 
     a_t = sigmoid(U V x_t + b)^(1/tau)        S_t = diag(a_t) S_{t-1} + k_t v_t^T        o_t = S_t^T q_t / sqrt(K)
     y_t = W_o (N(o_t) * silu(W_r x_t))
@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, wide
-from blockyard.core.settings import Heads, KeyDim, NormSpec, Positive, Rank, Scale, ValueDim
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, upcast
+from blockyard.core.settings import HeadNorm, Heads, KeyDim, Positive, Rank, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
 
@@ -24,34 +24,37 @@ class GatedLinear(Sublayer):
     points = ("q", "k", "v", "decay", "gate", "context")
 
     def __init__(
-        self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        rank: Rank = 16,
+        self, site: Site, *, heads: Heads = 4,
+        key_dim: Annotated[KeyDim, "channels of a head's keys; none: half the width over the heads"] | None = None,
+        value_dim: ValueDim | None = None,
+        rank: Annotated[Rank, "channels between the two thin matrices that set the gates"] = 16,
         tau: Annotated[Positive, "how slowly gates close: decays are the tau-th root of a sigmoid"] = 16.0,
-        norm: NormSpec = Spec("norm", "rms"), scale: Scale | None = None,
+        norm: HeadNorm = Spec("norm", "rms"), scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or (lambda: max(1, site.stream.size // (2 * heads)))))
-        value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
-        self.rows = Cat(key, key, value, value)
-        self.proj = site.linear("proj", site.stream, self.rows)
+        self.key_dim = site.axis("key_dim", key_dim or (lambda: max(1, site.stream.size // (2 * heads))))
+        self.value_dim = site.axis("value_dim", value_dim or site.per_head(heads))
+        self.key, value = Prod(head, self.key_dim), Prod(head, self.value_dim)
+        self.layout = Cat(self.key, self.key, value, value)
+        self.proj = site.linear("proj", site.stream, self.layout)
         self.decay = site.linear(
-            "decay", site.stream, key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank))
+            "decay", site.stream, self.key, bias=True, kind=Spec.of("linear", "low_rank", dict(rank=rank))
         )
-        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
-        self.key, self.tau, self.scale = key, tau, scale or key.parts[1].size ** -0.5
+        self.tau, self.scale = tau, scale or self.key_dim.size**-0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        q, k, v, r = self.rows.split(self.proj(x, call))
-        log_a = call.blank(logsigmoid(wide(self.key.split(self.decay(x, call)))) / self.tau)
-        q, k, v = self.point("q", q, call), self.point("k", call.blank(k), call), self.point("v", v, call)
-        start = None if state is None else state.get("memory")
-        log_a = self.point("decay", log_a, call)
-        o, memory = decayed_scan(q * self.scale, k, v, log_a, initial_state=start, reset=call.reset)
+        q, k, v, r = self.layout.split(self.proj(x, call))
+        decay = call.zero_invalid(logsigmoid(upcast(self.key.split(self.decay(x, call)))) / self.tau)
+        q, k, v = self.point("q", q, call), self.point("k", call.zero_invalid(k), call), self.point("v", v, call)
+        decay = self.point("decay", decay, call)
+        start = leaf(state, "memory")
+        o, memory = decayed_scan(q * self.scale, k, v, decay, initial_state=start, reset=call.reset)
         o = gate(self, self.norm(o, call), r, call)
         y = self.out(self.point("context", o.flatten(2), call), call)
-        return y, None if state is None else {"memory": memory}
+        return y, keep(state, memory=memory)
 
 
 def prop_a_huge_tau_never_forgets(make: Any, x: Tensor) -> None:

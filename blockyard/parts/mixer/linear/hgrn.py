@@ -6,15 +6,15 @@
 
 Shapes   x (B,T,D)   i, f, g, h (B,T,E), E = D   G (layers, E), shared by all layers
 Source   arXiv 2311.04823    Slug  hybrid-linear-attention    Family  linear
-Differs  real states (paper: complex, each channel also turned by a learned angle)
+Differs  real states (paper: complex, each channel also rotated by a learned angle)
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 from torch.nn.functional import silu
 
-from blockyard.core import Call, Cat, Site, Spec, Sublayer
+from blockyard.core import Call, Cat, Site, Spec, Sublayer, keep, leaf
 from blockyard.core.settings import Inner, NormSpec
 from blockyard.kernels import diagonal_scan
 from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
@@ -25,22 +25,25 @@ class HGRN(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("v", "decay", "gate", "context")
 
-    def __init__(self, site: Site, *, inner: Inner | None = None, norm: NormSpec = Spec("norm", "rms")) -> None:
+    def __init__(
+        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: the width"] | None = None,
+        norm: Annotated[NormSpec, "the norm of the hidden channels"] = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
         super().__init__()
         width = site.axis("inner", inner or site.stream.size)
-        self.rows = Cat(width, width, width)
-        self.proj = site.linear("proj", site.stream, self.rows)
+        self.layout = Cat(width, width, width)
+        self.proj = site.linear("proj", site.stream, self.layout)
         self.bounds = shared_floors(site, "hgrn", width)
         self.norm = site.slot("norm", norm, on=width)
         self.out = site.linear("out", width, site.stream)
         self.ordinal = site.ordinal
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        v, f, g = self.rows.split(self.proj(x, call))
-        fade = self.point("decay", log_keep(floor(self.bounds, self.ordinal), f), call)
+        v, f, g = self.layout.split(self.proj(x, call))
+        decay = self.point("decay", log_keep(floor(self.bounds, self.ordinal), f), call)
         v = self.point("v", silu(v), call)
-        write = call.blank(rest(fade).to(v.dtype) * v)
-        start = None if state is None else state.get("memory")
-        h, memory = diagonal_scan(write, call.blank(fade), initial_state=start, reset=call.reset)
+        write = call.zero_invalid(rest(decay).to(v.dtype) * v)
+        start = leaf(state, "memory")
+        h, memory = diagonal_scan(write, call.zero_invalid(decay), initial_state=start, reset=call.reset)
         o = gate(self, self.norm(h, call), g, call)
-        return self.out(self.point("context", o, call), call), None if state is None else {"memory": memory}
+        return self.out(self.point("context", o, call), call), keep(state, memory=memory)

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import silu
 
-from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer
-from blockyard.core.settings import Heads, KeyDim, NormSpec, ValueDim
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf
+from blockyard.core.settings import HeadNorm, Heads, KeyDim, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._floor import floor, log_keep, rest, shared_floors
 
@@ -26,26 +26,27 @@ class HGRN2(Sublayer):
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, key_dim: KeyDim | None = None, value_dim: ValueDim | None = None,
-        norm: NormSpec = Spec("norm", "rms"),
+        norm: HeadNorm = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
         head = site.axis("heads", heads)
-        key = Prod(head, site.axis("key_dim", key_dim or (lambda: site.divide("heads", site.stream.size, heads))))
-        value = Prod(head, site.axis("value_dim", value_dim or (lambda: site.divide("heads", site.stream.size, heads))))
-        self.rows = Cat(key, key, value)
-        self.proj = site.linear("proj", site.stream, self.rows)
-        self.bounds = shared_floors(site, "hgrn2", key)
-        self.norm = site.slot("norm", norm, on=value.parts[1])
+        self.key_dim = site.axis("key_dim", key_dim or site.per_head(heads))
+        self.value_dim = site.axis("value_dim", value_dim or site.per_head(heads))
+        self.key, value = Prod(head, self.key_dim), Prod(head, self.value_dim)
+        self.layout = Cat(self.key, self.key, value)
+        self.proj = site.linear("proj", site.stream, self.layout)
+        self.bounds = shared_floors(site, "hgrn2", self.key)
+        self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
-        self.key, self.ordinal = key, site.ordinal
+        self.ordinal = site.ordinal
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        q, f, v = self.rows.split(self.proj(x, call))
+        q, f, v = self.layout.split(self.proj(x, call))
         low = self.key.split(floor(self.bounds, self.ordinal))
-        fade = self.point("decay", log_keep(low, f), call)
-        k = call.blank(rest(fade).to(x.dtype))
+        decay = self.point("decay", log_keep(low, f), call)
+        k = call.zero_invalid(rest(decay).to(x.dtype))
         q, v = self.point("q", silu(q), call), self.point("v", v, call)
-        start = None if state is None else state.get("memory")
-        o, memory = decayed_scan(q, k, v, call.blank(fade), initial_state=start, reset=call.reset)
+        start = leaf(state, "memory")
+        o, memory = decayed_scan(q, k, v, call.zero_invalid(decay), initial_state=start, reset=call.reset)
         y = self.out(self.point("context", self.norm(o, call).flatten(2), call), call)
-        return y, None if state is None else {"memory": memory}
+        return y, keep(state, memory=memory)

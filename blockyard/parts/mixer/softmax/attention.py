@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, sight
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, visibility
 from blockyard.core.settings import (
     ActivationSpec,
     Count,
@@ -36,11 +36,16 @@ class Attention(Sublayer):
         time_exponent=2.0,
     )  # fmt: skip
     points = ("q", "k", "v", "gate", "context")
+    variants = (
+        {}, dict(kv_heads=1), dict(kv_heads=2, window=4), dict(window=3, sinks=2, position="alibi"),
+        dict(position="t5", norm="rms"), dict(gate="silu", norm_all="rms"),
+    )  # fmt: skip
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, kv_heads: KVHeads | None = None, head_dim: HeadDim | None = None,
-        position: PositionSpec | None = Spec("position", "rope"), norm: NormSpec | None = None,
-        norm_all: Annotated[NormSpec, "the norm of queries and keys over all heads at once"] | None = None,
+        position: PositionSpec | None = Spec("position", "rope"),
+        norm: Annotated[NormSpec, "the norm of each head's queries and keys; none: no norm"] | None = None,
+        norm_all: Annotated[NormSpec, "the norm of queries and keys over all heads at once; none: none"] | None = None,
         gate: Annotated[ActivationSpec, "the activation of a gate on the output; none: no gate"] | None = None,
         window: Annotated[Count, "how many of the last tokens are seen, the own one counted; none: all"] | None = None,
         sinks: Annotated[Natural, "how many of the first tokens are always seen"] = 0, scale: Scale | None = None,
@@ -48,26 +53,29 @@ class Attention(Sublayer):
         super().__init__()
         kv = site.axis("kv", kv_heads or heads)
         group = site.axis("group", lambda: site.divide("kv_heads", heads, kv_heads or heads))
-        channel = site.axis("head_dim", head_dim or (lambda: site.divide("heads", site.stream.size, heads)))
-        q, k = Prod(kv, group, channel), Prod(kv, channel)
-        self.rows = Cat(q, k, k)
-        self.qkv = site.linear("qkv", site.stream, self.rows)
+        self.head_dim = site.axis("head_dim", head_dim or site.per_head(heads))
+        q, k = Prod(kv, group, self.head_dim), Prod(kv, self.head_dim)
+        self.layout = Cat(q, k, k)
+        self.qkv = site.linear("qkv", site.stream, self.layout)
         self.out = site.linear("out", q, site.stream)
         self.position: Position | None = site.slot("position", position, on=q)
-        self.q_norm, self.k_norm = site.slot("q_norm", norm, on=channel), site.slot("k_norm", norm, on=channel)
+        self.q_norm, self.k_norm = (
+            site.slot("q_norm", norm, on=self.head_dim),
+            site.slot("k_norm", norm, on=self.head_dim),
+        )
         self.q_all, self.k_all = site.slot("q_all", norm_all, on=q), site.slot("k_all", norm_all, on=k)
         self.gate = site.slot("gate", gate, on=q)
         if gate is not None:
             self.gate_in = site.linear("gate_in", site.stream, q)
-        self.window, self.sinks, self.scale = window, sinks, scale or channel.size**-0.5
+        self.window, self.sinks, self.scale = window, sinks, scale or self.head_dim.size**-0.5
 
     def prepare(self, call: Call) -> None:
-        key = ("sight", self.window, self.sinks)
-        if key not in call.once:
-            call.once[key] = sight(call, self.window, self.sinks)
+        key = ("visibility", self.window, self.sinks)
+        if key not in call.memo:
+            call.memo[key] = visibility(call, self.window, self.sinks)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        q, k, v = self.rows.split(self.qkv(x, call))
+        q, k, v = self.layout.split(self.qkv(x, call))
         q = q.flatten(2, 3)
         if self.q_all is not None:
             q = self.q_all(q.flatten(2), call).view_as(q)

@@ -1,0 +1,59 @@
+"""What `compare` and `train` are both asked: on what, how large, how long, and how."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from blockyard.cli._grammar import is_
+from blockyard.core import numbers
+from blockyard.core.document import Json
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import parse_value
+
+TARGET = "NAME, LABEL=NAME or LABEL=NAME:key=value,key=value"
+SHARED = ("task", "params", "memory", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "codec")
+
+
+def options(add: Callable[..., Any]) -> None:
+    """The options of both."""
+    add("--data", action="append", default=[], help="a text file, a folder or a .jsonl; - for standard input; "
+        "may be given several times (default: the texts of CPython itself)")  # fmt: skip
+    add("--task", metavar="NAME[:KEY=VALUE,...]", help="a task, not text (see: blockyard list task)")
+    add("--params", type=is_(numbers.PARAMS), help="parameters of every arm (default 200k)")
+    add("--memory", type=is_(numbers.MEMORY), help="peak memory of a training step of every arm, instead of "
+        "parameters: 200M")  # fmt: skip
+    add("--tokens", type=is_(numbers.TOKENS), help="training tokens of every arm (default 200k)")
+    add("--flops", type=is_(numbers.FLOPS), help="training operations of every arm, instead of tokens")
+    add("--minutes", type=is_(numbers.MINUTES), help="training minutes of every arm, instead of tokens")
+    add("--length", type=is_(numbers.LENGTH), help="tokens a row (default 128; a task has its own)")
+    add("--batch", type=is_(numbers.BATCH), default=16, help="rows a step (default 16)")
+    add("--codec", default="bytes", help="bytes (default), or bpe:4096: trained on your text")
+    add("--device", help="cpu, cuda, mps (default: cuda if there is one)")
+    add("--precision", help="float32 or bfloat16 (default: a rule, printed)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all arms, as mixer.heads=4")
+    add("--out", help="the folder of runs, figures and report; the same folder goes on where it stopped")
+    add("--dry-run", action="store_true", help="print what would be done and how long it would take")
+
+
+def request(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said, as `by.compare` takes it."""
+    said = {name: getattr(options, name) for name in (*SHARED, "data", "out", "dry_run")}
+    return said | {"overrides": parse_overrides(options.set)}
+
+
+def dry(plan: Any) -> Json:
+    """The answer where only a plan was asked for."""
+    from blockyard.compare.plan.plan import estimate
+
+    return {"plan": plan.to_json(), "estimate_seconds": estimate(plan)}
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words of `--set`."""
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"--set {item!r} is not key=value; for example --set mixer.heads=4")
+        found[key] = parse_value(value)
+    return found

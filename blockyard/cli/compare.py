@@ -1,0 +1,37 @@
+"""Which of these architectures suits this data and budget, and how sure is that."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from blockyard.cli import _training
+from blockyard.cli._grammar import Answer, is_
+from blockyard.core import numbers
+from blockyard.core.errors import WorkFailed
+
+EXAMPLE = "blockyard compare llama gla --data my.txt --params 1M --tokens 2M"
+
+
+def options(add: Callable[..., Any]) -> None:
+    add("target", nargs="+", help=_training.TARGET)
+    _training.options(add)
+    add("--seeds", help="runs of every arm (default by the number of arms); 3,6,10 looks three times and stops when it "
+        "is settled")  # fmt: skip
+    add("--margin", type=is_(numbers.MARGIN), default=0.01, help="the difference that matters, as a share of the loss "
+        "(default 0.01)")  # fmt: skip
+    add("--tuning", default="fit", help="fit (default): 4 rates for every arm; nested: for every seed too; none")
+    add("--against", metavar="LABEL", help="judge every arm against this one only")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    from blockyard.compare.compare import compare
+    from blockyard.compare.documents import Report
+
+    judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
+    found = compare(options.target, **judged, **_training.request(options))
+    if not isinstance(found, Report):
+        return _training.dry(found), ""
+    if not any(arm.finished for arm in found.arms):
+        reasons = [f"  {arm.name}: {'; '.join(arm.reasons)}" for arm in found.arms]
+        raise WorkFailed("\n".join(["every run of every arm failed", *reasons, f"see {found.report}"]))
+    return found.to_json(), str(found)

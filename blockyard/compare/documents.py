@@ -1,0 +1,461 @@
+"""What a comparison writes down: its plan, every run's order and result, and the report.
+
+    Plan        decided before the first run, plan.json              holds Arm, Data, Metric, Same, Speed
+    Job         one run as a worker is told to do it                 named by the hash of what can change its figures
+    RunResult   what a run left, runs/<key>/result.json
+    Report      the outcome, result.json                             holds the plan, ArmReport, PairReport, Along
+
+Units are said where they are not plain: losses are in the unit of the metric, training losses in nats a token or an
+answer, times in seconds, memory in bytes. The documents know nothing of how they are made or shown.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from blockyard.core.document import Document, Json
+
+Point = tuple[int, float | None]  # tokens, and a training loss
+FORMAT = 2  # of plan.json and of a run's result.json; 1 had no checksum
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a score is: loss in bits/byte, or error as a share of the answers; `better` is lower or higher."""
+
+    name: str
+    unit: str
+    better: str
+
+    @property
+    def sign(self) -> int:
+        """1 where lower is better, -1 where higher is: a score times this is a loss."""
+        return {"lower": 1, "higher": -1}[self.better]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The unit in which training losses are shown, and what one nat of them is in it."""
+
+    unit: str = "nats/token"
+    per_nat: float = 1.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to train on, so that every process can read it: a task, or the files of a text (none: the built-in one)."""
+
+    task: str | None
+    paths: list[str]
+    codec: str | None
+
+
+@dataclass(frozen=True)
+class Data(Document):
+    """What was chosen, and what it was found to be; `scored` is how many tokens or bytes each role scores."""
+
+    name: str
+    hash: str
+    task: str | None
+    paths: list[str]
+    codec: str | None
+    summary: str
+    scored: dict[str, int]
+    training: Training = Training()
+    bytes: dict[str, int] | None = None  # of a text, by split
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.task, self.paths, self.codec)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One contestant: the system it is, what was typed for it, and what it costs.
+
+    id            hash of the system and which of its equals it is (`ordinal`)
+    peak_bytes    of a training step            state_bytes   by length; None where it cannot read so far
+    """
+
+    label: str
+    name: str
+    system: Json
+    hash: str
+    ordinal: int
+    id: str
+    dim: int
+    params: int
+    body_params: int
+    flops_per_token: float
+    peak_bytes: int
+    state_bytes: dict[str, int | None]
+    overrides: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Same:
+    """What all arms share. `rates` are those of the tuning grid, at width 64."""
+
+    length: int
+    batch: int
+    schedule: str
+    warmup: float
+    weight_decay: float
+    clip: float
+    optimiser: str
+    device: str
+    precision: str
+    workers: int
+    threads: int
+    rates: list[float]
+    rate_rule: str
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a training step."""
+        return self.length * self.batch
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measured seconds of a training step, and of one decoded token."""
+
+    step: float
+    token: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of a training step and of a decoded token in every round of a measurement."""
+
+    step: list[float]
+    token: list[float]
+
+
+@dataclass(frozen=True)
+class Plan(Document):
+    """Everything that is decided before the first run; `steps` and `speed`, by arm id, once speeds were measured.
+
+    matched   what all arms get the same amount of: a size and a length of training
+    looks     after how many seeds an arm the verdicts are looked at        against   the id of an arm, or all pairs
+    """
+
+    arms: list[Arm]
+    data: Data
+    metric: Metric
+    matched: dict[str, float]
+    same: Same
+    tuning: str
+    alpha: float
+    margin: float
+    looks: list[int]
+    against: str | None
+    seeds: list[int]
+    tuning_seed: int
+    versions: dict[str, str | int | None]
+    references: dict[str, list[float]] = field(default_factory=dict)
+    save_seconds: float = 20.0
+    speed: dict[str, Speed] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def arm(self, id: str) -> Arm:
+        """The arm of an id."""
+        return next(arm for arm in self.arms if arm.id == id)
+
+    def __str__(self) -> str:
+        from blockyard.compare.report.terminal import describe_plan  # only who prints it needs the words
+
+        return describe_plan(self)
+
+
+@dataclass(frozen=True)
+class Job(Document):
+    """One run. What cannot change its figures is no part of its key: paths, save_seconds, lengths.
+
+    role      tune or final: which split it scores        lr   the peak rate of this width
+    lengths   whether other lengths are scored too
+    """
+
+    system: Json
+    ordinal: int
+    data: str
+    task: str | None
+    paths: list[str]
+    codec: str | None
+    steps: int
+    seed: int
+    role: str
+    lr: float
+    batch: int
+    length: int
+    schedule: str
+    precision: str
+    threads: int
+    device: str
+    micro: int | None
+    save_seconds: float
+    lengths: bool
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.task, self.paths, self.codec)
+
+
+@dataclass(frozen=True)
+class RunOrder(Document):
+    """To a worker: do this run in this folder."""
+
+    job: Job
+    folder: str
+    do: str = "run"
+
+
+@dataclass(frozen=True)
+class BenchOrder(Document):
+    """To a worker: measure the speed of all these, in turns."""
+
+    jobs: list[Job]
+    rounds: int
+    do: str = "bench"
+
+
+@dataclass(frozen=True)
+class BenchAnswer(Document):
+    """From a worker: the timings of every job."""
+
+    timings: list[Timings]
+
+
+@dataclass(frozen=True)
+class Progress(Document):
+    """From a worker: how far a run is."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What was found inside a model: shares of recall and copying (of a text), horizons and ranks a step."""
+
+    horizon: list[float | None]
+    rank: list[float | None]
+    copying: float | None = None
+    recall: float | None = None
+
+
+@dataclass(frozen=True)
+class RunResult(Document):
+    """What a run left. `groups` are scores by group of the test, `weights` the groups' shares of it.
+
+    status   finished, or failed for a `reason`             curve     (tokens, training loss) along the run
+    lengths  scores at other lengths; None where it cannot read so far
+    """
+
+    key: str
+    status: str
+    reason: str
+    steps: int
+    seconds: float
+    curve: list[Point]
+    groups: list[float | None] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    score: float | None = None
+    lengths: dict[str, float | None] | None = None
+    probes: Probes | None = None
+    format: int = FORMAT
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mean over finished runs with its interval, and the score of every seed (None: the run failed)."""
+
+    low: float | None
+    high: float | None
+    mean: float | None
+    per_seed: list[float | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the run of a seed lies, below the folder of the comparison."""
+
+    seed: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class ArmReport:
+    """What came of an arm. Lists are by seed, in the order of the report's seeds, unless said otherwise.
+
+    rank       the places that the verdicts leave open     letters   arms that share one are not resolved
+    candidate  whether it may be the best                  trials    the mean losses of the tuning grid
+    model      the best run's, None where none finished
+    """
+
+    name: str
+    recipe: str
+    params: int
+    body_params: int
+    flops_per_token: float
+    tokens: int
+    flops: float
+    score: Score
+    rank: list[int] | None
+    letters: str
+    candidate: bool
+    finished: int
+    failed: int
+    failure_interval: tuple[float, float]
+    learning_rate: float
+    edge_of_grid: bool
+    trials: list[float | None]
+    train_tokens_per_s: float
+    decode_tokens_per_s: float
+    seconds: list[float]
+    peak_bytes: int
+    state_bytes: dict[str, int | None]
+    curves: list[list[Point]]
+    by_length: dict[str, float | None] | None
+    lengths: list[dict[str, float | None] | None]
+    probes: list[Probes | None]
+    status: str
+    runs: list[Run] = field(default_factory=list)
+    model: Run | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def speeds(self) -> list[float]:
+        """Training tokens a second of the finished runs; without one, what was measured before the first run."""
+        own = [self.tokens / spent for spent, score in zip(self.seconds, self.score.per_seed) if score is not None]
+        return own or [self.train_tokens_per_s]
+
+    @property
+    def speed(self) -> float:
+        """The median of the speeds."""
+        return median(self.speeds)
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds of training a run took, or should have taken where none was finished."""
+        return [self.tokens / speed for speed in self.speeds]
+
+    @property
+    def time(self) -> float:
+        """The mean of the times."""
+        return sum(self.times) / len(self.times)
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """The verdict on two arms: `difference` is a - b with its interval, p the chance of it where there is none."""
+
+    a: str
+    b: str
+    low: float | None
+    high: float | None
+    difference: float
+    p: float | None
+    resolved: bool
+    verdict: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """How many seeds would resolve the margin; None where no number does, or `more_text` times the test would."""
+
+    low: int | None
+    high: int | None
+    more_text: float | None
+
+
+@dataclass(frozen=True)
+class TargetArm:
+    """When an arm reached the common loss; `times` is its tokens over the quickest arm's, with the interval."""
+
+    name: str
+    tokens: float
+    minutes: float
+    runs: int
+    times: tuple[float | None, float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Time to the worst of all final training losses."""
+
+    loss: float
+    arms: list[TargetArm]
+
+
+@dataclass(frozen=True)
+class EqualTime:
+    """Training losses when the quickest arm ends after `minutes`; `losses` are (arm, mean, least, largest), sorted."""
+
+    minutes: float
+    losses: list[list[Any]]
+    best: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Along:
+    """What the training losses say beside the verdicts: described, never ranked."""
+
+    target: Target
+    minutes: EqualTime | None
+    crossing: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Report(Document):
+    """The outcome of a comparison, arms in the order of their means."""
+
+    plan: Plan
+    metric: Metric
+    alpha: float
+    margin: float | None
+    looks: int
+    seeds: list[int]
+    against: str | None
+    arms: list[ArmReport]
+    references: dict[str, float]
+    pairs: list[PairReport]
+    needed_difference: float | None
+    detectable: float | None
+    seeds_for_margin: SeedsNeeded | None
+    noisiest: str | None
+    spread_ratio: float | None
+    along: Along | None
+    report: str | None = None
+    format: int = FORMAT
+
+    @property
+    def scored(self) -> list[ArmReport]:
+        """The arms with a finished run."""
+        return [arm for arm in self.arms if arm.score.mean is not None]
+
+    @property
+    def best(self) -> list[str]:
+        """The names of the arms that may be the best."""
+        return [arm.name for arm in self.arms if arm.candidate]
+
+    def arm(self, name: str) -> ArmReport:
+        """The arm of a name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def __str__(self) -> str:
+        from blockyard.compare.report.terminal import describe  # only who prints it needs the words
+
+        return describe(self)
+
+    def pair(self, names: Iterable[str]) -> PairReport:
+        """The verdict on two arms, in whatever order they are named."""
+        wanted = set(names)
+        return next(pair for pair in self.pairs if {pair.a, pair.b} == wanted)

@@ -1,0 +1,32 @@
+"""What names a run: everything that can change its figures, and nothing else. Only equal keys are ever reused."""
+
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from blockyard.compare.documents import Job
+
+NUMERICS = 6  # raised when figures may change for the same job
+ASIDE = ("paths", "save_seconds", "lengths")  # of a job: where, when, and what is scored besides
+
+
+def key_of(job: Job) -> str:
+    """Sixteen hexadecimal digits that name a run's figures."""
+    facts = {name: value for name, value in job.to_json().items() if name not in ASIDE}
+    facts |= {"numerics": NUMERICS, "torch": torch.__version__, "machine": platform.machine(), "loops": loops()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def loops() -> str | None:
+    """What runs the recurrences: a twin that is forced, or the version of what compiles them; the last bits differ."""
+    forced = os.environ.get("BLOCKYARD_KERNEL", "cpu")
+    if forced not in ("", "cpu"):
+        return forced
+    try:
+        return version("numba")
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""What the figures of the runs say, and how sure that is."""

@@ -1,0 +1,294 @@
+"""The plan of a comparison: everything that is decided before the first run."""
+
+import math
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from blockyard import __version__, systems
+from blockyard.compare.documents import Arm, Job, Plan, Same, Speed
+from blockyard.compare.identity import NUMERICS, loops
+from blockyard.compare.judge.power import default_seeds
+from blockyard.compare.plan import dataset
+from blockyard.compare.plan.budget import at_memory, solve
+from blockyard.core import numbers, registry
+from blockyard.core.errors import UsageError, unknown
+from blockyard.core.spec import Spec, write_value
+from blockyard.model.count import count, on_meta, state_bytes
+from blockyard.train.device import known_device
+from blockyard.train.loop import build_objective
+from blockyard.train.precision import choose
+
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
+WIDTH = 64
+STATE_LENGTHS = (1024, 8192, 65536)
+SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
+TUNINGS = ("fit", "nested", "none")
+LENGTH = 128  # tokens a row of text, unless the user says otherwise
+MOST_NESTED = 49  # seeds that can tune for themselves: their tuning seeds lie between the final ones and the common one
+
+
+NUMBERS = {
+    "params": numbers.PARAMS, "memory": numbers.MEMORY, "tokens": numbers.TOKENS, "flops": numbers.FLOPS,
+    "minutes": numbers.MINUTES, "length": numbers.LENGTH, "batch": numbers.BATCH, "margin": numbers.MARGIN,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks `compare` for; the defaults are what the command line prints."""
+
+    targets: tuple[str, ...]
+    data: tuple[str, ...] = ()
+    task: str | None = None
+    params: str | float | None = None
+    memory: str | float | None = None
+    tokens: str | float | None = None
+    flops: str | float | None = None
+    minutes: float | None = None
+    length: int | None = None
+    batch: int = 16
+    device: str | None = None
+    precision: str | None = None
+    seeds: int | str | None = None
+    margin: float = 0.01
+    tuning: str = "fit"
+    against: str | None = None
+    codec: str = "bytes"
+    base: int = 0
+    overrides: tuple[tuple[str, Any], ...] = ()
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, kind in NUMBERS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, kind(getattr(self, name), f"--{name}"))
+
+
+def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
+    """Match every arm to the budget and fix what all of them share."""
+    if not request.targets:
+        raise UsageError("nothing to compare; for example: blockyard compare llama gla")
+    if request.tuning not in TUNINGS:
+        raise unknown("tuning", request.tuning, TUNINGS)
+    choice = dataset.chosen(request.task, request.data, request.codec)
+    data = dataset.named(choice)
+    for note in data.notes:
+        told(note)
+    length = _length(request, data.length)
+    matched = _matched(request)
+    arms = _arms(request, matched, length, data.vocab)
+    looks = _looks(request, len(arms))
+    return Plan(
+        arms=arms,
+        data=data.described(choice),
+        metric=data.metric,
+        matched=matched,
+        same=_same(request, length, max(arm.dim for arm in arms)),
+        tuning=request.tuning,
+        alpha=request.alpha,
+        margin=request.margin,
+        looks=looks,
+        against=_against(request, arms),
+        seeds=[request.base * 100 + i for i in range(looks[-1])],
+        tuning_seed=request.base * 100 + 99,
+        versions={
+            "blockyard": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "torch": str(torch.__version__),
+            "numba": loops(),
+            "numerics": NUMERICS,
+        },
+        references={name: values.tolist() for name, values in data.references("final").items()},
+    )
+
+
+def _one_of(request: Request, names: tuple[str, ...], says: str, default: float) -> tuple[str, float]:
+    """The one budget of these that was given, or the default of the first."""
+    given = [name for name in names if getattr(request, name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} both say {says}; give one")
+    name = given[0] if given else names[0]
+    return name, getattr(request, name) if given else default
+
+
+def _matched(request: Request) -> dict[str, float]:
+    """What all arms get the same amount of: a size and a length of training."""
+    size = _one_of(request, ("params", "memory"), "how large the models are", 200e3)
+    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", 200e3)
+    return dict([size, time])
+
+
+def _length(request: Request, given: int | None) -> int:
+    """Tokens a row. A task has its own."""
+    if given is not None and request.length not in (None, given):
+        raise UsageError(f"--length {request.length}: the examples of this task have {given} tokens; set it in --task")
+    return given or request.length or LENGTH
+
+
+def _looks(request: Request, arms: int) -> list[int]:
+    """After how many seeds an arm the verdicts are looked at; more than one look shares the error among them."""
+    words = str(default_seeds(arms) if request.seeds is None else request.seeds).split(",")
+    looks = [numbers.SEEDS(word, "--seeds") for word in words]
+    if any(a >= b for a, b in pairwise(looks)):
+        raise UsageError(f"--seeds {request.seeds}: looks must be in rising order, such as 3,6,10")
+    if request.tuning == "nested" and looks[-1] > MOST_NESTED:
+        raise UsageError(f"--tuning nested has room for {MOST_NESTED} seeds, not {looks[-1]}")
+    return looks
+
+
+def _against(request: Request, arms: list[Arm]) -> str | None:
+    """The id of the arm that all others are held against."""
+    if request.against is None:
+        return None
+    ids = {arm.label: arm.id for arm in arms}
+    if request.against not in ids:
+        raise unknown("arm", request.against, ids)
+    return ids[request.against]
+
+
+def _same(request: Request, length: int, widest: int) -> Same:
+    """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
+    device = known_device(request.device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    narrow = device == "cpu" and widest < SIDE_BY_SIDE
+    return Same(
+        length=length,
+        batch=request.batch,
+        schedule="cosine",
+        warmup=0.1,
+        weight_decay=0.1,
+        clip=1.0,
+        optimiser="AdamW(0.9, 0.95)",
+        device=device,
+        precision=choose(request.precision, device, widest),
+        workers=cores if narrow else 1,
+        threads=1 if narrow else cores,
+        rates=list(RATES),
+        rate_rule=f"rate * sqrt({WIDTH} / dim)",
+    )
+
+
+def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) -> list[Arm]:
+    seen: Counter[str] = Counter()
+    labels: set[str] = set()
+    arms = []
+    for target in request.targets:
+        label, name, own = systems.parse_target(target)
+        if label in labels:
+            raise UsageError(f"two arms are called {label}; give them labels, for example: a={name} b={name}")
+        labels.add(label)
+        entry = registry.find("recipe", name)
+        overrides = dict(request.overrides) | own
+        if vocab != 256:
+            overrides.setdefault("vocab", vocab)
+        if "length" in entry.schema:
+            overrides.setdefault("length", length)
+        overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in own}
+        if "memory" in matched:
+            system = at_memory(name, matched["memory"], length, request.batch, overrides)
+        else:
+            system = solve(name, matched["params"], overrides)
+        system = system.but(model=system["model"].but(length=length))
+        for phase in system["program"]:  # refused before anything is made: an objective that needs what is not claimed
+            build_objective(phase["objective"], on_meta(system))
+        costs = count(system, length, request.batch)
+        said = dict(request.overrides) | own
+        arms.append(
+            Arm(
+                label=label,
+                name=entry.name,
+                overrides={key: write_value(value) for key, value in said.items()},
+                system=system.to_json(),
+                hash=system.hash,
+                ordinal=seen[system.hash],
+                id=f"{system.hash}-{seen[system.hash]}",
+                dim=system["model"]["dim"],
+                params=costs.params,
+                body_params=costs.body_params,
+                flops_per_token=costs.flops_per_token,
+                peak_bytes=costs.training_bytes,
+                state_bytes={str(length): _state(system, length) for length in STATE_LENGTHS},
+            )
+        )
+        seen[system.hash] += 1
+    return arms
+
+
+def _state(system: Spec, length: int) -> int | None:
+    try:
+        return state_bytes(system, length)
+    except UsageError:
+        return None
+
+
+def steps_of(plan: Plan, speed: Mapping[str, Speed]) -> dict[str, int]:
+    """How many steps every arm trains, by its id; the speeds are asked for only by a budget in minutes."""
+    matched, per_step = plan.matched, plan.same.step_tokens
+    steps = {}
+    for arm in plan.arms:
+        if "tokens" in matched:
+            amount = matched["tokens"] / per_step
+        elif "flops" in matched:
+            amount = matched["flops"] / (3 * arm.flops_per_token * per_step)
+        else:
+            amount = 60 * matched["minutes"] / speed[arm.id].step
+        steps[arm.id] = math.ceil(amount - 1e-9)
+    if min(steps.values()) < 1:
+        raise UsageError("the budget does not reach for one step of every arm; raise it, or lower --batch or --length")
+    return steps
+
+
+def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
+    """One run of the plan."""
+    same, data = plan.same, plan.data
+    return Job(
+        system=arm.system,
+        ordinal=arm.ordinal,
+        data=data.hash,
+        task=data.task,
+        paths=data.paths,
+        codec=data.codec,
+        steps=plan.steps[arm.id],
+        seed=seed,
+        role=role,
+        lr=rate * math.sqrt(WIDTH / arm.dim),
+        batch=same.batch,
+        length=same.length,
+        schedule=same.schedule,
+        precision=same.precision,
+        threads=same.threads,
+        device=same.device,
+        micro=None,
+        save_seconds=plan.save_seconds,
+        lengths=role == "final" and (bool(data.task) or seed == plan.seeds[0]),
+    )
+
+
+def tuning_seeds(plan: Plan, seeds: list[int]) -> list[int]:
+    """The seed that each of these final seeds is tuned with: one for all, or one for each."""
+    common = plan.tuning_seed
+    return [common - MOST_NESTED + seed % 100 if plan.tuning == "nested" else common for seed in seeds]
+
+
+def seconds_of(plan: Plan, arm: Arm, role: str) -> float:
+    """How long a run should take, from the bench: training, and scoring at about two fifths of its price a token."""
+    scored, step = plan.data.scored[role], plan.speed[arm.id].step
+    return step * (plan.steps[arm.id] + 0.4 * scored / plan.same.step_tokens) + 0.1
+
+
+def estimate(plan: Plan) -> float:
+    """Seconds that the whole comparison should take, all looks included."""
+    seeds = plan.seeds
+    trials = 0 if plan.tuning == "none" else len(RATES) * len(set(tuning_seeds(plan, seeds)))
+    total = sum(
+        trials * seconds_of(plan, arm, "tune") + len(seeds) * seconds_of(plan, arm, "final") for arm in plan.arms
+    )
+    return total / plan.same.workers

@@ -1,0 +1,151 @@
+"""How the figures of a comparison are written, and those that follow from its document: time, speed, training loss."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from blockyard.compare.documents import Plan, Report
+
+UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def brief(value: float, digits: int = 3, fixed: bool = False) -> str:
+    """1234567 as 1.23M: a number of at most `digits` digits (or, fixed, of just as many) and a unit."""
+    limit, unit = next(((x, u) for x, u in UNITS if abs(value) >= x * (1 - 0.5 * 10**-digits)), (1, ""))
+    rounded = float(f"{value / limit:.{digits}g}") + 0.0
+    return (f"{rounded:#.{digits}g}".rstrip(".") if fixed and rounded else f"{rounded:g}") + unit
+
+
+def memory(value: float, fixed: bool = False) -> str:
+    """Bytes as 12.3 MB."""
+    text = brief(value, fixed=fixed and value >= 1000)
+    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0.720 s, 113 s, 3.95 min or 2.50 h."""
+    limit, unit = next(((x, u) for x, u in ((3600, "h"), (60, "min")) if seconds >= 2 * x), (1, "s"))
+    return f"{brief(seconds / limit, fixed=True)} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """1 architecture, 2 architectures."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def either(names: Iterable[str]) -> str:
+    """a, b or c."""
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def span(values: Iterable[float], form: Callable[[float], str]) -> str:
+    """The least and the largest, or one of them where they are written alike."""
+    found = sorted(values)
+    low, high = form(found[0]), form(found[-1])
+    return low if low == high else f"{low} to {high}"
+
+
+def alike(ticks: Sequence[float], sign: str = "") -> Callable[[float], str]:
+    """How to write ticks of one axis: all with the decimals that their step needs."""
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    return lambda value: f"{value:{sign if abs(value) > step / 2 else ''}.{places(ticks)}f}".replace("-", "−")
+
+
+def places(ticks: Sequence[float]) -> int:
+    """Decimals that the smallest step between ticks needs."""
+    step = min((b - a for a, b in pairwise(ticks)), default=1.0)
+    return next((d for d in range(9) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 9)
+
+
+def shorten(label: str, most: int = 20) -> str:
+    """A label that fits."""
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def signed(value: float, digits: int, minus: str = "−") -> str:
+    """A difference with its sign; nought has none."""
+    text = f"{value:+.{digits}f}".replace("-", minus)
+    return text if text.strip("+−-0.") else text[1:]
+
+
+def plain(value: float, digits: int, minus: str = "−") -> str:
+    """A figure whose sign is only told where it is below nought."""
+    return signed(value, digits, minus).removeprefix("+")
+
+
+def interval(low: float | None, high: float | None, digits: int, minus: str = "−") -> str:
+    """An interval in brackets, or nothing."""
+    return "" if low is None or high is None else f"[{signed(low, digits, minus)}, {signed(high, digits, minus)}]"
+
+
+def decimals(report: Report) -> int:
+    """Decimals of a score: two digits of what the comparison can tell apart, at least three decimals."""
+    needed = report.needed_difference
+    return min(6, max(3, 1 - math.floor(math.log10(needed)))) if needed else 4
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A pair seen from one of its arms: the other one's score is subtracted; `ahead` where this arm is the better."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    resolved: bool
+    verdict: str
+    ahead: bool
+
+
+def gap(report: Report, a: str, b: str) -> Gap | None:
+    """The pair of two arms seen from a."""
+    for pair in report.pairs:
+        said = (pair.p, pair.resolved, pair.verdict)
+        if (pair.a, pair.b) == (a, b):
+            return Gap(pair.difference, pair.low, pair.high, *said, ahead=True)
+        if (pair.a, pair.b) == (b, a):
+            low, high = (None if end is None else 0.0 - end for end in (pair.high, pair.low))
+            return Gap(0.0 - pair.difference, low, high, *said, ahead=False)
+    return None
+
+
+def training(report: Report) -> tuple[str, float]:
+    """The unit that training losses are shown in, and what one nat of them is in it."""
+    told = report.plan.data.training
+    return told.unit, told.per_nat
+
+
+def scope(report: Report) -> str:
+    """What the arms were matched on, by the name of what was trained with: tokens, operations or time."""
+    names = {"tokens": "tokens", "flops": "operations", "minutes": "time"}
+    return next(name for axis, name in names.items() if axis in report.plan.matched)
+
+
+def given(plan: Plan) -> str:
+    """What every arm got: 1M params and 2M tokens each."""
+    names = {"params": "parameters", "memory": "bytes of memory", "flops": "training operations"}
+    each = [f"{brief(value, 6)} {names.get(axis, axis)}" for axis, value in plan.matched.items()]
+    return f"{' and '.join(each)} each"
+
+
+def at_equal_time(report: Report) -> dict[str, tuple[int, float]] | None:
+    """Place and training loss of every arm when the quickest has ended; None where that is not told."""
+    if report.along is None or report.along.minutes is None:
+        return None
+    return {name: (place, loss) for place, (name, loss, *_) in enumerate(report.along.minutes.losses, start=1)}
+
+
+def differs(plan: Plan) -> dict[str, str]:
+    """Of every arm, by its label, what sets it apart from the others: its recipe where the label hides it, settings."""
+    said = {arm.label: arm.overrides for arm in plan.arms}
+    common = set.intersection(*(set(own.items()) for own in said.values()))
+    found, seen = {}, {}
+    for arm in plan.arms:
+        own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
+        words = [arm.name] if arm.name != arm.label else []
+        twin = seen.setdefault(arm.hash, arm.label)
+        same = [f"(the same as {twin})"] if twin != arm.label else []
+        found[arm.label] = " ".join(words + own + same)
+    return found

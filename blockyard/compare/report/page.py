@@ -1,0 +1,375 @@
+"""The report as one page: HTML with its style, pictures and few lines of script inside, so that it needs no network."""
+
+import json
+import math
+import shlex
+from collections.abc import Callable
+from functools import lru_cache, partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from blockyard.compare.documents import Arm, ArmReport, PairReport, Plan, Report
+from blockyard.compare.report import figures as pictures
+from blockyard.compare.report.figures import COLOURS, Axis, indices, line, mark, scale
+from blockyard.compare.report.format import (
+    Gap,
+    at_equal_time,
+    brief,
+    decimals,
+    differs,
+    duration,
+    gap,
+    given,
+    interval,
+    memory,
+    plain,
+    plural,
+    scope,
+    signed,
+    span,
+    training,
+)
+from blockyard.compare.report.terminal import places_of_models, rank
+from blockyard.compare.report.text import places
+from blockyard.core.files import strict
+
+WIDTH = 64  # the width that the plan's learning rates are given for
+ALPHA = 0.05  # what `compare` takes unless told otherwise
+
+
+def render(report: Report) -> str:
+    """The page of a comparison's JSON document; the same document gives the same bytes."""
+    return _template().render(**_page(report))
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return page.get_template("page.html")
+
+
+def _page(report: Report) -> dict[str, Any]:
+    """All that the template fills in. Pictures are markup already; everything else is escaped by the template."""
+    plan, digits = report.plan, decimals(report)
+    said, lengths, timed = places(report), impossible(report), at_equal_time(report)
+    ranked = [arm for arm in report.arms if arm.score.mean is not None]
+    names = [(arm.name, Markup(glyph(indices(report)[arm.name]))) for arm in report.arms]
+    axes = _axes(report.arms) if ranked and len(names) > 1 else []
+    return {
+        "data": report, "plan": plan, "said": said, "names": names,
+        "title": " · ".join(arm.name for arm in report.arms), "facts": facts(report),
+        "kicker": f"{plural(len(report.arms), 'architecture')} on {plan.data.name}: {given(plan)}",
+        "rows": [_row(report, arm, digits) for arm in report.arms], "scope": scope(report), "timed": bool(timed),
+        "models": places_of_models(report), "training_unit": training(report)[0],
+        "first": ranked[0].name if ranked else None,
+        "margin": f"{report.margin:.{digits}f}" if report.margin else None,
+        "forest": _forest(report), "matrix": _matrix(report, digits) if report.pairs else None,
+        "pair_notes": _pair_notes(report.pairs),
+        "pareto": [(axis.name, Markup(pictures.against(report, axis, i))) for i, axis in enumerate(axes)],
+        "target": _target(report),
+        "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(report, late))],
+        "lengths": Markup(pictures.lengths(report, lengths) or ""), "impossible": lengths,
+        "inside": _inside(report), "tuning": _tuning(report), "untuned": _untuned(plan),
+        "equal": held_equal(plan), "budgets": _budgets(report),
+        "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan.versions.items()),
+        "json": json.dumps(strict(plan.to_json()), indent=1),
+    }  # fmt: skip
+
+
+def facts(report: Report) -> list[tuple[str, str, str]]:
+    """What was asked, in a few tiles: name, figure, small print."""
+    plan = report.plan
+    same, matched, params = plan.same, plan.matched, [arm.params for arm in report.arms]
+    budget: dict[str, str] = {
+        "tokens": "training tokens each",
+        "flops": "training operations each",
+        "minutes": "minutes each",
+    }
+    spent = [(brief(value), budget[axis]) for axis, value in matched.items() if axis in budget]
+    seeds = ", ".join(map(str, report.seeds))
+    text, about = plan.data.bytes, "fresh examples at every step"
+    if text:
+        about = f"trained on {memory(text['train'])}, tested on {memory(text['test'])}"
+    return [
+        ("Data" if text else "Task", plan.data.name, about),
+        ("Parameters", brief(matched["params"]) if "params" in matched else brief(max(params)),
+         f"from {min(params):,} to {max(params):,}" if len(params) > 1 else f"{params[0]:,}"),
+        ("Budget", spent[0][0] if spent else "-", spent[0][1] if spent else ""),
+        ("Seeds", str(len(report.seeds)), f"for every arm: {seeds}" if len(seeds) < 30 else "for every arm"),
+        ("Runs", f"{sum(arm.finished for arm in report.arms)} of {len(report.arms) * len(report.seeds)}",
+         "final runs finished"),
+        ("Where", str(same.device), f"{same.precision}, length {same.length:,}, batch {same.batch:,}"),
+    ]  # fmt: skip
+
+
+def glyph(index: int) -> str:
+    """The mark of an arm, to stand beside its name in a table."""
+    return (
+        f'<svg class="glyph c{index % COLOURS}" viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
+        f"{mark(index, 7, 7, 5)}</svg>"
+    )
+
+
+def strip(arm: ArmReport, index: int, ends: tuple[float, float]) -> str:
+    """A dot per seed and a tick at the mean, on the scale that all arms share."""
+    losses, mean = [loss for loss in arm.score.per_seed if loss is not None], arm.score.mean
+    if mean is None:
+        return ""
+    x = scale(ends, 4, 92, log=False, pad=0.04)
+    said = ", ".join(f"{loss:.4f}" for loss in losses)
+    dots = "".join(mark(index, x(loss), 9, 3.4) for loss in losses)
+    tick = line([(x(mean), 1), (x(mean), 17)], "mean")
+    return (
+        f'<svg class="strip c{index % COLOURS}" viewBox="0 0 96 18" width="96" height="18" role="img">'
+        f"<title>{escape(arm.name)}, per seed: {said}</title>{line([(2, 9), (94, 9)], 'grid')}{tick}{dots}</svg>"
+    )
+
+
+def word(pair: Gap | None) -> str:
+    """The verdict on a pair as it reads from its first arm."""
+    if pair is None or pair.p is None:
+        return "no verdict"
+    if not pair.resolved:
+        return pair.verdict
+    return pair.verdict if pair.ahead else pair.verdict.replace("better", "worse")
+
+
+def _row(report: Report, arm: ArmReport, digits: int) -> dict[str, Any]:
+    """A row of the ranking."""
+    losses = [x for other in report.arms for x in other.score.per_seed if x is not None]
+    index, mean = indices(report)[arm.name], arm.score.mean
+    pair = gap(report, arm.name, report.arms[0].name)
+    state, timed, (_, factor) = arm.state_bytes["8192"], at_equal_time(report) or {}, training(report)
+    return {
+        "index": index, "glyph": Markup(glyph(index)), "name": arm.name,
+        "differs": differs(report.plan)[arm.name],
+        "letters": arm.letters, "candidate": arm.candidate, "status": arm.status,
+        "rank": rank(arm, "–"),
+        "mean": "–" if mean is None else f"{mean:.{digits}f}",
+        "strip": Markup(strip(arm, index, (min(losses), max(losses)))) if losses else "",
+        "behind": signed(pair.difference, digits) if pair else "–",
+        "interval": interval(pair.low, pair.high, digits) if pair else "",
+        "params": brief(arm.params, fixed=True), "flops": brief(arm.flops_per_token / 1e6, fixed=True),
+        "time": duration(arm.time), "times": span(arm.times, duration),
+        "place": f"{timed[arm.name][0]}." if arm.name in timed else "–",
+        "then": f"{factor * timed[arm.name][1]:.3f}" if arm.name in timed else "",
+        "train": _rounded(arm.speed),
+        "trains": span(arm.speeds, _rounded), "decode": _rounded(arm.decode_tokens_per_s),
+        "peak": memory(arm.peak_bytes, fixed=True),
+        "state": "not possible" if state is None else memory(state, fixed=True),
+        "rate": f"{arm.learning_rate:.2e}".replace("e-0", "e-"), "edge": "*" if arm.edge_of_grid else "",
+        "runs": f"{arm.finished} of {arm.finished + arm.failed}", "failed": bool(arm.failed),
+    }  # fmt: skip
+
+
+def _rounded(value: float) -> str:
+    """Three digits and separators: 10,800."""
+    return f"{float(f'{value:.3g}'):,.{0 if value >= 99.95 else 1}f}"
+
+
+def _forest(report: Report) -> Markup:
+    arms = report.arms
+    if len(arms) < 2 or arms[0].score.mean is None:
+        return Markup("")
+    gaps: list[tuple[Gap | None, str]] = [(None, "the first by its mean")]
+    for arm in arms[1:]:
+        pair = gap(report, arm.name, arms[0].name)
+        gaps.append((pair, word(pair) if pair else "no finished run"))
+    wide, narrow = pictures.forest(report, gaps), pictures.forest(report, gaps, narrow=True)
+    return Markup(f'<div class="roomy">{wide}</div><div class="narrow">{narrow}</div>')
+
+
+def _pair_notes(pairs: list[PairReport]) -> list[str]:
+    """What is remarkable about single pairs, said once where many share it."""
+    of_note: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.note:
+            of_note.setdefault(pair.note, []).append(f"{pair.a} and {pair.b}")
+    return [f"{'; '.join(found) if len(found) <= 3 else f'{len(found)} of {len(pairs)} pairs'}: {note}."
+            for note, found in of_note.items()]  # fmt: skip
+
+
+def _matrix(report: Report, digits: int) -> list[dict[str, Any]]:
+    """The verdict of every arm on every other one."""
+    rows, index = [], indices(report)
+    for arm in report.arms:
+        cells = []
+        for other in report.arms:
+            pair = gap(report, arm.name, other.name)
+            said = "" if other is arm else word(pair)
+            about = f"{arm.name} against {other.name}: {said}"
+            if pair and pair.low is not None:
+                about += f", {interval(pair.low, pair.high, digits)}, p {pair.p:g}"
+            figure = signed(pair.difference, digits) if pair else ""
+            kind = "self" if other is arm else said.partition(" ")[0].rstrip(",")
+            cells.append({"word": said, "figure": figure, "kind": kind, "about": about})
+        rows.append({"name": arm.name, "glyph": Markup(glyph(index[arm.name])), "cells": cells})
+    return rows
+
+
+def _axes(arms: list[ArmReport]) -> list[Axis]:
+    """What quality is drawn against. Parameters that were matched would say nothing: operations a token then."""
+    params = [arm.params for arm in arms]
+    costs = Axis("Work", "operations a token", lambda arm: arm.flops_per_token)
+    if max(params) > 1.05 * min(params):
+        costs = Axis("Size", "parameters", lambda arm: arm.params)
+    return [
+        Axis("Training speed", "training tokens/s", lambda arm: arm.speed, more=True),
+        Axis("Decoding speed", "decoding tokens/s", lambda arm: arm.decode_tokens_per_s, more=True),
+        costs,
+        Axis("State", "state at 8,192 tokens", lambda arm: arm.state_bytes["8192"], form=memory,
+             missing="cannot read 8,192 tokens"),
+    ]  # fmt: skip
+
+
+def impossible(report: Report) -> list[str]:
+    """The lengths that an arm cannot be read at, in words."""
+    found = []
+    for arm in report.arms:
+        missing = [f"{int(n):,}" for n, loss in (arm.by_length or {}).items() if loss is None]
+        if arm.by_length is None:
+            found.append(f"{arm.name}: not measured (its run of the first seed did not finish).")
+        elif not arm.by_length:
+            found.append(f"{arm.name}: not measured (the test text is too short).")
+        elif missing:
+            found.append(f"{arm.name}: not possible at {', '.join(missing)} tokens.")
+    return found
+
+
+def _target(report: Report) -> dict[str, Any] | None:
+    """The table of time to a common loss."""
+    if not report.along:
+        return None
+    target, rows = report.along.target, []
+    for arm in target.arms:
+        runs = f"{arm.runs} of {len(report.seeds)}"
+        if arm.tokens is None:
+            cells = ["–", "–", "–", runs]
+        else:
+            times, low, high = arm.times
+            within = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
+            cells = [brief(arm.tokens), f"{times:.2f}{within}", duration(60 * arm.minutes), runs]
+        rows.append({"name": arm.name, "glyph": Markup(glyph(indices(report)[arm.name])), "cells": cells})
+    unit, factor = training(report)
+    return {"loss": f"{factor * target.loss:.3f} {unit}", "rows": rows}
+
+
+def _inside(report: Report) -> dict[str, Any] | None:
+    """The table of the probes: the range over seeds of what is one number, a figure a step for the rest."""
+    rows, text = [], report.metric.name == "loss"
+    for arm in report.arms:
+        found = [probes for probes in arm.probes if probes]
+        if not found:
+            continue
+        cells = [_range([p.copying for p in found]), _range([p.recall for p in found])] if text else []
+        for steps in (found[0].horizon, found[0].rank):
+            words = ["no end" if value is None else brief(value, 2) for value in steps]
+            cells.append(", ".join(words) or "no recurrent memory")
+        rows.append({"name": arm.name, "glyph": Markup(glyph(indices(report)[arm.name])), "cells": cells})
+    return {"rows": rows, "text": text} if rows else None
+
+
+def _range(found: list[float | None]) -> str:
+    """The mean over seeds and how far they lie apart."""
+    values = [value for value in found if value is not None]
+    if not values:
+        return "–"
+    return f"{plain(sum(values) / len(values), 2)} ({plain(min(values), 2)} to {plain(max(values), 2)})"
+
+
+def _tuning(report: Report) -> list[Markup]:
+    """A picture of the trials of every arm, all on one scale of losses."""
+    ends = [loss for arm in report.arms for loss in arm.trials if loss is not None]
+    if not any(arm.trials for arm in report.arms):
+        return []
+    dims = {arm.label: arm.dim for arm in report.plan.arms}
+    found = []
+    for arm in report.arms:
+        factor = math.sqrt(WIDTH / dims[arm.name])
+        rates = [rate * factor for rate in report.plan.same.rates]
+        found.append(Markup(pictures.tuning(report, arm, rates, ends or [0.0, 1.0])))
+    return found
+
+
+def _untuned(plan: Plan) -> str:
+    if plan.tuning == "none":
+        return "Nothing was tuned: every arm was trained at the rate that the same rule of the width gives."
+    return "No trials are on record."
+
+
+def held_equal(plan: Plan) -> list[tuple[str, str]]:
+    """What all arms shared, in the plan's words."""
+    same, matched = plan.same, plan.matched
+    listed = {key: value for key, value in vars(same).items() if key not in ("rates", "rate_rule")}
+    trials = f"{len(same.rates)} rates, {', '.join(f'{rate:g}' for rate in same.rates)}, as {same.rate_rule}"
+    trials = {"none": "none", "fit": trials, "nested": f"{trials}, for every seed"}[plan.tuning]
+    return [
+        *((f"matched {axis}", brief(value)) for axis, value in matched.items()),
+        ("data order", "by the seed alone"),
+        ("test", f"{plan.data.scored['final']:,} tokens or bytes, never used for tuning"),
+        ("tuning", trials),
+        *((key.replace("_", " "), f"{v:,}" if isinstance(v, int) else str(v)) for key, v in listed.items()),
+    ]  # fmt: skip
+
+
+def _budgets(report: Report) -> list[dict[str, Any]]:
+    """What every arm got on every axis, each figure with its share of the largest."""
+    exact = partial(brief, fixed=True)
+    columns: list[tuple[Callable[[ArmReport], float], Callable[[float], str]]] = [
+        (lambda arm: arm.params, lambda v: f"{v:,.0f}"),
+        (lambda arm: arm.tokens, lambda v: f"{v:,.0f}"),
+        (lambda arm: arm.flops, exact),
+        (lambda arm: arm.tokens / arm.train_tokens_per_s, duration),
+        (lambda arm: arm.time, duration),
+        (lambda arm: arm.peak_bytes, partial(memory, fixed=True)),
+    ]
+    most = [max(of(arm) for arm in report.arms) or 1.0 for of, _ in columns]
+    return [
+        {"name": arm.name, "glyph": Markup(glyph(indices(report)[arm.name])),
+         "cells": [(form(of(arm)), f"{100 * of(arm) / top:.0f}") for (of, form), top in zip(columns, most)]}
+        for arm in report.arms
+    ]  # fmt: skip
+
+
+def amount(value: float) -> str:
+    """A budget as it is typed: 200k, or all its digits where no unit makes it shorter without loss."""
+    for unit, power in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        short = f"{value / power:g}"
+        if value >= power and float(short) * power == value:
+            return short + unit
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def target(arm: Arm) -> str:
+    """An arm as it is typed: LABEL=NAME:key=value,key=value."""
+    name = arm.name if arm.label == arm.name else f"{arm.label}={arm.name}"
+    own = ",".join(f"{key}={value}" for key, value in arm.overrides.items())
+    return f"{name}:{own}" if own else name
+
+
+def command(plan: Plan) -> list[str]:
+    """The command line that asks for this plan, in the pieces that are not to be torn apart."""
+    same, parts = plan.same, [["blockyard"], ["compare"], *([target(arm)] for arm in plan.arms)]
+    material = plan.data
+    parts += [["--task", material.task]] if material.task else [["--data", path] for path in material.paths]
+    parts += [[f"--{axis}", amount(value)] for axis, value in plan.matched.items()]
+    against = {arm.id: arm.label for arm in plan.arms}.get(plan.against or "")
+    length = None if material.task else same.length
+    options = {"length": length, "batch": same.batch, "codec": material.codec,
+               "device": same.device, "precision": same.precision, "seeds": ",".join(map(str, plan.looks)),
+               "margin": plan.margin, "tuning": plan.tuning, "against": against}  # fmt: skip
+    for name, value in ((name, value) for name, value in options.items() if value is not None):
+        parts.append([f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)])
+    return [shlex.join(part) for part in parts]
+
+
+def _beyond(plan: Plan) -> str:
+    """What the command line has no option for."""
+    said = [f"base={plan.seeds[0] // 100}"] if plan.seeds and plan.seeds[0] else []
+    said += [f"alpha={plan.alpha:g}"] if plan.alpha != ALPHA else []
+    return ", ".join(said)

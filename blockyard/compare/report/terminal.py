@@ -1,0 +1,153 @@
+"""A plan and its outcome as a terminal shows them: tables and sentences, no line longer than a terminal is wide."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+
+from blockyard.compare.documents import Arm, ArmReport, Plan, Report
+from blockyard.compare.plan.plan import estimate
+from blockyard.compare.report.format import (
+    at_equal_time,
+    brief,
+    decimals,
+    differs,
+    duration,
+    gap,
+    given,
+    interval,
+    memory,
+    plural,
+    scope,
+    shorten,
+    signed,
+    span,
+)
+from blockyard.compare.report.text import sentences
+from blockyard.core.numbers import clock
+
+WIDE = 80  # characters a line
+
+
+def fold(sentence: str) -> list[str]:
+    """A sentence in lines that fit; what cannot be broken, as a path, stays whole."""
+    return wrap(sentence, WIDE, break_long_words=False, break_on_hyphens=False)
+
+
+def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Rows as columns, those named in `left` to the left; the first of these gives way where lines grow too long."""
+    wide = [max(map(len, cells)) for cells in zip(*rows)]
+    wide[left[0]] = max(8, wide[left[0]] - max(0, sum(wide) + 2 * (len(wide) - 1) - WIDE))
+    made = []
+    for row in rows:
+        cells = [shorten(cell, width).ljust(width) if i in left else cell.rjust(width)
+                 for i, (cell, width) in enumerate(zip(row, wide))]  # fmt: skip
+        made.append("  ".join(cells).rstrip())
+    return made
+
+
+def describe_plan(plan: Plan) -> str:
+    """The plan as a person reads it before anything is spent."""
+    same = plan.same
+    axes = ", ".join(f"{name} {amount:,.0f}" for name, amount in plan.matched.items())
+    trials = 0 if plan.tuning == "none" else len(same.rates)
+    equal = [f"{name} {value}" for name, value in vars(same).items() if name not in ("rates", "rate_rule")]
+    equal += [f"learning rates {same.rates} x sqrt(64/dim)", f"margin {plan.margin:.1%}"]
+    each = "a seed" if plan.tuning == "nested" else "each"
+    rows = [("arm", "params", "MFLOP/tok", "memory", "state at 8k", "tok/s", "tokens")]
+    for arm in plan.arms:
+        known = plan.speed.get(arm.id)
+        rate = f"{same.step_tokens / known.step:,.0f}" if known else "-"
+        steps = plan.steps.get(arm.id)
+        tokens = f"{steps * same.step_tokens:,}" if known and steps else "-"
+        costs = f"{arm.params:,}", f"{arm.flops_per_token / 1e6:.2f}", memory(arm.peak_bytes)
+        rows.append((arm.label, *costs, _state(arm), rate, tokens))
+    lines = [
+        *fold(f"{plural(len(plan.arms), 'architecture')} on {plan.data.summary}"),
+        *fold(f"matched: {axes}; {_seeds(plan)}, {plural(trials, 'tuning trial')} {each}"),
+        *fold(f"same for all: {', '.join(equal)}"),
+        *columns(rows, [0]),
+        *_differences(plan),
+    ]
+    if plan.speed:
+        lines.append(f"estimated time: {clock(estimate(plan))}")
+    return "\n".join(lines)
+
+
+def _seeds(plan: Plan) -> str:
+    """The seeds of a plan, with its looks where there are several."""
+    looks = plan.looks
+    return plural(looks[0], "seed") if len(looks) == 1 else f"looks at {', '.join(map(str, looks))} seeds"
+
+
+def _state(arm: Arm | ArmReport) -> str:
+    """Bytes of state at 8,192 tokens; a dash where the arm cannot read so far."""
+    held = arm.state_bytes["8192"]
+    return "-" if held is None else memory(held)
+
+
+def _differences(plan: Plan) -> list[str]:
+    """A line for every arm that has more to it than the recipe it is called by."""
+    return [line for label, words in differs(plan).items() if words for line in fold(f"{label}: {words}")]
+
+
+def describe(report: Report) -> str:
+    """The ranking and what it means, as plain text."""
+    plan, found = report.plan, places_of_models(report)
+    lines = [
+        *fold(f"{plural(len(report.arms), 'architecture')} on {plan.data.name}: {given(plan)}, "
+              f"{plural(len(report.seeds), 'seed')}"),
+        "", *_ranking(report), *_costs(report), *_differences(plan), "",
+        *(line for sentence in sentences(report) for line in fold(sentence)), "",
+    ]  # fmt: skip
+    if found:
+        wide = max(len(name) for name, _ in found)
+        lines += ["the best run of each:", *(f"{name:{wide}}  {where}" for name, where in found), ""]
+    lines.append(f"report: {report.report or '-'}")
+    return "\n".join(lines if plan.data.paths else [*lines, *fold(f"data: {plan.data.summary}")])
+
+
+def _ranking(report: Report) -> list[str]:
+    """Who can be where, by the verdicts, and what that took."""
+    first, digits, timed = report.arms[0].name, decimals(report), at_equal_time(report)
+    rows = [["arm", "rank", "", report.metric.unit, "behind the first", "time"]]
+    rows[0] += ["equal time"] if timed else []
+    for arm in report.arms:
+        mean, pair = arm.score.mean, gap(report, arm.name, first)
+        behind = "-"
+        if pair:
+            ends = interval(pair.low, pair.high, digits, "-").replace("+", "")
+            behind = f"{signed(pair.difference, digits, '-')} {ends}".rstrip()
+        row = [arm.name, rank(arm, "-"), arm.letters, "-" if mean is None else f"{mean:.{digits}f}", behind,
+               duration(arm.time)]  # fmt: skip
+        if timed:
+            row.append(f"{timed[arm.name][0]}." if arm.name in timed else "-")
+        rows.append(row)
+    return [f"at equal {scope(report)}:", *columns(rows, [0, 1, 2, 4]), ""] if len(report.arms) > 1 else []
+
+
+def rank(arm: ArmReport, dash: str) -> str:
+    """1, or 2-4 where the verdicts leave several places open; a dash for an arm that has none."""
+    return dash.join(map(str, dict.fromkeys(arm.rank))) if arm.rank else dash
+
+
+def _costs(report: Report) -> list[str]:
+    """What every arm costs and how it was trained."""
+    rows = [("arm", "params", "MFLOP/tok", "train tok/s", "state at 8k", "lr", "runs")]
+    for arm in report.arms:
+        edge = "*" if arm.edge_of_grid else " "
+        rate, runs = f"{arm.learning_rate:.2e}{edge}", f"{arm.finished}/{arm.finished + arm.failed}"
+        pace = span(arm.speeds, brief) if len(arm.speeds) < 10 else brief(arm.speed)
+        work = f"{arm.flops_per_token / 1e6:.2f}"
+        rows.append((arm.name, f"{arm.params:,}", work, pace, _state(arm), rate, runs))
+    return columns(rows, [0])
+
+
+def places_of_models(report: Report) -> list[tuple[str, str]]:
+    """How to name the model of every arm, and where it lies; nothing for a document that stands in no folder."""
+    if not report.report:
+        return []
+    folder = Path(report.report).parent
+    return [
+        (f"{folder}:{arm.name}", f"seed {arm.model.seed}, {arm.model.folder}")
+        for arm in report.arms if arm.model
+    ]  # fmt: skip

@@ -1,0 +1,170 @@
+"""What the outcome of a comparison says, in sentences; the terminal and the page use the same ones."""
+
+import math
+from collections.abc import Callable
+
+from blockyard.compare.documents import ArmReport, Report
+from blockyard.compare.report.format import brief, decimals, duration, either, scope, span, training
+
+
+def sentences(report: Report) -> list[str]:
+    """What the figures say, and what they cannot say."""
+    return [sentence for found in places(report).values() for sentence in found]
+
+
+def places(report: Report) -> dict[str, list[str]]:
+    """The sentences by the place where they help, the answer first."""
+    return {
+        "answer": _answer(report), "budget": _budget(report), "notes": _notes(report), "hold": _hold(report),
+        "unequal": _unequal(report.arms), "along": _along(report),
+    }  # fmt: skip
+
+
+def _answer(report: Report) -> list[str]:
+    """Which is best, at what price, and how far that reaches."""
+    arms, unit = report.arms, report.metric.unit
+    scored, best = report.scored, report.best
+    if not scored:
+        return ["No architecture finished a run, so nothing can be said about which is best."]
+    if len(arms) == 1:
+        runs = f", the mean of {len(report.seeds)} seeds" if len(report.seeds) > 1 else ""
+        return [f"{arms[0].name}: {arms[0].score.mean:.{decimals(report)}f} {unit} on the test{runs}."]
+    if len(report.seeds) < 2:
+        return ["One seed gives no verdict: run at least 2, better 3 (--seeds)."]
+    if len(scored) < 2 or not best:
+        return ["No verdict: too few runs finished."]
+    which = f"{either(best)}{' (this comparison cannot say which)' if len(best) > 1 else ''}"
+    return ["; ".join([f"Best at equal {scope(report)}: {which}", *_price(report), *_reach(report, best)]) + "."]
+
+
+def _price(report: Report) -> list[str]:
+    """Which arms would be ahead if all had the same time."""
+    if scope(report) == "time":
+        return []
+    if not report.along:
+        return ["at equal time: not known"]
+    minutes = report.along.minutes
+    if not minutes:
+        return ["all took about the same time"]
+    ahead = minutes.best or [str(minutes.losses[0][0])]
+    return [f"at equal time probably: {either(ahead)}"]
+
+
+def _reach(report: Report, best: list[str]) -> list[str]:
+    """Whether the best of now may be another with more training."""
+    crossing = report.along.crossing if report.along else []
+    touched = any(name in pair for pair in crossing for name in best)
+    return ["with 4 times the tokens the order may change"] if touched else []
+
+
+def share(report: Report, difference: float) -> str:
+    """A difference in the unit of the score; where that is a loss, also as a part of it."""
+    text = f"{difference:.{decimals(report)}f}"
+    if report.metric.name != "loss":
+        return text
+    loss = next(arm.score.mean for arm in report.arms if arm.score.mean is not None)
+    return f"{text} ({difference / abs(loss):.1%})"
+
+
+def _budget(report: Report) -> list[str]:
+    """What this budget could show, and what the margin needs."""
+    lines, unit = [], report.metric.unit
+    if report.needed_difference and report.detectable:
+        lines.append(
+            f"This budget could show differences in {unit} of about {share(report, report.needed_difference)}, "
+            f"and {share(report, report.detectable)} with 80% chance."
+        )
+    needed, margin = report.seeds_for_margin, f"To resolve {report.plan.margin:.1%} (your margin)"
+    if not needed:
+        return lines
+    if needed.low is None:
+        more = ""
+        if needed.more_text:
+            short = "the test text is too short" if report.metric.name == "loss" else "the test is too short"
+            more = f": {short}, about {math.ceil(needed.more_text)} times as much is needed"
+        return [*lines, f"{margin} more seeds will not help{more}."]
+    low, high = needed.low, needed.high if needed.high is not None else "more than 100"
+    return [*lines, f"{margin}: {high if high == low else f'{low} to {high}'} seeds."]
+
+
+def _notes(report: Report) -> list[str]:
+    """What stands beside the ranking."""
+    arms, seeds, lines = report.arms, report.seeds, []
+    if len(report.scored) > 1 and not report.against:
+        lines.append("Arms that share a letter are not resolved.")
+    if report.against:
+        lines.append(f"Every arm is held against {report.against} only; ranks and letters say no more than that.")
+    if report.references:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in report.references.items())
+        lines.append(f"Without training, in {report.metric.unit}: {told}.")
+    if any(arm.edge_of_grid for arm in arms):
+        lines.append("* the best rate lies at the edge of the tuning grid.")
+    if report.looks > 1:
+        looks = report.plan.looks
+        lines.append(
+            f"Look {looks.index(len(seeds)) + 1} of {len(looks)} that were declared "
+            f"({', '.join(map(str, looks))} seeds); the error is shared among all of them."
+        )
+    for arm in arms:
+        if arm.failed:
+            low, high = arm.failure_interval
+            some = (
+                ": its mean is of the finished runs, and it can be called worse, never better" if arm.finished else ""
+            )
+            lines.append(
+                f"{arm.name} failed in {arm.failed} of {arm.failed + arm.finished} runs "
+                f"(true rate {low:.0%} to {high:.0%}){some}. Reason: {'; '.join(arm.reasons)}."
+            )
+    if report.spread_ratio and report.spread_ratio > 2:
+        lines.append(f"{report.noisiest} has {report.spread_ratio:.1f} times the spread of the others.")
+    return lines
+
+
+def _hold(report: Report) -> list[str]:
+    """How sure all verdicts are together, and of what."""
+    if len(report.scored) < 2 or len(report.seeds) < 2:
+        return []
+    test = "test text" if report.metric.name == "loss" else "test examples"
+    return [
+        f"These verdicts hold together at {1 - report.alpha:.0%}: in at most about 1 of {1 / report.alpha:.0f} "
+        f"such comparisons does any of them err. They count seeds and {test}, not other data, sizes or budgets."
+    ]
+
+
+def _along(report: Report) -> list[str]:
+    """What the curves warn of."""
+    if not report.along:
+        return []
+    minutes, crossing, lines = report.along.minutes, report.along.crossing, []
+    if minutes:
+        unit, factor = training(report)
+        order = ", ".join(
+            f"{name} {factor * loss:.3f}" + (f" ({span((factor * x for x in ends), '{:.3f}'.format)})" if ends else "")
+            for name, loss, *ends in minutes.losses
+        )
+        own = any(ends for _, _, *ends in minutes.losses)
+        lines.append(
+            f"At equal time ({duration(60 * minutes.minutes)} a run{', by the speeds of these runs' if own else ''})"
+            f" the training losses in {unit} would be about: {order}. An estimate from the middle of schedules, unkind "
+            f"to the slower arms{'; in brackets the range over seeds' if own else ''}."
+        )
+    if crossing:
+        pairs = "; ".join(f"{pair[0]} and {pair[1]}" for pair in crossing)
+        lines.append(f"The order of these may change with 4 times the tokens: {pairs}.")
+    return lines
+
+
+def _unequal(arms: list[ArmReport]) -> list[str]:
+    """What was not held equal, where it differs by more than a tenth."""
+    found = []
+    axes: tuple[tuple[str, Callable[[ArmReport], list[float]], Callable[[float], str]], ...] = (
+        ("time a run", lambda arm: arm.times, duration),
+        ("training operations", lambda arm: [arm.flops], brief),
+        ("tokens", lambda arm: [arm.tokens], brief),
+    )
+    for name, of, form in axes:
+        means = [(sum(of(arm)) / len(of(arm)), arm) for arm in arms]
+        (least, low), (most, high) = (end(means, key=lambda pair: pair[0]) for end in (min, max))
+        if most > 1.1 * least:
+            found.append(f"{name} ({low.name} {span(of(low), form)}, {high.name} {span(of(high), form)})")
+    return [f"NOT EQUAL: {'; '.join(found)}."] if found else []

@@ -1,0 +1,128 @@
+"""One run of a comparison, from a job to its result.
+
+Roles: `tune` scores on the tune split, `final` on the test split, and never the other way round. Data order depends
+on the seed alone; the start of the weights and what is drawn while training on the seed, the system and its ordinal
+(two equal arms differ).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blockyard.compare.documents import FORMAT, Job, Point, RunResult
+from blockyard.compare.identity import key_of
+from blockyard.compare.plan.dataset import Exam, Material, named
+from blockyard.compare.run.probes import inside
+from blockyard.core.errors import UsageError
+from blockyard.core.files import read_document, sealed, write_whole
+from blockyard.core.random import fold
+from blockyard.core.spec import Spec
+from blockyard.model.model import Model, build
+from blockyard.model.save import save_model
+from blockyard.train.loop import Settings, train
+from blockyard.train.precision import arithmetic
+
+TOKENS, LOGITS = 1 << 12, 1 << 20  # of a forward that scores, where training takes fewer: small batches waste time
+Tell = Callable[[int, float], None]  # a step that is done, and its loss
+Price = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B,T,V), targets (B,T) -> amounts (B,)
+
+
+def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
+    """Train and score one run, or give the result that it left before."""
+    done = read_result(folder)
+    if done is not None:
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    data = named(job.choice)
+    if data.hash != job.data:
+        raise UsageError("the data changed since this comparison was planned; use another --out")
+    system = Spec.from_json(job.system)
+    start = fold("start", job.seed, system.hash, job.ordinal)
+    model = build(system, start).to(job.device)
+    settings = Settings(
+        steps=job.steps, lr=job.lr, schedule=job.schedule, precision=job.precision, device=job.device,
+        micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,
+    )  # fmt: skip
+    trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell)
+    curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
+    result = RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
+    if result.finished:
+        result = _scored(result, model, data, job)
+        if job.role == "final":
+            result = replace(result, probes=inside(model, data, job.length))
+            save_model(model, folder / "model", tokenizer=data.tokenizer)
+    write_whole(folder / "result.json", sealed(result.to_json()))
+    for left in folder.glob("*.ckpt"):
+        left.unlink()
+    return result
+
+
+def _scored(result: RunResult, model: Model, data: Material, job: Job) -> RunResult:
+    """With the scores of the role's test, and where asked those at other lengths."""
+    exam, scoring = data.exam(job.role, job.length), Scoring.of(job)
+    groups = exam.groups(amounts(model, data.amounts, exam, scoring))
+    if not np.isfinite(groups).all():
+        result = replace(result, status="failed", reason="the score is not finite")
+    lengths = by_length(model, data, job) if job.role == "final" and job.lengths else None
+    return replace(
+        result, groups=groups.tolist(), weights=exam.weights.tolist(), score=float(exam.weights @ groups),
+        lengths=lengths,
+    )  # fmt: skip
+
+
+def read_result(folder: Path) -> RunResult | None:
+    """The result that the finished run of this folder left, if there is one; UsageError where it was changed."""
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    try:
+        result = RunResult.from_json(read_document(path, FORMAT, sealed_since=2), path)
+    except UsageError as error:
+        raise UsageError(f"{error}; remove {folder} to do this run again") from None
+    if result.key != folder.name:
+        raise UsageError(f"{path} is the result of another run; remove {folder} to do this run again")
+    return result
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How rows are scored: as many tokens at once as a training batch has, in its arithmetic."""
+
+    tokens: int
+    device: str = "cpu"
+    precision: str = "float32"
+
+    @staticmethod
+    def of(job: Job) -> "Scoring":
+        return Scoring(job.batch * job.length, job.device, job.precision)
+
+
+@torch.no_grad()
+def amounts(model: Model, price: Price, exam: Exam, how: Scoring) -> np.ndarray:
+    """(rows,) what every row of an exam cost the model: nats, or wrong answers."""
+    found: list[np.ndarray] = []
+    least = min(TOKENS, LOGITS // model.axes["stem.vocab"].size)
+    size = max(1, max(how.tokens, least) // exam.length)
+    for first in range(0, len(exam), size):
+        tokens, targets = exam.rows(slice(first, min(first + size, len(exam))))
+        ids, wanted = torch.from_numpy(tokens).to(how.device), torch.from_numpy(targets).to(how.device)
+        with arithmetic(how.precision, how.device):
+            logits = model(ids).logits
+        found.append(price(logits, wanted).cpu().numpy())
+    return np.concatenate(found)
+
+
+def by_length(model: Model, data: Material, job: Job) -> dict[str, float | None]:
+    """The score at other lengths than the training length; None where a model cannot go."""
+    found: dict[str, float | None] = {}
+    for length, exam in data.at_lengths(job.role, job.length):
+        try:
+            value = float(exam.groups(amounts(model, data.amounts, exam, Scoring.of(job)))[0])
+        except UsageError:
+            value = math.nan
+        found[str(length)] = value if math.isfinite(value) else None
+    return found

@@ -1,0 +1,38 @@
+"""What a trained arm does with its context: probes of every final run, described and never ranked.
+
+copying   bits a token that a second reading of the same row saves (text)
+recall    nats that having seen a key with its value saves on that value (text)
+horizon   tokens until what a recurrent step remembers has halved, the median over heads, a figure a step
+rank      how many directions of that memory are in use, the mean over rows and heads, a figure a step
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from blockyard.compare.documents import Probes
+from blockyard.compare.plan.dataset import Material
+from blockyard.probe import copying_probe, recall_probe, state_probe
+
+ROWS, PAIRS, TOKENS = 16, 8, 4  # a pair is two tokens of key and two of value
+
+
+def inside(model: Any, data: Material, length: int) -> Probes:
+    """The figures of one run; what a step or a length does not allow is left out."""
+    rows = data.exam("final", length).rows(slice(0, ROWS))[0]
+    copying = recall = None
+    if data.metric.name == "loss" and length >= 8:
+        copying = float(copying_probe(model, rows[:, : length // 2])["gap"].mean())
+        pairs = min(PAIRS, length // TOKENS - 1, len(np.unique(rows)) - 1)
+        if pairs > 1:
+            recall = float(recall_probe(model, rows, pairs=pairs)["saved"].mean())
+    state = state_probe(model, rows, facts=("horizon", "rank"))
+    horizon = [_plain(np.median(value)) for name, value in state.items() if name.endswith(":horizon")]
+    rank = [_plain(np.mean(value)) for name, value in state.items() if name.endswith(":rank")]
+    return Probes(horizon, rank, copying, recall)
+
+
+def _plain(value: Any) -> float | None:
+    """A number that JSON can hold; None for one without end."""
+    return float(value) if math.isfinite(value) else None

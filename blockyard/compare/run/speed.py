@@ -1,0 +1,70 @@
+"""How fast the arms of a comparison are, measured in turns so that the machine's drift meets all of them alike."""
+
+import contextlib
+import time
+from itertools import pairwise
+from statistics import median
+
+import torch
+
+from blockyard.compare.documents import Job, Timings
+from blockyard.compare.plan.dataset import named
+from blockyard.core.errors import UsageError
+from blockyard.core.random import fold
+from blockyard.core.spec import Spec
+from blockyard.decode.generate import generate
+from blockyard.decode.rules import Rules
+from blockyard.model.model import Model, build
+from blockyard.train.loop import Diverged, Run, Settings
+
+DECODE = 32  # tokens decoded a round
+
+
+def bench(jobs: list[Job], rounds: int) -> list[Timings]:
+    """Seconds a training step and a decoded token of every job, a list over rounds each; the order turns by one."""
+    runs = [_prepared(job) for job in jobs]
+    for run in runs:  # the first steps pay for what later ones reuse
+        _advance(run)
+    steps: list[list[float]] = [[] for _ in runs]
+    tokens: list[list[float]] = [[] for _ in runs]
+    for turn in range(rounds):
+        for i in range(len(runs)):
+            which = (i + turn) % len(runs)
+            began = time.perf_counter()
+            _advance(runs[which])
+            steps[which].append(time.perf_counter() - began)
+            tokens[which].append(decode_seconds(runs[which].model))
+    return [Timings(a, b) for a, b in zip(steps, tokens)]
+
+
+def _advance(run: Run) -> None:
+    """One step; an arm that diverges is as fast as it is, and fails in its runs."""
+    with contextlib.suppress(Diverged):
+        run.advance()
+
+
+def _prepared(job: Job) -> Run:
+    system = Spec.from_json(job.system)
+    model = build(system, fold("bench")).to(job.device)
+    settings = Settings(steps=10**6, lr=1e-4, precision=job.precision, device=job.device, micro=job.micro)
+    return Run(system, model, named(job.choice).order(job.length, job.batch, 0), settings)
+
+
+def decode_seconds(model: Model, prompt: int = 32) -> float:
+    """The median time of one token, greedy, one row, after a short prompt: as `generate` writes it."""
+    ids = torch.zeros(1, prompt, dtype=torch.long, device=next(model.parameters()).device)
+    try:
+        came = [time.perf_counter() for _ in generate(model, ids, DECODE + 1, Rules(temperature=0))]
+    except UsageError:  # predictions that are no numbers are no text; what is wrong shows in the runs of this arm alone
+        came = _plain_steps(model, ids)
+    return median(after - before for before, after in pairwise(came))
+
+
+@torch.no_grad()
+def _plain_steps(model: Model, ids: torch.Tensor) -> list[float]:
+    """The times at which tokens had gone through the model one after another, whatever it said to them."""
+    state, came = model(ids, model.init_state(1)).state, []
+    for _ in range(DECODE):
+        state = model(ids[:, :1], state).state
+        came.append(time.perf_counter())
+    return came

@@ -1,0 +1,37 @@
+"""A process that does runs: one library import for many of them.
+
+An order is a RunOrder, which tells its Progress, or a BenchOrder; a number of threads is the only argument.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from blockyard.compare.documents import BenchAnswer, BenchOrder, Progress, RunOrder
+from blockyard.compare.run.job import run_job
+from blockyard.compare.run.speed import bench
+from blockyard.core import child
+from blockyard.core.document import Json
+from blockyard.train.allocator import keep_memory
+
+
+def handle(order: Json, tell: child.Tell) -> Json:
+    """Do what an order says."""
+    if order["do"] == "run":
+        run = RunOrder.from_json(order, "an order")
+        result = run_job(run.job, Path(run.folder), lambda step, loss: tell(Progress(step, loss).to_json()))
+        return result.to_json()
+    asked = BenchOrder.from_json(order, "an order")
+    return BenchAnswer(bench(asked.jobs, asked.rounds)).to_json()
+
+
+def main() -> None:
+    """Serve until there are no more orders."""
+    torch.set_num_threads(int(sys.argv[1]))
+    keep_memory()
+    child.serve(handle)
+
+
+if __name__ == "__main__":
+    main()

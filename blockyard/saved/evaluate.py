@@ -1,0 +1,47 @@
+"""How well a trained model foretells a text."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from blockyard.compare.plan.dataset import TextExam, nats
+from blockyard.compare.run.job import Scoring, amounts
+from blockyard.core import numbers
+from blockyard.core.document import Document
+from blockyard.core.errors import UsageError
+from blockyard.data import load_text
+from blockyard.data.corpus import load_whole
+from blockyard.saved.open import open_model
+
+ROWS = 16  # of a forward, at least
+
+
+@dataclass(frozen=True)
+class Evaluation(Document):
+    """The loss of a text of so many bytes, read in windows of `length` tokens."""
+
+    bits_per_byte: float
+    bytes: int
+    data: str
+    length: int
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(folder: str, data: Sequence[str] = (), length: int | None = None) -> Evaluation:
+    """Bits per byte of a whole text under a trained model; without a text, of the built-in one's test part."""
+    if length is not None:
+        length = numbers.EVAL_LENGTH(length, "--length")
+    model, codec = open_model(folder)
+    model.require("causal", "scoring a text token by token")
+    size = length or model.spec.get("length") or 128
+    if data:
+        (name, _, notes), split = load_whole(list(data), codec)
+    else:
+        corpus = load_text(None, codec=codec)
+        name, notes, split = corpus.name, corpus.notes, corpus.test
+    exam = TextExam(split, size, 1)
+    loss, count = float(amounts(model, nats, exam, Scoring(ROWS * size)).sum()), int(exam.bytes.sum())
+    value = loss / (math.log(2) * count)
+    if not math.isfinite(value):
+        raise UsageError(f"{folder} scores {value}: its weights are damaged, or training diverged")
+    return Evaluation(value, count, name, size, list(notes))

@@ -95,8 +95,9 @@ class Entry:
         if init is None:
             return {}
         args, defaults = init.args.kwonlyargs, init.args.kw_defaults
-        if self.kind in ("recipe", *WHOLES):
-            args, defaults = init.args.args + args, [*_aligned(init.args), *defaults]
+        if not isinstance(self.node, ast.ClassDef):
+            first = 0 if self.kind in ("recipe", *WHOLES) else len(init.args.args) - len(init.args.defaults)
+            args, defaults = init.args.args[first:] + args, [*_aligned(init.args)[first:], *defaults]
         return {arg.arg: (arg, default) for arg, default in zip(args, defaults)}
 
     @property
@@ -113,7 +114,7 @@ class Entry:
         return {name: read(owner, *argument) for name, argument in self.arguments.items()}
 
     def constant(self, name: str, default: Any = None) -> Any:
-        """A literal assigned in the public class (claims, points, known) or at the top of a file whose node is a function (sizes, knobs, example)."""
+        """A literal assigned in the public class (claims, points, known), or beside the function (sizes, example)."""
         body = self.node.body if isinstance(self.node, ast.ClassDef) else self.tree.body
         for node in body:
             if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):

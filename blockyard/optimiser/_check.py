@@ -21,9 +21,8 @@ def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     held = {name: p for name, p in model.named_parameters() if name.startswith("steps.0")}
     given = {name: p for name, p in model.named_parameters() if name not in held}
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimiser, losses = make(model, given, **settings), []
-    for _ in range(STEPS):
-        losses.append(_step(model, optimiser, ids))
+    optimiser = make(model, given, **settings)
+    losses = [_step(model, optimiser, ids) for _ in range(STEPS)]
     yield Verdict("lowers the loss it is given", losses[-1] < losses[0], f"{losses[0]:.3f} to {losses[-1]:.3f}")
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     yield Verdict("moves what it was given", bool(moved) and moved <= given.keys())

@@ -10,9 +10,11 @@ Differs  decay falls on what the factories recorded as a projection, never on no
 The step is the framework's fused one; groups and their order follow the paths.
 """
 
+from typing import Annotated
+
 from torch import nn, optim
 
-from blockyard.core.settings import Annotated, NonNegative, Positive
+from blockyard.core.settings import NonNegative, Positive
 from blockyard.model.model import Model
 
 

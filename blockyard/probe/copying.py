@@ -12,11 +12,11 @@ Differs  both readings stand in one row, so a model has to take rows twice as lo
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
-from blockyard.core.settings import Annotated, Count
+from blockyard.core.settings import Count
 from blockyard.probe._read import Arrays, nats, rows_of
 
 

@@ -12,14 +12,14 @@ Family   probes
 Differs  the row without the pair has another pair in its place, so lengths and endings agree
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from blockyard.core import UsageError
 from blockyard.core.random import uniform
-from blockyard.core.settings import Annotated, Count, Natural
+from blockyard.core.settings import Count, Natural
 from blockyard.probe._read import Arrays, ids, nats
 
 

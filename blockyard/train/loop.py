@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blockyard.core import registry
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
@@ -29,8 +30,8 @@ from blockyard.core.spec import Spec
 from blockyard.model.model import Model
 from blockyard.train.checkpoint import fingerprint
 from blockyard.train.journal import WEIGHTS, Journal
-from blockyard.train.schedule import schedule, trained
 from blockyard.train.precision import arithmetic
+from blockyard.train.schedule import schedule, trained
 
 Rows = tuple[np.ndarray, np.ndarray]  # ids and targets (B,T), below 0 where nothing is asked
 

@@ -14,14 +14,14 @@ Differs  absolute maximum of a group by itself, without outliers kept apart and 
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Part
-from blockyard.core.settings import Annotated, Literal
+from blockyard.core.renamed import keywords
 from blockyard.core.spec import Spec, store
 from blockyard.kernels.weights import check, pack
 from blockyard.model.model import Model, build

@@ -1,11 +1,14 @@
 """Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.settings import checked
 from blockyard.core.spec import Spec, current_name, parse_value
+
+if TYPE_CHECKING:
+    from blockyard.model.model import Model
 
 
 def recipes() -> list[str]:
@@ -52,7 +55,7 @@ def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:
     return label, name, overrides
 
 
-def build(what: str | Spec, size: str | None = None, *, seed: int = 0, **overrides: Any) -> Any:
+def build(what: str | Spec, size: str | None = None, *, seed: int = 0, **overrides: Any) -> "Model":
     """The model of a recipe or a spec: `build("llama", size="tiny", **{"mixer.heads": 2})`."""
     from blockyard.model.model import build as build_spec
 

@@ -22,7 +22,7 @@ from blockyard.core.random import fold
 from blockyard.core.settings import check_settings
 from blockyard.core.spec import Spec, matching_edits
 
-Init = Callable[[Tensor, torch.Generator], Any]
+Init = Callable[[Tensor, torch.Generator], object]
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ def build(spec: Spec, seed: int = 0) -> Model:
     return Model(spec["model"] if spec.kind == "system" else spec, seed)
 
 
-def make(name: str, *, dim: int, seed: int = 0, causal: bool = True, **settings: Any) -> Any:
+def make(name: str, *, dim: int, seed: int = 0, causal: bool = True, **settings: Any) -> Part:
     """One part by itself: `make("mixer:gla", dim=64, heads=4)`."""
     kind, _, part = name.partition(":")
     if kind not in KINDS or not part:

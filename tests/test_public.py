@@ -2,19 +2,26 @@
 
 import ast
 import importlib
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
 import types
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 import blockyard as by
+from blockyard.core import registry
 
-ROOMS = ("blockyard", "blockyard.core", "blockyard.kernels", "blockyard.probe", "blockyard.task", "blockyard.data")
+ROOMS = [  # the packages whose first page names what is public
+    f"blockyard.{path.parent.name}".removesuffix(".blockyard")
+    for path in (Path(by.__file__), *sorted(Path(by.__file__).parent.glob("*/__init__.py")))
+    if "__all__" in path.read_text()
+]
 STUB = ast.parse(Path(by.__file__).with_suffix(".pyi").read_text())
 
 
@@ -58,3 +65,70 @@ def test_a_type_checker_knows_every_public_name(tmp_path):
     assert not vague
     assert (known["model"], known["found"]) == ("Model", "Report | Plan")
     assert len(complaints) == 1 and "nonsense" in complaints[0]
+
+
+def documented(thing, name):
+    """Whether somebody wrote what this is for; what dataclasses and named tuples say of themselves is no word."""
+    doc = vars(thing).get("__doc__") if inspect.isclass(thing) else getattr(thing, "__doc__", None)
+    return bool(doc) and not doc.startswith(f"{name}(")
+
+
+def undocumented(name, thing):
+    """A public name without a docstring, and its methods that no class of ours in its line explains."""
+    if not documented(thing, name.rpartition(".")[2]):
+        yield name
+    if inspect.isclass(thing):
+        ours = [base for base in thing.__mro__ if base.__module__.split(".")[0] == thing.__module__.split(".")[0]]
+        for key in (key for key in vars(thing) if not key.startswith("_")):
+            every = [vars(base)[key] for base in ours if key in vars(base)]
+            every = [getattr(found, "__func__", found) for found in every]
+            if any(inspect.isfunction(f) or isinstance(f, (property, cached_property)) for f in every) and not any(
+                documented(found, key) for found in every
+            ):
+                yield f"{name}.{key}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_says_what_it_is_for(room):
+    public = [(name, getattr(importlib.import_module(room), name)) for name in importlib.import_module(room).__all__]
+    assert not [bare for name, thing in public if callable(thing) for bare in undocumented(name, thing)]
+
+
+def test_an_undocumented_name_is_caught():
+    class Bare:
+        def method(self):
+            pass
+
+    class Told(Bare):
+        """Told."""
+
+    assert list(undocumented("Bare", Bare)) == ["Bare", "Bare.method"] and not list(undocumented("Told", Told))
+    assert list(undocumented("test", lambda: 0)) == ["test"]
+
+
+def test_every_setting_says_what_it_means():
+    for kind in (*registry.KINDS, *registry.ROOMS):
+        for entry in registry.entries(kind).values():
+            assert all(s.meaning and s.accepts for s in entry.settings.values()), f"{kind}:{entry.name}"
+
+
+def test_what_one_file_takes_from_another_says_what_it_is_for():
+    """The header of a file that is one named thing is the docstring of that."""
+    trees = {path: ast.parse(path.read_text()) for path in registry.ROOT.rglob("*.py")}
+    taken = {
+        (node.module, alias.name)
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    named = {entry.path for kind in (*registry.KINDS, *registry.ROOMS) for entry in registry.entries(kind).values()}
+    bare = [
+        f"{module}.{node.name}"
+        for path, tree in trees.items()
+        for module in [".".join(("blockyard", *path.relative_to(registry.ROOT).with_suffix("").parts))]
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and path not in named
+        if (module, node.name) in taken and not ast.get_docstring(node)
+    ]
+    assert not bare, "\n".join(bare)

@@ -27,6 +27,7 @@ class Batch:
 
     @staticmethod
     def of(value: "Batch | Tensor") -> "Batch":
+        """A batch as it is, or one of tokens (B,T) that all count."""
         return value if isinstance(value, Batch) else Batch(value)
 
     def rows(self, index: Any) -> "Batch":

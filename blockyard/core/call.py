@@ -49,6 +49,8 @@ Captures = dict[tuple[int, int, str, str], Tensor]
 
 
 class Call(NamedTuple):
+    """What a part may know of this forward pass; the head of this file explains each field."""
+
     positions: Tensor
     valid: Tensor | None = None
     segment: Tensor | None = None

@@ -29,6 +29,8 @@ from blockyard.core.call import Call
 
 
 class Part(nn.Module):
+    """The base of all parts. The attributes are what a class says of itself."""
+
     claims: Mapping[str, Any] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     known: Mapping[str, str] = {}
@@ -71,6 +73,7 @@ class Position(Part):
     """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
+        """x (B,T,D), the stem's output, with what is added to or done with it."""
         return x
 
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
@@ -108,15 +111,19 @@ class Residual(Part):
     """How a step reads the stream and writes to it. The default carry is the stream itself."""
 
     def start(self, x: Tensor, call: Call) -> Any:
+        """The carry of a stream x (B,T,D), before the first step."""
         return x
 
     def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
+        """What a sublayer reads: one (B,T,D) for its port `x`, a tuple where it has several."""
         return carry
 
     def write(self, carry: Any, y: Tensor, call: Call) -> Any:
+        """The carry after a sublayer wrote y (B,T,D)."""
         return carry + y
 
     def flush(self, carry: Any, call: Call) -> Tensor:
+        """The stream (B,T,D) as the head, or another rule, reads it."""
         return carry
 
 
@@ -135,6 +142,7 @@ class Depth(Part):
         return [(step, loop) for steps, n in zip(self.blocks, loops) for loop in range(n) for step in steps]
 
     def forward(self, flow: Any, run: Any) -> Any:
+        """The flow after all that runs; `run(flow, step, loop)` runs one step."""
         for step, loop in self.order():
             flow = run(flow, step, loop)
         return flow

@@ -63,6 +63,7 @@ class PrefixStore:
         return len(self._pieces)
 
     def clear(self) -> None:
+        """Forget every prefix."""
         self._pieces, self._tails, self.nbytes = {}, {}, 0
 
     def open(self, ids: Tensor | Sequence[int]) -> tuple[State, int]:

@@ -64,6 +64,7 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
+        """Whether the likeliest token is taken: nothing is drawn."""
         return self.temperature == 0
 
 

@@ -27,6 +27,7 @@ class Count:
 
 
 def on_meta(spec: Spec) -> Model:
+    """The model without its numbers: shapes, axes and records only, in no memory."""
     with torch.device("meta"):
         return build(spec)
 

@@ -45,6 +45,7 @@ class Out:
 
     @property
     def logits(self) -> Tensor:
+        """(B,T,V) scores of the next token, of the prediction `logits`."""
         return self.prediction["logits"]
 
 
@@ -57,6 +58,7 @@ class Step(nn.Module):
         self.part = site.build("part", part)
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
+        """The carry and the leaves after this step."""
         y, state = self.part(self.rule.read(carry, self.part.ports, call), call, state)
         return self.rule.write(carry, y, call), state
 
@@ -167,6 +169,7 @@ class Model(nn.Module):
         return Out(prediction, x, state, flow.captures | captures)
 
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
+        """All three: `request` is what `start` takes (points, seed)."""
         return self.finish(self.run(self.start(batch, state, **request)))
 
     def save(self, folder: Any, *, tokenizer: bytes | None = None) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import blockyard as by
+from blockyard.compare.compare import compare
 from blockyard.core import registry
 
 ROOMS = [  # the packages whose first page names what is public
@@ -23,6 +24,8 @@ ROOMS = [  # the packages whose first page names what is public
     if "__all__" in path.read_text()
 ]
 STUB = ast.parse(Path(by.__file__).with_suffix(".pyi").read_text())
+
+META = "__metadata__"  # of Annotated[type, "meaning"]
 
 
 def test_the_stub_says_what_there_is():
@@ -132,3 +135,12 @@ def test_what_one_file_takes_from_another_says_what_it_is_for():
         if (module, node.name) in taken and not ast.get_docstring(node)
     ]
     assert not bare, "\n".join(bare)
+
+
+def test_the_top_level_explains_every_argument():
+    for name in by.__all__:
+        thing = compare if name == "compare" else getattr(by, name)
+        if not (inspect.isclass(thing) and issubclass(thing, Exception)):
+            given, doc = inspect.signature(thing).parameters, inspect.getdoc(thing) or ""
+            told = {one for one, is_ in given.items() if re.search(rf"\b{one}\b", doc) or hasattr(is_.annotation, META)}
+            assert given.keys() - told <= {"model"}, name

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the annotations are read as text
 
 @dataclass(frozen=True)
 class Spec:
-    """A part's kind and name with the settings that differ from its defaults."""
+    """A part's `kind` and `name` with the `settings` that differ from its defaults; a setting may hold specs."""
 
     kind: str
     name: str

@@ -130,7 +130,11 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """What a model carries from one piece to the next. Immutable: an old one is a branch to come back to."""
+    """What a model carries from one piece to the next. Immutable: an old one is a branch to come back to.
+
+    positions, order (B,S) are of cached slots, length (B,) counts valid tokens; aligned, int8_cache, leaves and marks
+    say how what is carried is kept.
+    """
 
     positions: Tensor  # (B,S) of the cached slots
     length: Tensor  # (B,) valid tokens seen

@@ -220,7 +220,7 @@ def force(implementation: str) -> Iterator[None]:
 
 
 def exact() -> AbstractContextManager[None]:
-    """Run references: the form to differentiate twice."""
+    """`with exact():` runs the reference of every operation: slow, literal, differentiable any number of times."""
     return force("reference")
 
 

@@ -22,7 +22,12 @@ Lineage = dict[str, list[tuple[int, Tensor]]]  # path of a tensor: which places 
 
 
 def take(model: Model, axis: str, index: Tensor) -> tuple[Model, Lineage]:
-    """The model with only `index` of the axis of that address, in that order, and where its tensors came from."""
+    """A new model with only some channels of an axis, everywhere it stands, and where its tensors came from.
+
+    axis   an address, as `model.axes` lists them        index   (n,) the channels that stay, in their new order
+
+    An axis that cannot change by itself is a UsageError that says why.
+    """
     if axis not in model.axes:
         raise unknown("axis", axis, model.axes)
     if any(True for _ in model.buffers()):

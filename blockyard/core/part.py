@@ -11,13 +11,6 @@ tensors depends on its kind:
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
-
-`claims` is what the part promises and the shared suite proves (core/claims.py: what it promises as built); `known` a
-promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
-names under which inner values can be read or replaced (hook points); `renamed` what its settings and tensors are called
-now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were;
-`variants` the settings with which it is held to its claims, the smallest first; `replaces` the names of parts that this
-one took the place of, with what fills its slots for each.
 """
 
 from collections.abc import Mapping
@@ -29,7 +22,18 @@ from blockyard.core.call import Call
 
 
 class Part(nn.Module):
-    """The base of all parts. The attributes are what a class says of itself."""
+    """The base of all parts. What a class says of itself:
+
+    claims     what the part promises and the shared suite proves (core/claims.py: what it promises as built)
+    known      a promise it cannot keep yet, with the reason
+    needs      what a model must promise that an objective trains
+    points     the names under which inner values can be read or replaced (hook points)
+    renamed    what its settings and tensors are called now, by the names they had before: old specs and saved models
+               still hold, and first numbers stay what they were
+    variants   the settings with which it is held to its claims, the smallest first
+    replaces   the names of parts that this one took the place of, with what fills its slots for each
+    ports      what a sublayer reads of the residual rule
+    """
 
     claims: Mapping[str, Any] = {}
     needs: ClassVar[tuple[str, ...]] = ()

@@ -34,7 +34,7 @@ def check(target: str) -> list[tuple[str, Verdict]]:
     kind, _, rest = target.partition(":")
     if kind == "task":
         task = make_task(rest)
-        return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", ok)) for name, ok in promises(task)]
+        return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", bool(ok))) for name, ok in promises(task)]
     name, _, tail = rest.partition(":")
     if kind == "study":
         return list(_study(registry.find("study", name)))

@@ -50,6 +50,7 @@ FTYPES = {"BF16": 32, "Q8_0": 7, "Q4_0": 2}  # of llama.cpp's file format
 
 
 def prompt(rows: int, length: int, vocab: int) -> np.ndarray:
+    """Ids (rows, length), the same for every contestant."""
     return np.random.default_rng(length).integers(0, vocab, (rows, length))
 
 

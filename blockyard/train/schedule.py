@@ -44,6 +44,7 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {"cosine": cosine, "wsd": warmup_
 
 
 def schedule(name: str) -> Schedule:
+    """A schedule of the learning rate by name: cosine or wsd."""
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
     return SCHEDULES[name]()

@@ -30,7 +30,12 @@ example = {"axis": "steps.1.part.inner", "index": (7, 1, 2, 3, 0, 5, 6, 4)}
 
 
 def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model, Lineage]:
-    """The model with only `index` of the axis of that address, in that order, and where its tensors came from."""
+    """A new model with only some channels of an axis, everywhere it stands, and where its tensors came from.
+
+    axis   an address, as `model.axes` lists them        index   (n,) the channels that stay, in their new order
+
+    An axis that cannot change by itself is a UsageError that says why.
+    """
     if axis not in model.axes:
         raise unknown("axis", axis, model.axes)
     if any(True for _ in model.buffers()):

@@ -106,7 +106,7 @@ class Ours:
                 torch.nn.init.normal_(p, std=STD)
         self.model: Any = model if kind == "float32" else model.bfloat16()
         if kind.startswith("int"):
-            self.model, _ = quantise(self.model, int(kind[3]), wide=WIDE.get(kind, ()))
+            self.model, _ = quantise(self.model, 8 if kind[3] == "8" else 4, int8=WIDE.get(kind, ()))
 
     def write(self, ids: np.ndarray, count: int) -> list[list[int]]:
         from blockyard.decode.generate import generate

@@ -58,7 +58,7 @@ def _carriers() -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
     """Our own parts and recipes by slug; of several recipes, the one that has the slug's name comes first."""
     parts: dict[str, list[Entry]] = {}
     recipes: dict[str, list[Entry]] = {}
-    for kind in (*registry.KINDS, "recipe"):
+    for kind in (*registry.KINDS, *registry.ROOMS):
         for entry in registry.entries(kind).values():
             named = entry.name.replace("_", "-")
             slug = entry.header.get("Slug", named if kind == "recipe" else "")

@@ -8,7 +8,6 @@ one JSON form and one override rule serve them all. An edit is a Spec too: it ad
 import ast
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.renamed import tell_new_name
 
 if TYPE_CHECKING:  # the annotations are read as text
     from blockyard.core.settings import (
@@ -188,14 +188,6 @@ def current_name(entry: registry.Entry, name: str) -> str:
         return name
     tell_new_name(f"{entry.kind}:{entry.name}: the setting {name}", new)
     return new
-
-
-def tell_new_name(old: str, new: str) -> None:
-    """A warning of one line: no line of ours is to blame."""
-    warnings.warn_explicit(f"{old} is called {new} now", UserWarning, "blockyard", 1, registry=_TOLD)
-
-
-_TOLD: dict[Any, Any] = {}
 
 
 def _maker(kind: str) -> Any:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
+from blockyard.core.renamed import keywords
 from blockyard.core.state import Cache, State, tensors, tree_cat
-from blockyard.decode._renamed import keywords
 from blockyard.decode.ragged import compact, flatten, prefill, unflatten
 from blockyard.model.model import Model
 

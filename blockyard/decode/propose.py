@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
+from blockyard.core.renamed import attributes
 from blockyard.core.state import State
-from blockyard.decode._renamed import attributes
 from blockyard.decode.generate import seen_in
 from blockyard.decode.past import OnState, Past
 from blockyard.decode.ragged import compact, padded, prefill

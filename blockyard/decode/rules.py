@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from blockyard.core.call import widest_dtype
 from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
-from blockyard.decode._renamed import attributes, keywords
+from blockyard.core.renamed import attributes, keywords
 
 BLOCK = 256  # positions whose numbers are drawn at once
 LEAST = 1e-6  # what logits are divided by without leaving the range of any float

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
+from blockyard.core.renamed import keywords
 from blockyard.core.state import State
-from blockyard.decode._renamed import keywords
 from blockyard.decode.ends import Step, Stop, StopTracker
 from blockyard.decode.generate import logprob, program_for, quiet, seeds_of, seen_in
 from blockyard.decode.past import OnProgram, OnState, Past

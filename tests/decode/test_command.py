@@ -20,8 +20,8 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("option", [
-    ["--stop", "x"], ["--temperature", "0.8"], ["--seed", "0"], ["--num-speculative", "3"], ["--top-k", "4"], ["--int8-cache"],
-    ["--top-p", "1"], ["--min-p", "0"], ["--repetition", "1"],
+    ["--stop", "x"], ["--temperature", "0.8"], ["--seed", "0"], ["--num-speculative", "3"], ["--top-k", "4"],
+    ["--int8-cache"], ["--top-p", "1"], ["--min-p", "0"], ["--repetition-penalty", "1"],
 ])  # fmt: skip
 def test_a_search_passes_over_no_option(folder, option, capsys):
     assert main(["generate", folder, "--tokens", "3", "--beams", "2", *option]) == 2

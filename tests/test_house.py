@@ -191,3 +191,9 @@ def test_the_project_speaks_of_itself_alone():
     for path in [*FILES, *ROOT.parent.glob("*.md"), *(ROOT.parent / "docs").glob("*.md"), ROOT.parent / "Makefile"]:
         text = path.read_text()
         assert "/work/" not in text and "TODO" not in text and "FIXME" not in text, path
+
+
+def test_no_two_test_files_share_a_name():
+    """One run of all tests could not collect them: outside packages a file's name is its module's."""
+    names = [path.stem for path in (ROOT.parent / "tests").rglob("*.py") if path.stem not in ("__init__", "conftest")]
+    assert sorted(names) == sorted(set(names))

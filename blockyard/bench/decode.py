@@ -32,6 +32,7 @@ from torch import Tensor
 
 from blockyard.bench.measure import Row, Rows, Tell, aloud, cores, interleave
 from blockyard.bench.process import Maker, contestants
+from blockyard.core.errors import WorkFailed
 
 SIZE = {"vocab": 32000, "dim": 768, "layers": 12, "heads": 12, "ffn": 2048}
 PROMPT, NEW, LONG, STD = 128, 64, 512, 0.02
@@ -120,10 +121,11 @@ class Ours:
         return self.model(torch.from_numpy(ids)).logits[0]
 
     def bytes(self) -> int:
-        from blockyard.decode.program import Program
+        from blockyard.decode.program import Program, refusal
 
         program = Program.of(self.model, 1, 1)
-        assert program is not None
+        if program is None:
+            raise WorkFailed(f"it decodes as it trains: {refusal(self.model)}")
         return program.builder.read
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from blockyard.compare.judge.critical import critical, failure_interval, tail
-from blockyard.compare.judge.power import Noise, default_seeds, detectable, seeds_for
+from blockyard.compare.judge.power import Noise, SeedsNeeded, default_seeds, detectable, seeds_for
 from blockyard.compare.judge.spread import Part, TextNoise
 from blockyard.compare.judge.statistics import Pair, Table, analyse, verdict
 from blockyard.core import UsageError
@@ -141,7 +141,7 @@ def test_t6_a_missing_run(gone):
 def test_t7_identical_arms_are_called_identical():
     pair = analyse(table([TWO[0], TWO[0]], [TWO_TEXT[1]] * 2)).pair("0", "1")
     assert (pair.difference, pair.p, pair.resolved, pair.verdict) == (0, 1, False, "not resolved")
-    assert pair.note == "identical runs"
+    assert pair.note == "identical runs" and (pair.a, pair.b) == ("0", "1")
     among = analyse(table([FOUR[0], *FOUR])).pair("0", "1")
     assert (among.difference, among.p, among.verdict, among.note) == (0, 1, "not resolved", "identical runs")
     assert among.low < 0 < among.high
@@ -172,6 +172,15 @@ def test_arms_that_always_and_never_solve_a_task_are_told_apart():
     four = shares([[0.0] * 5, [1.0] * 5, [1.0] * 5, [0.5] * 5])
     assert four.pair("0", "1").p == near(6 * 2 / 252, 1e-5)
     assert shares([[0.0] * 5, [1.0] * 5], looks=3).pair("0", "1").resolved
+
+
+def test_the_exact_test_counts_the_text():
+    """Runs that never vary say nothing of other test text: then what the text alone leaves to chance is p."""
+    pair = analyse(replace(table([[0.0] * 5, [0.05] * 5], TWO_TEXT), share=True)).pair("0", "1")
+    gap = np.array(TWO_TEXT[1])
+    text = TextNoise(np.full(4, 0.25), 0.0)
+    variance, nu = text.part(gap, text.likely(np.array([gap / 2, -gap / 2]), 1))
+    assert pair.p == near(2 * stats.t.sf(0.05 / variance**0.5, nu), 1e-4) and pair.p > 2 / 252 and not pair.resolved
 
 
 def test_constant_arms_among_others_are_judged_by_the_spread_of_those():
@@ -255,6 +264,7 @@ def test_t9_seeds_needed():
     assert much.low is None and much.high is None
     enough = seeds_for(0.02, replace(short, nu=1e9, text=Part(short.text.variance / much.more_text * 0.98, 31.0)))
     assert enough.high is not None and 2 < much.more_text < 10
+    assert seeds_for(1.0, noise) == SeedsNeeded(3, 3)
     hopeless = seeds_for(1e-4, noise)
     assert hopeless.low is None and hopeless.more_text is None
 
@@ -266,6 +276,17 @@ def test_a_larger_difference_needs_fewer_seeds():
         assert needed == sorted(needed, reverse=True) and needed[-1] <= 4 and 15 < needed[0] < 40
         assert detectable(noise, needed[1]) <= 2 < detectable(noise, needed[1] - 1)
     assert [default_seeds(arms) for arms in range(2, 9)] == [5, 4, 3, 3, 5, 5, 5]
+
+
+@pytest.mark.parametrize("k, freedom, against", [(2, 6, False), (4, 8, False), (8, 8, True)])
+def test_the_power_is_that_of_the_yardsticks(k, freedom, against):
+    """Four seeds of one variance: the moderated spread of all arms or the pair's own, over the spreads to come."""
+    noise = Noise(k, 1e9, seed_variance=2.0, text=Part(0.0, 31.0), against=against)
+    own = stats.t.isf(0.05 / 2 if k == 2 else 0.4 * 0.05 / 2, 1.5 * 3)
+    half = max(critical(k, freedom, 0.8 * 0.05, against), own)
+    shown = (stats.chi2.ppf((np.arange(500) + 0.5) / 500, freedom) / freedom) ** 0.5
+    power = stats.norm.cdf(detectable(noise, 4) / 0.5**0.5 - half * shown).mean()
+    assert power == pytest.approx(0.8, abs=2e-3)
 
 
 def test_t11_failure_rates():

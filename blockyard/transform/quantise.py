@@ -53,8 +53,10 @@ def quantise(
     keep: Annotated[tuple[str, ...], "patterns of paths of parts that stay as they are"] = (),
     int8: Annotated[tuple[str, ...], "patterns of paths of parts that take 8 bits"] = (),
 ) -> tuple[Model, Coverage]:  # fmt: skip
-    """The model with its matrices packed in 8 or 4 bits, a scale for each `group` of 32 or 64 numbers. Parts
-    whose path matches a pattern of `keep` stay as they are, those of `int8` take 8 bits."""
+    """The model with its matrices packed in 8 or 4 bits, a scale for each `group` of numbers.
+
+    Parts whose path matches a pattern of `keep` stay as they are, those of `int8` take 8 bits.
+    """
     check(bits, group)
     edits, tensors, packed, kept = list(model.spec.get("edits", ())), stored(model), [], []
     whole: list[Any] = [part for part in model.parts() if _kept_in_full(part)]

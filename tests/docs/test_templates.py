@@ -17,35 +17,45 @@ NAMES = {str(path): f"{path.parts[path.parts[0] == 'parts']}:{path.stem}" for pa
 
 TOGETHER = """
 import sys, torch, blockyard as by
-from blockyard.core.spec import block, channel, depth, head, mixer, model, norm, position, residual, stem, system
+from blockyard.core.spec import (
+    activation, block, channel, depth, head, linear, mixer, model, norm, objective, phase, position, residual, stem,
+    store, system,
+)
 from blockyard.decode.program import Program, refusal
 from blockyard.decode.ragged import prefill
 from blockyard.train.loop import build_objective
 
+own = norm("my_norm")
 spec = system(model(
     dim=32,
-    stem=stem("tokens"),
+    stem=stem("my_stem", norm=own, store=store("my_store")),
     blocks=(
         block("memory", mixer("my_mixer"), channel("my_channel")),
-        block("attention", mixer("attention", heads=2, position=position("my_position")), channel("my_channel")),
+        block("attention", mixer("attention", heads=2, position=position("my_position")),
+              channel("mlp", activation=activation("my_activation"))),
     ),
-    residual=residual("my_residual", norm=norm("my_norm")),
+    residual=residual("my_residual", norm=own),
     depth=depth("my_depth", rounds=2),
-    head=head("lm", norm=norm("my_norm")),
-))
+    head=head("my_head", norm=own),
+    linear=linear("my_linear"),
+), phase(objective("my_objective")))
 net, tokens = by.build(spec), torch.randint(0, 256, (2, 24))
 assert {f"{s.kind}:{s.name}" for s in spec.walk()} >= set(sys.argv[1:]), "a template has no place in this model"
 
-objective = build_objective(spec["program"][0]["objective"], net)
+loss = build_objective(spec["program"][0]["objective"], net)
 optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
 losses = []
 for _ in range(2):
-    total, count, _ = objective(net, by.Batch(tokens))["next_token"]
+    terms = loss(net, by.Batch(tokens))
+    assert {name: int(count) for name, (_, count, _) in terms.items()} == {
+        name: int(count) for name, count in loss.counts(by.Batch(tokens)).items()
+    }
     optimiser.zero_grad()
-    (total / count).backward()
+    total = sum(weight * amount / count for amount, count, weight in terms.values())
+    total.backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
     optimiser.step()
-    losses.append(float(total / count.detach()))
+    losses.append(float(total))
 assert losses[1] < losses[0], losses
 
 net.requires_grad_(False)
@@ -106,9 +116,9 @@ def run(folder, code, *words):
     return done.stdout
 
 
-def test_there_is_a_template_for_what_is_made_most_often():
+def test_there_is_a_template_for_every_kind_of_thing():
     kinds = {name.partition(":")[0] for name in NAMES.values()}
-    assert {"mixer", "channel", "residual", "norm", "position", "depth", *registry.ROOMS} <= kinds
+    assert kinds == {kind for kind in (*registry.KINDS, *registry.ROOMS) if registry.entries(kind)}
     page = (ROOT / "docs" / "adding-a-part.md").read_text(encoding="utf-8")
     assert all(f"](templates/{path})" in page for path in PATHS), "the page shows every template"
     assert not [path for path in PATHS if (ROOT / "blockyard" / path).exists()], "a name that is taken"
@@ -137,6 +147,7 @@ def test_the_study_can_be_planned(house):
 def test_a_header_says_what_it_must(path):
     kind, _, name = NAMES[str(path)].partition(":")
     entry = registry.Entry(kind, name, f"blockyard.{'.'.join(path.with_suffix('').parts)}", TEMPLATES / path)
-    wanted = {"Source", "Family", "Differs"} | ({"Claim"} if kind in ("recipe", "study") else {"Shapes"})
-    assert wanted <= set(entry.header) and entry.title.endswith("?" if kind == "study" else ".")
+    wanted = {"Source", "Family", "Differs"} | ({"Claim"} if kind in ("recipe", "study") else set())
+    wanted |= {"Shapes"} if kind in (*registry.KINDS, "task") else set()
+    assert wanted <= set(entry.header) and entry.title.endswith("?" if kind in ("study", "probe") else ".")
     assert all(setting.meaning for setting in entry.settings.values())

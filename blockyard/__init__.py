@@ -18,23 +18,29 @@ for _name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
 
 __version__ = "0.1.0"
 
-_HOME = {
+_HOME = {  # __init__.pyi says the same to type checkers
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
     "scaling": "blockyard.compare.judge.surface", "take": "blockyard.transform.take",
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
-    "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "Rules": "blockyard.decode.rules",
-    "beams": "blockyard.decode.beams", "speculate": "blockyard.decode.speculate",
-    "PrefixStore": "blockyard.decode.prefix", "SamplingParams": "blockyard.decode.rules",
+    "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
+    "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",
+    "SamplingParams": "blockyard.decode.rules",
 }  # fmt: skip
-__all__ = list(_HOME)
+_BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
+__all__ = ["compare", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name == "compare":
         return import_module("blockyard.compare")
-    if name not in _HOME:
+    home = _HOME.get(name) or _BEFORE.get(name)
+    if home is None:
         raise AttributeError(f"module 'blockyard' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

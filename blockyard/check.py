@@ -4,9 +4,11 @@ check("gla")                    a recipe: its whole model, then every part in it
 check("mixer:gla:heads=4")      a part alone, or inside a small model where it needs one
 check("task:mqar:pairs=8")      a task: its examples, answers and rules
 check("study:deltanet")         a study: its races can be run, and its predictions are about them
+check("transform:quantise")     a transform, a probe, an optimiser: what all of its kind promise, on a small model
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -32,10 +34,14 @@ def check(target: str) -> list[tuple[str, Verdict]]:
     kind, _, rest = target.partition(":")
     if kind == "task":
         task = make_task(rest)
-        return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", ok)) for name, ok in promises(task)]
+        return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", bool(ok))) for name, ok in promises(task)]
     name, _, tail = rest.partition(":")
     if kind == "study":
         return list(_study(registry.find("study", name)))
+    if kind in registry.ROOMS and kind != "recipe":  # each of these rooms says what everything in it promises
+        entry, settings = registry.find(kind, name), systems.parse_target(f"x:{tail}")[2]
+        promised = import_module(f"blockyard.{kind}._check").promises(entry, settings)
+        return [(f"{kind}:{entry.name}", verdict) for verdict in promised]
     if kind in registry.KINDS:
         settings = systems.parse_target(f"x:{tail}")[2]
         return list(_part(kind, registry.find(kind, name).name, settings))

@@ -1,11 +1,14 @@
 """Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.settings import checked
 from blockyard.core.spec import Spec, current_name, parse_value
+
+if TYPE_CHECKING:
+    from blockyard.model.model import Model
 
 
 def recipes() -> list[str]:
@@ -14,7 +17,14 @@ def recipes() -> list[str]:
 
 
 def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
-    """The system of a recipe. A word is an argument of the recipe, `kind.setting` an override of its parts."""
+    """The system of a recipe, without building it.
+
+    name        a recipe: `recipes()` lists them; `-` and `_` are the same
+    size        one of the recipe's sizes, as "tiny"; none: the recipe's own defaults
+    overrides   a word is an argument of the recipe, `kind.setting` a setting of every part of that kind that has it
+
+    What nobody knows, and a value that a setting does not take, is a UsageError.
+    """
     entry = registry.find("recipe", name)
     module = entry.load()
     arguments: dict[str, Any] = {}
@@ -52,8 +62,13 @@ def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:
     return label, name, overrides
 
 
-def build(what: str | Spec, size: str | None = None, *, seed: int = 0, **overrides: Any) -> Any:
-    """The model of a recipe or a spec: `build("llama", size="tiny", **{"mixer.heads": 2})`."""
+def build(what: str | Spec, size: str | None = None, *, seed: int = 0, **overrides: Any) -> "Model":
+    """The model of a recipe or a spec: `build("llama", size="tiny", **{"mixer.heads": 2})`.
+
+    what        a recipe by name, or a spec; of a spec `size` is not asked
+    seed        the first numbers are a function of it and of each tensor's path
+    overrides   as for `spec`
+    """
     from blockyard.model.model import build as build_spec
 
     if isinstance(what, Spec):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from blockyard import cli
 from blockyard.check import check
@@ -14,7 +15,10 @@ from blockyard.model.model import Model
 SETTINGS = {"mixer": "gla:heads=2", "task": "mqar:pairs=2,length=16", "norm": "rms:eps=0.01", "depth": "stack:layers=1"}
 
 
-@pytest.mark.parametrize("kind", (*registry.KINDS, "task", "study"))
+FILLED = [kind for kind in (*registry.KINDS, *registry.ROOMS) if kind != "recipe" and registry.entries(kind)]
+
+
+@pytest.mark.parametrize("kind", FILLED)
 def test_every_kind_can_be_checked(kind):
     name = SETTINGS.get(kind) or next(iter(registry.entries(kind)))
     verdicts = check(f"{kind}:{name}")
@@ -78,3 +82,44 @@ def test_lists_keep_their_columns_and_can_be_filtered(capsys):
     )
     assert cli.main(["catalogue", "--status", "plannd"]) == 2
     assert "did you mean planned" in capsys.readouterr().err
+
+
+def test_tags_sort_what_a_survey_sorts(capsys):
+    assert cli.main(["list", "mixer", "--tag", "update=delta"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["deltanet", "gated_deltanet"]
+    assert cli.main(["list", "mixer", "--tag", "update=delt"]) == 2 and "update=delta" in capsys.readouterr().err
+    for kind in (*registry.KINDS, *registry.ROOMS):
+        for entry in registry.entries(kind).values():
+            assert all(axis and value for axis, value in entry.tags.items())
+
+
+def test_a_kind_without_entries_yet_is_a_kind(capsys):
+    assert cli.main(["list", "junction"]) == 0 and cli.main(["show", "junction:mhc"]) == 2
+    assert "unknown junction" in capsys.readouterr().err
+
+
+def test_an_optimiser_that_moves_too_much_is_caught(monkeypatch):
+    def wrong(model, params, *, lr=1e-2, decay=0.0):
+        return torch.optim.SGD(model.parameters(), lr=lr)
+
+    monkeypatch.setattr("blockyard.optimiser.adamw.adamw", wrong)
+    assert [v.claim for _, v in check("optimiser:adamw") if not v.ok] == [
+        "moves what it was given", "leaves the rest as it was",
+    ]  # fmt: skip
+
+
+def test_a_transform_that_writes_into_its_model_is_caught(monkeypatch):
+    def wrong(model, **_):
+        model.head.norm.gain.data += 1
+        return model, None
+
+    monkeypatch.setattr("blockyard.transform.quantise.quantise", wrong)
+    assert [v.claim for _, v in check("transform:quantise") if not v.ok] == ["leaves the model it was given"]
+
+
+def test_a_probe_that_draws_is_caught(monkeypatch):
+    monkeypatch.setattr("blockyard.probe.copying.copying_probe", lambda model, ids: {"x": torch.rand(2).numpy()})
+    failed = {v.claim for _, v in check("probe:copying") if not v.ok}
+    assert failed == {
+        f"{n}: {c}" for n in ("llama", "gla") for c in ("the same twice", "leaves the model and the dice")
+    }

@@ -19,10 +19,10 @@ import torch
 from blockyard.bench.measure import Row, Rows, Tell, aloud, interleave
 from blockyard.bench.process import contestants
 from blockyard.core import registry
-from blockyard.core.errors import unknown
+from blockyard.core.errors import WorkFailed, unknown
 from blockyard.core.spec import Spec
 from blockyard.decode.generate import quiet
-from blockyard.decode.program import Program
+from blockyard.decode.program import Program, refusal
 from blockyard.decode.ragged import prefill
 from blockyard.model.count import state_bytes
 from blockyard.model.model import build
@@ -55,7 +55,8 @@ class Contestant:
             ids = torch.randint(size["vocab"], (1, length), generator=torch.Generator().manual_seed(length))
             logits, state = prefill(model, ids, model.init_state(1, int8_cache=int8_cache))
             program = Program.of(model, 1, length + STEPS * turns, int8_cache)
-            assert program is not None, recipe
+            if program is None:
+                raise WorkFailed(f"{recipe} decodes as it trains: {refusal(model)}")
             program.load(state)
             self.programs[length], self.next[length] = program, logits.argmax(-1)
             counted = {} if int8_cache else {"counted_bytes": state_bytes(made, length, getattr(torch, precision))}

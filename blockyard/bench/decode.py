@@ -32,6 +32,7 @@ from torch import Tensor
 
 from blockyard.bench.measure import Row, Rows, Tell, aloud, cores, interleave
 from blockyard.bench.process import Maker, contestants
+from blockyard.core.errors import WorkFailed
 
 SIZE = {"vocab": 32000, "dim": 768, "layers": 12, "heads": 12, "ffn": 2048}
 PROMPT, NEW, LONG, STD = 128, 64, 512, 0.02
@@ -50,6 +51,7 @@ FTYPES = {"BF16": 32, "Q8_0": 7, "Q4_0": 2}  # of llama.cpp's file format
 
 
 def prompt(rows: int, length: int, vocab: int) -> np.ndarray:
+    """Ids (rows, length), the same for every contestant."""
     return np.random.default_rng(length).integers(0, vocab, (rows, length))
 
 
@@ -105,7 +107,7 @@ class Ours:
                 torch.nn.init.normal_(p, std=STD)
         self.model: Any = model if kind == "float32" else model.bfloat16()
         if kind.startswith("int"):
-            self.model, _ = quantise(self.model, int(kind[3]), wide=WIDE.get(kind, ()))
+            self.model, _ = quantise(self.model, 8 if kind[3] == "8" else 4, int8=WIDE.get(kind, ()))
 
     def write(self, ids: np.ndarray, count: int) -> list[list[int]]:
         from blockyard.decode.generate import generate
@@ -119,10 +121,11 @@ class Ours:
         return self.model(torch.from_numpy(ids)).logits[0]
 
     def bytes(self) -> int:
-        from blockyard.decode.program import Program
+        from blockyard.decode.program import Program, refusal
 
         program = Program.of(self.model, 1, 1)
-        assert program is not None
+        if program is None:
+            raise WorkFailed(f"it decodes as it trains: {refusal(self.model)}")
         return program.builder.read
 
 

@@ -29,10 +29,10 @@ from blockyard.core.child import ROOT, python
 from blockyard.core.errors import unknown
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
+from blockyard.optimiser.adamw import adamw
 from blockyard.systems import spec
 from blockyard.train.allocator import keep_memory
 from blockyard.train.loop import Run, Settings
-from blockyard.train.optim import adamw
 from blockyard.train.precision import PRECISIONS, arithmetic
 
 Forward = Callable[[Tensor], Tensor]
@@ -138,7 +138,7 @@ def training_loop(
     source = Ids(vocab, batch, length)
     run = Run(system, model, source, Settings(steps=10**6, lr=RATE, precision=precision, device=device))
     params = dict(bare.named_parameters())
-    optimiser = adamw(bare, params, RATE, DECAY)
+    optimiser = adamw(bare, params, lr=RATE, decay=DECAY)
     count = iter(range(10**6))
 
     def by_hand() -> float:

@@ -7,7 +7,7 @@
     raced     checked, and a study of its claim has a verdict
 
 Reading it runs nothing and needs no torch. `python -m tests.record`, in a checkout, runs the tests and writes
-records.json, which ships with the library.
+records/, which ships with the library.
 """
 
 from blockyard.catalogue.index import STATUSES, catalogue

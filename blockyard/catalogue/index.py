@@ -3,10 +3,11 @@
 import csv
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
-from blockyard.catalogue.records import HERE, read_records, verdicts
+from blockyard.catalogue.records import HERE, Record, read_records, record_of
 from blockyard.core import registry
+from blockyard.core.document import Document, Json
 from blockyard.core.registry import Entry
 from blockyard.core.spec import Spec
 
@@ -14,11 +15,35 @@ STATUSES = ("planned", "draft", "checked", "matched", "raced")
 _SLOT = re.compile(r"Spec\('(\w+)', '(\w+)'\)")
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """One row a system: slug, title, year, family, kind, parts, recipe, study, its verdict, tests, status."""
-    parts, recipes = _carriers()
-    records = read_records()
-    return [_row(line, parts.get(line["slug"], []), recipes.get(line["slug"], []), records) for line in systems()]
+@dataclass(frozen=True)
+class Row(Document):
+    """A system: what it is, what carries it here, and how far it is."""
+
+    slug: str
+    title: str
+    year: int
+    family: str
+    kind: str
+    parts: list[str]
+    recipe: str | None
+    study: str | None
+    study_verdict: str | None
+    tests: Record | None
+    status: str
+
+    def to_json(self) -> Json:
+        """As other documents; of the tests what they said, and whether that is stale."""
+        told = super().to_json()
+        if self.tests is not None:
+            kept = ("file", "date", "version", "must_hold", "oracle")
+            told["tests"] = {name: told["tests"][name] for name in kept} | {"stale": self.tests.stale}
+        return told
+
+
+def catalogue() -> list[Row]:
+    """One row a system."""
+    carriers, records = _carriers(), read_records()
+    return [_row(line, carriers.get(line["slug"], []), records) for line in systems()]
 
 
 def systems() -> list[dict[str, str]]:
@@ -27,45 +52,38 @@ def systems() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _row(line: dict[str, str], parts: list[Entry], recipes: list[Entry], records: dict[str, Any]) -> dict[str, Any]:
-    tests = verdicts(line["slug"], records)
-    used = {f"{entry.kind}:{entry.name}" for entry in parts}
+def _row(line: dict[str, str], carriers: list[Entry], records: dict[str, Record]) -> Row:
+    tests, recipes = record_of(line["slug"], records), [entry for entry in carriers if entry.kind == "recipe"]
+    used = {f"{entry.kind}:{entry.name}" for entry in carriers if entry.kind not in ("recipe", "study")}
     for entry in recipes:
         used |= set(parts_of(entry))
-    study = records.get(line["slug"], {}).get("study")
-    return {
-        "slug": line["slug"], "title": line["title"], "year": int(line["year"]), "family": line["family"],
-        "kind": line["kind"], "parts": sorted(used), "recipe": recipes[0].name if recipes else None,
-        "study": study["name"] if study else None, "study_verdict": study["verdict"] if study else None, "tests": tests,
-        "status": _status(bool(parts or recipes), tests, study),
-    }  # fmt: skip
+    study = tests.study if tests else None
+    return Row(
+        line["slug"], line["title"], int(line["year"]), line["family"], line["kind"], sorted(used),
+        recipes[0].name if recipes else None, study.name if study else None, study.verdict if study else None, tests,
+        _status(bool(carriers), tests),
+    )  # fmt: skip
 
 
-def _status(carried: bool, tests: dict[str, Any] | None, study: dict[str, Any] | None) -> str:
-    if tests is None or tests["stale"] or not _all_passed(tests["must_hold"]):
+def _status(carried: bool, tests: Record | None) -> str:
+    if tests is None or tests.stale or not tests.must_hold.all_passed:
         return "draft" if carried or tests is not None else "planned"
-    if study and study["verdict"]:
+    if tests.study and tests.study.verdict:
         return "raced"
-    return "matched" if tests["oracle"] and _all_passed(tests["oracle"]) else "checked"
+    return "matched" if tests.oracle and tests.oracle.all_passed else "checked"
 
 
-def _all_passed(counts: dict[str, int]) -> bool:
-    """Nothing failed and nothing was left out."""
-    return counts["passed"] > 0 and counts["failed"] == counts["skipped"] == 0
-
-
-def _carriers() -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
-    """Our own parts and recipes by slug; of several recipes, the one that has the slug's name comes first."""
-    parts: dict[str, list[Entry]] = {}
-    recipes: dict[str, list[Entry]] = {}
-    for kind in (*registry.KINDS, "recipe"):
+def _carriers() -> dict[str, list[Entry]]:
+    """Whatever of ours carries a slug, in its header or as the name of a recipe; the one that has its name first."""
+    found: dict[str, list[Entry]] = {}
+    for kind in (*registry.KINDS, *registry.ROOMS):
         for entry in registry.entries(kind).values():
             named = entry.name.replace("_", "-")
             slug = entry.header.get("Slug", named if kind == "recipe" else "")
             if slug and entry.module.startswith("blockyard."):
-                found = (recipes if kind == "recipe" else parts).setdefault(slug, [])
-                found.insert(0 if named == slug else len(found), entry)
-    return parts, recipes
+                known = found.setdefault(slug, [])
+                known.insert(0 if named == slug else len(known), entry)
+    return found
 
 
 def parts_of(recipe: Entry) -> list[str]:

@@ -71,8 +71,10 @@ def parser() -> Parser:
     for name in VERBS:
         each = verb(name)
         title = each.__doc__.splitlines()[0]
-        told = {"help": title[0].lower() + title[1:].rstrip("."), "description": title}
-        made = verbs.add_parser(name, allow_abbrev=False, epilog=f"example: {each.EXAMPLE}", **told)
+        made = verbs.add_parser(
+            name, help=title[0].lower() + title[1:].rstrip("."), description=title, allow_abbrev=False,
+            epilog=f"example: {each.EXAMPLE}",
+        )  # fmt: skip
         made.add_argument("--json", action="store_true", help="one JSON document on standard output")
         each.options(made.add_argument)
     return top

@@ -17,5 +17,5 @@ def options(add: Callable[..., Any]) -> None:
 def run(options: argparse.Namespace) -> Answer:
     from blockyard.catalogue import catalogue
 
-    rows = chosen(catalogue(), family=options.family, status=options.status)
+    rows = chosen([row.to_json() for row in catalogue()], family=options.family, status=options.status)
     return rows, columns(rows, "slug", "status", "title")

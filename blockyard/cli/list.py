@@ -13,6 +13,7 @@ EXAMPLE = "blockyard list mixer"
 def options(add: Callable[..., Any]) -> None:
     add("kind", nargs="?", default="recipe", help="recipe (default), task, study, mixer, ...")
     add("--family", help="only those of this family")
+    add("--tag", metavar="AXIS=VALUE", help="only those with this tag, as memory=matrix")
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -22,6 +23,12 @@ def run(options: argparse.Namespace) -> Answer:
     if options.kind not in kinds:
         raise unknown("kind", options.kind, kinds)
     entries = registry.entries(options.kind).values()
-    rows = [{"name": e.name, "title": e.title, "family": e.header.get("Family")} for e in entries]
+    rows = [{"name": e.name, "title": e.title, "family": e.header.get("Family"), "tags": e.tags} for e in entries]
     rows = chosen(rows, family=options.family)
+    if options.tag is not None:
+        axis, _, value = options.tag.partition("=")
+        known = {f"{a}={v}" for row in rows for a, v in row["tags"].items()}
+        if options.tag not in known:
+            raise unknown("tag", options.tag, known)
+        rows = [row for row in rows if row["tags"].get(axis) == value]
     return rows, columns(rows, "name", "title")

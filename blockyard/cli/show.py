@@ -21,7 +21,8 @@ def run(options: argparse.Namespace) -> Answer:
     facts: dict[str, Any] = {
         "kind": entry.kind, "name": entry.name, "doc": entry.doc, "settings": entry.schema,
         "schema": {"type": "object", "properties": {n: s.json_schema() for n, s in entry.settings.items()}},
-        "claims": entry.constant("claims"), "points": entry.constant("points"), "known": entry.constant("known"),
+        "tags": entry.tags, "claims": entry.constant("claims"),
+        "points": entry.constant("points"), "known": entry.constant("known"),
         "sizes": entry.constant("sizes"),
     }  # fmt: skip
     lines = [f"{entry.kind}:{entry.name}", "", entry.doc.rstrip()]

@@ -5,14 +5,23 @@
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blockyard.compare.compare import compare
 
 
-class _Callable(ModuleType):
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from blockyard.compare.compare import compare
+class Comparison(ModuleType):
+    """A module that can be called."""
 
-        return compare(*args, **kwargs)
+    if TYPE_CHECKING:
+        __call__ = staticmethod(compare)
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            from blockyard.compare.compare import compare
+
+            return compare(*args, **kwargs)
 
 
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = Comparison

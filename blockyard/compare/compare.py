@@ -41,10 +41,15 @@ def compare(
 ) -> Report | Plan:  # fmt: skip
     """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
 
-    targets   NAME, LABEL=NAME or LABEL=NAME:key=value,...        data    files or folders; none: CPython's own texts
-    out       the folder of runs, figures and report; one that holds part of the same comparison goes on
-    asked     task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin, tuning,
-              against, codec
+    targets        NAME, LABEL=NAME or LABEL=NAME:key=value,...
+    data           files or folders; none: CPython's own texts
+    out            the folder of runs, figures and report; one that holds part of the same comparison goes on
+    dry_run        plan and measure only: the answer is a Plan
+    quiet          no progress on standard error
+    overrides      settings of all arms, as {"mixer.heads": 4}
+    save_seconds   how often a run writes what it needs to go on
+    asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
+                   tuning, against, codec: as the options of `blockyard compare`
     """
     request = _request(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)

@@ -32,3 +32,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(name)
     return getattr(import_module(f"blockyard.core.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})

@@ -33,9 +33,11 @@ class Axis:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes that `split` unfolds this dimension into."""
         return (self.size,)
 
     def leaves(self) -> Iterator["Axis"]:
+        """Every axis in here, from left to right."""
         yield self
 
     def find(self, axis: "Axis", index: Tensor) -> Tensor:
@@ -54,17 +56,21 @@ class Prod:
 
     @property
     def size(self) -> int:
+        """How many channels: the product of its parts."""
         return prod([part.size for part in self.parts])
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes that `split` unfolds this dimension into."""
         return tuple([n for part in self.parts for n in part.shape])
 
     def leaves(self) -> Iterator[Axis]:
+        """Every axis in here, from left to right."""
         for part in self.parts:
             yield from part.leaves()
 
     def find(self, axis: Axis, index: Tensor) -> Tensor:
+        """The channels that stay when only `index` of `axis` stays, in order."""
         kept = torch.zeros(1, dtype=torch.long)
         for part in self.parts:
             kept = (kept[:, None] * part.size + part.find(axis, index)).flatten()
@@ -86,17 +92,21 @@ class Cat:
 
     @property
     def size(self) -> int:
+        """How many channels: the sum of its parts."""
         return sum([part.size for part in self.parts])
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """One dimension: its parts have shapes of their own."""
         return (self.size,)
 
     def leaves(self) -> Iterator[Axis]:
+        """Every axis in here, from left to right."""
         for part in self.parts:
             yield from part.leaves()
 
     def find(self, axis: Axis, index: Tensor) -> Tensor:
+        """The channels that stay when only `index` of `axis` stays, in order."""
         kept, start = [], 0
         for part in self.parts:
             kept.append(part.find(axis, index) + start)

@@ -13,10 +13,15 @@ from blockyard.core.state import State
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens, targets (B,T) integers; valid (B,T) bool: tokens that count; segment, order (B,T).
+    """Rows of tokens, and what is known of each token.
 
-    `segment` holds ids of packed documents. A segment is a maximal run of equal ids among the tokens that count, so
-    that attention, recurrences and convolutions agree on it: an id that comes back begins another segment.
+    tokens    (B,T) ids                         targets   (B,T) ids to be predicted there; None: the token after
+    valid     (B,T) bool: which tokens count; None: all
+    segment   (B,T) ids of packed documents; None: one a row
+    order     (B,T) who sees whom: keys whose order is not above the query's; 0: all; None: as the model reads
+
+    A segment is a maximal run of equal ids among the tokens that count, so that attention, recurrences and convolutions
+    agree on it: an id that comes back begins another segment.
     """
 
     tokens: Tensor
@@ -27,6 +32,7 @@ class Batch:
 
     @staticmethod
     def of(value: "Batch | Tensor") -> "Batch":
+        """A batch as it is, or one of tokens (B,T) that all count."""
         return value if isinstance(value, Batch) else Batch(value)
 
     def rows(self, index: Any) -> "Batch":

@@ -1,24 +1,4 @@
-"""What a part may know of this forward pass: where each token stands and who may see whom.
-
-A `Call` is frozen: it is replaced, never written into, except for `memo`, which is filled before the first step, and
-`captures`, which each step makes for its own.
-
-    positions (B,T)   valid tokens before this one in its segment, the past included
-    valid     (B,T)   which tokens count; None: all
-    segment   (B,T)   the number of each token's segment in its row, rising from 0; None: one a row
-    reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
-    order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
-    past              the positions of all keys, cached ones first, while a state is kept
-    aligned           every row has the same positions and no token is left out
-    dtype             of the stream
-    step, loop        which step of the depth program runs (-1: the stem), and for which time
-    seed, tick, micro_batch
-                      what random numbers depend on: the run's seed, the optimiser's step (None outside training, a
-                      tensor () where the model is compiled), the first row of the micro-batch
-    points            hook points that this forward asks for, by (path, name): "read", or a function of the value
-    memo              what all layers share (rotary tables, masks), by a key that says what it is of
-    captures          values read at hook points, by (step, loop, path, name); None: nobody collects them
-"""
+"""What a part may know of this forward pass: where each token stands and who may see whom."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -49,6 +29,26 @@ Captures = dict[tuple[int, int, str, str], Tensor]
 
 
 class Call(NamedTuple):
+    """Frozen: a call is replaced, never written into, but for `memo`, which is filled before the first step, and
+    `captures`, which each step makes for its own.
+
+    positions (B,T)   valid tokens before this one in its segment, the past included
+    valid     (B,T)   which tokens count; None: all
+    segment   (B,T)   the number of each token's segment in its row, rising from 0; None: one a row
+    reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
+    order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
+    past              the positions of all keys, cached ones first, while a state is kept
+    aligned           every row has the same positions and no token is left out
+    dtype             of the stream
+    step, loop        which step of the depth program runs (-1: the stem), and for which time
+    seed, tick, micro_batch
+                      what random numbers depend on: the run's seed, the optimiser's step (None outside training, a
+                      tensor () where the model is compiled), the first row of the micro-batch
+    points            hook points that this forward asks for, by (path, name): "read", or a function of the value
+    memo              what all layers share (rotary tables, masks), by a key that says what it is of
+    captures          values read at hook points, by (step, loop, path, name); None: nobody collects them
+    """
+
     positions: Tensor
     valid: Tensor | None = None
     segment: Tensor | None = None

@@ -4,6 +4,7 @@ A field that an older document lacks takes its default, one that nobody knows an
 does not fit is refused with the name of the field.
 """
 
+import dataclasses
 from typing import Any, Self
 
 import msgspec
@@ -18,7 +19,7 @@ class Document:
 
     def to_json(self) -> Json:
         """Plain dictionaries, lists, words and numbers."""
-        return msgspec.to_builtins(self, enc_hook=lambda value: value.item())  # the scalars of numpy
+        return _plain(self)
 
     @classmethod
     def from_json(cls, value: Json, where: object) -> Self:
@@ -27,3 +28,14 @@ class Document:
             return msgspec.convert(value, cls)
         except msgspec.ValidationError as error:
             raise UsageError(f"{where} is damaged, or another document: {str(error)[:200]}") from None
+
+
+def _plain(value: Any) -> Any:
+    # by fields, not by what an instance holds: a default that a document did not say stands on its class
+    if dataclasses.is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.item() if hasattr(value, "item") else value  # the scalars of numpy

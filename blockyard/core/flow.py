@@ -9,6 +9,8 @@ from blockyard.core.state import State
 
 
 class Flow(NamedTuple):
+    """A stream on its way: what a residual rule carries, and all that goes with it."""
+
     carry: Any
     rule: Any  # the residual rule that owns the carry; None before the first step
     call: Call

@@ -11,13 +11,6 @@ tensors depends on its kind:
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
-
-`claims` is what the part promises and the shared suite proves (core/claims.py: what it promises as built); `known` a
-promise it cannot keep yet, with the reason; `needs` what a model must promise that an objective trains; `points` the
-names under which inner values can be read or replaced (hook points); `renamed` what its settings and tensors are called
-now, by the names they had before: old specs and saved models still hold, and first numbers stay what they were;
-`variants` the settings with which it is held to its claims, the smallest first; `replaces` the names of parts that this
-one took the place of, with what fills its slots for each.
 """
 
 from collections.abc import Mapping
@@ -29,6 +22,19 @@ from blockyard.core.call import Call
 
 
 class Part(nn.Module):
+    """The base of all parts. What a class says of itself:
+
+    claims     what the part promises and the shared suite proves (core/claims.py: what it promises as built)
+    known      a promise it cannot keep yet, with the reason
+    needs      what a model must promise that an objective trains
+    points     the names under which inner values can be read or replaced (hook points)
+    renamed    what its settings and tensors are called now, by the names they had before: old specs and saved models
+               still hold, and first numbers stay what they were
+    variants   the settings with which it is held to its claims, the smallest first
+    replaces   the names of parts that this one took the place of, with what fills its slots for each
+    ports      what a sublayer reads of the residual rule
+    """
+
     claims: Mapping[str, Any] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     known: Mapping[str, str] = {}
@@ -71,6 +77,7 @@ class Position(Part):
     """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
+        """x (B,T,D), the stem's output, with what is added to or done with it."""
         return x
 
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
@@ -108,15 +115,19 @@ class Residual(Part):
     """How a step reads the stream and writes to it. The default carry is the stream itself."""
 
     def start(self, x: Tensor, call: Call) -> Any:
+        """The carry of a stream x (B,T,D), before the first step."""
         return x
 
     def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
+        """What a sublayer reads: one (B,T,D) for its port `x`, a tuple where it has several."""
         return carry
 
     def write(self, carry: Any, y: Tensor, call: Call) -> Any:
+        """The carry after a sublayer wrote y (B,T,D)."""
         return carry + y
 
     def flush(self, carry: Any, call: Call) -> Tensor:
+        """The stream (B,T,D) as the head, or another rule, reads it."""
         return carry
 
 
@@ -135,6 +146,7 @@ class Depth(Part):
         return [(step, loop) for steps, n in zip(self.blocks, loops) for loop in range(n) for step in steps]
 
     def forward(self, flow: Any, run: Any) -> Any:
+        """The flow after all that runs; `run(flow, step, loop)` runs one step."""
         for step, loop in self.order():
             flow = run(flow, step, loop)
         return flow

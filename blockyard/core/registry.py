@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 KINDS = (
     "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "store", "residual", "depth",
-    "objective",
+    "junction", "pattern", "weigh", "corrupt", "objective",
 )  # fmt: skip
-ROOMS = ("recipe", "task", "study")  # what has names and is no part: each in a room of its own
+ROOMS = (  # what has names and is no part: each in a room of its own
+    "recipe", "task", "study", "transform", "probe", "optimiser", "source", "decoder",
+)  # fmt: skip
 WHOLES = ("model", "phase")  # what holds parts: the functions of core/spec.py that make their specs
 CHECKED = (*KINDS, *WHOLES)  # kinds of spec whose settings are known
-FIELDS = ("Shapes", "Source", "Slug", "Family", "Needs", "Differs", "Claim")
+FIELDS = ("Shapes", "Source", "Slug", "Family", "Needs", "Differs", "Claim", "Tags")
 
 
 @dataclass(frozen=True)
@@ -63,27 +65,39 @@ class Entry:
 
     @cached_property
     def node(self) -> ast.ClassDef | ast.FunctionDef:
-        """The one public class of a part or a task, or the function `recipe` or `study`."""
-        function = self.kind in ("recipe", "study", *WHOLES)
-        wanted = ast.FunctionDef if function else ast.ClassDef
-        public = [n for n in self.tree.body if isinstance(n, wanted) and not n.name.startswith("_")]
-        if function:
-            public = [n for n in public if n.name == self.kind]
+        """The function that has the name of the kind, the file or both (copying_probe), or the one public class."""
+        names = (self.kind, self.name, f"{self.name}_{self.kind}")
+        for name in names:
+            for node in self.tree.body:
+                if isinstance(node, ast.FunctionDef) and node.name == name:
+                    return node
+        public = [n for n in self.tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
         if len(public) != 1:
-            raise UsageError(f"{self.path.name}: expected one public {wanted.__name__}, found {len(public)}")
+            raise UsageError(
+                f"{self.path.name}: expected one public class or a function {' or '.join(names)}, found {len(public)}"
+            )
         return public[0]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Where it stands on the axes by which surveys sort: `Tags  memory=matrix, decay=data`."""
+        pairs = [pair.partition("=") for pair in self.header.get("Tags", "").split(",") if pair.strip()]
+        if any(not equals for _, equals, _ in pairs):
+            raise UsageError(f"{self.path.name}: Tags must be axis=value, axis=value, not {self.header['Tags']!r}")
+        return {axis.strip(): value.strip() for axis, _, value in pairs}
 
     @cached_property
     def arguments(self) -> dict[str, tuple[ast.arg, ast.AST | None]]:
-        """The settings by their syntax: the argument and its default."""
+        """The settings by their syntax: the argument and its default. What a function works on is none of them."""
         init: Any = self.node
         if isinstance(init, ast.ClassDef):
             init = next((n for n in init.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if init is None:
             return {}
         args, defaults = init.args.kwonlyargs, init.args.kw_defaults
-        if self.kind in ("recipe", *WHOLES):
-            args, defaults = init.args.args + args, [*_aligned(init.args), *defaults]
+        if not isinstance(self.node, ast.ClassDef):
+            first = 0 if self.kind in ("recipe", *WHOLES) else len(init.args.args) - len(init.args.defaults)
+            args, defaults = init.args.args[first:] + args, [*_aligned(init.args)[first:], *defaults]
         return {arg.arg: (arg, default) for arg, default in zip(args, defaults)}
 
     @property
@@ -100,8 +114,8 @@ class Entry:
         return {name: read(owner, *argument) for name, argument in self.arguments.items()}
 
     def constant(self, name: str, default: Any = None) -> Any:
-        """A literal assigned in the public class (claims, points, known) or at the top of a recipe (sizes, knobs)."""
-        body = self.tree.body if self.kind == "recipe" else self.node.body
+        """A literal assigned in the public class (claims, points, known), or beside the function (sizes, example)."""
+        body = self.node.body if isinstance(self.node, ast.ClassDef) else self.tree.body
         for node in body:
             if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
                 return _literal(node.value)

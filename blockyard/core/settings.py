@@ -19,7 +19,8 @@ from msgspec import Meta
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.spec import Spec, current_name, parse_value, tell_new_name, write_value
+from blockyard.core.renamed import tell_new_name
+from blockyard.core.spec import Spec, current_name, parse_value, write_value
 
 _TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
 
@@ -212,6 +213,8 @@ def _words(plain: Any, metas: list[Any]) -> str:
         return "none"
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
+    if get_origin(plain) is tuple:
+        return "words"
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)

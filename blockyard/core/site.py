@@ -22,7 +22,7 @@ from blockyard.core.random import fold
 from blockyard.core.settings import check_settings
 from blockyard.core.spec import Spec, matching_edits
 
-Init = Callable[[Tensor, torch.Generator], Any]
+Init = Callable[[Tensor, torch.Generator], object]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Site:
     renamed: Mapping[str, str] = field(default_factory=dict)  # of the part that is built here, by old name
 
     def child(self, name: str) -> str:
+        """The path of what a part owns under this name."""
         return f"{self.path}.{name}" if self.path else name
 
     def first_child(self, name: str) -> str:
@@ -209,12 +210,15 @@ def _empty(path: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def normal(std: float) -> Init:
+    """Draw from a normal distribution around 0."""
     return lambda value, rng: value.normal_(0, std, generator=rng)
 
 
 def constant(number: float) -> Init:
+    """Fill with a number."""
     return lambda value, rng: value.fill_(number)
 
 
 def uniform_in(low: float, high: float) -> Init:
+    """Draw evenly from [low, high)."""
     return lambda value, rng: value.uniform_(low, high, generator=rng)

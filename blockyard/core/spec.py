@@ -8,7 +8,6 @@ one JSON form and one override rule serve them all. An edit is a Spec too: it ad
 import ast
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.renamed import tell_new_name
 
 if TYPE_CHECKING:  # the annotations are read as text
     from blockyard.core.settings import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the annotations are read as text
 
 @dataclass(frozen=True)
 class Spec:
-    """A part's kind and name with the settings that differ from its defaults."""
+    """A part's `kind` and `name` with the `settings` that differ from its defaults; a setting may hold specs."""
 
     kind: str
     name: str
@@ -45,12 +45,14 @@ class Spec:
 
     @staticmethod
     def of(kind: str, name: str, settings: dict[str, Any]) -> "Spec":
+        """A spec with its settings in their canonical order; lists become tuples."""
         return Spec(kind, name, tuple(sorted((key, _freeze(value)) for key, value in settings.items())))
 
     def __getitem__(self, key: str) -> Any:
         return dict(self.settings)[key]
 
     def get(self, key: str, default: Any = None) -> Any:
+        """A setting, or `default` where it is not given (a part's own default stands in its constructor)."""
         return dict(self.settings).get(key, default)
 
     def but(self, **settings: Any) -> "Spec":
@@ -67,10 +69,12 @@ class Spec:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
+        """An object of kind, name and settings; `from_json` reads it."""
         return {"kind": self.kind, "name": self.name, **{"settings": {k: _thaw(v) for k, v in self.settings}}}
 
     @staticmethod
     def from_json(data: Any) -> "Spec":
+        """The spec of such an object; anything else is a UsageError."""
         if not isinstance(data, dict) or not {"kind", "name", "settings"} <= set(data):
             raise UsageError("not a spec: expected an object with kind, name and settings")
         if not (isinstance(data["kind"], str) and isinstance(data["name"], str) and isinstance(data["settings"], dict)):
@@ -184,14 +188,6 @@ def current_name(entry: registry.Entry, name: str) -> str:
         return name
     tell_new_name(f"{entry.kind}:{entry.name}: the setting {name}", new)
     return new
-
-
-def tell_new_name(old: str, new: str) -> None:
-    """A warning of one line: no line of ours is to blame."""
-    warnings.warn_explicit(f"{old} is called {new} now", UserWarning, "blockyard", 1, registry=_TOLD)
-
-
-_TOLD: dict[Any, Any] = {}
 
 
 def _maker(kind: str) -> Any:

@@ -28,11 +28,13 @@ class Coded(NamedTuple):
 
     @staticmethod
     def of(x: Tensor) -> "Coded":
+        """The codes of numbers (...,D)."""
         numbers = x.float()
         scales = numbers.abs().amax(-1, keepdim=True) / 127
         return Coded((numbers / scales.masked_fill(scales == 0, 1)).round().to(torch.int8), scales)
 
     def numbers(self, dtype: torch.dtype) -> Tensor:
+        """The numbers again, in a dtype."""
         return (self.codes * self.scales).to(dtype)
 
 
@@ -47,6 +49,7 @@ class Cache(NamedTuple):
         return Cache(tree_map(fn, self.k), tree_map(fn, self.v))
 
     def slots(self, start: int, end: int) -> "Cache":
+        """The slots from `start` up to `end`."""
         return self.each(lambda x: x[:, start:end])
 
     def numbers(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -127,6 +130,12 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
+    """What a model carries from one piece to the next. Immutable: an old one is a branch to come back to.
+
+    positions, order (B,S) are of cached slots, length (B,) counts valid tokens; aligned, int8_cache, leaves and marks
+    say how what is carried is kept.
+    """
+
     positions: Tensor  # (B,S) of the cached slots
     length: Tensor  # (B,) valid tokens seen
     aligned: bool = True  # every row has the same length and no slot is empty
@@ -137,13 +146,16 @@ class State:
 
     @staticmethod
     def empty(rows: int, device: Any = None, int8_cache: bool = False) -> "State":
+        """The state before the first piece of so many rows."""
         none = torch.zeros(rows, 0, dtype=torch.long, device=device)
         return State(none, torch.zeros(rows, dtype=torch.long, device=device), int8_cache=int8_cache)
 
     def get(self, address: Hashable) -> Leaves:
+        """The leaves at an address: (step, loop), or a name; {} where there are none."""
         return self.leaves.get(address, {})
 
     def put(self, address: Hashable, leaves: Leaves) -> "State":
+        """The state with these leaves at an address."""
         return replace(self, leaves={**self.leaves, address: leaves})
 
     def _all(self, fn: Callable[[Tensor], Tensor]) -> "State":
@@ -163,6 +175,7 @@ class State:
         return self
 
     def detach(self) -> "State":
+        """The same numbers without their gradient history."""
         return self._all(lambda x: x.detach())
 
     @property

@@ -35,7 +35,12 @@ def beams(
     model: Model, prompt: Prompt, tokens: int, *, width: int = 4, power: float = 1.0, stop: Sequence[int] = (),
     chunk: int = 512,
 ) -> list[Beam]:  # fmt: skip
-    """The best `width` continuations of one row of ids by at most `tokens` tokens, the best first."""
+    """The likeliest continuations of one row of ids, the best first.
+
+    prompt   one row of ids: (T,) or (1,T)       tokens   new ones at most       width   beams, 1 to 1024
+    power    a score is log p over the length to this power: 0 likes short texts, 1 is the mean a token
+    stop     ids that end a text                 chunk    tokens of the prompt in one forward
+    """
     rows = rows_of(model, prompt)
     if len(rows) != 1:
         raise UsageError(f"a search continues one row, given {len(rows)}; search them one after another")

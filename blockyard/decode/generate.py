@@ -32,9 +32,12 @@ def generate(
 ) -> Iterator[Step]:  # fmt: skip
     """Yield a `Step` for each of at most `tokens` new tokens a row; it ends early when every row has met a stop.
 
-    `prompt`: ids (B,T), padded on the right where `lengths` are given; a list of rows (T_i); or a batch with `valid`.
-    `seeds`: one a row, its number in the batch by default. `stop`: ids and, with `decode`, strings.
-    `store`: where prefixes are found and left for later calls. `int8_cache`: keys and values in 8 bits.
+    prompt       ids (B,T), padded on the right where `lengths` (B,) are given; a list of rows (T_i); or a batch with
+                 `valid`
+    rules        how a token is chosen from its logits (SamplingParams); by default drawn as the model says
+    seeds        one a row, its number in the batch by default        chunk    tokens of the prompt in one forward
+    stop         ids and, with `decode` (ids to text), strings        store    where prefixes are found and left
+    int8_cache   attention keeps keys and values in 8 bits
     """
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)

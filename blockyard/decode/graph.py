@@ -22,6 +22,7 @@ Path = tuple[Any, ...]
 
 
 def storage(x: Tensor) -> int:
+    """What two views of the same memory have in common."""
     return x.untyped_storage()._cdata
 
 

@@ -21,6 +21,8 @@ from blockyard.model.model import Model
 
 
 class Past(Protocol):
+    """What guesses are checked against: rows that are read further, taken back and chosen among."""
+
     exact: bool  # several tokens are read as one at a time is, to the last bit
     refeed: int  # so many tokens cost less together with others than in a reading of their own
 

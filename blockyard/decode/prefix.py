@@ -18,8 +18,8 @@ from torch import Tensor
 
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
+from blockyard.core.renamed import keywords
 from blockyard.core.state import Cache, State, tensors, tree_cat
-from blockyard.decode._renamed import keywords
 from blockyard.decode.ragged import compact, flatten, prefill, unflatten
 from blockyard.model.model import Model
 
@@ -48,7 +48,10 @@ def _nbytes(caches: list[Any], others: list[Any] | None) -> int:
 
 
 class PrefixStore:
-    """The prefixes of one model, in at most so many bytes. Weights that change make it worthless: `clear` it then."""
+    """The prefixes of one `model`, in at most so many `bytes`, cut in pieces of `block_size` tokens.
+
+    Keys and values are kept in 8 bits with `int8_cache`. Weights that change make it worthless: `clear` it then.
+    """
 
     @keywords(granule="block_size")
     def __init__(self, model: Model, block_size: int = 64, bytes: int = 1 << 30, int8_cache: bool = False) -> None:
@@ -63,6 +66,7 @@ class PrefixStore:
         return len(self._pieces)
 
     def clear(self) -> None:
+        """Forget every prefix."""
         self._pieces, self._tails, self.nbytes = {}, {}, 0
 
     def open(self, ids: Tensor | Sequence[int]) -> tuple[State, int]:

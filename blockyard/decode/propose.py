@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
+from blockyard.core.renamed import attributes
 from blockyard.core.state import State
-from blockyard.decode._renamed import attributes
 from blockyard.decode.generate import seen_in
 from blockyard.decode.past import OnState, Past
 from blockyard.decode.ragged import compact, padded, prefill
@@ -37,6 +37,7 @@ class Rows:
 
     @property
     def pending(self) -> list[Tensor]:
+        """The tokens of each row that the past has not read yet."""
         length = self.past.length
         return [torch.tensor(ids[n:], device=length.device) for ids, n in zip(self.ids, length.tolist())]
 
@@ -49,6 +50,8 @@ class Proposal(NamedTuple):
 
 
 class Proposer(Protocol):
+    """Who guesses tokens ahead for `speculate`."""
+
     needs_state: ClassVar[bool]  # of the model, which is no program then
 
     def begin(self, rows: int) -> None:

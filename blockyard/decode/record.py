@@ -41,6 +41,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Recording:
+    """A forward of one token, operation by operation, with what went in and what came out."""
+
     nodes: list[Node]
     tokens: Tensor
     before: State

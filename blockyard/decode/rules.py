@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from blockyard.core.call import widest_dtype
 from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
-from blockyard.decode._renamed import attributes, keywords
+from blockyard.core.renamed import attributes, keywords
 
 BLOCK = 256  # positions whose numbers are drawn at once
 LEAST = 1e-6  # what logits are divided by without leaving the range of any float
@@ -31,7 +31,15 @@ def integer(name: str, value: int, least: int, mend: str = "") -> None:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """A temperature of zero takes the likeliest token and needs no number; the defaults cut nothing."""
+    """How the next token is chosen. A temperature of zero takes the likeliest and draws nothing; defaults cut nothing.
+
+    temperature          what logits are divided by: 0, or 1e-6 to 1e6
+    top_k                how many of the likeliest tokens stay, at least 1; None: all
+    top_p                the mass of the likeliest tokens that stay, above 0, at most 1
+    min_p                tokens stay that are at least so many times as likely as the likeliest, 0 to 1
+    repetition_penalty   what lowers the logits of tokens that were seen, 1e-6 to 1e6; 1: nothing
+    seed                 of all draws, with the seed of a row and the position
+    """
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -64,6 +72,7 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
+        """Whether the likeliest token is taken: nothing is drawn."""
         return self.temperature == 0
 
 

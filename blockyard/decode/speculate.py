@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
+from blockyard.core.renamed import keywords
 from blockyard.core.state import State
-from blockyard.decode._renamed import keywords
 from blockyard.decode.ends import Step, Stop, StopTracker
 from blockyard.decode.generate import logprob, program_for, quiet, seeds_of, seen_in
 from blockyard.decode.past import OnProgram, OnState, Past
@@ -61,11 +61,15 @@ def speculate(
     stop: Stop = (), decode: Decode | None = None, chunk: int = 512, tolerance: float | None = None,
     counts: Counts | None = None,
 ) -> Iterator[Step]:  # fmt: skip
-    """Yield the steps that `generate` yields; at most `num_speculative` guesses a forward, fewer where few hold.
+    """Yield the steps that `generate` yields, with its arguments (prompt, tokens, rules, lengths, seeds, stop, decode,
+    chunk); where guesses hold, several tokens come of one forward.
 
-    `tolerance`: how close two logits are too close, relative to the largest; by default `NOISE` units in the last place
-    of their dtype, 0 trusts every choice (half precision ties so often that nothing else pays). It matters where the
-    model is no program. `counts` is filled in.
+    proposer          who guesses: PromptLookup, Draft or SelfSpeculative of decode/propose.py
+    num_speculative   guesses a forward, 1 to 256; fewer are asked for where few hold
+    tolerance         how close two logits are too close, relative to the largest; by default `NOISE` units in the last
+                      place of their dtype, 0 trusts every choice (half precision ties so often that nothing else pays).
+                      It matters where the model is no program
+    counts            is filled in
     """
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)

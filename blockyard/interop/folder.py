@@ -23,9 +23,10 @@ from blockyard.model.save import fill, load_model
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a folder: one that we saved, one that transformers saved as safetensors, or OUT:ARM.
+    """The model in a folder: one that we saved, or one that transformers saved as safetensors.
 
-    OUT:ARM is the best run of an arm of the comparison in OUT.
+    path     the folder, or OUT:ARM: the best run of an arm of the comparison in OUT
+    device   where its tensors lie, as "cuda"
     """
     path = find_model(path)
     config = _config(path)

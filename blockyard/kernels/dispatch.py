@@ -23,7 +23,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -219,8 +219,8 @@ def force(implementation: str) -> Iterator[None]:
         _switch.refresh()
 
 
-def exact():
-    """Run references: the form to differentiate twice."""
+def exact() -> AbstractContextManager[None]:
+    """`with exact():` runs the reference of every operation: slow, literal, differentiable any number of times."""
     return force("reference")
 
 

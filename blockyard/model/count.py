@@ -17,7 +17,12 @@ from blockyard.model.model import Model, build
 
 @dataclass(frozen=True)
 class Count:
-    """Parameters (and those outside tables), forward operations a token, bytes of training memory."""
+    """What a system costs at one shape.
+
+    params, body_params                 numbers that it learns, and those of them outside vocabulary tables
+    flops_per_token                     operations of a forward; a multiply-add is two
+    activation_bytes, training_bytes    bytes kept for backward, and those with weights, gradients and moments
+    """
 
     params: int
     body_params: int
@@ -27,6 +32,7 @@ class Count:
 
 
 def on_meta(spec: Spec) -> Model:
+    """The model without its numbers: shapes, axes and records only, in no memory."""
     with torch.device("meta"):
         return build(spec)
 
@@ -37,7 +43,10 @@ def count_params(spec: Spec) -> int:
 
 
 def count(spec: Spec, length: int, batch: int = 1) -> Count:
-    """All counts at one shape; float32 weights, gradients and two moments."""
+    """What a system costs, before anything is allocated: in float32, with gradients and two moments.
+
+    spec   a model or a system        length   tokens a row        batch   rows a training step
+    """
     model = on_meta(spec)
     params = sum(p.numel() for p in model.parameters())
     tables = {use.path for use in model.uses if any(axis is model.axes.get("stem.vocab") for axis in use.axes)}

@@ -35,8 +35,12 @@ Points = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Out:
-    """What a forward gives: predictions by name, the stream the head read, the state, and what hook points
-    captured by (step, loop, path, name); the stem is step -1, the head the last."""
+    """What a forward gives.
+
+    prediction   what the head says, by name: `logits` (B,T,V)        hidden   the stream (B,T,D) that it read
+    state        after the batch; None where none was given
+    captures     values of hook points by (step, loop, path, name); the stem is step -1, the head the last
+    """
 
     prediction: dict[str, Tensor]
     hidden: Tensor
@@ -45,6 +49,7 @@ class Out:
 
     @property
     def logits(self) -> Tensor:
+        """(B,T,V) scores of the next token, of the prediction `logits`."""
         return self.prediction["logits"]
 
 
@@ -57,12 +62,16 @@ class Step(nn.Module):
         self.part = site.build("part", part)
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
+        """The carry and the leaves after this step."""
         y, state = self.part(self.rule.read(carry, self.part.ports, call), call, state)
         return self.rule.write(carry, y, call), state
 
 
 class Model(nn.Module):
-    """A model of a spec. `recompute` trades time for memory: a step's inner values are made again in backward."""
+    """A model of a `spec` (not of a system), whose first numbers follow from `seed` and each tensor's path.
+
+    `recompute` trades time for memory: a step's inner values are made again in backward.
+    """
 
     def __init__(self, spec: Spec, seed: int = 0) -> None:
         super().__init__()
@@ -167,6 +176,7 @@ class Model(nn.Module):
         return Out(prediction, x, state, flow.captures | captures)
 
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
+        """All three: `request` is what `start` takes (points, seed)."""
         return self.finish(self.run(self.start(batch, state, **request)))
 
     def save(self, folder: Any, *, tokenizer: bytes | None = None) -> Any:
@@ -264,8 +274,13 @@ def build(spec: Spec, seed: int = 0) -> Model:
     return Model(spec["model"] if spec.kind == "system" else spec, seed)
 
 
-def make(name: str, *, dim: int, seed: int = 0, causal: bool = True, **settings: Any) -> Any:
-    """One part by itself: `make("mixer:gla", dim=64, heads=4)`."""
+def make(name: str, *, dim: int, seed: int = 0, causal: bool = True, **settings: Any) -> Part:
+    """One part by itself: `make("mixer:gla", dim=64, heads=4)`.
+
+    name       kind:name, as `blockyard list KIND` says them        dim       channels of the stream
+    settings   those of the part: `blockyard show mixer:gla`        seed      its first numbers follow from it
+    causal     False: a token sees all others; refused by parts that do not claim `bidirectional`
+    """
     kind, _, part = name.partition(":")
     if kind not in KINDS or not part:
         raise unknown("kind of part", kind, KINDS)

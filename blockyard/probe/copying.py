@@ -7,17 +7,20 @@ The first token of each copy is left out (nothing announces the second one), so 
 tokens. The model has to take rows of 2 L tokens.
 
 Source   arXiv 2209.11895, 2402.01032
+Family   probes
+Differs  both readings stand in one row, so a model has to take rows twice as long
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from blockyard.core.settings import Count
 from blockyard.probe._read import Arrays, nats, rows_of
 
 
-def copying_probe(model: Any, data: Any, *, batch: int = 16) -> Arrays:
+def copying_probe(model: Any, data: Any, *, batch: Annotated[Count, "rows at once"] = 16) -> Arrays:
     """Bits per token of rows (n,L) of text.
 
     first, second, gap (n,) of each row; by_position (2,L-1) the mean over rows at every position of both copies

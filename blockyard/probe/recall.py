@@ -8,21 +8,26 @@ Both rows have the same length and end alike, so that nothing but the pair diffe
 from the ids that the data holds; the first tokens of the keys of a row are different.
 
 Source   arXiv 2312.04927, 2402.01032
+Family   probes
+Differs  the row without the pair has another pair in its place, so lengths and endings agree
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from blockyard.core import UsageError
 from blockyard.core.random import uniform
+from blockyard.core.settings import Count, Natural
 from blockyard.probe._read import Arrays, ids, nats
 
 
 def recall_probe(
-    model: Any, data: Any, *, rows: int = 64, pairs: int = 8, key: int = 2, value: int = 2, seed: int = 0,
-    batch: int = 32,
+    model: Any, data: Any, *, rows: Annotated[Count, "rows that are asked"] = 64,
+    pairs: Annotated[Count, "pairs a row"] = 8, key: Annotated[Count, "tokens of a key"] = 2,
+    value: Annotated[Count, "tokens of a value"] = 2, seed: Annotated[Natural, "of what is drawn"] = 0,
+    batch: Annotated[Count, "rows at once"] = 32,
 ) -> Arrays:  # fmt: skip
     """Nats of the asked value, summed over its tokens.
 

@@ -15,11 +15,13 @@ points `decay` (logarithms), `beta` with `k`, or `dt`; a mixer with a memory and
 diagonal A, which is measured on a memory of ones. Steps without a recurrent memory, such as attention, are left out.
 
 Source   arXiv 2411.12537 (eigenvalues of the transition); Roy and Vetterli 2007 (effective rank)
+Family   probes
+Differs  what is read are the recorded decays, keys and steps of a model, not a fit to its outputs
 """
 
 import math
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,12 +45,15 @@ class Transition(NamedTuple):
 
 
 @torch.no_grad()
-def state_probe(model: Any, data: Any, facts: Collection[str] = FACTS) -> Arrays:
+def state_probe(
+    model: Any, data: Any, *, facts: Annotated[tuple[str, ...], "which of them; none: all"] | None = None
+) -> Arrays:
     """What the recurrent steps of a model do with their memories on rows (B,T) of tokens.
 
     Eigenvalues are by far the largest of the facts (one for every token and direction): ask for fewer where a model
     is large.
     """
+    facts = FACTS if facts is None else facts
     for fact in facts:
         if fact not in FACTS:
             raise unknown("fact", fact, FACTS)

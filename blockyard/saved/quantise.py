@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 from blockyard.core.errors import UsageError
 from blockyard.data.tokens import load_codec
@@ -11,11 +12,16 @@ from blockyard.transform.quantise import Coverage, quantise
 
 
 def quantise_folder(
-    folder: str, out: str, bits: int, group: int, keep: Sequence[str] = (), wide: Sequence[str] = ()
+    folder: str,
+    out: str,
+    bits: Literal[8, 4],
+    group: Literal[32, 64],
+    keep: Sequence[str] = (),
+    int8: Sequence[str] = (),
 ) -> Coverage:
     """Write the small model to `out`, with the folder's codec; how much of it has become small."""
     path = find_model(folder)
-    small, coverage = quantise(load(path), bits, group=group, keep=tuple(keep), wide=tuple(wide))
+    small, coverage = quantise(load(path), bits, group=group, keep=tuple(keep), int8=tuple(int8))
     words = path / "tokenizer.json"
     if words.exists():
         try:

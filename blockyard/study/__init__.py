@@ -71,3 +71,6 @@ def status(out: str | Path = "results") -> list[Record]:
                 raise UsageError(f"{error}; it is no record of a study, remove it") from None
             found.append(replace(record, races={}))
     return found
+
+
+__all__ = ["TIERS", "run_study", "status", "studies"]

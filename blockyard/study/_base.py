@@ -32,6 +32,8 @@ class Race:
 
 
 class Finding(NamedTuple):
+    """How a prediction came out: the verdict, the value it looked at, and the threshold."""
+
     verdict: str
     value: float | None
     threshold: float
@@ -48,6 +50,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Study:
+    """Races, and what is expected of them."""
+
     races: tuple[Race, ...]
     predictions: tuple[Prediction, ...]
 

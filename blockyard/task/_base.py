@@ -61,10 +61,12 @@ class Task(ABC):
 
     @property
     def name(self) -> str:
+        """The name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Its settings by name, as it was made."""
         names = inspect.signature(type(self).__init__).parameters.values()
         return {p.name: getattr(self, p.name) for p in names if p.kind is p.KEYWORD_ONLY}
 
@@ -99,6 +101,7 @@ class Draw:
         self.key, self.rows, self.made = (stream, seed % 2**64), rows, 0
 
     def raw(self, *shape: int) -> np.ndarray:
+        """uint64 of 64 random bits (rows, *shape); every call draws new ones."""
         bits = np.random.PCG64(np.random.SeedSequence([*self.key, self.made]))
         self.made += 1
         return np.asarray(bits.random_raw((self.rows, *shape)))

@@ -13,6 +13,8 @@ from blockyard.core.errors import UsageError
 from blockyard.core.files import strict, write_whole
 from blockyard.train import checkpoint
 
+UNSAID = {"optimiser": "adamw"}  # what checkpoints do not say from when there was one
+
 WEIGHTS = "the first weights"
 
 
@@ -68,7 +70,7 @@ class Journal:
         if found is None:
             return
         tensors, facts = found
-        here, there = self.identity, facts.get("continues", {})
+        here, there = self.identity, UNSAID | facts.get("continues", {})
         if here[WEIGHTS] == checkpoint.fingerprint({k: v for k, v in tensors.items() if k.startswith("model.")}):
             here = here | {WEIGHTS: there.get(WEIGHTS)}  # the model that this very run left
         differ = [

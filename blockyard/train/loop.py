@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blockyard.core import registry
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
@@ -29,8 +30,8 @@ from blockyard.core.spec import Spec
 from blockyard.model.model import Model
 from blockyard.train.checkpoint import fingerprint
 from blockyard.train.journal import WEIGHTS, Journal
-from blockyard.train.optim import adamw, schedule, trained
 from blockyard.train.precision import arithmetic
+from blockyard.train.schedule import schedule, trained
 
 Rows = tuple[np.ndarray, np.ndarray]  # ids and targets (B,T), below 0 where nothing is asked
 
@@ -48,6 +49,7 @@ class Settings:
     steps: int
     lr: float
     schedule: str = "cosine"
+    optimiser: str = "adamw"
     weight_decay: float = 0.1
     clip: float = 1.0
     micro: int | None = None  # rows a micro-batch; None: the whole batch
@@ -121,7 +123,9 @@ class Run:
         self.params = trained(self.model, self.objective, spec["train"])
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
-        self.optimiser = adamw(self.model, self.params, self.settings.lr, self.settings.weight_decay)
+        entry = registry.find("optimiser", self.settings.optimiser)
+        make = getattr(entry.load(), entry.node.name)
+        self.optimiser = make(self.model, self.params, lr=self.settings.lr, decay=self.settings.weight_decay)
         self.optimiser.state = self.moments
 
     def advance(self) -> float | None:

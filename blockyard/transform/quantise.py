@@ -6,17 +6,22 @@
 What is packed: every matrix that a part keeps in a store, as full projections and tables are. The rest (norms, gates,
 filters, low-rank pairs) keeps its precision, and what is multiplied 16 bits at least. The result decodes; it does not
 learn.
+
+Source   arXiv 2208.07339 (8 bits), 2212.09720 (4 bits, groups that share a scale)
+Family   quantisers
+Differs  absolute maximum of a group by itself, without outliers kept apart and without data
 """
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Part
+from blockyard.core.renamed import keywords
 from blockyard.core.spec import Spec, store
 from blockyard.kernels.weights import check, pack
 from blockyard.model.model import Model, build
@@ -41,15 +46,19 @@ class Coverage:
         )
 
 
+@keywords(wide="int8")
 def quantise(
-    model: Model, bits: int = 8, *, group: int = 32, keep: tuple[str, ...] = (), wide: tuple[str, ...] = ()
+    model: Model, bits: Annotated[Literal[8, 4], "bits a number"] = 8, *,
+    group: Annotated[Literal[32, 64], "numbers that share a scale"] = 32,
+    keep: Annotated[tuple[str, ...], "patterns of paths of parts that stay as they are"] = (),
+    int8: Annotated[tuple[str, ...], "patterns of paths of parts that take 8 bits"] = (),
 ) -> tuple[Model, Coverage]:  # fmt: skip
-    """The model with its matrices packed: those of parts whose path matches a pattern of `keep` stay as they are, those
-    of `wide` take 8 bits."""
+    """The model with its matrices packed in 8 or 4 bits, a scale for each `group` of 32 or 64 numbers. Parts
+    whose path matches a pattern of `keep` stay as they are, those of `int8` take 8 bits."""
     check(bits, group)
     edits, tensors, packed, kept = list(model.spec.get("edits", ())), stored(model), [], []
     whole: list[Any] = [part for part in model.parts() if _kept_in_full(part)]
-    for pattern in (*keep, *wide):
+    for pattern in (*keep, *int8):
         if not any(_matches(part, (pattern,)) for part in model.parts()):
             paths = ", ".join(part.path for part in whole[:6])
             raise UsageError(f"no part's path matches {pattern!r}; among them are {paths}")
@@ -58,7 +67,7 @@ def quantise(
         if any(_matches(owner, keep) for owner in owners):
             kept.append(part.path)
         elif part is owners[0]:
-            many = 8 if any(_matches(owner, wide) for owner in owners) else bits
+            many = 8 if any(_matches(owner, int8) for owner in owners) else bits
             made = store("packed", bits=many, group=group)
             edits.append(Spec.of("edit", part.path, {"store": made}))
             path = f"{part.path}.{part.store.name}"

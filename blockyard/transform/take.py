@@ -4,8 +4,13 @@
 
 Every tensor whose dimensions mention the axis is indexed by what its expression says; no parameter name is looked at.
 The new spec holds the sizes of all axes, so that no default is derived again, and rebuilds the same model.
+
+Source   arXiv 1608.08710, 1905.10650 (what is taken: filters, heads)
+Family   pruners
+Differs  by axes, not by names of tensors: whatever shares an axis is narrowed with it
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -21,13 +26,21 @@ from blockyard.model.save import fill
 Lineage = dict[str, list[tuple[int, Tensor]]]  # path of a tensor: which places of which dimensions were kept
 
 
-def take(model: Model, axis: str, index: Tensor) -> tuple[Model, Lineage]:
-    """The model with only `index` of the axis of that address, in that order, and where its tensors came from."""
+example = {"axis": "steps.1.part.inner", "index": (7, 1, 2, 3, 0, 5, 6, 4)}
+
+
+def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model, Lineage]:
+    """A new model with only some channels of an axis, everywhere it stands, and where its tensors came from.
+
+    axis   an address, as `model.axes` lists them        index   (n,) the channels that stay, in their new order
+
+    An axis that cannot change by itself is a UsageError that says why.
+    """
     if axis not in model.axes:
         raise unknown("axis", axis, model.axes)
     if any(True for _ in model.buffers()):
         raise UsageError("a packed model cannot be narrowed: narrow the model it was made from, then quantise that")
-    target = model.axes[axis]
+    target, index = model.axes[axis], torch.as_tensor(index)
     if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
         raise UsageError(f"{axis} has {target.size} places; keep at least one of 0..{target.size - 1}")
     if target.fixed:

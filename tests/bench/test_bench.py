@@ -302,3 +302,10 @@ def test_a_missing_peer_is_named_with_its_extra(monkeypatch):
 def test_a_wrong_request_is_refused_in_words(asked, said):
     with pytest.raises(UsageError, match=said):
         bench.run(**asked, tell=quiet)
+
+
+def test_a_recipe_that_decodes_as_it_trains_is_named_with_the_reason(monkeypatch):
+    monkeypatch.setattr(bench_context.Program, "of", lambda *_: None)
+    monkeypatch.setattr(bench_context, "refusal", lambda model: "aten.sort.default")
+    with pytest.raises(WorkFailed, match="gla decodes as it trains: aten"):
+        bench_context.Contestant("gla", dict(layers=2, dim=64, vocab=256), [16], "float32", False, 1)

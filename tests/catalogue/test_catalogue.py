@@ -17,7 +17,7 @@ GOOD = {"passed": 3, "failed": 0, "skipped": 0}
 
 
 def row(slug):
-    return next(row for row in catalogue() if row["slug"] == slug)
+    return next(row.to_json() for row in catalogue() if row.slug == slug)
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ def known(monkeypatch):
     """A function that makes these the only records, of sources that are what they were."""
 
     def put(**systems):
-        base = {"date": "2026-01-01", "version": "0", "file": "-", "must_hold": GOOD, "oracle": None, "sources": {}}
-        found = {slug: base | told for slug, told in systems.items()}
+        base = {"date": "2026-01-01", "version": "0", "file": "-", "must_hold": GOOD}
+        found = {slug: records.Record.from_json(base | told, slug) for slug, told in systems.items()}
         monkeypatch.setattr(index, "read_records", lambda: found)
 
     return put
 
 
 def test_all_systems_in_order():
-    rows = catalogue()
+    rows = [row.to_json() for row in catalogue()]
     assert len(rows) == 207 and len({row["slug"] for row in rows}) == 207
     assert all(list(row) == KEYS for row in rows)
     assert {row["status"] for row in rows} <= set(STATUSES)
@@ -89,17 +89,17 @@ def test_a_fingerprint_follows_the_text(tmp_path):
 
 
 def test_newer_records_are_refused(tmp_path):
-    (tmp_path / "r.json").write_text('{"format": 99, "systems": {}}')
-    with pytest.raises(ValueError, match="upgrade"):
-        records.read_records(tmp_path / "r.json")
-    assert records.read_records(tmp_path / "none.json") == {}
+    assert records.read_records(tmp_path) == {}
+    (tmp_path / "gla.json").write_text('{"format": 99, "file": "x"}')
+    with pytest.raises(UsageError, match="upgrade"):
+        records.read_records(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"format": "x"}', '{"format": 1, "systems": {"gla": {}}}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"format": "x"}', '{"format": 2, "file": 3}'])
 def test_damaged_records_are_a_line(content, tmp_path):
-    (tmp_path / "r.json").write_text(content)
-    with pytest.raises(UsageError, match=r"r\.json is damaged") as caught:
-        records.read_records(tmp_path / "r.json")
+    (tmp_path / "gla.json").write_text(content)
+    with pytest.raises(UsageError, match=r"gla\.json is damaged") as caught:
+        records.read_records(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -110,12 +110,12 @@ def test_parts_are_those_of_the_header_and_of_the_recipe(known):
     assert "position:rope" not in gla["parts"] and "position:rope" in row("peri-ln")["parts"]
     assert delta["recipe"] == "deltanet" and {"mixer:deltanet", "mixer:gated_deltanet"} <= set(delta["parts"])
     assert "mixer:hgrn2" in row("hybrid-linear-attention")["parts"]
-    assert all(registry.find(*part.split(":")) for r in catalogue() for part in r["parts"])
+    assert all(registry.find(*part.split(":")) for r in catalogue() for part in r.parts)
 
 
 def test_the_verb_prints_it(capsys):
     assert cli.main(["catalogue", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(catalogue()))
+    assert json.loads(capsys.readouterr().out) == [row.to_json() for row in catalogue()]
     assert cli.main(["catalogue"]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 207
 
@@ -123,14 +123,14 @@ def test_the_verb_prints_it(capsys):
 def test_records_are_of_systems_that_exist():
     found = records.read_records()
     assert set(found) <= {line["slug"] for line in index.systems()}
-    for told in found.values():
-        assert set(told) - {"study"} == {"date", "version", "file", "must_hold", "oracle", "sources"}
-        assert told["file"] in told["sources"] and any("parts" in path for path in told["sources"])
+    for slug, told in found.items():
+        assert told.file in told.sources and any("parts" in path for path in told.sources), slug
+        assert "blockyard/core/site.py" in told.sources and "blockyard/cli/_main.py" not in told.sources
 
 
 def test_the_page_is_current():
     """Where this fails, run `python -m tests.record` and commit what it wrote."""
-    stale = [row["slug"] for row in catalogue() if row["tests"] and (row["tests"]["stale"] or not row["tests"]["date"])]
+    stale = [row.slug for row in catalogue() if row.tests and (row.tests.stale or not row.tests.date)]
     assert not stale, "their sources changed since their tests were recorded: run python -m tests.record"
     page = (record.ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
     assert page == record.page(catalogue()), "run python -m tests.record"
@@ -138,9 +138,10 @@ def test_the_page_is_current():
 
 TESTS = """
 import pytest
-import blockyard.kernels
+import blockyard.kernels, blockyard.core.numbers
+from blockyard.core.spec import Spec
 @pytest.mark.parametrize("case", ["gla", "gla wide", "llama"])
-def test_case(case): pass
+def test_case(case): Spec.of("mixer", case, {}).hash
 def test_wrong(): assert False
 def test_left_out(): pytest.skip("no")
 @pytest.mark.xfail
@@ -155,7 +156,8 @@ def test_the_recorder_counts_what_it_sees(tmp_path):
     file.write_text(TESTS)
     found = record.run_apart(str(file), [])
     assert found["counts"] == {"passed": 4, "failed": 2, "skipped": 1}
-    assert "blockyard/kernels/conv/op.py" in found["sources"]
+    assert "blockyard/core/spec.py" in found["sources"]  # a function of it was called
+    assert not {"blockyard/core/numbers.py", "blockyard/kernels/conv/op.py"} & found["sources"].keys()  # only read
     assert record.run_apart(str(file), ["gla"])["counts"] == {"passed": 2, "failed": 0, "skipped": 0}
 
 

@@ -158,8 +158,8 @@ def test_what_is_built_in_python_is_checked_too():
 
 
 def test_what_does_not_fit_is_refused_before_it_is_made():
-    with pytest.raises(by.UsageError, match=r"stem.table: 999999999 x 32 numbers are 128 GB, more than fits"):
-        by.build("llama", size="tiny", vocab=999999999)
+    with pytest.raises(by.UsageError, match=r"stem.table: 16777216 x 8192 numbers are 550 GB, more than fits"):
+        by.build("llama", size="tiny", vocab=2**24, dim=2**13)
 
 
 ENTRIES = [e for kind in (*KINDS, *ROOMS) for e in registry.entries(kind).values()]

@@ -17,10 +17,11 @@ import blockyard as by
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import objective, phase
 from blockyard.model.model import make
+from blockyard.optimiser.adamw import adamw
 from blockyard.train import checkpoint, loop
 from blockyard.train.loop import Run, Settings, train
-from blockyard.train.optim import SCHEDULES, adamw, cosine, schedule, trained, warmup_stable_decay
 from blockyard.train.precision import choose
+from blockyard.train.schedule import SCHEDULES, cosine, schedule, trained, warmup_stable_decay
 
 
 class Noise:
@@ -138,7 +139,7 @@ class Shifted(Noise):
 def _changes():
     plain = Settings(steps=6, lr=3e-3, log_every=3)
     other = {"steps": 8, "lr": 1e-3, "schedule": "wsd", "weight_decay": 0.0, "clip": 0.5, "micro": 2,
-             "precision": "bfloat16", "seed": 4, "log_every": 2}  # fmt: skip
+             "precision": "bfloat16", "seed": 4, "optimiser": "other", "log_every": 2}  # fmt: skip
     for name, value in other.items():
         yield name, (SPEC, SPEC, 0, Noise(), dataclasses.replace(plain, **{name: value}))
     wide = by.spec("gla", "tiny", dim=96)
@@ -162,7 +163,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     rest = {"log_every": 3, "save_seconds": 1.0}  # how often it is saved is not what it is
     assert train(SPEC, by.build(SPEC), Noise(), Settings(steps=6, lr=3e-3, **rest), tmp_path).status == "finished"
     tensors, facts = checkpoint.latest(tmp_path)
-    checkpoint.write(tmp_path, 7, tensors, {k: v for k, v in facts.items() if k != "continues"})
+    earlier = {name: value for name, value in facts["continues"].items() if name != "optimiser"}
+    checkpoint.write(tmp_path, 7, tensors, facts | {"continues": earlier})
+    fit(tmp_path, steps=6)  # from when there was one optimiser
+    checkpoint.write(tmp_path, 8, tensors, {k: v for k, v in facts.items() if k != "continues"})
     with pytest.raises(UsageError, match="another run"):  # one that does not say what it continues
         fit(tmp_path, steps=6)
 
@@ -328,7 +332,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_numbers(monkeypatch)
 def test_decay_falls_on_projections_only():
     model = by.build("gated_deltanet", "tiny")
     objective_ = loop.build_objective(SPEC["program"][0]["objective"], model)
-    optimiser = adamw(model, trained(model, objective_), 1e-3, 0.1)
+    optimiser = adamw(model, trained(model, objective_), lr=1e-3, decay=0.1)
     names = {id(p): n for n, p in model.named_parameters()}
     decayed = {names[id(p)] for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
     assert decayed == {n for n in names.values() if n.endswith("weight") and "conv" not in n}

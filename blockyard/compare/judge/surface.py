@@ -124,7 +124,7 @@ def _planes(
 def scaling(results: Sequence[Report | str | Path]) -> dict[str, Scaling | Surface]:
     """A fit for every arm that stands in all of these comparisons: over sizes, and over tokens where they differ too.
 
-    Folders or reports; the scores must be of the same metric on the same data.
+    results   folders of comparisons, or reports; the scores must be of the same metric on the same data
     """
     found = [_read(each) for each in results]
     if not found:

@@ -5,6 +5,8 @@ Backward reads the taps from the other side, and sums the gradients of taps and 
 the filter sums and dz its gradient (dy, or dy silu'(z) where silu is taken: z is computed once more):
 
     dx_t = sum_d taps_d dz_{t+d}        dtaps_d = sum_t dz_t x_{t-d}        dbias = sum_t dz_t
+
+i counts the tokens of a tile, c its channels, d how many tokens back a tap reads.
 """
 
 from functools import partial

@@ -4,6 +4,9 @@
 
 A tile is 16 rows of W. A row's products are summed in lanes, the lanes of 16 rows at once. Four vectors share what was
 read of W, and four rows of W what was read of them. K is of whole vectors; the lines of y reach to whole tiles.
+
+xs and ys are how far apart the lines of x and y are; `at`, xa, ya and ra: where a row of W, a line of x, of y and the
+sums of a row (in `work`) begin.
 """
 
 from typing import Any

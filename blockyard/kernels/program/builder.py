@@ -31,12 +31,6 @@ class Vector:
         """Its address, and how far apart its lines are."""
         return self.address, self.held.stride(0) if self.held.dim() == 2 else 0
 
-    def cut(self, *sizes: int) -> "list[Vector]":
-        """One after the other."""
-        starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        assert sum(sizes) == self.size
-        return [Vector(self.held, size, self.begin + start) for size, start in zip(sizes, starts)]
-
 
 class Builder:
     """Instructions as they are written, with all that they point at."""

@@ -1,8 +1,12 @@
 """A token through a whole model in one call, or a few: instructions, read by every thread, side by side.
 
 No result is written over, so what is small is done by every thread (all write the same numbers) unless there are
-several tokens, and only what is shared out ends with a barrier. What a token gives is the same to the
-last bit however many come with it.
+several tokens, and only what is shared out ends with a barrier. What a token gives is the same to the last bit however
+many come with it.
+
+`code` holds the integers of an instruction, `consts` the numbers that they point at. x, z and y are vectors at
+addresses, xs, zs and ys how far apart their lines are; b counts lines, and `at`, za and `to` are where a line of each
+begins.
 """
 
 import math
@@ -21,33 +25,7 @@ from ..toolkit.lanes import exponential, full, load, reduce_add, store
 from ..toolkit.machine import barrier, bfloat16_at, float32_at, int8_at, uint8_at
 from ..weights.cpu import WAY, Packed, unpack
 from ..weights.cpu import product as packed
-from .codes import (
-    ATTEND,
-    DECAYED,
-    DELTA,
-    EMBED,
-    EXP,
-    EXPM1,
-    FILTER,
-    GELU,
-    JOIN,
-    LOG,
-    MAP,
-    MEAN,
-    NORM,
-    PLACE,
-    PRODUCT,
-    RELU,
-    ROTATE,
-    RSQRT,
-    SELECTIVE,
-    SIGMOID,
-    SILU,
-    SOFTPLUS,
-    SQUARED,
-    TIMES,
-    WIDTH,
-)  # fmt: skip
+from . import codes
 
 NONE = np.empty((0, 0), np.uint8)  # no resets
 
@@ -123,14 +101,14 @@ def norm(code, consts, first, last):
 def activate(f, x):
     """A function of a vector of numbers."""
     zero, one = full(np.float32(0)), full(np.float32(1))
-    if f == SILU:
+    if f == codes.SILU:
         return x / (one + exponential(zero - x))
-    if f == SIGMOID:
+    if f == codes.SIGMOID:
         return one / (one + exponential(zero - x))
-    if f == GELU:
+    if f == codes.GELU:
         inner = full(np.float32(1.5957691216057308)) * (x + full(np.float32(0.044715)) * x * x * x)
         return x / (one + exponential(zero - inner))
-    if f == EXP:
+    if f == codes.EXP:
         return exponential(x)
     return x
 
@@ -138,15 +116,15 @@ def activate(f, x):
 @compiled
 def activate_scalar(f, x):
     """A function of a number."""
-    if f == RELU:
+    if f == codes.RELU:
         return max(x, np.float32(0))
-    if f == SQUARED:
+    if f == codes.SQUARED:
         return max(x, np.float32(0)) ** 2
-    if f == LOG:
+    if f == codes.LOG:
         return np.float32(math.log(x))
-    if f == EXPM1:
+    if f == codes.EXPM1:
         return np.float32(math.expm1(x))
-    if f == RSQRT:
+    if f == codes.RSQRT:
         return np.float32(1) / np.float32(math.sqrt(x))
     return np.float32(math.log1p(math.exp(-abs(x)))) + max(x, np.float32(0))
 
@@ -157,7 +135,7 @@ def apply(code, consts, first, last):
     x, xs, y, ys, n, f = float32_at(code[1]), code[2], float32_at(code[3]), code[4], code[5], code[6]
     scale, shift = consts[code[7]], consts[code[8]]
     for b in range(first, last):
-        if f in (RELU, SQUARED, LOG, SOFTPLUS, EXPM1, RSQRT):
+        if f in (codes.RELU, codes.SQUARED, codes.LOG, codes.SOFTPLUS, codes.EXPM1, codes.RSQRT):
             for i in range(n):
                 y[b * ys + i] = scale * activate_scalar(f, x[b * xs + i]) + shift
         else:
@@ -175,11 +153,11 @@ def join(code, first, last):
         if repeat > 1:
             for i in range(n):
                 other = z[za + i // repeat]
-                y[to + i] = x[at + i] * other if f == TIMES else x[at + i] + other
+                y[to + i] = x[at + i] * other if f == codes.TIMES else x[at + i] + other
         else:
             for i in range(0, n, 16):
                 one, other = load(x, at + i), load(z, za + i)
-                store(y, to + i, one * other if f == TIMES else one + other)
+                store(y, to + i, one * other if f == codes.TIMES else one + other)
 
 
 @compiled
@@ -216,18 +194,18 @@ def run(program, consts, tokens, positions, rows, many, none, arrived, thread, t
     work, passed, lines = aligned_zeros(4 * 256, consts), 0, rows * many
     for i in range(program.shape[0]):
         code = program[i]
-        op, tasks = code[0], code[WIDTH - 1] if code[0] == PRODUCT else code[WIDTH - 1] * rows
+        op, tasks = code[0], code[codes.WIDTH - 1] if code[0] == codes.PRODUCT else code[codes.WIDTH - 1] * rows
         shared = tasks > 0 or lines > 1
         first, last = part(tasks if tasks else lines, thread, threads) if shared else (0, lines)
-        if op == PRODUCT:
+        if op == codes.PRODUCT:
             product(code, lines, work, first, last)
-        elif op == NORM:
+        elif op == codes.NORM:
             norm(code, consts, first, last)
-        elif op == JOIN:
+        elif op == codes.JOIN:
             join(code, first, last)
-        elif op == MAP:
+        elif op == codes.MAP:
             apply(code, consts, first, last)
-        elif op == ATTEND:
+        elif op == codes.ATTEND:
             if code[21] == 8:
                 softmax.instruction(code, consts, positions, int8_at(code[9]), int8_at(code[10]), many, first, last)
             elif code[21] == 16:
@@ -238,21 +216,21 @@ def run(program, consts, tokens, positions, rows, many, none, arrived, thread, t
                 softmax.instruction(
                     code, consts, positions, float32_at(code[9]), float32_at(code[10]), many, first, last
                 )
-        elif op == EMBED:
+        elif op == codes.EMBED:
             embed(code, tokens, first, last)
-        elif op == ROTATE:
+        elif op == codes.ROTATE:
             rotate(code, positions, first, last)
-        elif op == PLACE:
+        elif op == codes.PLACE:
             lookup(code, positions, first, last)
-        elif op == MEAN:
+        elif op == codes.MEAN:
             mean(code, consts, first, last)
-        elif op == FILTER:
+        elif op == codes.FILTER:
             conv.instruction(code, many, first, last)
-        elif op == DECAYED:
+        elif op == codes.DECAYED:
             decayed.instruction(code, none, many, first, last)
-        elif op == DELTA:
+        elif op == codes.DELTA:
             delta.instruction(code, none, many, first, last)
-        elif op == SELECTIVE:
+        elif op == codes.SELECTIVE:
             selective.instruction(code, none, many, first, last)
         else:
             diagonal.instruction(code, none, many, first, last)

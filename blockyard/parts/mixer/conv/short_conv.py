@@ -4,6 +4,7 @@
 
 Shapes   x, y (B,T,D)   w (D,W)   b (D)
 Source   arXiv 2312.00752    Family  conv
+Tags     memory=window, decay=none
 Differs  nothing known
 """
 

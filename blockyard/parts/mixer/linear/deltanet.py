@@ -8,6 +8,7 @@
 
 Shapes   x (B,T,D)   q, k (B,T,H,K)   v, o (B,T,H,V)   b (B,T,H)   S (B,H,K,V)
 Source   arXiv 2406.06484    Slug  deltanet    Family  linear
+Tags     memory=matrix, decay=none, update=delta
 Differs  nothing known
 """
 

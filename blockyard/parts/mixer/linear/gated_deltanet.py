@@ -9,6 +9,7 @@
 Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)
          A_log, dt_bias (H)
 Source   arXiv 2412.06464    Slug  deltanet    Family  linear
+Tags     memory=matrix, decay=data, update=delta
 Differs  nothing known
 """
 

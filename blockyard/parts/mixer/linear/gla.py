@@ -5,6 +5,7 @@
 
 Shapes   x (B,T,D)   q, k, a (B,T,H,K), H K = D/2   v, o (B,T,H,V), H V = D   S (B,H,K,V)
 Source   arXiv 2312.06635    Slug  gla    Family  linear
+Tags     memory=matrix, decay=data, update=add
 Differs  projections start like every other linear (paper: Xavier with gain 2^-2.5)
 """
 

@@ -6,6 +6,7 @@
 
 Shapes   x (B,T,D)   i, f, g, h (B,T,E), E = D   G (layers, E), shared by all layers
 Source   arXiv 2311.04823    Slug  hybrid-linear-attention    Family  linear
+Tags     memory=vector, decay=data, update=add
 Differs  real states (paper: complex, each channel also rotated by a learned angle)
 """
 

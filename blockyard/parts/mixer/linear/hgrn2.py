@@ -6,6 +6,7 @@
 
 Shapes   x (B,T,D)   q, f (B,T,H,K)   v, o (B,T,H,V)   S (B,H,K,V)   B (layers, H K), shared by all layers
 Source   arXiv 2404.07904    Slug  hybrid-linear-attention    Family  linear
+Tags     memory=matrix, decay=data, update=add
 Differs  nothing known
 """
 

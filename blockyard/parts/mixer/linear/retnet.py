@@ -5,6 +5,7 @@
 
 Shapes   x (B,T,D)   q, k (B,T,H,K), H K = D   v, o (B,T,H,V), H V = 2 D   S (B,H,K,V)
 Source   arXiv 2307.08621    Family  linear
+Tags     memory=matrix, decay=fixed, update=add
 Differs  RMS norm in each head (paper: group norm without gain); no normalisation of the scores; rope pairs halves
 """
 

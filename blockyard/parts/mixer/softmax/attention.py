@@ -8,6 +8,7 @@ and keys of each head (`norm`) or of all heads at once (`norm_all`), and the act
 
 Shapes   x (B,T,D)   q (B,T,H,K)   k, v (B,T,G,K)
 Source   arXiv 1706.03762    Family  softmax
+Tags     memory=keys, decay=none
 Differs  nothing known
 """
 

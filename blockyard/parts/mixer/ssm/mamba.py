@@ -7,6 +7,7 @@
 Shapes   x (B,T,D)   u, z, dt, o (B,T,E), E = 2 D   B, C (B,T,N)   h (B,E,N)   r (B,T,R)
          A_log (E,N)   dt_proj (E,R)   dt_bias, D (E)
 Source   arXiv 2312.00752    Slug  mamba    Family  ssm
+Tags     memory=vector, decay=data, update=add
 Differs  nothing known
 """
 

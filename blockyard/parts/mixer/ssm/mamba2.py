@@ -7,6 +7,7 @@
 Shapes   x (B,T,D)   u, z, o (B,T,H,P), H P = inner   B, C (B,T,G,N)   dt (B,T,H)   h (B,H,N,P)
          A_log, dt_bias, D (H)
 Source   arXiv 2405.21060    Slug  mamba    Family  ssm
+Tags     memory=matrix, decay=data, update=add
 Differs  nothing known
 """
 

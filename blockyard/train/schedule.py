@@ -1,15 +1,13 @@
-"""AdamW over a model's records, and the schedules of its rate.
+"""Which parameters a phase trains, and the schedules of the rate.
 
-Weight decay falls on what the factories recorded as a projection, never on norms, biases, gates or tables. A schedule
-rises by where a step ends and falls by where it begins: however short a run is, one of its steps has the whole rate,
-and none has a rate of zero.
+A schedule rises by where a step ends and falls by where it begins: however short a run is, one of its steps has the
+whole rate, and none has a rate of zero.
 """
 
 import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-import torch
 from torch import nn
 
 from blockyard.core.errors import unknown
@@ -46,6 +44,7 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {"cosine": cosine, "wsd": warmup_
 
 
 def schedule(name: str) -> Schedule:
+    """A schedule of the learning rate by name: cosine or wsd."""
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
     return SCHEDULES[name]()
@@ -57,17 +56,3 @@ def trained(model: Model, objective: nn.Module, pattern: str = "*") -> dict[str,
     if not own:
         raise unknown("parameters to train", pattern, dict(model.named_parameters()))
     return own | {f"objective.{name}": p for name, p in objective.named_parameters()}
-
-
-def adamw(model: Model, params: dict[str, nn.Parameter], lr: float, decay: float) -> torch.optim.AdamW:
-    """Fused AdamW with decay on projections only; groups and order follow the paths."""
-    decayed = {use.path for use in model.uses if use.decay and not use.of}
-    groups = [
-        {
-            "params": [p for name, p in params.items() if (name in decayed) == flag],
-            "weight_decay": decay if flag else 0.0,
-        }
-        for flag in (True, False)
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)

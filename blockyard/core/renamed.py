@@ -1,4 +1,4 @@
-"""Old names, understood with a warning until the next version."""
+"""Old names, understood with a note until the next version: in specs, on folders, and in calls from Python."""
 
 import sys
 import warnings
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+_TOLD: dict[Any, Any] = {}  # each once a process
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -16,6 +17,11 @@ def _told(old: str, new: str) -> None:
         level, user = level + 1, sys._getframe(level).f_globals.get("__name__", "")
     if not user.startswith("blockyard."):
         warnings.warn(f"{old} is {new} now; the old name goes with the next version", DeprecationWarning, level)
+
+
+def tell_new_name(old: str, new: str) -> None:
+    """A warning of one line: no line of ours is to blame."""
+    warnings.warn_explicit(f"{old} is called {new} now", UserWarning, "blockyard", 1, registry=_TOLD)
 
 
 def attributes(module: str, **names: str) -> Callable[[str], Any]:

@@ -1,0 +1,27 @@
+"""What `import blockyard` shows, for type checkers: the names of `_HOME` in __init__.py, each from its home."""
+
+from blockyard.compare import Comparison
+from blockyard.compare.judge.surface import scaling as scaling
+from blockyard.core.batch import Batch as Batch
+from blockyard.core.errors import UsageError as UsageError
+from blockyard.core.spec import Spec as Spec
+from blockyard.core.state import State as State
+from blockyard.decode.beams import beams as beams
+from blockyard.decode.generate import generate as generate
+from blockyard.decode.prefix import PrefixStore as PrefixStore
+from blockyard.decode.rules import SamplingParams as SamplingParams
+from blockyard.decode.speculate import speculate as speculate
+from blockyard.interop import load as load
+from blockyard.kernels import exact as exact
+from blockyard.model.count import count as count
+from blockyard.model.model import Model as Model
+from blockyard.model.model import Out as Out
+from blockyard.model.model import make as make
+from blockyard.systems import build as build
+from blockyard.systems import recipes as recipes
+from blockyard.systems import spec as spec
+from blockyard.transform.quantise import quantise as quantise
+from blockyard.transform.take import take as take
+
+__version__: str
+compare: Comparison

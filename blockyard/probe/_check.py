@@ -1,0 +1,29 @@
+"""What a probe promises, on small models of both kinds of memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from blockyard.core.registry import Entry
+from blockyard.model.claims import Verdict
+from blockyard.systems import build
+
+
+def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
+    """Each promise with what came of it."""
+    probe = getattr(entry.load(), entry.node.name)
+    for name in ("llama", "gla"):
+        model = build(name, size="tiny").eval()
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        ids = torch.randint(0, model.axes["stem.vocab"].size, (4, 24), generator=torch.Generator().manual_seed(0))
+        drawn = torch.random.get_rng_state()
+        found, again = (probe(model, ids, **settings) for _ in range(2))
+        arrays = all(isinstance(key, str) and isinstance(value, np.ndarray) for key, value in found.items())
+        yield Verdict(f"{name}: names to arrays", arrays)
+        same = found.keys() == again.keys() and all(np.array_equal(found[k], again[k], equal_nan=True) for k in found)
+        yield Verdict(f"{name}: the same twice", same)
+        kept = all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+        kept = kept and torch.equal(drawn, torch.random.get_rng_state())
+        yield Verdict(f"{name}: leaves the model and the dice", kept)

@@ -1,0 +1,33 @@
+"""What a transform promises, on a small model."""
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from blockyard.core.registry import Entry
+from blockyard.model.claims import Verdict
+from blockyard.model.model import build
+from blockyard.model.save import load_model
+from blockyard.systems import build as of_recipe
+
+
+@torch.no_grad()
+def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
+    """Each promise with what came of it; without settings those of the file's `example`."""
+    model = of_recipe("llama", size="tiny").eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    ids = torch.randint(0, model.axes["stem.vocab"].size, (2, 9), generator=torch.Generator().manual_seed(0))
+    made, _ = getattr(entry.load(), entry.node.name)(model, **(entry.constant("example", {}) | settings))
+    logits = made(ids).logits
+    yield Verdict("its model predicts", bool(logits.isfinite().all()) and logits.shape == model(ids).logits.shape)
+    same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    yield Verdict("leaves the model it was given", same and before.keys() == model.state_dict().keys())
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in build(made.spec).state_dict().items()}
+    yield Verdict("its spec builds the same", shapes == {name: v.shape for name, v in made.state_dict().items()})
+    with tempfile.TemporaryDirectory() as folder:
+        made.save(f"{folder}/model")
+        again = load_model(f"{folder}/model").eval()(ids).logits
+    yield Verdict("is saved and loaded with the same numbers", torch.equal(again, logits))

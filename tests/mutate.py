@@ -140,17 +140,26 @@ class Bench:
 
 def keep(file: Path, words: list[str], tried: list[Change], alive: list[Change]) -> None:
     """The row of this file in tests/mutations.csv, the others as they are."""
+    rows = {row["file"]: row for row in read_figures()}
+    same = _texts(rows.get(file.as_posix(), {}).get("same") or "")
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for change in alive:
+        found[str(change) in same].append(f"{change.line}: {change}")
     row = {"file": file.as_posix(), "tests": " ".join(words), "tried": len(tried), "noticed": len(tried) - len(alive)}
-    row["unnoticed"] = "; ".join(f"{change.line}: {change}" for change in alive)
-    rows = {row["file"]: row for row in read_figures()} | {row["file"]: row}
+    rows[row["file"]] = row | {"same": "; ".join(found[True]), "unnoticed": "; ".join(found[False])}
     with open(FIGURES, "w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, list(row), lineterminator="\n")
+        writer = csv.DictWriter(out, ["file", "tests", "tried", "noticed", "same", "unnoticed"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(row for _, row in sorted(rows.items()))
 
 
+def _texts(cell: str) -> set[str]:
+    """The changes that a cell lists, without their lines."""
+    return {text.partition(": ")[2] for text in cell.split("; ")}
+
+
 def read_figures() -> list[dict[str, Any]]:
-    """The kept rows: file, tests, tried, noticed, unnoticed."""
+    """The kept rows. A person moves what means the same from `unnoticed` to `same`, where it is found next time."""
     if not FIGURES.exists():
         return []
     with open(FIGURES, encoding="utf-8", newline="") as rows:

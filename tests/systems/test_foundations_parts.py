@@ -283,6 +283,18 @@ def test_norms():
     assert gap(made["layer"](x), y) < 1e-12
     assert gap(made["l2"](x), x / (x.square().sum(-1, keepdim=True) + 0.1).sqrt()) < 1e-12
     assert torch.equal(by.make("norm:none", dim=12)(x), x)
+    fresh = {name: by.make(f"norm:{name}", dim=12).double() for name in ("rms", "layer", "group_rms")}
+    assert gap(fresh["rms"](x), rms(x, 1.0)) < 1e-12 and gap(fresh["group_rms"](x), rms(x, 1.0)) < 1e-12
+    assert gap(fresh["layer"](x), torch.nn.functional.layer_norm(x, (12,))) < 1e-12
+
+
+@torch.no_grad()
+def test_a_norm_of_groups():
+    """Each group of channels by itself, with a gain for every channel."""
+    site = Site("", Prod(Axis("groups", 3), Axis("channels", 4)), BuildContext(0, Spec("linear", "dense")))
+    made, x = shake(site.build("norm", Spec("norm", "group_rms")).double()), normal(2, 5, 12)
+    y = rms(x.view(2, 5, 3, 4), made.gain.view(3, 4))
+    assert made.gain.shape == (12,) and gap(made(x), y.flatten(2)) < 1e-12
 
 
 def one_step(rule, sub):

@@ -5,12 +5,13 @@ import torch
 from system_cases import F64, decode, feed, gap, model, normal, part, pieces, rms, shake, tokens
 
 import blockyard as by
-from blockyard.core import Axis, Call, Prod, Site, Spec
+from blockyard.core import Axis, Call, Prod, Site, Spec, registry
 from blockyard.core.site import BuildContext
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.core.state import tensors as tensors_of
 from blockyard.parts.depth.hybrid import parse
+from blockyard.transform.take import take
 
 
 def position(name, heads=4, width=8, causal=True, **settings):
@@ -207,6 +208,21 @@ def test_learned_positions_end():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", registry.entries("position"))
+def test_a_position_says_which_axes_have_an_order(name):
+    """Every other axis may be permuted, and nothing changes."""
+    at_input = "at_input" in vars(registry.find("position", name).load_class())
+    where = {"stem.position": name, "mixer.position": None} if at_input else {"mixer.position": name}
+    where |= {"mixer.heads": 4, "mixer.kv_heads": 2}
+    m, x = model("llama", size="tiny", **where), tokens(2, 12)
+    before, ordered = m(x).logits, [axis for axis, known in m.axes.items() if known.ordered]
+    for axis, known in m.axes.items():
+        if not known.ordered and not known.fixed:
+            assert gap(take(m, axis, torch.arange(known.size).flip(0))[0](x).logits, before) < 1e-9, axis
+    assert ordered and set(ordered) < set(m.axes)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kv", [1, 2])
 def test_grouped_heads_are_repeated_keys(kv):
     """Grouped heads equal full heads whose key and value weights are repeated."""
@@ -283,8 +299,9 @@ def test_norms():
     assert gap(made["layer"](x), y) < 1e-12
     assert gap(made["l2"](x), x / (x.square().sum(-1, keepdim=True) + 0.1).sqrt()) < 1e-12
     assert torch.equal(by.make("norm:none", dim=12)(x), x)
-    fresh = {name: by.make(f"norm:{name}", dim=12).double() for name in ("rms", "layer", "group_rms")}
+    fresh = {name: by.make(f"norm:{name}", dim=12).double() for name in ("rms", "layer", "group_rms", "l2")}
     assert gap(fresh["rms"](x), rms(x, 1.0)) < 1e-12 and gap(fresh["group_rms"](x), rms(x, 1.0)) < 1e-12
+    assert gap(fresh["l2"](x / 1e3), x / 1e3 / ((x / 1e3).square().sum(-1, keepdim=True) + 1e-6).sqrt()) < 1e-12
     assert gap(fresh["layer"](x), torch.nn.functional.layer_norm(x, (12,))) < 1e-12
 
 
@@ -297,12 +314,15 @@ def test_a_norm_of_groups():
     assert made.gain.shape == (12,) and gap(made(x), y.flatten(2)) < 1e-12
 
 
-def one_step(rule, sub):
-    spec = model_spec(
+def one_step_spec(rule, sub):
+    return model_spec(
         dim=16, stem=stem("tokens", vocab=32), blocks=(block("layer", sub),), residual=residual(rule),
         depth=depth("stack", layers=1), head=head("lm"),
     )  # fmt: skip
-    return model(spec)
+
+
+def one_step(rule, sub):
+    return model(one_step_spec(rule, sub))
 
 
 def layer_norm(x, norm):
@@ -329,6 +349,10 @@ def test_residual_rules(rule, sub):
     f = lambda x: step.part(x, flow.call, None)[0]  # noqa: E731
     assert gap(after, RULES[rule](flow.x, f, step.rule)) < 1e-12
     assert gap(after, flow.x + f(flow.x)) > 1e-2
+
+
+def test_a_scaled_rule_starts_small():
+    assert by.build(one_step_spec("scaled", channel("mlp"))).steps[0].rule.gain.eq(0.1).all()
 
 
 def looped(name, **settings):

@@ -197,6 +197,7 @@ def test_positions_added_at_the_input(name):
     assert gap(m.start(by.Batch(x, segment=segment)).x[:, 7:], embedded[:, 7:] + rows[:5]) < 1e-12
 
 
+@torch.no_grad()
 def test_learned_positions_end():
     """A text longer than the table is refused, not wrapped; a state counts."""
     m = in_stem("learned", length=8)
@@ -205,6 +206,14 @@ def test_learned_positions_end():
     state = m(tokens(1, 8, 32), m.init_state(1)).state
     with pytest.raises(by.UsageError, match="8"):
         m(tokens(1, 1, 32), state)
+    for slots in (slice(0, 8), slice(4, 12)):  # tokens count, empty slots do not
+        valid = torch.zeros(1, 12, dtype=torch.bool)
+        valid[:, slots] = True
+        padded, plain = m(by.Batch(tokens(1, 12, 32), valid=valid)), m(tokens(1, 12, 32)[:, slots])
+        assert gap(padded.logits[:, slots], plain.logits) < 1e-12
+        valid[:, 8 if slots.start == 0 else 3] = True
+        with pytest.raises(by.UsageError, match="9 tokens"):
+            m(by.Batch(tokens(1, 12, 32), valid=valid))
 
 
 @torch.no_grad()

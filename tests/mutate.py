@@ -134,7 +134,7 @@ class Bench:
             path.write_text(change.apply(source), encoding="utf-8")
             if self.run(file, words, limit):
                 found.append(change)
-        shutil.copy2(self.root / file, path)
+        path.write_text(source, encoding="utf-8")
         return found
 
 
@@ -186,8 +186,8 @@ def main(argv: list[str] | None = None) -> int:
         bench = Bench(Path(folder))
         for file in options.file:
             file = file.resolve().relative_to(ROOT)
-            words = options.tests or belonging(file)
-            tried = chosen((ROOT / file).read_text(encoding="utf-8"), options.count, f"{options.seed} {file}")
+            words = options.tests or belonging(file, bench.tree)
+            tried = chosen((bench.tree / file).read_text(encoding="utf-8"), options.count, f"{options.seed} {file}")
             alive = bench.survivors(file, tried, words)
             missed += len(alive)
             told.append({"file": str(file), "tried": len(tried), "unnoticed": [asdict(change) for change in alive]})

@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: compare test test-all accept record docs lint clean
+.PHONY: compare test test-all budget accept record docs lint clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test: $(VENV)/.ready-test
 
 test-all: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n 2 --durations 20
+
+budget: $(VENV)/.ready-test
+	$(BIN)/python -m tests.budget --run
 
 accept: $(VENV)/.ready-test
 	$(BIN)/python -m tests.acceptance.verdicts

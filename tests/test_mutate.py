@@ -17,6 +17,7 @@ from dataclasses import dataclass
 class Point:
     """Where 1 + 1 is no sum."""
 
+    claims = dict(wide=True)
     x: "int | 5" = 7
 
 
@@ -25,9 +26,9 @@ def inside(x: int, low=0, *, wide=False) -> bool:
         raise ValueError(f"{x} is below {low + 1}")
     items = [2.5 * x]
     items.append(divmod(x, 2))
-    while x > 100:
+    while max(x, 0) > 100:
         x //= 2
-    return -x in items
+    return -x in items or x < 0.5
 '''
 TEST = """from toy.room.adding import add, forever, unused
 
@@ -57,9 +58,11 @@ def test_what_acts_is_changed_and_nothing_else():
         "2.5 * x -> 2.5 / x",
         "x < low and (not wide) -> x < low or not wide", "x < low and (not wide) -> not (x < low and (not wide))",
         "raise ValueError(f'{x} is below {low + 1}') -> pass", "items.append(divmod(x, 2)) -> pass", "2 -> 3",
-        "divmod(x, 2) -> divmod(2, x)", "x > 100 -> x >= 100", "x > 100 -> not x > 100", "100 -> 101",
+        "divmod(x, 2) -> divmod(2, x)",
+        "max(x, 0) > 100 -> max(x, 0) >= 100", "max(x, 0) > 100 -> not max(x, 0) > 100", "100 -> 101",
         "x //= 2 -> pass",
-        "-x -> x", "-x in items -> -x not in items",
+        "-x -> x", "-x in items -> -x not in items", "x < 0.5 -> not x < 0.5", "0.5 -> 0.75",
+        "-x in items or x < 0.5 -> -x in items and x < 0.5",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from blockyard.compare.judge.critical import critical, failure_interval, tail
 from blockyard.compare.judge.power import Noise, SeedsNeeded, default_seeds, detectable, seeds_for
-from blockyard.compare.judge.spread import Part, TextNoise
+from blockyard.compare.judge.spread import CORRELATIONS, Part, TextNoise
 from blockyard.compare.judge.statistics import Pair, Table, analyse, verdict
 from blockyard.core import UsageError
 from tests.acceptance.false_alarms import halves, pairs_of, tables
@@ -81,6 +81,23 @@ def test_t3_groups_count_by_their_bytes():
     independent = TextNoise(shares, 0.0).part(gap, np.eye(20)[0])
     assert independent.variance == pytest.approx(shares @ (gap - shares @ gap) ** 2 / 7)
     assert independent.freedom == pytest.approx(7) and pair.text_variance > independent.variance
+
+
+def test_t3_correlations_count_by_their_likelihood():
+    """That of rows with one correlation of neighbours, their level and their scale integrated out."""
+    groups, one = 8, np.ones(8)
+    rows = np.array([[2, 1, 1, -2, -1, 0, 1, 3], [0, 3, -1, 1, 0, 2, -2, 0]], float)
+    lag, logs = np.abs(np.subtract.outer(np.arange(groups), np.arange(groups))), []
+    for r in CORRELATIONS:
+        inverse = np.linalg.inv(r**lag)
+        level = one @ inverse @ one
+        squares = [row @ inverse @ row - (one @ inverse @ row) ** 2 / level for row in rows]
+        plain = -0.5 * np.linalg.slogdet(r**lag)[1] - 0.5 * np.log(level)
+        logs.append(sum(plain - 0.5 * (groups - 1) * np.log(square) for square in squares))
+    expected = np.exp(logs - max(logs)) / np.exp(logs - max(logs)).sum()
+    assert TextNoise(one / groups, 0.0).likely(rows, 2) == pytest.approx(expected, rel=1e-9)
+    half = TextNoise(one / groups, 0.0).likely(rows, 1)
+    assert half == pytest.approx(expected**0.5 / (expected**0.5).sum(), rel=1e-9)
 
 
 def test_t4_every_arm_has_its_own_spread_drawn_to_the_typical_one():
@@ -156,6 +173,9 @@ def test_t7_a_loss_that_no_seed_changes_is_no_evidence():
     # It is better than an arm that is better than the third: that claim is made already, and the letters agree.
     assert outcome.pair("0", "1").p is None and outcome.pair("0", "1").resolved
     assert [arm.letters for arm in outcome.arms] == ["a", "b", "c"]
+    # An arm that is better than both says nothing of the two.
+    ahead = analyse(table([[2.0] * 3, [2.4] * 3, [1.1, 1.12, 1.09]]))
+    assert ahead.pair("2", "0").resolved and ahead.pair("2", "1").resolved and not ahead.pair("0", "1").resolved
 
 
 def shares(rows, **options):

@@ -86,7 +86,7 @@ class Store:
             except (ValueError, TypeError, KeyError, RecursionError):
                 raise UsageError(f"{path} line {number} is damaged; remove the line") from None
             if found == event.finished:
-                if any(json.dumps(said[name]) != json.dumps(told[name]) for name in said.keys() & told.keys()):
+                if said != told:
                     raise UsageError(f"{path} line {number} is not what run {found} found; remove the line")
                 return True
         return False

@@ -105,6 +105,7 @@ class Bench:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(self.tree)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
             sys.path[:] = [str(self.tree), *(path for path in sys.path if Path(path).resolve() != self.root)]
             sys.dont_write_bytecode = True  # a change within a second and of the same size would not be seen
             os.environ |= {"PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}

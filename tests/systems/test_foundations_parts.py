@@ -5,13 +5,12 @@ import torch
 from system_cases import F64, decode, feed, gap, model, normal, part, pieces, rms, shake, tokens
 
 import blockyard as by
-from blockyard.core import Axis, Call, Prod, Site, Spec, registry
+from blockyard.core import Axis, Call, Prod, Site, Spec
 from blockyard.core.site import BuildContext
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.core.state import tensors as tensors_of
 from blockyard.parts.depth.hybrid import parse
-from blockyard.transform.take import take
 
 
 def position(name, heads=4, width=8, causal=True, **settings):
@@ -217,21 +216,6 @@ def test_learned_positions_end():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", registry.entries("position"))
-def test_a_position_says_which_axes_have_an_order(name):
-    """Every other axis may be permuted, and nothing changes."""
-    at_input = "at_input" in vars(registry.find("position", name).load_class())
-    where = {"stem.position": name, "mixer.position": None} if at_input else {"mixer.position": name}
-    where |= {"mixer.heads": 4, "mixer.kv_heads": 2}
-    m, x = model("llama", size="tiny", **where), tokens(2, 12)
-    before, ordered = m(x).logits, [axis for axis, known in m.axes.items() if known.ordered]
-    for axis, known in m.axes.items():
-        if not known.ordered and not known.fixed:
-            assert gap(take(m, axis, torch.arange(known.size).flip(0))[0](x).logits, before) < 1e-9, axis
-    assert ordered and set(ordered) < set(m.axes)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("kv", [1, 2])
 def test_grouped_heads_are_repeated_keys(kv):
     """Grouped heads equal full heads whose key and value weights are repeated."""
@@ -358,6 +342,13 @@ def test_residual_rules(rule, sub):
     f = lambda x: step.part(x, flow.call, None)[0]  # noqa: E731
     assert gap(after, RULES[rule](flow.x, f, step.rule)) < 1e-12
     assert gap(after, flow.x + f(flow.x)) > 1e-2
+
+
+def test_inner_widths_where_none_is_given():
+    """Four times the width; gated, with a third matrix, 8/3 of it."""
+    for width, third in ((15, 40), (16, 43), (17, 46)):
+        assert by.make("channel:mlp", dim=width).down.weight.shape == (width, 4 * width)
+        assert by.make("channel:gated", dim=width).down.weight.shape == (width, third)
 
 
 def test_a_scaled_rule_starts_small():

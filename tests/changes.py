@@ -17,6 +17,7 @@ _PAIRS = [
     (ast.And, ast.Or), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.BitAnd, ast.BitOr),
 ]  # fmt: skip
 OTHER: dict[type, type] = dict(_PAIRS) | {b: a for a, b in _PAIRS} | {ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult}
+SYMMETRIC = ("min", "max", "transpose")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _others(node: Any) -> Iterator[ast.AST]:
             yield ast.Constant(1.5 * node.value or 1.0)
         case ast.Call() if len(node.args) > 1 and not any(isinstance(arg, ast.Starred) for arg in node.args):
             new.args[:2] = new.args[1::-1]
-            if ast.dump(new) != ast.dump(node) and ast.unparse(node.func) not in ("min", "max"):
+            if ast.dump(new) != ast.dump(node) and ast.unparse(node.func).rpartition(".")[2] not in SYMMETRIC:
                 yield new
         case ast.Expr() | ast.AugAssign() | ast.Raise() | ast.Assert() | ast.Continue() | ast.Break() | ast.Delete():
             yield ast.Pass()

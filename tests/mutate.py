@@ -43,7 +43,7 @@ def belonging(file: Path, root: Path = ROOT) -> list[str]:
     if room == "kernels":
         name = file.parts[2]
     tests = [path for folder in (room, "systems") for path in sorted((root / "tests" / folder).glob("test_*.py"))]
-    found = [path for path in tests if name in path.stem]
+    found = [path for path in tests if f"_{name}_" in f"{path.stem}_"]
     if not found:
         speaks = re.compile(rf"{re.escape(module)}\b|[\"':]{name}\b|\b{name}_scan\b")
         found = [path for path in tests if speaks.search(path.read_text(encoding="utf-8"))]

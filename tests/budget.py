@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blockyard.catalogue.index import systems
-from blockyard.core import registry
-from tests.clock import FIELDS, families
+from tests.clock import FIELDS
 from tests.mutate import ROOT, read_figures
 
 COSTS, PAGE = ROOT / "tests" / "costs.csv", ROOT / "docs" / "tests.md"
@@ -29,6 +28,7 @@ class Cost(NamedTuple):
     file: str
     test: str
     per: str
+    names: int
     fast: int
     fast_seconds: float
     slow: int
@@ -57,7 +57,10 @@ def _files(costs: list[Cost]) -> list[str]:
 def read_costs(path: Path = COSTS) -> list[Cost]:
     with open(path, encoding="utf-8", newline="") as file:
         rows = [[row[field] for field in FIELDS] for row in csv.DictReader(file)]
-    return [Cost(*words[:3], *(kind(word or 0) for kind, word in zip((int, float) * 2, words[3:]))) for words in rows]
+    return [
+        Cost(*words[:3], *(kind(word or 0) for kind, word in zip((int, int, float, int, float), words[3:])))
+        for words in rows
+    ]
 
 
 def write_costs(costs: Iterable[Cost], path: Path = COSTS) -> None:
@@ -92,10 +95,9 @@ def with_slow_of(old: list[Cost], new: list[Cost]) -> list[Cost]:
 
 
 def counts(costs: list[Cost]) -> dict[str, int]:
-    """How many there are of what newcomers add to."""
-    names = {kind: len(found) for kind, found in families().items()}
-    parts = sum(names[kind] for kind in registry.KINDS)
-    return {kind: names[kind] for kind in registry.ROOMS} | {"part": parts, OWN: len(_files(costs))}
+    """How many there were of what newcomers add to."""
+    names = {cost.per: cost.names for cost in sorted(costs, key=lambda cost: cost.names) if cost.per}
+    return names | {OWN: len(_files(costs))}
 
 
 def newcomers(costs: list[Cost], seconds: Seconds) -> dict[str, float]:
@@ -110,7 +112,8 @@ def at_full_size(costs: list[Cost], seconds: Seconds) -> float:
     """CPU-seconds when every system of the catalogue has a recipe, a study, a file of tests and one new part."""
     one, now, all_systems = newcomers(costs, seconds), counts(costs), len(systems())
     more = {kind: all_systems - now[kind] for kind in ("recipe", "study", OWN)}
-    return sum(map(seconds, costs)) + sum(one[kind] * n for kind, n in more.items()) + one["part"] * more["recipe"]
+    more["part"] = more["recipe"]
+    return sum(map(seconds, costs)) + sum(one[kind] * number for kind, number in more.items())
 
 
 def page(costs: list[Cost], figures: list[dict[str, Any]]) -> str:
@@ -149,11 +152,14 @@ def page(costs: list[Cost], figures: list[dict[str, Any]]) -> str:
         "",
         "## What the tests notice",
         "",
-        "Each file was changed in one small way at a time; noticed are the changes that made one of its tests fail.",
+        "Each file was changed in one small way at a time; noticed are the changes that made one of its tests fail. Of",
+        "the others some mean the same, as somebody judged; for the rest a test is missing.",
         "",
-        *_table("room | files | changes tried | noticed", _rooms(figures)),
+        *_table(
+            "room | files | changes tried | noticed | mean the same | share noticed of the others", _rooms(figures)
+        ),
         "",
-        *_table("file | noticed | unnoticed", _noticed(figures)),
+        *_table("file | line | unnoticed", _noticed(figures)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -203,13 +209,19 @@ def _rooms(figures: list[dict[str, Any]]) -> Iterable[Iterable[Any]]:
         rooms.setdefault(row["file"].split("/")[1], []).append(row)
     for room, rows in rooms.items():
         tried, noticed = (sum(int(row[key]) for row in rows) for key in ("tried", "noticed"))
-        yield room, len(rows), tried, f"{noticed} ({noticed / tried:.0%})"
+        same = sum(len(_list(row["same"])) for row in rows)
+        yield room, len(rows), tried, noticed, same, f"{noticed / (tried - same):.0%}"
 
 
 def _noticed(figures: list[dict[str, Any]]) -> Iterable[Iterable[Any]]:
     for row in figures:
-        said = row["unnoticed"].replace("|", "\\|")
-        yield f"`{row['file'].partition('/')[2]}`", f"{row['noticed']} of {row['tried']}", f"`{said}`" if said else ""
+        for text in _list(row["unnoticed"]):
+            line, _, change = text.replace("|", "\\|").partition(": ")
+            yield f"`{row['file'].partition('/')[2]}`", line, f"`{change}`"
+
+
+def _list(cell: str) -> list[str]:
+    return [text for text in cell.split("; ") if text]
 
 
 def _sum(costs: list[Cost], which: str) -> float:

@@ -3,7 +3,8 @@
 The cost of a test is the CPU time of its process and of the children it waited for, so that a busy machine changes
 little of it. Workers of xdist are summed. One row a test function:
 
-    per                      what its cases are one each of (recipe, part, task, study), so that a newcomer adds a case
+    per, names               what its cases are one each of (recipe, part, task, ...), so that a newcomer adds one, and
+                             how many there were
     fast, fast_seconds       its cases that `make test` runs, and their cost
     slow, slow_seconds       the same of those that only `make test-all` runs; empty where they were not run
 
@@ -22,7 +23,7 @@ import pytest
 
 from blockyard.core import registry
 
-FIELDS = ("file", "test", "per", "fast", "fast_seconds", "slow", "slow_seconds")
+FIELDS = ("file", "test", "per", "names", "fast", "fast_seconds", "slow", "slow_seconds")
 
 
 def families() -> dict[str, set[str]]:
@@ -35,6 +36,13 @@ def per(words: set[str]) -> str:
     shares = {kind: len(names & words) / len(names) for kind, names in families().items() if len(names) > 2}
     best = max(shares, key=lambda kind: shares[kind])
     return "" if shares[best] < 0.5 else "part" if best in registry.KINDS else best
+
+
+def how_many(what: str) -> int | str:
+    """The names of a family."""
+    names = families()
+    names["part"] = {f"{kind}:{name}" for kind in registry.KINDS for name in names[kind]}
+    return len(names[what]) if what else ""
 
 
 def _spent() -> float:
@@ -91,7 +99,14 @@ class Clock:
             for name, of in sorted(self.costs.items()):
                 path, _, test = name.partition("::")
                 kind = next((key[4:] for key in of if key.startswith("per ")), "")
-                row = {"file": path, "test": test, "per": kind, "fast": of["fast"] or "", "slow": of["slow"] or ""}
+                row = {
+                    "file": path,
+                    "test": test,
+                    "per": kind,
+                    "names": how_many(kind),
+                    "fast": of["fast"] or "",
+                    "slow": of["slow"] or "",
+                }
                 row |= {f"{s}_seconds": f"{of[f'{s}_seconds']:.2f}" for s in ("fast", "slow") if of[f"{s}_seconds"]}
                 out.writerow(row)
 

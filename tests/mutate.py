@@ -105,6 +105,7 @@ class Bench:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(self.tree)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
             sys.path[:] = [str(self.tree), *(path for path in sys.path if Path(path).resolve() != self.root)]
             sys.dont_write_bytecode = True  # a change within a second and of the same size would not be seen
             os.environ |= {"PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
@@ -134,23 +135,32 @@ class Bench:
             path.write_text(change.apply(source), encoding="utf-8")
             if self.run(file, words, limit):
                 found.append(change)
-        shutil.copy2(self.root / file, path)
+        path.write_text(source, encoding="utf-8")
         return found
 
 
 def keep(file: Path, words: list[str], tried: list[Change], alive: list[Change]) -> None:
     """The row of this file in tests/mutations.csv, the others as they are."""
+    rows = {row["file"]: row for row in read_figures()}
+    same = _texts(rows.get(file.as_posix(), {}).get("same") or "")
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for change in alive:
+        found[str(change) in same].append(f"{change.line}: {change}")
     row = {"file": file.as_posix(), "tests": " ".join(words), "tried": len(tried), "noticed": len(tried) - len(alive)}
-    row["unnoticed"] = "; ".join(f"{change.line}: {change}" for change in alive)
-    rows = {row["file"]: row for row in read_figures()} | {row["file"]: row}
+    rows[row["file"]] = row | {"same": "; ".join(found[True]), "unnoticed": "; ".join(found[False])}
     with open(FIGURES, "w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, list(row), lineterminator="\n")
+        writer = csv.DictWriter(out, ["file", "tests", "tried", "noticed", "same", "unnoticed"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(row for _, row in sorted(rows.items()))
 
 
+def _texts(cell: str) -> set[str]:
+    """The changes that a cell lists, without their lines."""
+    return {text.partition(": ")[2] for text in cell.split("; ")}
+
+
 def read_figures() -> list[dict[str, Any]]:
-    """The kept rows: file, tests, tried, noticed, unnoticed."""
+    """The kept rows. A person moves what means the same from `unnoticed` to `same`, where it is found next time."""
     if not FIGURES.exists():
         return []
     with open(FIGURES, encoding="utf-8", newline="") as rows:
@@ -177,8 +187,8 @@ def main(argv: list[str] | None = None) -> int:
         bench = Bench(Path(folder))
         for file in options.file:
             file = file.resolve().relative_to(ROOT)
-            words = options.tests or belonging(file)
-            tried = chosen((ROOT / file).read_text(encoding="utf-8"), options.count, f"{options.seed} {file}")
+            words = options.tests or belonging(file, bench.tree)
+            tried = chosen((bench.tree / file).read_text(encoding="utf-8"), options.count, f"{options.seed} {file}")
             alive = bench.survivors(file, tried, words)
             missed += len(alive)
             told.append({"file": str(file), "tried": len(tried), "unnoticed": [asdict(change) for change in alive]})

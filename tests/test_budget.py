@@ -28,33 +28,25 @@ def test_the_tests_of_a_system_are_quick():
 
 
 def test_a_newcomer_costs_what_the_others_cost(monkeypatch):
-    monkeypatch.setattr(budget, "families", lambda: {kind: set() for kind in (*registry.KINDS, *registry.ROOMS)} | {
-        "recipe": set("abcd"), "study": set("ab"), "task": {"a"}, "mixer": set("abcde")})  # fmt: skip
     monkeypatch.setattr(budget, "systems", lambda: [{}] * 14)
     costs = [
-        Cost("tests/a/test_a.py", "test_x", "recipe", 4, 8.0, 2, 4.0),
-        Cost(f"{OWN}/test_b.py", "y", "", 1, 3.0, 0, 0),
+        Cost("", "", "", 0, 0, 7.0, 0, 0.0),
+        Cost("tests/a/test_a.py", "test_x", "recipe", 4, 4, 8.0, 2, 4.0),
+        Cost("tests/a/test_a.py", "test_y", "study", 2, 2, 1.0, 0, 0.0),
+        Cost("tests/a/test_a.py", "test_z", "part", 5, 5, 5.0, 0, 0.0),
+        Cost(f"{OWN}/test_b.py", "test_y", "", 0, 1, 3.0, 0, 0.0),
     ]
-    costs += [Cost("tests/a/test_a.py", "test_z", "part", 5, 5.0, 0, 0), Cost("", "", "", 0, 7.0, 0, 0)]
-    found = {kind: spent for kind, spent in newcomers(costs, RUNS[0][2]).items() if spent}
-    assert found == {"recipe": 2, "part": 1, OWN: 3}
-    assert at_full_size(costs, RUNS[0][2]) == 23 + 10 * (2 + 1) + 13 * 3
-    assert at_full_size(costs, RUNS[1][2]) == 27 + 10 * (3 + 1) + 13 * 3
+    assert newcomers(costs, RUNS[0][2]) == {"recipe": 2, "study": 0.5, "part": 1, OWN: 3}
+    assert at_full_size(costs, RUNS[0][2]) == 24 + 10 * (2 + 1) + 12 * 0.5 + 13 * 3
+    assert at_full_size(costs, RUNS[1][2]) == 28 + 10 * (3 + 1) + 12 * 0.5 + 13 * 3
 
 
 def test_a_quick_run_keeps_what_slow_tests_took(tmp_path):
-    old = [
-        Cost("f", "both", "", 1, 9.0, 1, 5.0),
-        Cost("f", "slow", "", 0, 0.0, 2, 6.0),
-        Cost("gone", "x", "", 0, 0.0, 1, 1.0),
-    ]
-    new = [Cost("f", "both", "recipe", 2, 1.5, 0, 0.0), Cost("f", "new", "", 1, 0.25, 0, 0.0)]
-    found = [
-        Cost("f", "both", "recipe", 2, 1.5, 1, 5.0),
-        Cost("f", "new", "", 1, 0.25, 0, 0.0),
-        Cost("f", "slow", "", 0, 0.0, 2, 6.0),
-    ]
-    assert sorted(with_slow_of(old, new)) == found
+    both, new = Cost("f", "both", "recipe", 3, 2, 1.5, 0, 0.0), Cost("f", "new", "", 0, 1, 0.25, 0, 0.0)
+    slow, gone = Cost("f", "slow", "", 0, 0, 0.0, 2, 6.0), Cost("gone", "x", "", 0, 0, 0.0, 1, 1.0)
+    old = [both._replace(fast_seconds=9.0, slow=1, slow_seconds=5.0), slow, gone]
+    found = [both._replace(slow=1, slow_seconds=5.0), new, slow]
+    assert sorted(with_slow_of(old, [both, new])) == found
     write_costs(found, tmp_path / "costs.csv")
     assert read_costs(tmp_path / "costs.csv") == found
 
@@ -63,6 +55,7 @@ def test_a_suite_is_told_from_an_example():
     recipes, mixers = (list(registry.entries(kind)) for kind in ("recipe", "mixer"))
     assert clock.per(set(recipes)) == "recipe" and clock.per({*mixers, "mixer"}) == "part"
     assert clock.per(set(recipes[:3])) == clock.per({"float32"}) == ""
+    assert clock.how_many("recipe") == len(recipes) and clock.how_many("part") > len(mixers)
 
 
 def test_the_clock_counts_the_time_of_children(tmp_path):

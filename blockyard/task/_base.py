@@ -9,7 +9,7 @@ depend on how many rows are asked for.
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -31,9 +31,16 @@ class Examples(NamedTuple):
 
 
 class Task(ABC):
-    """What every task has. The settings are the keyword-only arguments of its constructor, kept under their names."""
+    """What every task has. The settings are the keyword-only arguments of its constructor, kept under their names.
 
-    grows: ClassVar[tuple[str, ...]] = ("length",)  # the settings that `stretched` multiplies
+    grows      the settings that `stretched` multiplies
+    variants   the settings with which it is held to what it promises
+    first      how the sha256 of its first examples begins: they never change between versions
+    """
+
+    grows: ClassVar[tuple[str, ...]] = ("length",)
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    first: ClassVar[str] = ""
     vocab: int
     length: int  # T
     answers: range  # the ids that an answer can be

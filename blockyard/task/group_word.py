@@ -26,6 +26,9 @@ ORDERS = {"S3": 6, "A5": 60, "S5": 120, "Z60": 60}
 
 
 class GroupWord(Task):
+    variants = ({}, dict(moves="all"), dict(group="A5", moves="all"), dict(group="S5"), dict(group="Z60", length=90))
+    first = "660887975e32"
+
     def __init__(
         self, *, group: Annotated[Word, "the group, such as S3 or Z5"] = "S3",
         length: Annotated[Count, "moves of a word"] = 16,

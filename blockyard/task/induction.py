@@ -20,6 +20,9 @@ from blockyard.task._base import Draw, Examples, Task, at_least, fits
 
 
 class Induction(Task):
+    variants = ({}, dict(period=2, length=3, alphabet=2), dict(period=16, length=64, alphabet=64))
+    first = "2d14435187cf"
+
     def __init__(
         self, *, period: Annotated[Count, "tokens until the row repeats"] = 8,
         length: Annotated[Count, "tokens of a row"] = 32, alphabet: Annotated[Count, "different tokens"] = 32,

@@ -21,6 +21,9 @@ SIGNS = "+-*"
 
 
 class ModularArithmetic(Task):
+    variants = ({}, dict(operators="+-", modulus=7, length=40), dict(modulus=5, length=31))
+    first = "c3116cf69203"
+
     def __init__(
         self, *, modulus: Annotated[Count, "numbers are counted up to this"] = 3,
         length: Annotated[Count, "tokens of an expression"] = 15, operators: Annotated[Word, "some of +-*"] = "+-*",

@@ -20,6 +20,8 @@ from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, late
 
 class ModularBrackets(Task):
     grows = ("numbers",)
+    variants = ({}, dict(every=False, numbers=16, modulus=3), dict(numbers=2))
+    first = "db3a1cd16f91"
 
     def __init__(
         self, *, numbers: Annotated[Count, "numbers of an expression"] = 8,

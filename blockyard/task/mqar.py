@@ -20,6 +20,14 @@ from blockyard.task._base import Draw, Examples, Predictor, Task, blank, fits, l
 
 
 class MQAR(Task):
+    variants = (
+        {},
+        dict(pairs=8, length=64, keys=64, values=64, power=1.0),
+        dict(rewrites=3, length=40, noise=True),
+        dict(pairs=1, length=4, keys=1),
+    )
+    first = "03bb4f08e876"
+
     def __init__(
         self, *, pairs: Annotated[Count, "pairs to remember"] = 4, length: Annotated[Count, "tokens of a row"] = 32,
         keys: Annotated[Count, "different keys"] = 16, values: Annotated[Count, "different values"] = 16,

@@ -19,6 +19,9 @@ from blockyard.task._base import Draw, Examples, Predictor, Task, blank, fits, l
 
 
 class Needle(Task):
+    variants = ({}, dict(needles=1, asks=1, length=5), dict(needles=8, asks=8, length=200))
+    first = "51fad17528d7"
+
     def __init__(
         self, *, needles: Annotated[Count, "pairs hidden in the text"] = 3,
         asks: Annotated[Count, "how many of them are asked for"] = 2,

@@ -18,6 +18,8 @@ from blockyard.task._base import Draw, Examples, Predictor, Task
 
 
 class Parity(Task):
+    first = "f13b85de8b74"
+
     def __init__(
         self, *, length: Annotated[Count, "bits of a row"] = 40,
     ) -> None:  # fmt: skip

@@ -21,6 +21,8 @@ from blockyard.task._book import book, checked, number_of
 
 class Phonebook(Task):
     grows = ("entries",)
+    variants = ({}, dict(entries=16, asks=1, letters=3, digits=4, alphabet=26))
+    first = "76e222f90224"
 
     def __init__(
         self, *, entries: Annotated[Count, "names in the book"] = 4,

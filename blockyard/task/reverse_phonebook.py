@@ -21,6 +21,8 @@ from blockyard.task._book import book, checked, number_of
 
 class ReversePhonebook(Task):
     grows = ("entries",)
+    variants = ({}, dict(entries=16, digits=1, letters=1, alphabet=16))
+    first = "6d7a5a2d8ac4"
 
     def __init__(
         self, *, entries: Annotated[Count, "names in the book"] = 4,

@@ -19,6 +19,9 @@ from blockyard.task._base import Draw, Examples, Predictor, Task, blank, fits, l
 
 
 class SelectiveCopying(Task):
+    variants = ({}, dict(count=16, length=128, letters=16))
+    first = "57ef8e54b51e"
+
     def __init__(
         self, *, count: Annotated[Count, "tokens to copy"] = 4,
         length: Annotated[Count, "tokens of the text they stand in"] = 32,

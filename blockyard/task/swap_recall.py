@@ -22,6 +22,9 @@ from blockyard.task._base import Draw, Examples, Predictor, Task, at_least, fits
 
 
 class SwapRecall(Task):
+    variants = ({}, dict(slots=5, pairs=8, length=64, asked=0.0), dict(asked=1.0, slots=2, pairs=2, length=8))
+    first = "ce1f8a8863a1"
+
     def __init__(
         self, *, slots: Annotated[Count, "slots whose contents are swapped"] = 2,
         pairs: Annotated[Count, "pairs to remember"] = 2, length: Annotated[Count, "tokens of a row"] = 24,

@@ -299,13 +299,14 @@ def test_a_larger_difference_needs_fewer_seeds():
 
 
 @pytest.mark.parametrize("k, freedom, against", [(2, 6, False), (4, 8, False), (8, 8, True)])
-def test_the_power_is_that_of_the_yardsticks(k, freedom, against):
-    """Four seeds of one variance: the moderated spread of all arms or the pair's own, over the spreads to come."""
-    noise = Noise(k, 1e9, seed_variance=2.0, text=Part(0.0, 31.0), against=against)
+@pytest.mark.parametrize("nu", [6, 1e9])
+def test_the_power_is_that_of_the_yardsticks(k, freedom, against, nu):
+    """Four seeds of one variance, over the spreads to come and the one as seen: the moderated spread, or the own."""
+    noise = Noise(k, nu, seed_variance=2.0, text=Part(0.0, 31.0), against=against)
     own = stats.t.isf(0.05 / 2 if k == 2 else 0.4 * 0.05 / 2, 1.5 * 3)
     half = max(critical(k, freedom, 0.8 * 0.05, against), own)
-    shown = (stats.chi2.ppf((np.arange(500) + 0.5) / 500, freedom) / freedom) ** 0.5
-    power = stats.norm.cdf(detectable(noise, 4) / 0.5**0.5 - half * shown).mean()
+    seen, shown = ((stats.chi2.ppf((np.arange(500) + 0.5) / 500, f) / f) ** 0.5 for f in (nu, freedom))
+    power = stats.norm.cdf(detectable(noise, 4) / 0.5**0.5 * seen[:, None] - half * shown).mean()
     assert power == pytest.approx(0.8, abs=2e-3)
 
 

@@ -32,9 +32,14 @@ def tiny(name, seed=0, dtype=torch.float64, noise=0.05, **overrides):
     return built
 
 
-def model_of(name):
+def model_of(name, **overrides):
     """The model of a recipe, or one whose cache forgets all but the first tokens and the last."""
-    return tiny("llama", mixer__window=5, mixer__sinks=2) if name == "windowed" else tiny(name)
+    return tiny("llama", mixer__window=5, mixer__sinks=2) if name == "windowed" else tiny(name, **overrides)
+
+
+def reaching(name, length):
+    """What is set so that a model takes texts of this length: a recipe says it where its positions end."""
+    return {"length": length} if name in RECIPES and "length" in registry.find("recipe", name).schema else {}
 
 
 def wide(name, **overrides):

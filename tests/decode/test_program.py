@@ -70,14 +70,13 @@ def test_every_norm(name):
     agree(small(mixer("attention", heads=2), rule=residual("prenorm", norm=Spec("norm", name))))
 
 
-@pytest.mark.parametrize("where", ["alibi", "t5", "rope", None])
-def test_positions_of_attention(where):
-    agree(small(mixer("attention", heads=4, kv_heads=2, position=where and position(where))), (5, 9))
-
-
-@pytest.mark.parametrize("where", ["learned", "sinusoidal"])
-def test_positions_at_the_input(where):
-    agree(small(mixer("attention", heads=2, position=None), first=position(where)))
+@pytest.mark.parametrize("where", [None, *registry.entries("position")])
+def test_every_position(where):
+    """In the stem where it acts on the input, else in attention."""
+    if where is not None and "at_input" in vars(registry.find("position", where).load_class()):
+        agree(small(mixer("attention", heads=2, position=None), first=position(where)))
+    else:
+        agree(small(mixer("attention", heads=4, kv_heads=2, position=where and position(where))), (5, 9))
 
 
 @pytest.mark.parametrize("settings", [

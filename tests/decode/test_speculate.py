@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from decode_cases import NAMES, RECIPES, ids, model_of, ragged, tiny, wide, written
+from decode_cases import NAMES, RECIPES, ids, model_of, ragged, reaching, tiny, wide, written
 from scipy.stats import chi2
 
 import blockyard as by
@@ -236,8 +236,7 @@ def test_wrong_requests():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_thousand_tokens(name):
-    model, x = model_of(name), ids(1, 12)
-    model = model if "gpt2" not in name else tiny("gpt2", position__length=2100)
+    model, x = model_of(name, **reaching(name, 2100)), ids(1, 12)
     plain = written(generate(model, x, 2000, GREEDY))
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
     for proposer in (PromptLookup(), SelfSpeculative([0]), Chance(truth)):
@@ -248,8 +247,7 @@ def test_two_thousand_tokens(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_thousand_tokens_in_a_program(name, monkeypatch):
     monkeypatch.setattr(generating, "WORTH", (0, 0))
-    model, x = wide(name).bfloat16(), ids(1, 12)
-    model = wide(name, position__length=2100).bfloat16() if name == "gpt2" else model
+    model, x = wide(name, **reaching(name, 2100)).bfloat16(), ids(1, 12)
     plain = written(generate(model, x, 2000, GREEDY))
     truth = [[*x[0].tolist(), *plain[0].tolist()]]
     for proposer in (PromptLookup(), Chance(truth)):

@@ -100,7 +100,7 @@ def settings_read(kind):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("case", ["gpt2", "llama", "mamba", "mamba2", "olmo_hybrid"])
+@pytest.mark.parametrize("case", [case for case in CASES if " " not in case])
 @pytest.mark.parametrize("share", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_setting_is_read_as_theirs_reads_it_or_refused(case, share, oracle):
     """One setting at a time to an odd value: where both libraries load the folder, they say the same."""

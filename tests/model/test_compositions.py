@@ -11,24 +11,16 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.core.spec import (
-    activation,
-    block,
-    channel,
-    depth,
-    head,
-    mixer,
-    model,
-    norm,
-    position,
-    residual,
-    stem,
-    system,
-)  # fmt: skip
+from blockyard.core import registry
+from blockyard.core.spec import Spec, block, depth, head, model, stem, system
 from blockyard.model.save import load_model, save_model
 
-NORMS = ("rms", "layer", "l2", "none")
-ACTIVATIONS = ("relu", "gelu", "silu", "squared_relu")
+CHOICES = {  # what is drawn for a setting, in whichever part it is; others keep their defaults
+    "kv_heads": [1, 2], "window": [None, None, 1, 3, 8], "sinks": [0, 2], "beta_max": [1.0, 2.0], "head_dim": [8],
+    "state": [4, 8], "groups": [1, 2], "width": [1, 2, 4], "bias": [False, True], "inner": [None, 8, 24],
+}  # fmt: skip
+IN_STEM = [n for n, entry in registry.entries("position").items() if "at_input" in vars(entry.load_class())]
+ELSEWHERE = {"position": [n for n in registry.entries("position") if n not in IN_STEM]}
 
 
 def commit():
@@ -37,88 +29,63 @@ def commit():
     return found.stdout.strip() or "no commit"
 
 
-def draw_mixer(draw):
-    name = draw.choice(
-        [
-            "attention",
-            "attention",
-            "gla",
-            "retnet",
-            "hgrn2",
-            "deltanet",
-            "gated_deltanet",
-            "mamba",
-            "mamba2",
-            "short_conv",
-        ]
-    )
-    heads = draw.choice([1, 2, 4])
-    if name == "attention":
-        where = draw.choice([None, "rope", "alibi", "t5"])
-        settings = dict(
-            heads=heads,
-            kv_heads=draw.choice([n for n in (1, 2, 4) if heads % n == 0]),
-            position=None if where is None else position(where),
-            norm=draw.choice([None, norm("rms"), norm("l2")]),
-            gate=draw.choice([None, activation("silu")]),
-            window=draw.choice([None, None, 1, 3, 8]),
-        )
-        if settings["window"]:
-            settings["sinks"] = draw.choice([0, 2])
-        return mixer("attention", **settings)
-    if name == "mamba":
-        return mixer("mamba", state=draw.choice([1, 4]), inner=draw.choice([None, 12]))
-    if name == "mamba2":
-        return mixer("mamba2", head_dim=8, state=draw.choice([4, 8]), groups=draw.choice([1, 2]))
-    if name == "short_conv":
-        return mixer("short_conv", width=draw.choice([1, 2, 4]), bias=draw.random() < 0.5)
-    extra = dict(beta_max=draw.choice([1.0, 2.0])) if "delta" in name else {}
-    return mixer(name, heads=heads, **extra)
-
-
-def draw_channel(draw):
-    return channel(
-        draw.choice(["mlp", "gated"]),
-        inner=draw.choice([None, 8, 17]),
-        activation=activation(draw.choice(ACTIVATIONS)),
-    )
-
-
-def draw_residual(draw):
-    return residual(
-        draw.choice(["prenorm", "postnorm", "peri", "outnorm", "scaled"]), norm=norm(draw.choice(NORMS[:2]))
-    )
+def drawn(draw, kind, names=None):
+    """Any part of a kind, its slots filled with any part that fits and its settings drawn from `CHOICES`."""
+    name = draw.choice([*(names or registry.entries(kind))])
+    settings, heads = {}, draw.choice([2, 4])
+    for key, setting in registry.find(kind, name).settings.items():
+        if setting.slot in ("activation", "norm", "position"):
+            empty = setting.optional and draw.random() < 0.5
+            settings[key] = None if empty else drawn(draw, setting.slot, ELSEWHERE.get(setting.slot))
+        elif key in CHOICES:
+            settings[key] = draw.choice(CHOICES[key])
+        elif key == "heads":
+            settings[key] = heads
+    if settings.get("sinks"):
+        settings["window"] = settings["window"] or 3
+    return Spec.of(kind, name, settings)
 
 
 def draw_system(draw):
     names = ["a", "b", "c"][: draw.choice([1, 1, 2, 3])]
     blocks = []
     for name in names:
-        steps = [draw_mixer(draw)] + [draw_channel(draw)] * draw.choice([0, 1, 1])
-        own = draw_residual(draw) if draw.random() < 0.3 else None
+        steps = [drawn(draw, "mixer")] + [drawn(draw, "channel")] * draw.choice([0, 1, 1])
+        own = drawn(draw, "residual") if draw.random() < 0.3 else None
         blocks.append(block(name, *draw.sample(steps, len(steps)), residual=own))
     if len(names) == 1:
         plan = draw.choice([depth("stack", layers=draw.choice([1, 2, 3])), depth("shared", loops=draw.choice([2, 3]))])
     else:
         plan = depth("hybrid", pattern=f"{draw.choice([1, 2])}*{names[0]} + " + " + ".join(names[1:]), layers=4)
-    where = draw.choice([None, position("sinusoidal"), position("learned", length=40)])
+    where = drawn(draw, "position", IN_STEM) if draw.random() < 0.7 else None
     return system(
         model(
             dim=16,
             stem=stem("tokens", vocab=64, position=where),
             blocks=tuple(blocks),
             depth=plan,
-            residual=draw_residual(draw),
-            head=head("lm", tied=draw.random() < 0.5, norm=draw.choice([None, norm("rms"), norm("layer")])),
+            residual=drawn(draw, "residual"),
+            head=head("lm", tied=draw.random() < 0.5, norm=drawn(draw, "norm") if draw.random() < 0.7 else None),
         )
     )
 
 
+def fitting(draw, seed, tries=5):
+    """A system and its model; what was drawn and does not fit together is refused in words, and drawn again."""
+    spec = draw_system(draw)
+    try:
+        return spec, by.build(spec, seed=seed)
+    except by.UsageError:
+        if not tries:
+            raise
+        return fitting(draw, seed, tries - 1)
+
+
 def check(seed, folder):
     draw = random.Random(f"{commit()} {seed}")
-    spec = draw_system(draw)
+    spec, built = fitting(draw, seed)
     assert type(spec).from_json(spec.to_json()) == spec
-    built = by.build(spec, seed=seed).double()
+    built = built.double()
     x = torch.randint(0, 64, (2, 14), generator=torch.Generator().manual_seed(seed))
     logits = built(x).logits
     assert logits.isfinite().all(), spec

@@ -8,9 +8,11 @@ import torch
 import blockyard as by
 from blockyard.core import registry
 from blockyard.core.part import Part, Sublayer
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, block, depth, head, residual, stem
+from blockyard.core.spec import model as model_spec
 from blockyard.model.claims import CHECKS, makers, verify, verify_model, verify_part
 from blockyard.model.model import make
+from blockyard.transform.take import take
 
 KINDS = ("mixer", "channel", "norm", "activation", "position")
 NAMES = [f"{kind}:{name}" for kind in KINDS for name in registry.entries(kind)]
@@ -71,6 +73,29 @@ def test_same_seed_same_numbers_other_seed_others(name):
         assert torch.equal(p, q)
         if n in random and p.numel() > 8:
             assert not torch.equal(p, r)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("mixer", "channel", "position"))])
+def test_an_axis_without_an_order_may_be_permuted(name):
+    """In a model of two layers; every other axis says that it has an order, or why it is fixed."""
+    kind, short = name.split(":")
+    heads = {key: 4 for key in ("heads", "kv_heads") if key in registry.find(kind, short).schema}
+    part, at_input = Spec.of(kind, short, heads | dict(CLASSES[name].variants[0])), None
+    if "at_input" in vars(CLASSES[name]):
+        part, at_input = Spec.of("mixer", "attention", dict(heads=4, position=None)), part
+    elif kind == "position":
+        part = Spec.of("mixer", "attention", dict(heads=4, kv_heads=2, position=part))
+    spec = model_spec(
+        dim=16, stem=stem("tokens", vocab=32, position=at_input), blocks=(block("layer", part),),
+        depth=depth("stack", layers=2), residual=residual("prenorm"), head=head("lm"),
+    )  # fmt: skip
+    model, x = shaken(by.build(spec).double()), torch.arange(24).view(2, 12) * 7 % 32
+    before = model(x).logits
+    for axis, known in model.axes.items():
+        if not known.ordered and not known.fixed:
+            turned, _ = take(model, axis, torch.arange(known.size).flip(0))
+            assert (turned(x).logits - before).abs().max() < 1e-9, axis
 
 
 def properties():

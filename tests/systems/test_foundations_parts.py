@@ -196,6 +196,7 @@ def test_positions_added_at_the_input(name):
     assert gap(m.start(by.Batch(x, segment=segment)).x[:, 7:], embedded[:, 7:] + rows[:5]) < 1e-12
 
 
+@torch.no_grad()
 def test_learned_positions_end():
     """A text longer than the table is refused, not wrapped; a state counts."""
     m = in_stem("learned", length=8)
@@ -204,6 +205,14 @@ def test_learned_positions_end():
     state = m(tokens(1, 8, 32), m.init_state(1)).state
     with pytest.raises(by.UsageError, match="8"):
         m(tokens(1, 1, 32), state)
+    for slots in (slice(0, 8), slice(4, 12)):  # tokens count, empty slots do not
+        valid = torch.zeros(1, 12, dtype=torch.bool)
+        valid[:, slots] = True
+        padded, plain = m(by.Batch(tokens(1, 12, 32), valid=valid)), m(tokens(1, 12, 32)[:, slots])
+        assert gap(padded.logits[:, slots], plain.logits) < 1e-12
+        valid[:, 8 if slots.start == 0 else 3] = True
+        with pytest.raises(by.UsageError, match="9 tokens"):
+            m(by.Batch(tokens(1, 12, 32), valid=valid))
 
 
 @torch.no_grad()
@@ -283,14 +292,30 @@ def test_norms():
     assert gap(made["layer"](x), y) < 1e-12
     assert gap(made["l2"](x), x / (x.square().sum(-1, keepdim=True) + 0.1).sqrt()) < 1e-12
     assert torch.equal(by.make("norm:none", dim=12)(x), x)
+    fresh = {name: by.make(f"norm:{name}", dim=12).double() for name in ("rms", "layer", "group_rms", "l2")}
+    assert gap(fresh["rms"](x), rms(x, 1.0)) < 1e-12 and gap(fresh["group_rms"](x), rms(x, 1.0)) < 1e-12
+    assert gap(fresh["l2"](x / 1e3), x / 1e3 / ((x / 1e3).square().sum(-1, keepdim=True) + 1e-6).sqrt()) < 1e-12
+    assert gap(fresh["layer"](x), torch.nn.functional.layer_norm(x, (12,))) < 1e-12
 
 
-def one_step(rule, sub):
-    spec = model_spec(
+@torch.no_grad()
+def test_a_norm_of_groups():
+    """Each group of channels by itself, with a gain for every channel."""
+    site = Site("", Prod(Axis("groups", 3), Axis("channels", 4)), BuildContext(0, Spec("linear", "dense")))
+    made, x = shake(site.build("norm", Spec("norm", "group_rms")).double()), normal(2, 5, 12)
+    y = rms(x.view(2, 5, 3, 4), made.gain.view(3, 4))
+    assert made.gain.shape == (12,) and gap(made(x), y.flatten(2)) < 1e-12
+
+
+def one_step_spec(rule, sub):
+    return model_spec(
         dim=16, stem=stem("tokens", vocab=32), blocks=(block("layer", sub),), residual=residual(rule),
         depth=depth("stack", layers=1), head=head("lm"),
     )  # fmt: skip
-    return model(spec)
+
+
+def one_step(rule, sub):
+    return model(one_step_spec(rule, sub))
 
 
 def layer_norm(x, norm):
@@ -317,6 +342,17 @@ def test_residual_rules(rule, sub):
     f = lambda x: step.part(x, flow.call, None)[0]  # noqa: E731
     assert gap(after, RULES[rule](flow.x, f, step.rule)) < 1e-12
     assert gap(after, flow.x + f(flow.x)) > 1e-2
+
+
+def test_inner_widths_where_none_is_given():
+    """Four times the width; gated, with a third matrix, 8/3 of it."""
+    for width, third in ((15, 40), (16, 43), (17, 46)):
+        assert by.make("channel:mlp", dim=width).down.weight.shape == (width, 4 * width)
+        assert by.make("channel:gated", dim=width).down.weight.shape == (width, third)
+
+
+def test_a_scaled_rule_starts_small():
+    assert by.build(one_step_spec("scaled", channel("mlp"))).steps[0].rule.gain.eq(0.1).all()
 
 
 def looped(name, **settings):

@@ -232,3 +232,10 @@ def test_time_constants_start_as_published():
         assert {"A_log", "D", "dt_bias"} <= kept
     bound = ours.dt_proj.shape[1] ** -0.5
     assert 0.95 * bound < ours.dt_proj.abs().max() <= bound
+
+
+def test_a_mamba_starts_with_the_published_widths_and_steps():
+    """Twice the width, 16 states, steps from 1/16 of the width by weights on both sides of zero, up to rank^-1/2."""
+    made = by.make("mixer:mamba", dim=40)
+    assert made.A_log.shape == (80, 16) and made.dt_proj.shape == (80, 3)
+    assert -(3**-0.5) <= made.dt_proj.min() < -0.5 and 0.5 < made.dt_proj.max() <= 3**-0.5

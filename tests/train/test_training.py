@@ -52,6 +52,24 @@ def test_training_repeats_to_the_bit_and_lowers_the_loss():
     assert first.curve[-1][1] < first.curve[0][1] and [s for s, _ in first.curve] == [3, 6, 9, 12]
 
 
+def test_the_loop_is_what_one_would_write_by_hand():
+    """Every step at its rate of the schedule, with clipped gradients and the decay that was asked for."""
+    steps, lr, decay, clip = 5, 3e-3, 0.2, 0.5
+    model, own = by.build(SPEC).double(), by.build(SPEC).double()
+    train(SPEC, model, Noise(), Settings(steps=steps, lr=lr, clip=clip, weight_decay=decay))
+    optimiser = adamw(own, dict(own.named_parameters()), lr=1.0, decay=decay)
+    for step in range(steps):
+        ids = torch.from_numpy(Noise().next(step))
+        loss = torch.nn.functional.cross_entropy(own(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        assert torch.nn.utils.clip_grad_norm_(own.parameters(), clip) > clip
+        for group in optimiser.param_groups:
+            group["lr"] = lr * cosine()(step / steps, (step + 1) / steps)
+        optimiser.step()
+    assert same(model, own, 1e-6) and not same(model, by.build(SPEC), 1e-3)  # a loss is summed in single precision
+
+
 def test_micro_batches_change_nothing_but_rounding():
     spec = SPEC
     models = []

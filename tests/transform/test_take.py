@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import blockyard as by
+from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.model.save import load_model, save_model
 from blockyard.transform.take import take
@@ -13,7 +14,7 @@ X = torch.arange(24).reshape(2, 12) * 7 % 32
 
 
 def tiny(name):
-    extra = dict(kv_heads=1, heads=2) if name == "llama" else {}
+    extra = dict(kv_heads=1, heads=2) if "kv_heads" in registry.find("recipe", name).schema else {}
     model = by.build(name, "tiny", **extra).double()
     draw = torch.Generator().manual_seed(5)
     for p in model.parameters():

@@ -14,6 +14,7 @@ from typing import Annotated
 import torch
 from msgspec import Meta
 from torch import Tensor
+from torch.nn import Parameter
 
 from blockyard.core import Position, Prod, Site, normal, widest_dtype
 from blockyard.core.settings import Count
@@ -33,10 +34,16 @@ class T5Bias(Position):
         super().__init__()
         *outer, _ = site.stream.leaves()
         heads = Prod(*outer)
+        for axis in outer:
+            axis.fixed = "all layers share one table of distances, so all need the same heads" if site.alike > 1 else ""
         key = f"t5 {buckets} {max_distance} {heads.size}"
-        self.table = site.shared(
-            "table", key, lambda: site.param("table", (site.axis("buckets", buckets), heads), normal(0.02))
-        )
+
+        def table() -> Parameter:
+            rows = site.axis("buckets", buckets)
+            rows.ordered = True
+            return site.param("table", (rows, heads), normal(0.02))
+
+        self.table = site.shared("table", key, table)
         self.max_distance, self.causal = max_distance, site.causal
 
     def by_distance(self, n: int) -> Tensor:

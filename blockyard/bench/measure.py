@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,13 +21,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from blockyard.compare.run.progress import clock
+from blockyard.core.document import Document, Json
 from blockyard.core.errors import UsageError
+from blockyard.core.numbers import clock
 from blockyard.kernels import linear
 
-Row = dict[str, Any]
 Tell = Callable[[str], None]
 Seconds = dict[str, list[float]]
+Shape = dict[str, Any]  # what a figure holds for: lengths, rows, sizes, precision
+
+
+@dataclass(frozen=True)
+class Row(Document):
+    """A figure of a contestant; of a comparison also against whom, of which metric, and its interval."""
+
+    bench: str
+    contestant: str
+    metric: str
+    value: float
+    unit: str
+    shape: Shape
+    against: str | None = None
+    of: str | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> Json:
+        """Without what a plain figure does not have."""
+        return {name: value for name, value in super().to_json().items() if value is not None}
 
 
 def aloud(line: str) -> None:
@@ -161,28 +183,28 @@ class Rows:
     def __init__(self, bench: str) -> None:
         self.bench, self.rows = bench, list[Row]()
 
-    def add(self, contestant: str, metric: str, value: float, unit: str, shape: dict[str, Any], **more: Any) -> None:
-        row: Row = {"bench": self.bench, "contestant": contestant, "metric": metric, "value": float(value)}
-        self.rows.append(row | {"unit": unit, "shape": dict(shape), **more})
+    def add(self, contestant: str, metric: str, value: float, unit: str, shape: Shape, **compared: Any) -> None:
+        """A figure; `compared` are against, of, low and high."""
+        self.rows.append(Row(self.bench, contestant, metric, float(value), unit, dict(shape), **compared))
 
-    def ratio(self, ours: str, theirs: str, of: str, seconds: Seconds, shape: dict[str, Any]) -> None:
+    def ratio(self, ours: str, theirs: str, of: str, seconds: Seconds, shape: Shape) -> None:
         """How much faster ours is, round by round; nothing where one of the two is missing."""
         if ours in seconds and theirs in seconds:
             value, low, high = paired(seconds[ours], seconds[theirs])
             self.add(ours, "ratio", value, "x", shape, against=theirs, of=of, low=low, high=high)
 
-    def overhead(self, ours: str, theirs: str, of: str, seconds: Seconds, shape: dict[str, Any]) -> None:
+    def overhead(self, ours: str, theirs: str, of: str, seconds: Seconds, shape: Shape) -> None:
         """How much longer ours takes, in percent."""
         value, low, high = (100 * (x - 1) for x in paired(seconds[theirs], seconds[ours]))
         self.add(ours, "overhead", value, "%", shape, against=theirs, of=of, low=low, high=high)
 
-    def rates(self, rates: Rates, shape: dict[str, Any]) -> None:
+    def rates(self, rates: Rates, shape: Shape) -> None:
         """What the floors stand on."""
         for precision, found in rates.products.items():
             self.add("machine", f"{precision}_flops_per_s", median(found[1:]), "FLOP/s", shape)
         self.add("machine", "copy_bytes_per_s", median(rates.copies[1:]), "B/s", shape)
 
-    def load(self, shape: dict[str, Any], tell: Tell) -> None:
+    def load(self, shape: Shape, tell: Tell) -> None:
         """What others did when the bench began: two threads on two cores are slowed several times by a busy third."""
         others = used_by_others()
         if others is not None:
@@ -195,22 +217,22 @@ def describe(rows: Sequence[Row]) -> str:
     """The rows as text: one table a shape, contestants down and metrics across, then the comparisons."""
     shapes: dict[str, list[Row]] = {}
     for row in rows:
-        shapes.setdefault(" ".join(f"{key}={value}" for key, value in row["shape"].items()), []).append(row)
+        shapes.setdefault(" ".join(f"{key}={value}" for key, value in row.shape.items()), []).append(row)
     blocks = []
     for shape, held in shapes.items():
-        plain = [row for row in held if "against" not in row and row["contestant"] != "machine"]
-        about = [row for row in held if row["contestant"] == "machine"]
-        metrics = list(dict.fromkeys((row["metric"], row["unit"]) for row in plain))
-        cells = {(row["contestant"], row["metric"]): _short(row["value"]) for row in plain}
-        names = list(dict.fromkeys(row["contestant"] for row in plain))
+        plain = [row for row in held if row.against is None and row.contestant != "machine"]
+        about = [row for row in held if row.contestant == "machine"]
+        metrics = list(dict.fromkeys((row.metric, row.unit) for row in plain))
+        cells = {(row.contestant, row.metric): _short(row.value) for row in plain}
+        names = list(dict.fromkeys(row.contestant for row in plain))
         table = [["", *(f"{metric} [{unit}]" if unit else metric for metric, unit in metrics)]]
         table += [[name, *(cells.get((name, metric), "") for metric, _ in metrics)] for name in names]
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = [_line(cells, widths) for cells in table] if names else []
-        known = ", ".join(f"{row['metric']} {_scaled(row['value'], row['unit'])}" for row in about)
+        known = ", ".join(f"{row.metric} {_scaled(row.value, row.unit)}" for row in about)
         told = [f"machine: {known}"] if known else []
-        told += [_sentence(row) for row in held if "against" in row]
-        blocks.append("\n".join([f"{held[0]['bench']}  {shape}", *lines, *told]))
+        told += [_sentence(row) for row in held if row.against is not None]
+        blocks.append("\n".join([f"{held[0].bench}  {shape}", *lines, *told]))
     return "\n\n".join(blocks)
 
 
@@ -220,10 +242,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _sentence(row: Row) -> str:
-    what, low, high = f"{row['against']} in {row['of']}", row["low"], row["high"]
-    if row["metric"] == "ratio":
-        return f"{row['contestant']} is {row['value']:.2f} times as fast as {what} ({low:.2f} to {high:.2f})"
-    return f"{row['contestant']} needs {row['value']:+.2f}% time over {what} ({low:+.2f} to {high:+.2f})"
+    what, low, high = f"{row.against} in {row.of}", row.low, row.high
+    if row.metric == "ratio":
+        return f"{row.contestant} is {row.value:.2f} times as fast as {what} ({low:.2f} to {high:.2f})"
+    return f"{row.contestant} needs {row.value:+.2f}% time over {what} ({low:+.2f} to {high:+.2f})"
 
 
 def _scaled(value: float, unit: str) -> str:

@@ -278,8 +278,8 @@ def _slopes(rows: Rows, same: dict[str, Any]) -> None:
     """How time and memory grow, where there are three lengths at least."""
     grown: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows.rows:
-        if row["metric"] in ("fwd_bwd_ms", "peak_bytes") and row["shape"].keys() == {"T", *same}:
-            grown.setdefault((row["contestant"], row["metric"]), {})[row["shape"]["T"]] = row["value"]
+        if row.metric in ("fwd_bwd_ms", "peak_bytes") and row.shape.keys() == {"T", *same}:
+            grown.setdefault((row.contestant, row.metric), {})[row.shape["T"]] = row.value
     for (name, metric), found in grown.items():
         if len(found) >= 3:
             slope = np.polyfit(np.log(list(found)), np.log(list(found.values())), 1)[0]

@@ -24,4 +24,4 @@ def run(options: argparse.Namespace) -> Answer:
 
     names = ("length", "batch", "device", "precision", "rounds")
     rows = run(options.name, **{name: getattr(options, name) for name in names})
-    return rows, describe(rows)
+    return [row.to_json() for row in rows], describe(rows)

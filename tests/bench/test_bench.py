@@ -33,16 +33,16 @@ needs_peers = pytest.mark.skipif(not installed("transformers", "x_transformers")
 
 def well_formed(rows, name):
     for row in rows:
-        compared = {"against", "of", "low", "high"} if row["metric"] in ("ratio", "overhead") else set()
-        assert set(row) == KEYS | compared and row["bench"] == name
-        assert math.isfinite(row["value"])
+        compared = {"against", "of", "low", "high"} if row.metric in ("ratio", "overhead") else set()
+        assert set(row.to_json()) == KEYS | compared and row.bench == name
+        assert math.isfinite(row.value)
         if compared:
-            assert row["low"] <= row["value"] <= row["high"]
-    told = {(r["contestant"], r["metric"], r.get("against"), r.get("of"), str(r["shape"])) for r in rows}
+            assert row.low <= row.value <= row.high
+    told = {(r.contestant, r.metric, r.against, r.of, str(r.shape)) for r in rows}
     assert len(told) == len(rows), "nothing is said twice"
     text = bench.describe(rows)
-    assert all(row["contestant"] in text for row in rows)
-    return {(row["contestant"], row["metric"]): row["value"] for row in rows if "against" not in row}
+    assert all(row.contestant in text for row in rows)
+    return {(row.contestant, row.metric): row.value for row in rows if row.against is None}
 
 
 def test_everybody_has_equally_many_turns():
@@ -78,12 +78,12 @@ def test_train_reports_equal_models():
     rows = train.bench(length=16, batch=2, rounds=2, quick=True, size=TINY, apart=False, tell=quiet)
     well_formed(rows, "train")
     for name in ("float32", "bfloat16"):
-        here = {(r["contestant"], r["metric"]): r["value"] for r in rows if r["shape"].get("precision") == name}
+        here = {(r.contestant, r.metric): r.value for r in rows if r.shape.get("precision") == name}
         params = [here[f"{library}/llama", "params"] for library in train.LIBRARIES]
         assert max(params) <= 1.02 * min(params)
         assert all(here[f"{library}/llama", "tokens_per_s"] > 0 for library in train.LIBRARIES)
         assert here["machine", f"{name}_flops_per_s"] > 0
-    ratios = {(r["contestant"], r["against"]) for r in rows if r["metric"] == "ratio"}
+    ratios = {(r.contestant, r.against) for r in rows if r.metric == "ratio"}
     assert ratios == {
         ("blockyard/llama", "transformers/llama"),
         ("blockyard/llama", "x-transformers/llama"),
@@ -96,7 +96,7 @@ def test_recipes_are_held_against_llama():
     values = well_formed(rows, "recipes")
     params = [value for (_, metric), value in values.items() if metric == "params"]
     assert len(params) == 3 and max(params) <= 1.02 * min(params)
-    pairs = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
+    pairs = {(row.contestant, row.against) for row in rows if row.metric == "ratio"}
     assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
     assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "speculative", "overhead"}
 
@@ -147,7 +147,7 @@ def test_mixers_report_equal_layers(which, monkeypatch):
         assert {metric for contestant, metric in values if contestant == f"blockyard/{name}"} >= {
             "fwd_ms", "fwd_bwd_ms", "decode_ms", "fraction_of_floor", "fwd_bwd_slope",
         }  # fmt: skip
-    held = {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"}
+    held = {(row.contestant, row.against) for row in rows if row.metric == "ratio"}
     assert held >= {(f"blockyard/{name}", mixers.PLAIN) for name in mixers.OURS}
     assert ("blockyard/mamba2", "transformers/mamba2") in held
     assert ("blockyard/gla+bfloat16", "blockyard/gla") in held and ("blockyard/gla+bfloat16", "fwd_ms") not in values
@@ -169,7 +169,7 @@ def test_a_slope_is_the_exponent():
     for T in (16, 32, 128):
         rows.add("a", "fwd_bwd_ms", 3 * T**1.5, "ms", {"T": T, **same})
     mixers._slopes(rows, same)
-    assert abs(rows.rows[-1]["value"] - 1.5) < 1e-9 and rows.rows[-1]["metric"] == "fwd_bwd_slope"
+    assert abs(rows.rows[-1].value - 1.5) < 1e-9 and rows.rows[-1].metric == "fwd_bwd_slope"
 
 
 @needs_transformers
@@ -179,8 +179,8 @@ def test_the_loop_over_tokens_stays_at_short_lengths(monkeypatch):
     monkeypatch.setattr(mixers, "OURS", ("mamba",))
     monkeypatch.setattr(mixers, "LAYERS", {name: mixers.LAYERS[name] for name in ("torch/sdpa", loop)})
     rows = mixers.bench(length=(16, 24), batch=1, dim=64, rounds=1, apart=False, tell=quiet)
-    assert {row["shape"]["T"] for row in rows if row["contestant"] == loop} == {16}
-    assert {row["shape"]["T"] for row in rows if row["contestant"] == "blockyard/mamba"} == {16, 24}
+    assert {row.shape["T"] for row in rows if row.contestant == loop} == {16}
+    assert {row.shape["T"] for row in rows if row.contestant == "blockyard/mamba"} == {16, 24}
 
 
 @pytest.mark.parametrize("name", mixers.OURS)
@@ -196,7 +196,7 @@ def test_a_layer_decodes_what_it_computes(name):
 def test_decode_counts_tokens_and_bytes():
     size = {"vocab": 64, "dim": 64, "layers": 2, "heads": 2, "ffn": 96}
     rows = bench_decode.bench(batch=(1, 2), rounds=1, quick=True, size=size, apart=False, tell=quiet)
-    here = {(r["contestant"], r["metric"], r["shape"].get("batch")): r["value"] for r in rows}
+    here = {(r.contestant, r.metric, r.shape.get("batch")): r.value for r in rows}
     whole = 2 * (64 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 96))
     assert here["blockyard/bfloat16", "weight_bytes", 1] == whole
     assert here["blockyard/int8", "weight_bytes", 1] == whole * 8.5 / 16
@@ -232,7 +232,7 @@ def test_guesses_change_no_token_and_are_counted(monkeypatch):
     for recipe in speculative.RECIPES:
         for how in speculative.RULES:
             assert 0.5 < here[f"blockyard/{recipe}+{how}+speculative", "tokens_per_forward"] <= 1 + speculative.NUM
-    assert {(row["contestant"], row["against"]) for row in rows if row["metric"] == "ratio"} == {
+    assert {(row.contestant, row.against) for row in rows if row.metric == "ratio"} == {
         (f"blockyard/{recipe}+{how}+speculative", f"blockyard/{recipe}+{how}")
         for recipe in speculative.RECIPES for how in speculative.RULES
     }  # fmt: skip
@@ -256,7 +256,7 @@ def test_overhead_reports_every_part():
     values = well_formed(rows, "overhead")
     assert {"python/empty", "torch/import", "blockyard/import", "blockyard/help"} <= {name for name, _ in values}
     assert ("blockyard/llama", "us_per_step_over_loop") in values
-    compared = {(r["against"], r["of"], r["shape"]["T"]) for r in rows if r["metric"] == "overhead"}
+    compared = {(r.against, r.of, r.shape["T"]) for r in rows if r.metric == "overhead"}
     assert compared == {
         *((bare, of, 16) for bare in ("loop/llama", "torch/llama") for of in ("fwd_ms", "fwd_bwd_ms")),
         ("loop/llama", "fwd_ms", 1), ("torch/llama", "fwd_ms", 1), ("loop/step", "step_ms", 16),

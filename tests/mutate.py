@@ -36,17 +36,17 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", "build", ".hypothesis
 def belonging(file: Path, root: Path = ROOT) -> list[str]:
     """The tests of a file, as words for pytest.
 
-    Those of its room whose name has the file's; else those of its room or the systems that import it or name it; else
-    the whole room. A kernel has the name of its folder. A part is also held to its claims.
+    Those of its room whose name has the file's; else, and for a part also, those of its room or the systems that import
+    it or name it; else the whole room. A kernel has the name of its folder. A part is held to its claims too.
     """
     room, name, module = file.parts[1], file.stem.strip("_"), ".".join(file.with_suffix("").parts[-2:])
     if room == "kernels":
         name = file.parts[2]
     tests = [path for folder in (room, "systems") for path in sorted((root / "tests" / folder).glob("test_*.py"))]
     found = [path for path in tests if f"_{name}_" in f"{path.stem}_"]
-    if not found:
+    if not found or room == "parts":
         speaks = re.compile(rf"{re.escape(module)}\b|[\"':]{name}\b|\b{name}_scan\b")
-        found = [path for path in tests if speaks.search(path.read_text(encoding="utf-8"))]
+        found += [path for path in tests if speaks.search(path.read_text(encoding="utf-8"))]
     if room == "parts":
         found.append(root / "tests" / "parts" / "test_claims.py")
     return sorted({path.relative_to(root).as_posix() for path in found}) or [f"tests/{room}"]

@@ -202,7 +202,9 @@ def test_learned_positions_end():
     m = in_stem("learned", length=8)
     with pytest.raises(by.UsageError, match="8"):
         m(tokens(1, 9, 32))
-    state = m(tokens(1, 8, 32), m.init_state(1)).state
+    x = tokens(1, 8, 32)
+    assert gap(m.start(x).x, m.stem.table[x] + m.stem.position.table) < 1e-12
+    state = m(x, m.init_state(1)).state
     with pytest.raises(by.UsageError, match="8"):
         m(tokens(1, 1, 32), state)
     for slots in (slice(0, 8), slice(4, 12)):  # tokens count, empty slots do not
@@ -342,6 +344,19 @@ def test_residual_rules(rule, sub):
     f = lambda x: step.part(x, flow.call, None)[0]  # noqa: E731
     assert gap(after, RULES[rule](flow.x, f, step.rule)) < 1e-12
     assert gap(after, flow.x + f(flow.x)) > 1e-2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+def test_a_short_convolution_tap_by_tap(activation):
+    """Zeros before the first token, then the activation, whichever it is; weights start within width^-1/2 of zero."""
+    m, x = part("mixer:short_conv", width=3, bias=True, activation=activation), normal(2, 7, 16)
+    before = torch.nn.functional.pad(x, (0, 0, 2, 0))
+    y = sum(before[:, lag : lag + 7] * m.weight[:, lag] for lag in range(3)) + m.bias
+    then = {None: lambda z: z, "relu": torch.relu, "silu": torch.nn.functional.silu}[activation]
+    assert gap(m(x)[0], then(y)) < 1e-12
+    fresh = by.make("mixer:short_conv", dim=64, width=3).weight
+    assert -(3**-0.5) <= fresh.min() < -0.5 and 0.5 < fresh.max() <= 3**-0.5
 
 
 def test_inner_widths_where_none_is_given():

@@ -155,6 +155,12 @@ def test_t5_buckets_are_those_of_transformers(buckets, far, causal):
     assert len(differs) <= 4
 
 
+def test_learned_tables_start_small():
+    """Normal, of standard deviation 0.02."""
+    for table in (position("t5", heads=64).table, in_fresh_stem("learned", length=64).stem.position.table):
+        assert table.std().item() == pytest.approx(0.02, rel=0.1) and abs(table.mean().item()) < 2e-3
+
+
 def test_t5_shares_one_table_over_layers():
     t5 = Spec("position", "t5")
     spec = model_spec(
@@ -165,14 +171,18 @@ def test_t5_shares_one_table_over_layers():
     assert steps[0].part.position.table is steps[2].part.position.table
 
 
-def in_stem(name, **settings):
+def in_fresh_stem(name, **settings):
     """A model whose stem alone knows positions, without any step that reads them."""
-    spec = model_spec(
+    return by.build(model_spec(
         dim=16, stem=stem("tokens", vocab=32, position=Spec.of("position", name, settings)),
         blocks=(block("layer", channel("mlp", inner=8)),), residual=residual("prenorm"), depth=depth("stack", layers=1),
         head=head("lm"),
-    )  # fmt: skip
-    return model(spec)
+    ))  # fmt: skip
+
+
+def in_stem(name, **settings):
+    """The same with random values in every parameter."""
+    return shake(in_fresh_stem(name, **settings).double())
 
 
 @torch.no_grad()

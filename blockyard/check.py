@@ -40,7 +40,10 @@ def check(target: str) -> list[tuple[str, Verdict]]:
         return list(_study(registry.find("study", name)))
     if kind in registry.ROOMS and kind != "recipe":  # each of these rooms says what everything in it promises
         entry, settings = registry.find(kind, name), systems.parse_target(f"x:{tail}")[2]
-        promised = import_module(f"blockyard.{kind}._check").promises(entry, settings)
+        try:
+            promised = import_module(f"blockyard.{kind}._check").promises(entry, settings)
+        except ModuleNotFoundError:  # a kind whose entries all come from elsewhere
+            raise UsageError(f"nothing is promised of every {kind} yet, so there is nothing to check") from None
         return [(f"{kind}:{entry.name}", verdict) for verdict in promised]
     if kind in registry.KINDS:
         settings = systems.parse_target(f"x:{tail}")[2]

@@ -22,7 +22,10 @@ def key_of(job: Job) -> str:
 
 
 def loops() -> str | None:
-    """What runs the recurrences: a twin that is forced, or the version of what compiles them; the last bits differ."""
+    """What runs the recurrences: an implementation that is forced, or the version of what compiles them.
+
+    The last bits differ.
+    """
     forced = os.environ.get("BLOCKYARD_KERNEL", "cpu")
     if forced not in ("", "cpu"):
         return forced

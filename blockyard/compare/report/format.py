@@ -145,7 +145,7 @@ def differs(plan: Plan) -> dict[str, str]:
     for arm in plan.arms:
         own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
         words = [arm.name] if arm.name != arm.label else []
-        twin = seen.setdefault(arm.hash, arm.label)
-        same = [f"(the same as {twin})"] if twin != arm.label else []
+        other = seen.setdefault(arm.hash, arm.label)
+        same = [f"(the same as {other})"] if other != arm.label else []
         found[arm.label] = " ".join(words + own + same)
     return found

@@ -13,7 +13,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.decode.generate import generate
-from blockyard.decode.rules import Rules
+from blockyard.decode.rules import SamplingParams
 from blockyard.model.model import Model, build
 from blockyard.train.loop import Diverged, Run, Settings
 
@@ -54,7 +54,7 @@ def decode_seconds(model: Model, prompt: int = 32) -> float:
     """The median time of one token, greedy, one row, after a short prompt: as `generate` writes it."""
     ids = torch.zeros(1, prompt, dtype=torch.long, device=next(model.parameters()).device)
     try:
-        came = [time.perf_counter() for _ in generate(model, ids, DECODE + 1, Rules(temperature=0))]
+        came = [time.perf_counter() for _ in generate(model, ids, DECODE + 1, SamplingParams(temperature=0))]
     except UsageError:  # predictions that are no numbers are no text; what is wrong shows in the runs of this arm alone
         came = _plain_steps(model, ids)
     return median(after - before for before, after in pairwise(came))

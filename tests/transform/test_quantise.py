@@ -79,15 +79,17 @@ def test_some_parts_are_kept():
 
 def test_some_parts_take_more_bits():
     model = made("llama")
-    small, coverage = quantise(model, 4, wide=("*.down", "head"))
+    small, coverage = quantise(model, 4, int8=("*.down", "head"))
     bits = {part.path: part.store.bits for part in small.parts() if hasattr(part, "store")}
     assert set(bits) == {*coverage.packed, "head"}
     assert all(many == (8 if path.endswith(("down", "head", "stem")) else 4) for path, many in bits.items())
     assert small.head.table is small.stem.table and small.head.store is small.stem.store
+    with pytest.warns(DeprecationWarning, match="wide= is int8= now"):
+        assert quantise(model, 4, wide=("*.down", "head"))[1] == coverage
     few, all_wide = (quantise(model, n)[1].after for n in (4, 8))
     assert few < coverage.after < all_wide
     with pytest.raises(UsageError, match=r"no part's path matches '\*.dwon'"):
-        quantise(model, 4, wide=("*.dwon",))
+        quantise(model, 4, int8=("*.dwon",))
 
 
 def test_a_head_of_its_own_is_packed_too():

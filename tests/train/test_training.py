@@ -19,7 +19,7 @@ from blockyard.core.spec import objective, phase
 from blockyard.model.model import make
 from blockyard.optimiser.adamw import adamw
 from blockyard.train import checkpoint, loop
-from blockyard.train.loop import Run, Settings, train
+from blockyard.train.loop import Run, Settings, build_objective, train
 from blockyard.train.precision import choose
 from blockyard.train.schedule import SCHEDULES, cosine, schedule, trained, warmup_stable_decay
 
@@ -448,3 +448,13 @@ def test_a_killed_writer_never_leaves_a_corrupt_or_missing_checkpoint(tmp_path, 
 def test_settings_are_plain_data():
     assert json.loads(json.dumps(dataclasses.asdict(Settings(steps=1, lr=0.1))))["lr"] == 0.1
     assert os.path.exists(loop.__file__)
+
+
+def test_the_next_token_is_what_is_asked():
+    """Without targets every token but the last is asked for the next one, with its mean in nats."""
+    model = by.build("llama", "tiny").double()
+    tokens = torch.randint(0, 256, (2, 7), generator=torch.Generator().manual_seed(5))
+    total, count = build_objective(objective("next_token"), model)(model, by.Batch(tokens))["next_token"][:2]
+    odds = model(tokens).logits[:, :-1].log_softmax(-1)
+    wanted = -odds.gather(2, tokens[:, 1:, None]).sum()
+    assert int(count) == 12 and torch.allclose(total.double(), wanted, atol=1e-5)

@@ -13,6 +13,7 @@ tensors depends on its kind:
     depth              plan(), order(), forward(flow, run)
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -89,7 +90,7 @@ class Position(Part):
         return None
 
 
-class Store(Part):
+class Store(Part, ABC):
     """How a matrix (rows, columns) is kept: the part that asks for it owns the tensor, the store knows what it means.
 
     `called` is the name that its tensors had before, whoever owned them.
@@ -98,17 +99,17 @@ class Store(Part):
     called: ClassVar[str] = ""
     name = ""  # of the tensor, in the part that owns it
 
+    @abstractmethod
     def make(self, site: Any, name: str, rows: Any, columns: Any, std: float, **use: Any) -> Tensor:
         """The tensor of a normal matrix, from a factory of `site`; `use` as for `site.param`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def linear(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> (..., rows)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
         """The rows of these ids (...) -> (..., columns)."""
-        raise NotImplementedError
 
 
 class Residual(Part):

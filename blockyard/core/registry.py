@@ -124,7 +124,8 @@ class Entry:
     def load(self) -> ModuleType:
         return importlib.import_module(self.module)
 
-    def load_class(self) -> Any:
+    def load_named(self) -> Any:
+        """The class or the function that the file is there for."""
         return getattr(self.load(), self.node.name)
 
 

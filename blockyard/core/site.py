@@ -121,7 +121,7 @@ class Site:
         entry = registry.find(spec.kind, spec.name)
         settings = check_settings(entry, settings, path)
         before = set(self.context.axes) if sizes else set()
-        made_of = entry.load_class()
+        made_of = entry.load_named()
         if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
             raise UsageError(
                 f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True"

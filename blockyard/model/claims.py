@@ -306,7 +306,7 @@ def makers(name: str, dim: int, settings: Mapping[str, Any]) -> Iterator[tuple[s
     """Makers of what `kind:name` promises, by how it is built: from left to right, and in both directions."""
     kind, _, part = name.partition(":")
     entry = registry.find(kind, part)
-    claims, known = entry.load_class().claims, entry.load_class().known
+    claims, known = entry.load_named().claims, entry.load_named().known
     for causal in (True, False):
         if not keeps(claims, known, "causal" if causal else "bidirectional") or (not causal and "per_token" in claims):
             continue

@@ -16,7 +16,7 @@ STEPS = 20
 
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     """Each promise with what came of it."""
-    make, model = getattr(entry.load(), entry.node.name), build("llama", size="tiny")
+    make, model = entry.load_named(), build("llama", size="tiny")
     ids = torch.randint(0, model.axes["stem.vocab"].size, (2, 17), generator=torch.Generator().manual_seed(0))
     held = {name: p for name, p in model.named_parameters() if name.startswith("steps.0")}
     given = {name: p for name, p in model.named_parameters() if name not in held}

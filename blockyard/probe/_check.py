@@ -13,7 +13,7 @@ from blockyard.systems import build
 
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     """Each promise with what came of it."""
-    probe = getattr(entry.load(), entry.node.name)
+    probe = entry.load_named()
     for name in ("llama", "gla"):
         model = build(name, size="tiny").eval()
         before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -157,7 +157,7 @@ def make_task(text: str) -> Task:
             raise UsageError(f"task {text!r}: {item!r} is not key=value")
         settings[key.strip()] = parse_value(value.strip())
     settings = check_settings(entry, settings)
-    return entry.load_class()(**settings)
+    return entry.load_named()(**settings)
 
 
 def at_least(low: int, **settings: int) -> None:

@@ -123,8 +123,7 @@ class Run:
         self.params = trained(self.model, self.objective, spec["train"])
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
-        entry = registry.find("optimiser", self.settings.optimiser)
-        make = getattr(entry.load(), entry.node.name)
+        make = registry.find("optimiser", self.settings.optimiser).load_named()
         self.optimiser = make(self.model, self.params, lr=self.settings.lr, decay=self.settings.weight_decay)
         self.optimiser.state = self.moments
 

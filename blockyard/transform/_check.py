@@ -19,7 +19,7 @@ def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     model = of_recipe("llama", size="tiny").eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     ids = torch.randint(0, model.axes["stem.vocab"].size, (2, 9), generator=torch.Generator().manual_seed(0))
-    made, _ = getattr(entry.load(), entry.node.name)(model, **(entry.constant("example", {}) | settings))
+    made, _ = entry.load_named()(model, **(entry.constant("example", {}) | settings))
     logits = made(ids).logits
     yield Verdict("its model predicts", bool(logits.isfinite().all()) and logits.shape == model(ids).logits.shape)
     same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

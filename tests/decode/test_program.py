@@ -73,7 +73,7 @@ def test_every_norm(name):
 @pytest.mark.parametrize("where", [None, *registry.entries("position")])
 def test_every_position(where):
     """In the stem where it acts on the input, else in attention."""
-    if where is not None and "at_input" in vars(registry.find("position", where).load_class()):
+    if where is not None and "at_input" in vars(registry.find("position", where).load_named()):
         agree(small(mixer("attention", heads=2, position=None), first=position(where)))
     else:
         agree(small(mixer("attention", heads=4, kv_heads=2, position=where and position(where))), (5, 9))

@@ -19,7 +19,7 @@ CHOICES = {  # what is drawn for a setting, in whichever part it is; others keep
     "kv_heads": [1, 2], "window": [None, None, 1, 3, 8], "sinks": [0, 2], "beta_max": [1.0, 2.0], "head_dim": [8],
     "state": [4, 8], "groups": [1, 2], "width": [1, 2, 4], "bias": [False, True], "inner": [None, 8, 24],
 }  # fmt: skip
-IN_STEM = [n for n, entry in registry.entries("position").items() if "at_input" in vars(entry.load_class())]
+IN_STEM = [n for n, entry in registry.entries("position").items() if "at_input" in vars(entry.load_named())]
 ELSEWHERE = {"position": [n for n in registry.entries("position") if n not in IN_STEM]}
 
 

@@ -18,7 +18,7 @@ KINDS = ("mixer", "channel", "norm", "activation", "position")
 NAMES = [f"{kind}:{name}" for kind in KINDS for name in registry.entries(kind)]
 INSIDE = ("stem", "head", "linear", "store", "residual", "depth")  # what is checked inside a small model
 HOSTED = [f"{kind}:{name}" for kind in INSIDE for name in registry.entries(kind)]
-CLASSES = {name: registry.find(*name.split(":")).load_class() for name in NAMES + HOSTED}
+CLASSES = {name: registry.find(*name.split(":")).load_named() for name in NAMES + HOSTED}
 
 
 def shaken(part):

@@ -15,7 +15,7 @@ from blockyard.task._base import Draw
 from blockyard.task._check import promises
 from blockyard.task.parity import Parity
 
-CLASSES = {name: registry.find("task", name).load_class() for name in tasks()}
+CLASSES = {name: registry.find("task", name).load_named() for name in tasks()}
 
 
 def share(predictor, examples):

@@ -16,11 +16,10 @@ import torch
 from blockyard import systems
 from blockyard.catalogue.index import parts_of
 from blockyard.core import registry
-from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.decode.program import refusal
-from blockyard.model.claims import Verdict, verify_model, verify_part
+from blockyard.model.claims import Verdict, find_around, verify_model, verify_part
 from blockyard.model.model import build
 from blockyard.task import make_task
 from blockyard.task._check import PROMISES, promises
@@ -56,9 +55,7 @@ def check(target: str) -> list[tuple[str, Verdict]]:
 def _part(kind: str, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, Verdict]]:
     label = f"{kind}:{name}"
     if kind == "objective":
-        recipes = registry.entries("recipe").values()
-        home = next((entry.name for entry in recipes if label in parts_of(entry)), "llama")
-        yield label, _trains(systems.spec(home, "tiny"), Spec.of(kind, name, settings))
+        yield label, _trains(_home(label, Spec.of(kind, name, settings)), Spec.of(kind, name, settings))
         return
     yield from ((label, verdict) for verdict in verify_part(label, **settings))
 
@@ -82,12 +79,22 @@ def _whole(label: str, system: Spec) -> Iterator[tuple[str, Verdict]]:
         yield label, Verdict(f"decodes as it trains: {why}" if why else "decodes as recorded instructions", True)
 
 
+def _home(label: str, part: Spec) -> Spec:
+    """A small system that an objective can train: a recipe that has it, or one with the ends that it asks for."""
+    recipes = registry.entries("recipe").values()
+    home = systems.spec(next((entry.name for entry in recipes if label in parts_of(entry)), "llama"), "tiny")
+    ends = {kind: Spec.of(kind, name, own) for kind, (name, own) in find_around(part).items()}
+    return home.but(model=home["model"].but(**ends))
+
+
 def _trains(system: Spec, part: Spec) -> Verdict:
     """A step's loss is finite, and so is the gradient of every parameter that has one."""
     model = build(system)
     objective = build_objective(part, model)
     draw = torch.Generator().manual_seed(0)
-    terms = objective(model, Batch(torch.randint(0, model.axes["stem.vocab"].size, (2, 13), generator=draw)))
+    objective.adopt(model)
+    batch = objective.prepare(objective.example(model, 2, 13, draw), lambda _, shape: torch.rand(shape, generator=draw))
+    terms = objective(model, batch)
     torch.stack([total / count for total, count, *_ in terms.values()]).sum().backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     ok = bool(gradients) and all(bool(g.isfinite().all()) for g in gradients)

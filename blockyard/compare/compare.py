@@ -12,7 +12,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from blockyard.compare.documents import Arm, BenchAnswer, BenchOrder, Plan, Progress, Report, RunOrder, RunResult, Speed
+from blockyard.compare.documents import (
+    Arm,
+    BenchAnswer,
+    BenchOrder,
+    Plan,
+    Progress,
+    Report,
+    RunOrder,
+    RunResult,
+    Speed,
+    Timings,
+)
 from blockyard.compare.identity import key_of
 from blockyard.compare.plan import plan as planning
 from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
@@ -114,12 +125,17 @@ def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     answers = pool.run([order] * pool.count, lambda *_: None)
     found = [BenchAnswer.from_json(answer, "an answer").timings for _, answer in answers]
     speed = {
-        arm.id: Speed(median(s for t in found for s in t[i].step), median(s for t in found for s in t[i].token))
-        for i, arm in enumerate(plan.arms)
+        arm.id: Speed(_median(found, i, "step") or 0.0, _median(found, i, "token")) for i, arm in enumerate(plan.arms)
     }
     plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed))
     watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
     return plan
+
+
+def _median(found: Sequence[list[Timings]], arm: int, what: str) -> float | None:
+    """The median of what all workers measured of an arm; None where there was nothing to measure."""
+    seconds = [each for timings in found for each in getattr(timings[arm], what)]
+    return median(seconds) if seconds else None
 
 
 def _execute(store: Store, pool: Pool, watch: Watch) -> Report:

@@ -15,23 +15,11 @@ from statistics import median
 from typing import Any
 
 from blockyard.core.document import Document, Json
+from blockyard.task._exhibit import Exhibit
+from blockyard.task._metric import Metric
 
 Point = tuple[int, float | None]  # tokens, and a training loss
 FORMAT = 2  # of plan.json and of a run's result.json; 1 had no checksum
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a score is: loss in bits/byte, or error as a share of the answers; `better` is lower or higher."""
-
-    name: str
-    unit: str
-    better: str
-
-    @property
-    def sign(self) -> int:
-        """1 where lower is better, -1 where higher is: a score times this is a loss."""
-        return {"lower": 1, "higher": -1}[self.better]
 
 
 @dataclass(frozen=True)
@@ -119,15 +107,15 @@ class Same:
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured seconds of a training step, and of one decoded token."""
+    """Measured seconds of a training step, and of one decoded token where there is one."""
 
     step: float
-    token: float
+    token: float | None
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of a training step and of a decoded token in every round of a measurement."""
+    """Seconds of a training step and of a decoded token in every round; no token of what does not go on from itself."""
 
     step: list[float]
     token: list[float]
@@ -155,6 +143,7 @@ class Plan(Document):
     tuning_seed: int
     versions: dict[str, str | int | None]
     references: dict[str, list[float]] = field(default_factory=dict)
+    also: list[Metric] = field(default_factory=list)
     save_seconds: float = 20.0
     speed: dict[str, Speed] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
@@ -252,6 +241,8 @@ class RunResult(Document):
 
     status   finished, or failed for a `reason`             curve     (tokens, training loss) along the run
     lengths  scores at other lengths; None where it cannot read so far
+    also     further figures of the same predictions, by the names of the plan's further metrics
+    exhibits what a page shows of it beside the scores
     """
 
     key: str
@@ -265,6 +256,8 @@ class RunResult(Document):
     score: float | None = None
     lengths: dict[str, float | None] | None = None
     probes: Probes | None = None
+    also: dict[str, float | None] = field(default_factory=dict)
+    exhibits: list[Exhibit] = field(default_factory=list)
     format: int = FORMAT
 
     @property
@@ -296,7 +289,8 @@ class ArmReport:
 
     rank       the places that the verdicts leave open     letters   arms that share one are not resolved
     candidate  whether it may be the best                  trials    the mean losses of the tuning grid
-    model      the best run's, None where none finished
+    model      the best run's, None where none finished    exhibits  of that run
+    also       further figures of every seed
     """
 
     name: str
@@ -317,7 +311,7 @@ class ArmReport:
     edge_of_grid: bool
     trials: list[float | None]
     train_tokens_per_s: float
-    decode_tokens_per_s: float
+    decode_tokens_per_s: float | None
     seconds: list[float]
     peak_bytes: int
     state_bytes: dict[str, int | None]
@@ -329,6 +323,8 @@ class ArmReport:
     runs: list[Run] = field(default_factory=list)
     model: Run | None = None
     reasons: list[str] = field(default_factory=list)
+    also: list[dict[str, float | None]] = field(default_factory=list)
+    exhibits: list[Exhibit] = field(default_factory=list)
 
     @property
     def speeds(self) -> list[float]:

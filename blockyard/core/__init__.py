@@ -8,7 +8,8 @@ _HOME = {
     "Batch": "batch", "Call": "call", "upcast": "call", "widest_dtype": "call", "gather": "call", "scatter": "call",
     "UsageError": "errors", "Flow": "flow",
     "State": "state", "Cache": "state", "keep": "state", "leaf": "state", "sub": "state",
-    "Depth": "part", "Part": "part", "Position": "part", "Residual": "part", "Store": "part", "Sublayer": "part",
+    "Depth": "part", "Head": "part", "Junction": "part", "Objective": "part", "Part": "part", "Position": "part",
+    "Residual": "part", "Stem": "part", "Store": "part", "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
     "Spec": "spec",
     "distances": "visible", "max_distance": "visible", "update_cache": "visible", "visibility": "visible",
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from blockyard.core.call import Call, gather, scatter, upcast, widest_dtype
     from blockyard.core.errors import UsageError
     from blockyard.core.flow import Flow
-    from blockyard.core.part import Depth, Part, Position, Residual, Store, Sublayer
+    from blockyard.core.part import (
+        Depth,
+        Head,
+        Junction,
+        Objective,
+        Part,
+        Position,
+        Residual,
+        Stem,
+        Store,
+        Sublayer,
+    )
     from blockyard.core.site import Site, constant, normal, uniform_in
     from blockyard.core.spec import Spec
     from blockyard.core.state import Cache, State, keep, leaf, sub

@@ -1,6 +1,7 @@
 """A batch: named fields of the tokens, their targets, and which of them count; and the call that it makes."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from blockyard.core.state import State
 class Batch:
     """Rows of tokens, and what is known of each token.
 
-    tokens    (B,T) ids                         targets   (B,T) ids to be predicted there; None: the token after
+    tokens    (B,T) ids, or what else the stem reads, rows first: vectors (B,T,C), images (B,H,W,C)
+    targets   what is to be predicted, rows first; of ids (B,T) those to be predicted there; None: the token after
     valid     (B,T) bool: which tokens count; None: all
     segment   (B,T) ids of packed documents; None: one a row
     order     (B,T) who sees whom: keys whose order is not above the query's; 0: all; None: as the model reads
+    more      what else a stem, a head or an objective reads, by name, rows first
 
     A segment is a maximal run of equal ids among the tokens that count, so that attention, recurrences and convolutions
     agree on it: an id that comes back begins another segment.
@@ -29,6 +32,7 @@ class Batch:
     valid: Tensor | None = None
     segment: Tensor | None = None
     order: Any = None
+    more: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(value: "Batch | Tensor") -> "Batch":
@@ -38,7 +42,14 @@ class Batch:
     def rows(self, index: Any) -> "Batch":
         """Some rows of the batch (a micro-batch)."""
         picked = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v[index] for k, v in picked.items() if isinstance(v, Tensor)})
+        more = {name: value[index] for name, value in self.more.items()}
+        return replace(self, **{k: v[index] for k, v in picked.items() if isinstance(v, Tensor)}, more=more)
+
+    @property
+    def count(self) -> Tensor:
+        """() how many tokens count; of what is no row of tokens, how many rows there are."""
+        whole = self.tokens.shape[: 2 if self.tokens.dim() == 2 else 1].numel()
+        return torch.tensor(whole, device=self.tokens.device) if self.valid is None else self.valid.sum()
 
     def resets(self) -> Tensor | None:
         """(B,T) true where a segment begins, at the start of a row apart; None for a batch that is not packed."""
@@ -49,6 +60,10 @@ class Batch:
         reset = self.resets()
         if reset is None:
             return self
+        if self.more:
+            raise UsageError(
+                f"a packed batch has one row for many documents: whose {', '.join(self.more)} would it be?"
+            )
         rows, length = self.tokens.shape
         valid = torch.ones_like(self.tokens, dtype=torch.bool) if self.valid is None else self.valid
         lines = torch.arange(rows, device=self.tokens.device)[:, None].expand_as(reset)

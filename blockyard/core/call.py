@@ -1,11 +1,12 @@
 """What a part may know of this forward pass: where each token stands and who may see whom."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
 
 
@@ -18,14 +19,35 @@ class Past(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When a forward of training happens: the seed of the run, the optimiser's step, the micro-batch's first row."""
+    """When a forward of training happens: the seed of the run, the optimiser's step, the micro-batch's first row, and
+    the share of the run that lies before this step."""
 
     seed: int
     tick: int | Tensor
     micro_batch: int = 0
+    progress: float = 0.0
 
 
-Captures = dict[tuple[int, int, str, str], Tensor]
+class Seen(NamedTuple):
+    """A sum over tokens and their number, for the part that saw them to keep."""
+
+    total: Tensor
+    count: Any
+
+    def __add__(self, other: Any) -> "Seen":
+        return Seen(self.total + other.total, self.count + other.count)
+
+
+class Penalty(NamedTuple):
+    """A mean over the tokens of a forward, already weighed, that every objective adds to its loss."""
+
+    loss: Tensor
+
+    def __add__(self, other: Any) -> "Penalty":
+        return Penalty(self.loss + other.loss)
+
+
+Captures = dict[tuple[int, int, str, str], Any]
 
 
 class Call(NamedTuple):
@@ -38,15 +60,20 @@ class Call(NamedTuple):
     reset     (B,T)   the first tokens of segments, the row's first one apart; None with `segment`
     order             None: as stored (causal); 0: everybody sees everybody; (B,T): key.order <= query.order
     past              the positions of all keys, cached ones first, while a state is kept
+    grid              the sides of a regular grid that the tokens fill, row by row; None: a plain row
+    conditions        what holds of a whole row, by name, rows first
     aligned           every row has the same positions and no token is left out
     dtype             of the stream
     step, loop        which step of the depth program runs (-1: the stem), and for which time
     seed, tick, micro_batch
                       what random numbers depend on: the run's seed, the optimiser's step (None outside training, a
                       tensor () where the model is compiled), the first row of the micro-batch
+    progress          the share of the training that lies before this step
+    late              what backward leaves for `Part.update`, while training
     points            hook points that this forward asks for, by (path, name): "read", or a function of the value
     memo              what all layers share (rotary tables, masks), by a key that says what it is of
-    captures          values read at hook points, by (step, loop, path, name); None: nobody collects them
+    captures          values read at hook points, by (step, loop, path, name), and what parts observe and penalise;
+                      None: nobody collects them
     """
 
     positions: Tensor
@@ -55,6 +82,8 @@ class Call(NamedTuple):
     reset: Tensor | None = None
     order: Any = None
     past: Past | None = None
+    grid: tuple[int, ...] | None = None
+    conditions: Mapping[str, Tensor] = {}
     aligned: bool = True
     dtype: torch.dtype = torch.float32
     step: int = 0
@@ -62,6 +91,8 @@ class Call(NamedTuple):
     seed: int = 0
     tick: Any = None
     micro_batch: int = 0
+    progress: float = 0.0
+    late: dict[tuple[Any, ...], Seen] | None = None
     points: dict[tuple[str, str], Any] | None = None
     memo: dict[Hashable, Any] = {}
     captures: Captures | None = None
@@ -89,6 +120,41 @@ class Call(NamedTuple):
             return x
         return x.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (x.dim() - 2)), 0)
 
+    def laid(self, length: int, grid: tuple[int, ...] | None = None, **changed: Any) -> "Call":
+        """The call of so many other tokens a row, all of which count: with it a stem or a junction goes on."""
+        if isinstance(self.order, Tensor) or self.past is not None:
+            raise UsageError("tokens that are laid anew keep no state, and no order that a batch gave them")
+        positions = torch.arange(length, device=self.positions.device).expand(len(self.positions), length)
+        return self._replace(
+            positions=positions, valid=None, segment=None, reset=None, grid=grid, aligned=True, memo={}, **changed
+        )
+
+    def observe(self, path: str, name: str, total: Tensor, count: Any) -> None:
+        """A sum over this forward's tokens and their number, for `Part.update` after the optimiser's step."""
+        if self.training:
+            self._leave(path, name, Seen(total.detach(), count))
+
+    def penalise(self, path: str, name: str, mean: Tensor, weight: float) -> None:
+        """A mean over this forward's tokens that every objective adds to its loss, with this weight."""
+        if self.training and weight:
+            self._leave(path, name, Penalty(weight * mean))
+
+    def later(self, path: str) -> Callable[[str, Tensor, Any], None]:
+        """What `observe` does, for backward to call: said twice of the same step, it counts once."""
+        found, key = self.late, (path, self.micro_batch, self.step, self.loop)
+
+        def report(name: str, total: Tensor, count: Any) -> None:
+            if found is not None:
+                found[(*key, name)] = Seen(total.detach(), count)
+
+        return report
+
+    def _leave(self, path: str, name: str, value: Any) -> None:
+        """Something of a kind of its own, added to what this step has left under that name."""
+        if self.captures is not None:
+            key = (self.step, self.loop, path, f"{type(value).__name__}:{name}")
+            self.captures[key] = self.captures[key] + value if key in self.captures else value
+
     def capture(self, path: str, name: str, value: Tensor) -> None:
         """Leave a value for the caller; a step returns its captures, so that recomputation adds none."""
         if self.captures is not None:
@@ -114,12 +180,13 @@ class Call(NamedTuple):
         valid = gather(full, index) & (index >= 0)
         length = full.shape[1]
         owner = index.clamp(min=0) // length  # tokens of two rows stay apart, as they were
+        conditions = {name: value[owner[:, 0]] for name, value in self.conditions.items()}
         if self.segment is not None:
             owner = owner * length + gather(self.segment, index)
         reset = resets(owner, valid)
         return self._replace(
             positions=gather(self.positions, index), valid=valid, segment=reset.cumsum(1), reset=reset, order=order,
-            past=None, aligned=False, memo={},
+            past=None, grid=None, conditions=conditions, aligned=False, memo={},
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ A part is one idea in one file. It is built on a `Site` and keeps no integer tha
 tensors depends on its kind:
 
     stem, head         (batch | x, call, state) -> (x | {name: prediction}, call, state)
+    junction           (x, call, state) -> (x, call, state): another length, grid or width from here on
     mixer, channel     (x, call, state) -> (y, state)
     norm, activation   (x, call) -> y
     linear             (x, call) -> y, built with what it reads and writes
@@ -11,15 +12,17 @@ tensors depends on its kind:
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
+    objective          (model, batch) -> {term: (sum, count, weight)}; counts(batch) before any forward
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from blockyard.core.call import Call
+from blockyard.core.batch import Batch
+from blockyard.core.call import Call, Seen
 
 
 class Part(nn.Module):
@@ -28,6 +31,7 @@ class Part(nn.Module):
     claims     what the part promises and the shared suite proves (core/claims.py: what it promises as built)
     known      a promise it cannot keep yet, with the reason
     needs      what a model must promise that an objective trains
+    around     what a small model around it needs when it is held to its claims: a part by kind, with its settings
     points     the names under which inner values can be read or replaced (hook points)
     renamed    what its settings and tensors are called now, by the names they had before: old specs and saved models
                still hold, and first numbers stay what they were
@@ -39,6 +43,7 @@ class Part(nn.Module):
     claims: Mapping[str, Any] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     known: Mapping[str, str] = {}
+    around: ClassVar[Mapping[str, Any]] = {}
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
     replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -52,6 +57,9 @@ class Part(nn.Module):
     def prepare(self, call: Call) -> None:
         """Put what all layers share on `call.memo`, before the first step of a forward."""
 
+    def update(self, seen: Mapping[str, Seen]) -> None:
+        """Once an optimiser step, after it: what is learned from what all forwards of the step have observed."""
+
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
         """`value`, captured or replaced where this forward asks for this hook point."""
         if call is None or call.points is None:
@@ -63,6 +71,68 @@ class Part(nn.Module):
             call.capture(self.path, name, value)
             return value
         return action(value)
+
+
+class Stem(Part, ABC):
+    """From a batch to the stream: `(batch, call, state) -> (x, call, state)`. It alone knows how its tokens lie.
+
+    reads   what `batch.tokens` holds: ids, or the name that a task gives to what it holds otherwise
+    """
+
+    reads: ClassVar[str] = "ids"
+
+    @abstractmethod
+    def example(self, rows: int, length: int, draw: Any = None) -> Batch:
+        """A batch of the right shape with about so many tokens a row, to be counted, measured and tested with.
+
+        draw   a generator for its numbers; none: they mean nothing
+        """
+
+
+class Head(Part):
+    """From the stream to predictions: `(x, call, state) -> ({name: prediction}, call, state)`.
+
+    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task
+    """
+
+    says: ClassVar[str] = "tokens"
+
+
+class Junction(Part):
+    """Between steps: `(x, call, state) -> (x, call, state)`, with another length, grid or width from here on."""
+
+    out: Any = None  # the axis that later steps stand on, where the width changes
+
+
+class Objective(Part, ABC):
+    """`(model, batch) -> {term: (sum, count, weight)}`: the loss is the weighted sum of the terms' means.
+
+    learns     what it teaches the head to predict: tokens, or a word that tasks use for it
+    forwards   of a model as large as the one that trains, without a backward, beside the one that trains; in a step
+    couples    rows depend on one another, so that a batch cannot be taken in pieces
+    """
+
+    learns: ClassVar[str] = "tokens"
+    forwards: ClassVar[float] = 0.0
+    couples: ClassVar[bool] = False
+
+    def adopt(self, model: Any) -> None:
+        """Once, when its first phase begins: what is made of the model as it then is, such as a teacher."""
+
+    def prepare(self, batch: Batch, draw: Callable[[str, tuple[int, ...]], Tensor]) -> Batch:
+        """Once a step, before anything is counted: the batch to train on; `draw(name, shape)`: numbers in [0,1)."""
+        return batch
+
+    @abstractmethod
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """How much a batch asks for, by term; known before any forward."""
+
+    def after(self, model: Any) -> None:
+        """Once a step, after the optimiser's."""
+
+    def example(self, model: Any, rows: int, length: int, draw: Any = None) -> Batch:
+        """A batch that this can be tried on, with targets where the tokens are none."""
+        return model.stem.example(rows, length, draw)
 
 
 class Sublayer(Part):

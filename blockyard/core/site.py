@@ -34,6 +34,7 @@ class Use:
     reads: Expr | None = None
     writes: Expr | None = None
     decay: bool = False
+    kept: bool = False  # a statistic: a buffer with axes
     of: str = ""  # the path of the tensor itself, where this use only borrows it
 
 
@@ -176,6 +177,11 @@ class Site:
         made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.context.seed, self.first_child(name)))))
         self.context.buffers[path] = made
         return made
+
+    def statistic(self, name: str, axes: tuple[Expr, ...], start: float) -> nn.Buffer:
+        """A tensor with axes that a part keeps by `update`: saved and narrowed, not learned by gradients."""
+        self.context.uses.append(Use(self.child(name), axes, kept=True))
+        return self.buffer(name, lambda _: torch.full(tuple([axis.size for axis in axes]), float(start)))
 
     def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:
         """A parameter that several parts own together: the first asker makes it, all get the same one."""

@@ -36,6 +36,10 @@ class Corpus:
         """Bytes of text in each split."""
         return {name: getattr(self, name).bytes for name in NAMES}
 
+    def usually(self) -> str:
+        """The task that a text is for where none is named."""
+        return "next_token"
+
     def summary(self) -> str:
         """One line for the plan: what the text is, its hash, the size of each split, the codec."""
         sizes = ", ".join(f"{name} {_size(n)}" for name, n in self.bytes.items())

@@ -274,14 +274,27 @@ class Hosted(Part):
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         model = self.model
-        tokens = (x[..., 0] * 97).nan_to_num().long() % model.axes["stem.vocab"].size
+        batch = replace(_stand_in(model, x), valid=call.valid)
         kept = None if state is None else replace(State.empty(len(x)), leaves=state)
-        y, call, kept = model._ends(model.stem, Batch(tokens, valid=call.valid), call, kept, "stem")
+        y, call, kept = model._ends(model.stem, batch, call, kept, "stem")
         call = call._replace(dtype=y.dtype)
         for part in model._preparing:
             part.prepare(call)
         out = model.finish(model.run(Flow(y, None, call, kept, {})))
-        return out.logits, None if out.state is None else out.state.leaves
+        said = next(iter(out.prediction.values()))
+        return said, None if out.state is None else out.state.leaves
+
+
+def _stand_in(model: Model, x: Tensor) -> Batch:
+    """What x (B,T,D) stands for in the stem's own terms: ids, or its numbers in the shape that the stem reads."""
+    if model.stem.reads == "ids":
+        return Batch((x[..., 0] * 97).nan_to_num().long() % model.axes["stem.vocab"].size)
+    example = model.example(*x.shape[:2])
+    tokens = example.tokens
+    if tokens.dim() == 3 and tokens.shape[:2] == x.shape[:2]:  # a vector a token
+        return replace(example, tokens=x.repeat(1, 1, -(-tokens.shape[2] // x.shape[2]))[..., : tokens.shape[2]])
+    flat = x.flatten(1).repeat(1, -(-tokens[0].numel() // x[0].numel()))
+    return replace(example, tokens=flat[:, : tokens[0].numel()].reshape(tokens.shape))
 
 
 _ALONE = ("mixer", "channel", "norm", "activation")
@@ -295,11 +308,20 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
         head=head("lm", tied=False),
     )  # fmt: skip
+    own = find_around(part)
+    around |= {kind: Spec.of(kind, name, settings) for kind, (name, settings) in own.items()}
+    if part.kind == "junction":
+        return model(dim=dim, blocks=(block("layer", reader, part, channel("mlp")),), causal=causal, **around)
     if part.kind == "store":
         around["linear"] = Spec.of("linear", "dense", {"store": part})
     elif part.kind != "position":
         around[part.kind] = part
     return model(dim=dim, blocks=(block("layer", reader, channel("mlp")),), causal=causal, **around)
+
+
+def find_around(part: Spec) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """What a part says that a small model around it needs, by kind: a name and its settings."""
+    return registry.find(part.kind, part.name).load_named().around
 
 
 def makers(name: str, dim: int, settings: Mapping[str, Any]) -> Iterator[tuple[str, Make]]:

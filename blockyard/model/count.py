@@ -59,9 +59,8 @@ def count_flops(model: Model, length: int) -> int:
     """Forward operations of one row of `length` tokens; `model` is on the meta device."""
     from blockyard import kernels
 
-    tokens = torch.empty(1, length, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as products, kernels.count_flops() as tally, torch.no_grad(), _on_meta():
-        model(tokens)
+        model(model.example(1, length))
     return products.get_total_flops() + sum(tally.values())
 
 
@@ -72,7 +71,7 @@ def state_bytes(spec: Spec, length: int, dtype: torch.dtype = torch.float32) -> 
     model = on_meta(spec).to(dtype)
     state: State | None = model.init_state(1)
     with torch.no_grad(), _on_meta(), kernels.count_flops():
-        state = model(torch.empty(1, length, dtype=torch.long, device="meta"), state).state
+        state = model(model.example(1, length), state).state
     assert state is not None
     return state.nbytes
 
@@ -95,6 +94,8 @@ def _saved_bytes(model: Model, length: int, batch: int) -> int:
         return x
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), _on_meta():
-        logits = model(torch.empty(batch, length, dtype=torch.long, device="meta")).logits
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), logits.new_zeros(batch * length, dtype=torch.long))
+        said = model(model.example(batch, length)).prediction
+        if "logits" in said:
+            logits = said["logits"].flatten(0, -2)
+            torch.nn.functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
     return sum(kept.values())

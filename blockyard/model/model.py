@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
-from blockyard.core.call import Call, Captures, Moment, gather, scatter
+from blockyard.core.call import Call, Captures, Moment, Penalty, Seen, gather, scatter
 from blockyard.core.claims import together, unmet
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.flow import Flow
@@ -50,7 +50,46 @@ class Out:
     @property
     def logits(self) -> Tensor:
         """(B,T,V) scores of the next token, of the prediction `logits`."""
+        if "logits" not in self.prediction:
+            raise UsageError(f"this head predicts {', '.join(self.prediction)}, and no logits")
         return self.prediction["logits"]
+
+
+class Watch:
+    """What the forwards of an optimiser step leave beside their predictions: sums that parts keep, and penalties."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, dict[str, Seen]] = {}
+        self.penalties: list[Tensor] = []
+        self.late: dict[tuple[Any, ...], Seen] = {}
+
+    def take(self, captures: Captures) -> Captures:
+        """The captures without what is kept here."""
+        plain = {}
+        for key, value in captures.items():
+            if isinstance(value, Seen):
+                self._see(key[2], key[3].partition(":")[2], value)
+            elif isinstance(value, Penalty):
+                self.penalties.append(value.loss)
+            else:
+                plain[key] = value
+        return plain
+
+    def penalty(self) -> Tensor | None:
+        """The penalties since this was last asked, summed."""
+        losses, self.penalties = self.penalties, []
+        return torch.stack(losses).sum() if losses else None
+
+    def everything(self) -> dict[str, dict[str, Seen]]:
+        """All that was observed, by path and name, what backward has left included."""
+        for (path, *_, name), value in self.late.items():
+            self._see(path, name, value)
+        self.late.clear()
+        return self.seen
+
+    def _see(self, path: str, name: str, value: Seen) -> None:
+        mine = self.seen.setdefault(path, {})
+        mine[name] = mine[name] + value if name in mine else value
 
 
 class Step(nn.Module):
@@ -67,6 +106,18 @@ class Step(nn.Module):
         return self.rule.write(carry, y, call), state
 
 
+class Passage(nn.Module):
+    """A junction between steps: the flow is flushed, and goes on as the junction says."""
+
+    def __init__(self, site: Site, part: Spec) -> None:
+        super().__init__()
+        self.part = site.build("part", part)
+
+    def forward(self, x: Tensor, call: Call, state: Any) -> tuple[Tensor, Call, Any]:
+        """The stream, the call and the leaves from here on."""
+        return self.part(x, call, state)
+
+
 class Model(nn.Module):
     """A model of a `spec` (not of a system), whose first numbers follow from `seed` and each tensor's path.
 
@@ -78,6 +129,7 @@ class Model(nn.Module):
         spec = checked(spec)
         self.spec, self.recompute = spec, False
         self._moment: Moment | None = None
+        self._watch: Watch | None = None
         context = BuildContext(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
         self.stream = Axis("stream", spec["dim"])
         context.axes["stream"] = self.stream
@@ -98,13 +150,21 @@ class Model(nn.Module):
                 index = len(self.steps)
                 here = replace(site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name])
                 seen[part.name] += 1
-                self.steps.append(Step(here, part, rule))
+                if part.kind == "junction":
+                    self.steps.append(Passage(here, part))
+                    site = replace(site, stream=self.steps[-1].part.out or site.stream)
+                else:
+                    self.steps.append(Step(here, part, rule))
         self.depth.blocks = tuple(steps_of)
         self.head = site.build("head", spec["head"])
         self.axes, self.uses = context.axes, tuple(context.uses)
         self.claims = together(self.parts())
         self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
         _check(self, context, spec)
+
+    def example(self, rows: int, length: int, draw: Any = None) -> Batch:
+        """A batch of the right shape with about so many tokens a row; `draw`: a generator for its numbers."""
+        return self.stem.example(rows, length, draw)
 
     def init_state(self, rows: int = 1, *, int8_cache: bool = False) -> State:
         """The state before the first piece; attention may keep its keys and values in 8 bits."""
@@ -120,13 +180,24 @@ class Model(nn.Module):
             raise unmet(claim, asker, self.parts())
 
     @contextmanager
-    def training_at(self, moment: Moment) -> Iterator[None]:
-        """Every forward inside draws the random numbers of this moment, whoever calls it; outside nothing trains."""
-        before, self._moment = self._moment, moment
+    def training_at(self, moment: Moment, watch: Watch | None = None) -> Iterator[Watch]:
+        """Every forward inside draws the random numbers of this moment, whoever calls it; outside nothing trains.
+
+        What parts observe and penalise on the way is left with the watch.
+        """
+        before = self._moment, self._watch
+        self._moment, self._watch = moment, watch or Watch()
         try:
-            yield
+            yield self._watch
         finally:
-            self._moment = before
+            self._moment, self._watch = before
+
+    @torch.no_grad()
+    def update(self, seen: Mapping[str, Mapping[str, Seen]]) -> None:
+        """What parts have observed in an optimiser step, by path and name, becomes what they keep."""
+        for part in self.parts():
+            if part.path in seen:
+                part.update(seen[part.path])
 
     def start(
         self, batch: Batch | Tensor, state: State | None = None, *, points: Points | None = None, seed: int = 0
@@ -146,8 +217,11 @@ class Model(nn.Module):
         if points is not None:
             call = call._replace(points=self.resolve(points))
         if self._moment is not None:
-            run, tick, micro_batch = self._moment
-            call = call._replace(seed=fold(run, seed) if seed else run, tick=tick, micro_batch=micro_batch)
+            run, tick, micro_batch, progress = self._moment
+            late = None if self._watch is None else self._watch.late
+            call = call._replace(
+                seed=fold(run, seed) if seed else run, tick=tick, micro_batch=micro_batch, progress=progress, late=late
+            )
         elif seed:
             call = call._replace(seed=seed)
         captures: Captures = {}
@@ -173,7 +247,8 @@ class Model(nn.Module):
         flow = flow._replace(call=flow.call._replace(step=len(self.steps), captures=captures))
         x = flow.x
         prediction, _, state = self._ends(self.head, x, flow.call, flow.state, "head")
-        return Out(prediction, x, state, flow.captures | captures)
+        captures = flow.captures | captures
+        return Out(prediction, x, state, captures if self._watch is None else self._watch.take(captures))
 
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
         """All three: `request` is what `start` takes (points, seed)."""
@@ -207,6 +282,10 @@ class Model(nn.Module):
     ) -> Flow:  # fmt: skip
         """One step. `tokens` (R,K): run on these flat positions only; `active` (B,T): write only there."""
         unit, before = self.steps[step], flow.call
+        if isinstance(unit, Passage):
+            if tokens is not None or active is not None:
+                raise UsageError(f"{unit.part.path}: a junction runs on all tokens")
+            return self._pass(unit, flow, step, loop)
         captured: Captures = {}
         flow = flow._replace(call=before._replace(step=step, loop=loop, captures=captured)).under(unit.rule)
         call, state = flow.call, flow.state
@@ -230,6 +309,17 @@ class Model(nn.Module):
             carry = _within(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry, unit.rule)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
         return flow._replace(carry=carry, call=before, state=state, captures=flow.captures | captured)
+
+    def _pass(self, unit: Passage, flow: Flow, step: int, loop: int) -> Flow:
+        """A junction: what the next steps share is made anew for the tokens that it leaves."""
+        captured: Captures = {}
+        leaves = None if flow.state is None else flow.state.get((step, loop))
+        x, call, leaves = unit(flow.x, flow.call._replace(step=step, loop=loop, captures=captured), leaves)
+        state = flow.state.put((step, loop), leaves) if flow.state is not None and leaves else flow.state
+        call = call._replace(captures=flow.call.captures, memo={})
+        for part in self._preparing:
+            part.prepare(call)
+        return flow._replace(carry=x, rule=None, call=call, state=state, captures=flow.captures | captured)
 
 
 def _captured(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, Captures]:
@@ -262,7 +352,7 @@ def _within(fn: Any, new: Any, old: Any, rule: Any) -> Any:
 def _check(model: Model, context: BuildContext, spec: Spec) -> None:
     """Every owned tensor has its record, every record its tensor, every edit its module."""
     owned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    recorded = {use.path for use in context.uses}
+    recorded = {use.path for use in context.uses if not use.kept}
     if owned != recorded:
         raise RuntimeError(f"parameters made without the site's factories, or never kept: {owned ^ recorded}")
     for edit in set(spec.get("edits", ())) - context.matched_edits:

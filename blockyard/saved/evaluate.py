@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blockyard.compare.plan.dataset import TextExam, nats
 from blockyard.compare.run.job import Scoring, amounts
 from blockyard.core import numbers
 from blockyard.core.document import Document
@@ -12,6 +11,7 @@ from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.data.corpus import load_whole
 from blockyard.saved.open import open_model
+from blockyard.task._text import text_exam, token_nats
 
 ROWS = 16  # of a forward, at least
 
@@ -39,9 +39,9 @@ def evaluate(folder: str, data: Sequence[str] = (), length: int | None = None) -
     else:
         corpus = load_text(None, codec=codec)
         name, notes, split = corpus.name, corpus.notes, corpus.test
-    exam = TextExam(split, size, 1)
-    loss, count = float(amounts(model, nats, exam, Scoring(ROWS * size)).sum()), int(exam.bytes.sum())
-    value = loss / (math.log(2) * count)
+    exam = text_exam(split, size, 1)
+    value = float(exam.groups(amounts(model, token_nats, exam, Scoring(ROWS * size)))[0])
+    count = round(float(exam.asked[0]) / math.log(2))
     if not math.isfinite(value):
         raise UsageError(f"{folder} scores {value}: its weights are damaged, or training diverged")
     return Evaluation(value, count, name, size, list(notes))

@@ -7,6 +7,12 @@
 Needs no torch, and loads a task when it is made.
 """
 
-from blockyard.task._base import Examples, Task, errors, make_task, tasks
+from blockyard.task._base import DataTask, Examples, Task, errors, make_task, tasks
+from blockyard.task._exhibit import Exhibit, Line, Picture
+from blockyard.task._material import Ends, Exam, Material
+from blockyard.task._metric import Metric
 
-__all__ = ["Examples", "Task", "errors", "make_task", "tasks"]
+__all__ = [
+    "DataTask", "Ends", "Exam", "Examples", "Exhibit", "Line", "Material", "Metric", "Picture", "Task", "errors",
+    "make_task", "tasks",
+]  # fmt: skip

@@ -1,9 +1,12 @@
-"""The contract of a task: examples that follow from a seed, the answers of one who knows the rule, and the error.
+"""The contract of a task that makes its own examples: they follow from a seed, one who knows the rule answers them.
 
 An example is a row of tokens and, at the places where something is asked, the id that a causal model has to predict
 there from the tokens at and before that place. A task's settings are its difficulty. Numbers are drawn from raw bits,
 whose streams numpy promises to keep; every draw has a stream of its own, so that the first rows of a sample do not
 depend on how many rows are asked for.
+
+A task of other things than ids says so: `ends`, what a model needs at its ends; `metric`; `asked`, `amounts` and
+`figure`, how it is scored. Its targets are floats then, not a number where nothing is asked.
 """
 
 import inspect
@@ -18,6 +21,8 @@ from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import check_settings
 from blockyard.core.spec import parse_value, write_value
+from blockyard.task._material import Ends, Material, ratio, token_ends
+from blockyard.task._metric import ERROR, Metric
 
 MOST = 1 << 20  # of anything that an example has
 Predictor = Callable[[np.ndarray], np.ndarray]
@@ -41,9 +46,15 @@ class Task(ABC):
     grows: ClassVar[tuple[str, ...]] = ("length",)
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     first: ClassVar[str] = ""
+    metric: ClassVar[Metric] = ERROR
     vocab: int
     length: int  # T
     answers: range  # the ids that an answer can be
+
+    @property
+    def ends(self) -> Ends:
+        """What a model needs at its ends."""
+        return token_ends(self.vocab)
 
     @abstractmethod
     def sample(self, seed: int, n: int) -> Examples:
@@ -52,6 +63,23 @@ class Task(ABC):
     @abstractmethod
     def solve(self, tokens: np.ndarray) -> np.ndarray:
         """(n,T) the right answers, each from the tokens at and before its place; elsewhere any id."""
+
+    def asked(self, targets: np.ndarray) -> np.ndarray:
+        """(n,) how much each example asks."""
+        return (targets >= 0).sum(1)
+
+    def amounts(self, said: Mapping[str, Any], targets: Any) -> Any:
+        """(n,) or (n,K) what the predictions of each example cost, of arrays or of tensors: wrong answers."""
+        ids = said["ids"] if "ids" in said else said["logits"].argmax(-1)
+        return ((ids != targets) & (targets >= 0)).sum(1)
+
+    def figure(self, sums: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """(G,) the figures of groups, from their sums (G,K) and what they ask (G,)."""
+        return ratio(sums, asked)
+
+    def described(self) -> str:
+        """An example in words, and what chance gives."""
+        return f"{self.length} tokens of {self.vocab} kinds an example, {1 - self.chance:.1%} wrong by chance"
 
     def baselines(self) -> dict[str, Predictor]:
         """What can be had without the skill that is tested."""
@@ -69,13 +97,12 @@ class Task(ABC):
     @property
     def name(self) -> str:
         """The name of its file."""
-        return type(self).__module__.rpartition(".")[2]
+        return name_of(self)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Its settings by name, as it was made."""
-        names = inspect.signature(type(self).__init__).parameters.values()
-        return {p.name: getattr(self, p.name) for p in names if p.kind is p.KEYWORD_ONLY}
+        return settings_of(self)
 
     def but(self, **changed: Any) -> "Task":
         """The task with some settings replaced."""
@@ -89,7 +116,7 @@ class Task(ABC):
 
     def __repr__(self) -> str:
         """The task as `make_task` reads it."""
-        return f"{self.name}:{','.join(f'{key}={write_value(value)}' for key, value in self.settings.items())}"
+        return written(self)
 
     def _oracle(self, tokens: np.ndarray) -> np.ndarray:
         """The solution, also of rows that break off early."""
@@ -99,6 +126,51 @@ class Task(ABC):
 
     def _guess(self, tokens: np.ndarray) -> np.ndarray:
         return self.answers.start + Draw(0, len(tokens), stream=1).below(len(self.answers), tokens.shape[1])
+
+
+class DataTask(ABC):
+    """What every task has that asks something of data. The settings are the keyword-only arguments of its constructor.
+
+    of         the kinds of data it can be asked of, as sources name what they give
+    variants   the settings with which it is held to what it promises
+    """
+
+    of: ClassVar[tuple[str, ...]] = ()
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+
+    @abstractmethod
+    def material(self, data: Any) -> Material:
+        """The task on this data; a `UsageError` says what the data lack."""
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return name_of(self)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings by name, as it was made."""
+        return settings_of(self)
+
+    def __repr__(self) -> str:
+        """The task as `make_task` reads it."""
+        return written(self)
+
+
+def name_of(task: Any) -> str:
+    """The name of a task's file."""
+    return type(task).__module__.rpartition(".")[2]
+
+
+def settings_of(task: Any) -> dict[str, Any]:
+    """The settings of a task by name, as it was made."""
+    names = inspect.signature(type(task).__init__).parameters.values()
+    return {p.name: getattr(task, p.name) for p in names if p.kind is p.KEYWORD_ONLY}
+
+
+def written(task: Any) -> str:
+    """A task as `make_task` reads it."""
+    return f"{name_of(task)}:{','.join(f'{key}={write_value(value)}' for key, value in settings_of(task).items())}"
 
 
 class Draw:
@@ -142,11 +214,11 @@ def errors(predicted: np.ndarray, examples: Examples) -> tuple[np.ndarray, np.nd
 
 
 def tasks() -> list[str]:
-    """The names of all tasks."""
-    return list(registry.entries("task"))
+    """The names of all tasks that make their own examples."""
+    return [name for name, entry in registry.entries("task").items() if not entry.constant("of")]
 
 
-def make_task(text: str) -> Task:
+def make_task(text: str) -> Any:
     """The task of `name` or `name:key=value,key=value`."""
     name, _, tail = text.partition(":")
     entry = registry.find("task", name)

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,22 +24,18 @@ from blockyard.core import registry
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
-from blockyard.core.random import fold
+from blockyard.core.part import Objective
+from blockyard.core.random import fold, uniform
 from blockyard.core.site import BuildContext, Site
 from blockyard.core.spec import Spec
-from blockyard.model.model import Model
+from blockyard.data.rows import Arrays, Batches
+from blockyard.model.model import Model, Watch
 from blockyard.train.checkpoint import fingerprint
 from blockyard.train.journal import WEIGHTS, Journal
 from blockyard.train.precision import arithmetic
 from blockyard.train.schedule import schedule, trained
 
-Rows = tuple[np.ndarray, np.ndarray]  # ids and targets (B,T), below 0 where nothing is asked
-
-
-class Source(Protocol):
-    """Where batches come from: `next(step)` is a pure function of the step. One array (B,T+1) is both, shifted."""
-
-    def next(self, step: int) -> np.ndarray | Rows: ...
+FIELDS = ("tokens", "targets", "valid", "segment", "order")  # of a batch; other arrays are further fields of it
 
 
 @dataclass(frozen=True)
@@ -75,9 +71,12 @@ class Diverged(Exception):
     """The loss is no longer a number."""
 
 
-def build_objective(spec: Spec, model: Model, seed: int = 0) -> Any:
-    """The objective of a phase, standing on the model's stream; what it owns trains but is never saved with it."""
-    stream = model.axes["stream"]
+def build_objective(spec: Spec, model: Model, seed: int = 0) -> Objective:
+    """The objective of a phase, standing on the stream that the head reads; what it owns is never saved with the model.
+
+    A model that does not promise what it needs is a `UsageError`.
+    """
+    stream = model.head.stream
     assert isinstance(stream, Axis)
     made = Site("", stream, BuildContext(seed, Spec("linear", "dense"))).build("objective", spec)
     for claim in made.needs:
@@ -85,19 +84,20 @@ def build_objective(spec: Spec, model: Model, seed: int = 0) -> Any:
     return made
 
 
-def to_batch(rows: np.ndarray | Rows, device: str) -> Batch:
-    """The arrays of a source as a batch."""
-    if isinstance(rows, tuple):
-        tokens, targets = (torch.from_numpy(ids).to(device) for ids in rows)
-        return Batch(tokens, targets)
-    ids = torch.from_numpy(rows).to(device)
-    return Batch(ids[:, :-1], ids[:, 1:])
+def to_batch(rows: np.ndarray | Arrays, device: str) -> Batch:
+    """The arrays of a source as a batch; of one array (B,T+1) every id is to be predicted from those before it."""
+    if isinstance(rows, np.ndarray):
+        ids = torch.from_numpy(rows).to(device)
+        return Batch(ids[:, :-1], ids[:, 1:])
+    found = {name: torch.from_numpy(values).to(device) for name, values in rows.items()}
+    own = {name: found.pop(name) for name in FIELDS if name in found}
+    return Batch(**own, more=found)
 
 
 class Run:
     """A training run in progress: what one step needs, and what a checkpoint holds."""
 
-    def __init__(self, system: Spec, model: Model, source: Source, settings: Settings) -> None:
+    def __init__(self, system: Spec, model: Model, source: Batches, settings: Settings) -> None:
         self.system, self.model, self.source, self.settings = system, model, source, settings
         self.factor = schedule(settings.schedule)
         self.micro = settings.micro
@@ -107,6 +107,7 @@ class Run:
         self.objectives: dict[int, Any] = {}  # by the first phase that has it
         self.moments: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)  # of all that was ever trained
         self.step, self.phase = 0, -1
+        self.watch = Watch()
 
     def enter(self, index: int) -> None:
         """Begin a phase: its objective, and an optimiser over what it trains.
@@ -118,6 +119,7 @@ class Run:
         first = next(i for i, (other, _) in enumerate(self.phases) if other["objective"] == spec["objective"])
         if first not in self.objectives:
             made = build_objective(spec["objective"], self.model, fold("objective", self.settings.seed, first))
+            made.adopt(self.model)
             self.objectives[first] = made.to(self.settings.device)
         self.objective = self.objectives[first]
         self.params = trained(self.model, self.objective, spec["train"])
@@ -136,6 +138,7 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         batch = to_batch(self.source.next(self.step), self.settings.device)
+        batch = self.objective.prepare(batch, self._draw)
         loss = self._gradient(batch)
         if loss is None:
             self.step += 1
@@ -145,8 +148,14 @@ class Run:
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.params.values(), self.settings.clip, foreach=True)
         self.optimiser.step()
+        self.model.update(self.watch.everything())
+        self.objective.after(self.model)
         self.step += 1
         return loss
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Numbers in [0,1) for what an objective does to the batch of this step."""
+        return uniform(("objective", self.settings.seed, self.step, name), shape, torch.device(self.settings.device))
 
     def _gradient(self, batch: Batch) -> float | None:
         """Gradients of the whole batch, in micro-batches that shrink where memory does not suffice."""
@@ -156,7 +165,7 @@ class Run:
             try:
                 return self._accumulate(batch, self.micro or rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or (self.micro or rows) == 1:
+                if not out_of_memory(error) or (self.micro or rows) == 1 or self.objective.couples:
                     raise
                 self.micro = ((self.micro or rows) + 1) // 2
                 print(f"out of memory: the micro-batch is now {self.micro} of {rows} rows", flush=True)
@@ -166,13 +175,18 @@ class Run:
         with torch.no_grad():
             counts = self.objective.counts(batch)
             shares = {name: torch.where(count > 0, count, 1) for name, count in counts.items()}  # 0 of 0 is 0
-        total = 0.0
+        if self.objective.couples:
+            micro = rows  # what one row is worth depends on all others
+        total, self.watch = 0.0, Watch()
         for first in range(0, rows, micro):
             piece = batch if micro >= rows else batch.rows(slice(first, first + micro))
-            moment = Moment(self.settings.seed, self.step, first)
-            with self.model.training_at(moment), arithmetic(self.settings.precision, self.settings.device):
+            moment = Moment(self.settings.seed, self.step, first, self.step / self.settings.steps)
+            with self.model.training_at(moment, self.watch), arithmetic(self.settings.precision, self.settings.device):
                 terms = self.objective(self.model, piece)
                 parts = [weight * amount / shares[name] for name, (amount, _, weight) in terms.items()]
+                penalty = self.watch.penalty()
+                if penalty is not None:
+                    parts.append(penalty if piece is batch else penalty * (piece.count / batch.count))
                 loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
             loss.backward()
             total += loss.item()
@@ -183,8 +197,8 @@ class Run:
         steps, batches = self.settings.steps, {}
         for step in sorted({0, steps // 2, max(0, steps - 1)}):  # a source is known by some of its batches
             rows = self.source.next(step)
-            arrays = rows if isinstance(rows, tuple) else (rows,)
-            batches |= {f"{step}.{i}": torch.from_numpy(ids) for i, ids in enumerate(arrays)}
+            arrays = {"ids": rows} if isinstance(rows, np.ndarray) else rows
+            batches |= {f"{step}.{i}": torch.from_numpy(values) for i, values in enumerate(arrays.values())}
         found = asdict(self.settings) | {"the system": f"{self.system.hash} {self.model.spec.hash}"}
         del found["save_seconds"]
         return found | {"the data": fingerprint(batches), WEIGHTS: fingerprint(self.owned())}
@@ -220,7 +234,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def train(
-    system: Spec, model: Model, source: Source, settings: Settings, folder: Path | None = None,
+    system: Spec, model: Model, source: Batches, settings: Settings, folder: Path | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Trained:  # fmt: skip
     """Train the model in place. `watch(step, loss)` is told of every logged step.

@@ -55,4 +55,4 @@ def trained(model: Model, objective: nn.Module, pattern: str = "*") -> dict[str,
     own = {name: p for name, p in model.named_parameters() if fnmatchcase(name, pattern)}
     if not own:
         raise unknown("parameters to train", pattern, dict(model.named_parameters()))
-    return own | {f"objective.{name}": p for name, p in objective.named_parameters()}
+    return own | {f"objective.{name}": p for name, p in objective.named_parameters() if p.requires_grad}

@@ -21,7 +21,7 @@ from blockyard.core.errors import UsageError, unknown
 from blockyard.core.part import Part
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
-from blockyard.model.save import fill
+from blockyard.model.save import fill, stored
 
 Lineage = dict[str, list[tuple[int, Tensor]]]  # path of a tensor: which places of which dimensions were kept
 
@@ -38,7 +38,7 @@ def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model,
     """
     if axis not in model.axes:
         raise unknown("axis", axis, model.axes)
-    if any(True for _ in model.buffers()):
+    if {name for name, _ in model.named_buffers()} - {use.path for use in model.uses}:
         raise UsageError("a packed model cannot be narrowed: narrow the model it was made from, then quantise that")
     target, index = model.axes[axis], torch.as_tensor(index)
     if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
@@ -47,7 +47,7 @@ def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model,
         raise UsageError(f"{axis} cannot be narrowed: {target.fixed}")
     if len(index) % target.multiple:
         raise UsageError(f"{axis} must stay a multiple of {target.multiple}; keep that many of its {target.size}")
-    tensors = {name: p.detach() for name, p in model.named_parameters()}
+    tensors = {name: p.detach() for name, p in stored(model).items()}
     lineage: Lineage = {}
     for use in model.uses:
         if use.of:

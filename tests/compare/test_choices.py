@@ -19,7 +19,7 @@ from blockyard.compare.run.job import Scoring, amounts
 from blockyard.compare.run.tuning import fit_rates
 from blockyard.core.axis import Axis
 from blockyard.core.errors import UsageError
-from blockyard.task import errors, make_task
+from blockyard.task import Examples, errors, make_task
 
 TINY = ["--params", "30k", "--tokens", "2k", "--length", "32", "--batch", "8"]
 TASK = ["--task", "mqar:pairs=2,length=16,keys=8,values=8", "--params", "30k", "--tokens", "2k", "--batch", "8"]
@@ -105,13 +105,14 @@ def test_a_task_is_compared_by_its_errors(tmp_path):
 def test_an_exam_counts_every_wrong_answer_once():
     stuff = named(Choice("mqar:pairs=2,length=16,keys=8,values=8", [], None))
     exam = stuff.exam("final", 16)
-    tokens, targets = exam.rows(slice(0, len(exam)))
+    tokens, targets = exam.take(slice(0, len(exam))).values()
     task = make_task(stuff.name)
-    wrong, asked = errors(task.predictors()["chance"](tokens), (examples := type(exam.examples)(tokens, targets)))
+    wrong, asked = errors(task.predictors()["chance"](tokens), (examples := Examples(tokens, targets)))
     assert exam.weights @ exam.groups(wrong) == pytest.approx(wrong.sum() / asked.sum())
     assert stuff.references("final")["oracle"].max() == 0 and len(examples.tokens) == 1013  # 11 came twice
     train = stuff.order(16, 8, seed=0)
-    assert (train.next(3)[0] == train.next(3)[0]).all() and (train.next(3)[0] != train.next(4)[0]).any()
+    assert (train.next(3)["tokens"] == train.next(3)["tokens"]).all()
+    assert (train.next(3)["tokens"] != train.next(4)["tokens"]).any()
 
 
 def test_scoring_takes_enough_tokens_at_once_and_not_too_many():
@@ -120,15 +121,15 @@ def test_scoring_takes_enough_tokens_at_once_and_not_too_many():
     class Watched:
         axes: ClassVar = {"stem.vocab": Axis("vocab", 4)}
 
-        def __call__(self, ids):
-            seen.append(ids.numel())
-            return SimpleNamespace(logits=ids)
+        def __call__(self, batch):
+            seen.append(batch.tokens.numel())
+            return SimpleNamespace(prediction={"logits": batch.tokens})
 
     stuff = named(Choice("mqar:pairs=2,length=16,keys=8,values=8", [], None))
     for vocab, most in ((4, 4096), (256, 4096), (1 << 15, 64), (1 << 20, 64)):
         seen, Watched.axes["stem.vocab"] = [], Axis("vocab", vocab)
         exam = stuff.exam("final", 16)
-        assert len(amounts(Watched(), lambda logits, wanted: logits[:, 0], exam, Scoring(4 * 16))) == len(exam)
+        assert len(amounts(Watched(), lambda said, batch: said["logits"][:, 0], exam, Scoring(4 * 16))) == len(exam)
         assert max(seen) == most
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from blockyard.compare.documents import Choice
-from blockyard.compare.plan import held
 from blockyard.compare.plan.dataset import named
-from blockyard.compare.plan.held import EXAMPLES, hold_out
 from blockyard.core.random import fold
+from blockyard.task import _held as held
 from blockyard.task import make_task, tasks
+from blockyard.task._held import EXAMPLES, hold_out
 
 SMALL = ["parity:length=8", "parity:length=5", "group_word", "induction:period=3,length=9,alphabet=5"]
 
@@ -24,9 +24,9 @@ def test_no_training_step_draws_what_an_exam_asks(text):
         exam = rows(stuff.held.exams[role])
         assert exam and not asked & set(exam) and len(set(exam)) == len(exam)
         asked |= set(exam)
-    drawn = {row.tobytes() for step in range(200) for row in order.next(step)[0]}
+    drawn = {row.tobytes() for step in range(200) for row in order.next(step)["tokens"]}
     assert not drawn & asked and len(drawn) > len(asked)
-    tokens, targets = order.next(7)
+    tokens, targets = order.next(7).values()
     assert (stuff.task.solve(tokens) == targets)[targets >= 0].all() and tokens.shape[0] == 16
 
 
@@ -34,12 +34,12 @@ def test_a_task_of_few_examples_says_how_many_are_new():
     few, none, many = (named(Choice(f"parity:length={n}", [], None)) for n in (8, 4, 40))
     assert "256 different examples: 42 are held out for the test and 21 for tuning" in few.notes[0]
     assert "no question of the test is new: there are only 16 different examples" in none.notes[0]
-    said = {stuff: stuff.described(Choice(None, [], None)).summary for stuff in (few, none, many)}
+    said = {stuff: stuff.summary for stuff in (few, none, many)}
     assert many.notes == () and "1024 test examples, all new" in said[many]
     assert few.notes[0] in said[few] and none.notes[0] in said[none]
     exam = few.exam("final", 8)
     assert len(exam) == 42 and len(exam.weights) == 32 and abs(exam.weights.sum() - 1) < 1e-12
-    assert few.described(Choice(None, [], None)).scored == {"final": 42 * 8, "tune": 21 * 8}
+    assert few.scored == {"final": 42 * 8, "tune": 21 * 8}
 
 
 def test_a_task_that_nobody_could_exhaust_is_asked_what_its_seeds_draw():

@@ -17,7 +17,7 @@ import pytest
 
 from blockyard.cli import parser
 from blockyard.compare.documents import Choice, Plan, Report, RunResult
-from blockyard.compare.plan.dataset import Text
+from blockyard.compare.plan.dataset import described
 from blockyard.compare.report import figures as pictures
 from blockyard.compare.report import format as figures
 from blockyard.compare.report import page as pages
@@ -29,6 +29,7 @@ from blockyard.core.files import strict
 from blockyard.core.numbers import TOKENS
 from blockyard.data import load_text
 from blockyard.systems import parse_target
+from blockyard.task._text import Text
 
 NEVER = "significan", "winner", "outperform", "trend"
 MEANS = {"gated_deltanet": 2.005, "llama": 2.008, "gla": 2.061, "mamba2": 2.108, "retnet": 2.2, "hyena": 2.3}
@@ -299,7 +300,7 @@ def test_training_losses_have_the_unit_of_the_score_or_name_their_own() -> None:
     last = data["arms"][0]["curves"][0][-1]
     assert f"{0.5 * data['along']['target']['loss']:.3f} bits/byte" in read(render(data)).words and last[1] > 2
     assert "nats" not in named(render(data), "curves")
-    facts = vars(Text(load_text([str(Path(__file__))])).described(Choice(None, [], "bytes")).training)
+    facts = vars(described(Text(load_text([str(Path(__file__))])), Choice(None, [], "bytes")).training)
     assert facts == {"unit": "bits/byte", "per_nat": pytest.approx(1 / math.log(2))}
 
 

@@ -6,6 +6,7 @@ knob, in which every count is affine, is then solved for.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from blockyard.core import registry
@@ -16,6 +17,7 @@ from blockyard.systems import spec as system_of
 LAYERS = ((3_000_000, 4), (30_000_000, 6), (300_000_000, 12), (3_000_000_000, 24), (math.inf, 32))
 TOLERANCE = 0.01
 FEWEST = 2000  # parameters
+Fit = Callable[[Spec], Spec]
 
 
 def layers_for(params: float) -> int:
@@ -23,31 +25,42 @@ def layers_for(params: float) -> int:
     return next(layers for limit, layers in LAYERS if params < limit)
 
 
-def solve(name: str, params: float, overrides: dict[str, Any]) -> Spec:
-    """The system of a recipe at a parameter count; what the user has fixed stays as it is."""
+def _as_it_is(system: Spec) -> Spec:
+    return system
+
+
+def solve(name: str, params: float, overrides: dict[str, Any], fit: Fit = _as_it_is) -> Spec:
+    """The system of a recipe at a parameter count; what the user has fixed stays as it is.
+
+    fit   what the data make of a system, before it is counted
+    """
     from blockyard.model.count import count_params
 
     entry = registry.find("recipe", name)
-    layers, width, fine = entry.constant("knobs")
     granules = entry.constant("knobs")
+    if not granules:  # what the data ask for decides its size
+        return fit(system_of(name, None, **overrides))
+    layers, width, fine = granules
     fixed = dict(overrides)
     if layers not in fixed:
         fixed[layers] = -(-layers_for(params) // granules[layers]) * granules[layers]
     if fine in fixed:
-        return _checked(entry.name, system_of(name, None, **_nearest(entry, params, fixed)), params)
+        return _checked(entry.name, fit(system_of(name, None, **_nearest(entry, params, fixed, fit))), params)
 
     def params_at(**knobs: Any) -> int:
-        return count_params(system_of(name, None, **fixed, **knobs))
+        return count_params(fit(system_of(name, None, **fixed, **knobs)))
 
     chosen = {} if width in fixed else {width: _width(lambda w: params_at(**{width: w}), granules[width], params)}
     low, high = granules[fine] * 8, granules[fine] * 16
     at_low, at_high = params_at(**chosen, **{fine: low}), params_at(**chosen, **{fine: high})
     slope = (at_high - at_low) / (high - low)
     best = max(1, round((low + (params - at_low) / slope) / granules[fine])) * granules[fine]
-    return _checked(entry.name, system_of(name, None, **fixed, **chosen, **{fine: best}), params)
+    return _checked(entry.name, fit(system_of(name, None, **fixed, **chosen, **{fine: best})), params)
 
 
-def at_memory(name: str, memory: float, length: int, batch: int, overrides: dict[str, Any]) -> Spec:
+def at_memory(
+    name: str, memory: float, length: int, batch: int, overrides: dict[str, Any], fit: Fit = _as_it_is
+) -> Spec:
     """The system of a recipe whose training step needs that many bytes: bisection over its parameters."""
     from blockyard.model.count import count
 
@@ -55,7 +68,7 @@ def at_memory(name: str, memory: float, length: int, batch: int, overrides: dict
     for _ in range(24):
         middle = (low + high) / 2
         try:
-            system = solve(name, math.exp(middle), overrides)
+            system = solve(name, math.exp(middle), overrides, fit)
         except UsageError:  # too few parameters for this recipe's granules
             low = middle
             continue
@@ -82,7 +95,7 @@ def _width(params_at: Any, granule: int, params: float) -> int:
     return min((low, high), key=lambda w: abs(math.log(params_at(w) / params)))
 
 
-def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any]) -> dict[str, Any]:
+def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any], fit: Fit) -> dict[str, Any]:
     """With the fine knob fixed only the width is left to move."""
     from blockyard.model.count import count_params
 
@@ -91,7 +104,7 @@ def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any]) -> dic
         return fixed
     granule = entry.constant("knobs")[width]
     return fixed | {
-        width: _width(lambda w: count_params(system_of(entry.name, None, **fixed, **{width: w})), granule, params)
+        width: _width(lambda w: count_params(fit(system_of(entry.name, None, **fixed, **{width: w}))), granule, params)
     }
 
 

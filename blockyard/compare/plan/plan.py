@@ -21,6 +21,7 @@ from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
 from blockyard.model.count import count, on_meta, state_bytes
+from blockyard.task import Material
 from blockyard.train.device import known_device
 from blockyard.train.loop import build_objective
 from blockyard.train.precision import choose
@@ -78,17 +79,17 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     if request.tuning not in TUNINGS:
         raise unknown("tuning", request.tuning, TUNINGS)
     choice = dataset.chosen(request.task, request.data, request.codec)
-    data = dataset.named(choice)
-    for note in data.notes:
+    material = dataset.named(choice)
+    for note in material.notes:
         told(note)
-    length = _length(request, data.length)
+    length = _length(request, material.length)
     matched = _matched(request)
-    arms = _arms(request, matched, length, data.vocab)
+    arms = _arms(request, matched, length, material)
     looks = _looks(request, len(arms))
     return Plan(
         arms=arms,
-        data=data.described(choice),
-        metric=data.metric,
+        data=dataset.described(material, choice),
+        metric=material.metric,
         matched=matched,
         same=_same(request, length, max(arm.dim for arm in arms)),
         tuning=request.tuning,
@@ -106,7 +107,8 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
             "numba": loops(),
             "numerics": NUMERICS,
         },
-        references={name: values.tolist() for name, values in data.references("final").items()},
+        references={name: values.tolist() for name, values in material.references("final").items()},
+        also=list(material.also),
     )
 
 
@@ -176,7 +178,7 @@ def _same(request: Request, length: int, widest: int) -> Same:
     )
 
 
-def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) -> list[Arm]:
+def _arms(request: Request, matched: dict[str, float], length: int, material: Material) -> list[Arm]:
     seen: Counter[str] = Counter()
     labels: set[str] = set()
     arms = []
@@ -187,15 +189,13 @@ def _arms(request: Request, matched: dict[str, float], length: int, vocab: int) 
         labels.add(label)
         entry = registry.find("recipe", name)
         overrides = dict(request.overrides) | own
-        if vocab != 256:
-            overrides.setdefault("vocab", vocab)
-        if "length" in entry.schema:
-            overrides.setdefault("length", length)
+        told = {name: value for name, value in material.ends.settings.items() if value != entry.schema.get(name)}
+        overrides = {"length": length, **told} | overrides
         overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in own}
         if "memory" in matched:
-            system = at_memory(name, matched["memory"], length, request.batch, overrides)
+            system = at_memory(name, matched["memory"], length, request.batch, overrides, material.fit)
         else:
-            system = solve(name, matched["params"], overrides)
+            system = solve(name, matched["params"], overrides, material.fit)
         system = system.but(model=system["model"].but(length=length))
         for phase in system["program"]:  # refused before anything is made: an objective that needs what is not claimed
             build_objective(phase["objective"], on_meta(system))

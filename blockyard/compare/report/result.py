@@ -29,7 +29,7 @@ def assemble(plan: Plan, seeds: list[int], runs: Runs, rates: Rates, trials: Tri
     failed = {key for key in runs if key not in finished}
     if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
         losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
-    relative = plan.metric.name == "loss"  # a share of wrong answers is a share already
+    relative = not plan.metric.share  # a share of wrong answers is a share already
     table = Table([arm.id for arm in plan.arms], seeds, losses, weights, failed, share=not relative)
     means = [float(weights @ y) for y in losses.values()]
     margin = plan.margin * (abs(float(np.mean(means))) if relative else 1.0) if means else None
@@ -118,7 +118,7 @@ def _arm(
         edge_of_grid=any(edges),
         trials=[None if not math.isfinite(x) else float(x) for x in tried],
         train_tokens_per_s=plan.same.step_tokens / speed.step,
-        decode_tokens_per_s=1 / speed.token,
+        decode_tokens_per_s=1 / speed.token if speed.token else None,
         seconds=[result.seconds for result in mine],
         peak_bytes=arm.peak_bytes,
         state_bytes=arm.state_bytes,
@@ -130,6 +130,8 @@ def _arm(
         runs=[Run(seed, folder) for seed, folder in zip(seeds, folders)],
         model=None if best is None else Run(seeds[best], f"{folders[best]}/model"),
         reasons=sorted({result.reason for result in mine if result.reason}),
+        also=[result.also for result in mine],
+        exhibits=[] if best is None else mine[best].exhibits,
     )
 
 

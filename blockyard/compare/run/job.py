@@ -6,7 +6,7 @@ on the seed alone; the start of the weights and what is drawn while training on 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,20 +15,24 @@ import torch
 
 from blockyard.compare.documents import FORMAT, Job, Point, RunResult
 from blockyard.compare.identity import key_of
-from blockyard.compare.plan.dataset import Exam, Material, named
+from blockyard.compare.plan.dataset import named
 from blockyard.compare.run.probes import inside
+from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
+from blockyard.data.rows import Arrays
 from blockyard.model.model import Model, build
 from blockyard.model.save import save_model
-from blockyard.train.loop import Settings, train
+from blockyard.task import Exam, Material
+from blockyard.task._material import Predict
+from blockyard.train.loop import Settings, to_batch, train
 from blockyard.train.precision import arithmetic
 
 TOKENS, LOGITS = 1 << 12, 1 << 20  # of a forward that scores, where training takes fewer: small batches waste time
 Tell = Callable[[int, float], None]  # a step that is done, and its loss
-Price = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B,T,V), targets (B,T) -> amounts (B,)
+Price = Callable[[Mapping[str, torch.Tensor], Batch], torch.Tensor]  # predictions -> amounts (B,) or (B,K)
 
 
 def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
@@ -53,7 +57,8 @@ def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
     if result.finished:
         result = _scored(result, model, data, job)
         if job.role == "final":
-            result = replace(result, probes=inside(model, data, job.length))
+            exhibits = data.exhibits(_predict(model, job), data.exam(job.role, job.length))
+            result = replace(result, probes=inside(model, data, job.length), exhibits=exhibits)
             save_model(model, folder / "model", tokenizer=data.tokenizer)
     write_whole(folder / "result.json", sealed(result.to_json()))
     for left in folder.glob("*.ckpt"):
@@ -64,14 +69,32 @@ def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
 def _scored(result: RunResult, model: Model, data: Material, job: Job) -> RunResult:
     """With the scores of the role's test, and where asked those at other lengths."""
     exam, scoring = data.exam(job.role, job.length), Scoring.of(job)
-    groups = exam.groups(amounts(model, data.amounts, exam, scoring))
+    found = amounts(model, data.amounts, exam, scoring)
+    groups = exam.groups(found)
     if not np.isfinite(groups).all():
         result = replace(result, status="failed", reason="the score is not finite")
     lengths = by_length(model, data, job) if job.role == "final" and job.lengths else None
     return replace(
         result, groups=groups.tolist(), weights=exam.weights.tolist(), score=float(exam.weights @ groups),
-        lengths=lengths,
+        lengths=lengths, also=_plain(data.figures(exam.sums(found).sum(0), float(exam.asked.sum()))),
     )  # fmt: skip
+
+
+def _predict(model: Model, job: Job) -> Predict:
+    """What the model says of some rows, as plain arrays."""
+
+    @torch.no_grad()
+    def predict(arrays: Arrays) -> dict[str, np.ndarray]:
+        with arithmetic(job.precision, job.device):
+            said = model(replace(to_batch(arrays, job.device), targets=None)).prediction
+        return {name: value.float().cpu().numpy() for name, value in said.items()}
+
+    return predict
+
+
+def _plain(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures that JSON can hold: None for one that is no number."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def read_result(folder: Path) -> RunResult | None:
@@ -103,16 +126,15 @@ class Scoring:
 
 @torch.no_grad()
 def amounts(model: Model, price: Price, exam: Exam, how: Scoring) -> np.ndarray:
-    """(rows,) what every row of an exam cost the model: nats, or wrong answers."""
+    """(rows,) or (rows,K) what every row of an exam cost the model: nats, or wrong answers."""
     found: list[np.ndarray] = []
-    least = min(TOKENS, LOGITS // model.axes["stem.vocab"].size)
+    least = min(TOKENS, LOGITS // max(1, getattr(model.axes.get("stem.vocab"), "size", 1)))
     size = max(1, max(how.tokens, least) // exam.length)
     for first in range(0, len(exam), size):
-        tokens, targets = exam.rows(slice(first, min(first + size, len(exam))))
-        ids, wanted = torch.from_numpy(tokens).to(how.device), torch.from_numpy(targets).to(how.device)
+        batch = to_batch(exam.take(slice(first, min(first + size, len(exam)))), how.device)
         with arithmetic(how.precision, how.device):
-            logits = model(ids).logits
-        found.append(price(logits, wanted).cpu().numpy())
+            said = model(replace(batch, targets=None)).prediction
+        found.append(price(said, batch).cpu().numpy())
     return np.concatenate(found)
 
 

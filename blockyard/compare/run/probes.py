@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from blockyard.compare.documents import Probes
-from blockyard.compare.plan.dataset import Material
 from blockyard.probe import copying_probe, recall_probe, state_probe
+from blockyard.task import Material
 
 ROWS, PAIRS, TOKENS = 16, 8, 4  # a pair is two tokens of key and two of value
 
 
 def inside(model: Any, data: Material, length: int) -> Probes:
     """The figures of one run; what a step or a length does not allow is left out."""
-    rows = data.exam("final", length).rows(slice(0, ROWS))[0]
+    if model.stem.reads != "ids" or not model.claims.get("streams"):
+        return Probes([], [])
+    rows = data.exam("final", length).take(slice(0, ROWS))["tokens"]
     copying = recall = None
-    if data.metric.name == "loss" and length >= 8:
+    if data.plain_text and length >= 8:
         copying = float(copying_probe(model, rows[:, : length // 2])["gap"].mean())
         pairs = min(PAIRS, length // TOKENS - 1, len(np.unique(rows)) - 1)
         if pairs > 1:

@@ -33,7 +33,8 @@ def bench(jobs: list[Job], rounds: int) -> list[Timings]:
             began = time.perf_counter()
             _advance(runs[which])
             steps[which].append(time.perf_counter() - began)
-            tokens[which].append(decode_seconds(runs[which].model))
+            if goes_on(runs[which].model):
+                tokens[which].append(decode_seconds(runs[which].model))
     return [Timings(a, b) for a, b in zip(steps, tokens)]
 
 
@@ -48,6 +49,11 @@ def _prepared(job: Job) -> Run:
     model = build(system, fold("bench")).to(job.device)
     settings = Settings(steps=10**6, lr=1e-4, precision=job.precision, device=job.device, micro=job.micro)
     return Run(system, model, named(job.choice).order(job.length, job.batch, 0), settings)
+
+
+def goes_on(model: Model) -> bool:
+    """Whether what it predicts is what it reads next, token by token."""
+    return model.stem.reads == "ids" and model.head.says == "tokens" and bool(model.claims.get("streams"))
 
 
 def decode_seconds(model: Model, prompt: int = 32) -> float:

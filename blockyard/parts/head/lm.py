@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Part, Site, Spec, UsageError
+from blockyard.core import Call, Head, Site, Spec, UsageError
 from blockyard.core.settings import NormSpec, StoreSpec, Tied
 
 
-class LanguageModel(Part):
+class LanguageModel(Head):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
     replaces = dict(packed_lm=dict(store="packed"))
     variants = ({}, dict(tied=False), dict(tied=False, store="packed"))
@@ -27,7 +27,9 @@ class LanguageModel(Part):
     ) -> None:  # fmt: skip
         super().__init__()
         self.norm = site.slot("norm", norm)
-        vocab, stream = site.context.axes["stem.vocab"], site.stream
+        vocab, stream = site.context.axes.get("stem.vocab"), site.stream
+        if vocab is None:
+            raise UsageError(f"{site.path}: head:lm scores the ids that the stem reads, and this stem reads none")
         if tied:
             self.store, self.table = site.reuse("table", "stem.table", reads=stream, writes=vocab)
             if store not in (None, self.store.spec):

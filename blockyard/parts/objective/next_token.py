@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from blockyard.core import Batch, Part, Site
+from blockyard.core import Batch, Objective, Site
 
 
-class NextToken(Part):
+class NextToken(Objective):
     needs = ("causal",)
 
     def __init__(self, site: Site) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blockyard.core import Batch, Call, Part, Position, Site, Spec
+from blockyard.core import Batch, Call, Position, Site, Spec, Stem
 from blockyard.core.settings import PositionSpec, StoreSpec, Vocab
 
 
-class Tokens(Part):
+class Tokens(Stem):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
     replaces = dict(packed_tokens=dict(store="packed"))
 
@@ -31,6 +31,9 @@ class Tokens(Part):
         learns = isinstance(self.table, nn.Parameter)  # what does not has no precision of its own: that of all the rest
         self.like = None if learns else site.buffer("like", lambda _: torch.zeros(0))
         self.position: Position | None = site.slot("position", position)
+
+    def example(self, rows: int, length: int, draw: Any = None) -> Batch:
+        return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
         x = self.store.embedding(batch.tokens, self.table)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blockyard.core.random import fold
-from blockyard.task import Examples, Task
+from blockyard.task._base import Examples, Task
 
 EXAMPLES = {"final": 1024, "tune": 512}
 SURVEY = 8192  # examples drawn to see how many different ones there are

@@ -1,0 +1,36 @@
+"""Score the classes of a whole row by the mean of its tokens.
+
+    s = W mean_t N(x_t) + b        over the tokens that count
+
+Shapes   x (B,T,D)   classes (B,K)
+Source   arXiv 2205.01580    Family  head
+Differs  the norm stands before the mean
+"""
+
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from blockyard.core import Call, Head, Site, Spec
+from blockyard.core.settings import Count, NormSpec
+
+
+class Classes(Head):
+    says = "classes"
+    claims = dict(row_independent=True)
+
+    def __init__(
+        self, site: Site, *, classes: Annotated[Count, "how many there are"] = 2,
+        norm: Annotated[NormSpec, "the norm before the mean; none: no norm"] | None = Spec("norm", "rms"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.norm = site.slot("norm", norm)
+        self.classes = site.axis("classes", classes)
+        self.classes.ordered = True
+        self.proj = site.linear("proj", site.stream, self.classes, bias=True)
+
+    def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[dict[str, Tensor], Call, Any]:
+        x = x if self.norm is None else self.norm(x, call)
+        total = call.zero_invalid(x).sum(1)
+        count = x.shape[1] if call.valid is None else call.valid.sum(1, keepdim=True).clamp(min=1)
+        return {"classes": self.proj(total / count, call)}, call, state

@@ -1,0 +1,73 @@
+"""The contract of a source, and which of them reads what a user named.
+
+corpus   documents of text, split and tokenised          blockyard.data.corpus.Corpus
+table    columns of numbers, words and times             blockyard.data.table.Table
+items    images, sounds, texts or vectors with labels    blockyard.data.items.Items
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError
+
+MANY = 10_000  # files of a folder that are looked at to see what it holds
+
+
+class Source(ABC):
+    """Where data come from.
+
+    gives     the kind of data it reads to: corpus, table or items
+    endings   of the files it takes, in small letters; also inside folders. None: it takes what no other does
+    known     data under its own name, without a file: `--data digits`
+    """
+
+    gives: ClassVar[str]
+    endings: ClassVar[tuple[str, ...]] = ()
+    known: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, paths: Sequence[str], **how: Any) -> Any:
+        """The data of these paths; a `UsageError` says what is wrong with them.
+
+        how   codec, for what is text
+        """
+
+
+def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Any:
+    """The data that these paths name, of one of the kinds that are wanted (none: of any)."""
+    entry = _source(paths, wanted)
+    return entry.load_named()().read([] if entry.constant("known") else list(paths), **how)
+
+
+def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
+    entries = registry.entries("source")
+    names = [os.path.basename(path) for path in paths]
+    if len(paths) == 1 and not os.path.exists(paths[0]) and names[0] in entries and entries[names[0]].constant("known"):
+        found = [entries[names[0]]]
+    else:
+        files = [ending for path in paths for ending in _endings(path)]
+        found = [e for e in entries.values() if e.constant("endings") and _mostly(files, e.constant("endings"))]
+        found += [e for e in entries.values() if not e.constant("endings") and not e.constant("known")]
+    fitting = [entry for entry in found if not wanted or entry.constant("gives") in wanted]
+    if not fitting:
+        given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in found))
+        raise UsageError(f"this task is asked of {' or '.join(wanted)}, and {', '.join(names) or 'nothing'} is {given}")
+    return fitting[0]
+
+
+def _endings(path: str) -> list[str]:
+    """The endings of the files that a path names."""
+    bare = path.lower()
+    if not os.path.isdir(path):
+        return [bare]
+    found = (str(file).lower() for file in Path(path).rglob("*") if not file.name.startswith("."))
+    return [name for name, _ in zip(found, range(MANY))]
+
+
+def _mostly(files: Sequence[str], endings: tuple[str, ...]) -> bool:
+    """Whether most of these have such an ending."""
+    return bool(files) and 2 * sum(file.endswith(endings) for file in files) > len(files)

@@ -1,8 +1,8 @@
 """Names of parts, recipes and tasks, read from the files' paths and headers. Needs no torch and imports no part.
 
 A file is its registration: `parts/mixer/linear/gla.py` is `mixer:gla`, `recipe/gla.py` the recipe `gla`. What can
-be known without running it comes from its syntax tree: the header, the settings of the one public class (the
-keyword-only arguments of its constructor), its claims and points. Other packages join by an entry point of the
+be known without running it comes from its syntax tree: the header, the settings of the one public class (of a
+part the keyword-only arguments of its constructor), its claims and points. Other packages join by an entry point of the
 group `blockyard.<kind>`, `name = "package.module"`.
 """
 
@@ -95,7 +95,7 @@ class Entry:
         if init is None:
             return {}
         args, defaults = init.args.kwonlyargs, init.args.kw_defaults
-        if not isinstance(self.node, ast.ClassDef):
+        if not isinstance(self.node, ast.ClassDef) or self.kind in ROOMS:
             first = 0 if self.kind in ("recipe", *WHOLES) else len(init.args.args) - len(init.args.defaults)
             args, defaults = init.args.args[first:] + args, [*_aligned(init.args)[first:], *defaults]
         return {arg.arg: (arg, default) for arg, default in zip(args, defaults)}

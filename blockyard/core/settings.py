@@ -10,7 +10,7 @@ follow from it. Annotations are read as text, so what they name is what this fil
 
 import ast
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -70,6 +70,7 @@ Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
 Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
 PhaseShare = Annotated[Share, "the part of the budget"]
 Trains = Annotated[Word, "the paths of what trains, with * for any word"]
+Steps = Annotated[Sequence[int], "places of steps in the model"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Bias = Annotated[bool, "a learned number added to each output"]
@@ -213,8 +214,8 @@ def _words(plain: Any, metas: list[Any]) -> str:
         return "none"
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
-    if get_origin(plain) is tuple:
-        return "words"
+    if get_origin(plain) in (tuple, Sequence):
+        return "words" if get_args(plain)[0] is str else "whole numbers"
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)

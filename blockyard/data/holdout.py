@@ -1,4 +1,4 @@
-"""Train, tune and test of labelled things: by class in equal shares, units whole, the published test where there is one."""
+"""Train, tune and test of labelled things: equal shares of each class, whole units, a published test where there is one."""
 
 import hashlib
 from collections.abc import Sequence
@@ -80,7 +80,9 @@ def _check(items: Items, parts: Parts) -> None:
     """Refuse parts that are empty, and classes that are asked and never shown."""
     for name in SHARES:
         if not len(parts[name]):
-            raise UsageError(f"{items.name} has {len(items)} {items.kind}, too few to hold a {name} part out; give more")
+            raise UsageError(
+                f"{items.name} has {len(items)} {items.kind}, too few to hold a {name} part out; give more"
+            )
     shown = set(items.labels[parts["train"]].tolist())
     new = sorted({*items.labels[parts["test"]].tolist(), *items.labels[parts["tune"]].tolist()} - shown)
     if new:

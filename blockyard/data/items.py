@@ -17,7 +17,9 @@ Fields = Mapping[str, np.ndarray]
 
 @runtime_checkable
 class Sized(Rows, Protocol):
-    """Rows of images that can be had in other sizes."""
+    """Rows of images that can be had in other sizes; `note` says what is done to them."""
+
+    note: str
 
     def sized(self, side: int) -> Rows: ...
 
@@ -29,7 +31,8 @@ class Items:
     hash      of all things, their labels and names           kind      images, sounds, texts or vectors
     rows      "tokens": images (n,H,W,C) in [0,1], sounds (n,S) in [-1,1] padded on the right with "valid" (n,S),
               texts (n,) as bytes of UTF-8, vectors (n,C)
-    labels    (n,) the class of each, by its place in `classes`, which are in the order that they are shown in
+    labels    (n,) the class of each, by its place in `classes`, which are in the order that they are shown in; (0,)
+              where nobody says which field is the class
     names     of the things, such as their files: all different
     unit      (n,) what belongs together and must not be split, such as a speaker: numbers; None: each stands alone
     test      (n,) true where whoever published the data holds it out; None: nothing is said
@@ -52,7 +55,7 @@ class Items:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.names)
 
     def usually(self) -> str:
         """The task that such things are for where none is named."""
@@ -65,7 +68,12 @@ class Items:
         """
         changed: dict[str, Any] = {}
         if label is not None:
-            changed["labels"], changed["classes"] = numbered(self._field(label))
+            changed["labels"], changed["classes"] = labelled(self.name, self.kind, self._field(label))
+        elif not len(self.labels):
+            raise UsageError(
+                f"{self.name} does not say which column is the class: --task classify:label=COLUMN\n"
+                f"columns: {', '.join(list(self.fields)[:12])}"
+            )
         if unit is not None:
             changed["unit"] = numbered(self._field(unit))[0]
         if test is not None:
@@ -106,7 +114,9 @@ class Items:
         if not holds.any():
             raise UsageError(f"test={condition} holds for none of the {len(self)} {self.kind}")
         if holds.all():
-            raise UsageError(f"test={condition} holds for all {len(self)} {self.kind}, so that none is left to train on")
+            raise UsageError(
+                f"test={condition} holds for all {len(self)} {self.kind}, so that none is left to train on"
+            )
         return holds
 
 
@@ -125,7 +135,9 @@ def labelled(name: str, what: str, words: Sequence[str] | np.ndarray) -> tuple[n
     """The labels and classes of things that are to be told apart; refused where there is one class only."""
     labels, names = numbered(words)
     if len(names) < 2:
-        raise UsageError(f"{name} has one class only ({names[0]}); {what} of at least two are needed to tell them apart")
+        raise UsageError(
+            f"{name} has one class only ({names[0]}); {what} of at least two are needed to tell them apart"
+        )
     return labels, names
 
 

@@ -2,7 +2,7 @@
 
 Source   arXiv 2010.11929    Family  images
 Claim    attention over patches classifies images as well as convolutions do, given enough of them
-Differs  the mean of the tokens in place of a class token (arXiv 2205.01580): stem class_patches and head class_token have one
+Differs  the mean of the tokens in place of a class token, as in arXiv 2205.01580: class_patches, class_token have it
 """
 
 from blockyard.core.settings import Channels, Classes, Dim, Heads, Height, Inner, Layers, Patch, Width
@@ -48,5 +48,9 @@ sizes = {
     "s": dict(dim=384, layers=12, heads=6, height=224, width=224, patch=16, classes=1000),
     "b": dict(dim=768, layers=12, heads=12, height=224, width=224, patch=16, classes=1000),
 }
-expect = {"ti": dict(params=(5_717_416, 1e-4)), "s": dict(params=(22_050_664, 1e-4)), "b": dict(params=(86_567_656, 1e-4))}
+expect = {
+    "ti": dict(params=(5_717_416, 1e-4)),
+    "s": dict(params=(22_050_664, 1e-4)),
+    "b": dict(params=(86_567_656, 1e-4)),
+}
 knobs = {"layers": 1, "dim": 32, "ffn": 1}

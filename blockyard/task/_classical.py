@@ -2,7 +2,7 @@
 
 import numpy as np
 
-PENALTIES = 10.0 ** np.arange(-6, 3)  # in units of the largest eigenvalue
+PENALTIES = 10.0 ** np.arange(-5, 3)  # in units of the largest eigenvalue
 NEAREST = 5
 CHUNK = 1 << 22  # distances at once
 
@@ -16,12 +16,12 @@ def classical(train: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes:
     return {
         "majority": np.full(len(asked), counts.argmax()),
         "linear": _ridge(near, labels, far, classes),
-        f"{NEAREST} nearest": _nearest(near, labels, far, classes),
+        f"{NEAREST} nearest": _nearest(train - mean, labels, asked - mean, classes),
     }
 
 
 def _ridge(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
-    """Least squares on one column of 0 and 1 a class; the penalty that generalised cross-validation likes best."""
+    """Least squares on one column of 0 and 1 a class; the penalty under which rows that are left out err least."""
     wanted = np.eye(classes)[labels]
     offset = wanted.mean(0)
     left, values, right = _svd(x)
@@ -30,8 +30,8 @@ def _ridge(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes: int) -
     for penalty in PENALTIES * values.max(initial=1e-12) ** 2:
         shrink = values**2 / (values**2 + penalty)
         residual = wanted - offset - left @ (shrink[:, None] * along)
-        free = 1 - (1 + shrink.sum()) / len(x)
-        score = (residual**2).sum() / max(free, 1e-6) ** 2
+        free = 1 - 1 / len(x) - (left**2) @ shrink  # of each row, what the others leave it
+        score = ((residual / np.maximum(free, 1e-9)[:, None]) ** 2).sum()
         if best is None or score < best[0]:
             best = score, right.T @ ((values / (values**2 + penalty))[:, None] * along)
     assert best is not None

@@ -14,7 +14,7 @@ import numpy as np
 
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec, head, objective, position, stem
-from blockyard.data.items import Items
+from blockyard.data.items import Items, Sized
 from blockyard.data.rows import Arrays, Held, Rows
 from blockyard.data.tokens import Bpe, Bytes, Codec, parse_codec
 from blockyard.task._material import Ends
@@ -66,7 +66,8 @@ def _images(items: Items, patch: int | None, length: int | None) -> Input:
     elif height % patch or width % patch:
         raise UsageError(f"patch={patch} does not divide images of {height} by {width} pixels")
     shape = dict(height=height, width=width, channels=channels, patch=patch)
-    return Input(items.rows, height * width // patch**2, _ends("images", stem("patches"), items, **shape))
+    notes = (items.rows.note,) if isinstance(items.rows, Sized) else ()
+    return Input(items.rows, height * width // patch**2, _ends("images", stem("patches"), items, **shape), notes)
 
 
 def _sounds(items: Items, most: int) -> Input:
@@ -111,7 +112,7 @@ def features(items: Items, arrays: Arrays) -> np.ndarray:
         return _spectra(tokens, arrays["valid"], items.rate or 1.0)
     if items.kind == "texts":
         return np.stack([_pairs(text) for text in tokens])
-    return tokens
+    return tokens[..., 0]
 
 
 def _pooled(images: np.ndarray, side: int = 16) -> np.ndarray:
@@ -144,5 +145,3 @@ def _pairs(text: bytes, size: int = 1024) -> np.ndarray:
     np.add.at(found, (triples * 2654435761 >> 7) % size, 1.0)
     found = np.log1p(found)
     return found / max(1e-9, float(np.linalg.norm(found)))
-
-

@@ -48,8 +48,8 @@ class Labelled(Material):
     def summary(self) -> str:
         items, parts = self.items, self.parts
         sizes = ", ".join(f"{len(parts[name]):,} {name}" for name in ("train", "tune", "test"))
-        apart = "the published test" if items.test is not None else "by the hash of names"
-        units = "" if items.unit is None else f", {len(np.unique(items.unit)):,} units kept whole"
+        apart = "as the data say" if items.test is not None else "by the hash of names"
+        units = "" if items.unit is None else f", by {len(np.unique(items.unit)):,} units"
         return (
             f"{items.name} (sha256 {self.hash[:12]}): {len(items):,} {items.kind} of {len(items.classes)} classes, "
             f"{self.length} tokens each; {sizes} ({apart}{units})"
@@ -101,7 +101,8 @@ class Labelled(Material):
     def references(self, role: str) -> dict[str, np.ndarray]:
         """Error rates by group of the commonest class, a linear rule and the nearest neighbours."""
         items, train, test = self.items, self.parts["train"][:LEARNED], self.parts[ROLES[role]]
-        near, far = (features(items, items.rows.take(places)) for places in (train, test))
+        rows = self.input.rows if items.kind == "vectors" else items.rows  # numbers of one scale
+        near, far = (features(items, rows.take(places)) for places in (train, test))
         said = classical(near, items.labels[train], far, len(items.classes))
         wrong = {name: (found != items.labels[test]).astype(float) for name, found in said.items()}
         return {name: self.exam(role, 0).groups(each) for name, each in wrong.items()}
@@ -129,4 +130,7 @@ class Labelled(Material):
         if self.items.unit is None or self.units["final"].any():
             return ()
         units = len(np.unique(self.items.unit[self.parts["test"]]))
-        return (f"the test has {units} units, too few to say how figures vary among others; verdicts are about these",)
+        s = "s" * (units > 1)
+        return (
+            f"the test has {units} unit{s}, too few to say how figures vary among others; verdicts are about these",
+        )

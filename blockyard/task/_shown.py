@@ -27,9 +27,7 @@ def shown(items: Items, places: np.ndarray, predict: Predict, exam: Exam) -> lis
     wrong = np.flatnonzero(named != labels)
     worst = wrong[np.argsort(chances[wrong, labels[wrong]], kind="stable")][:WORST]
     if len(worst):
-        says = [
-            f"{items.classes[labels[i]]}, said {items.classes[named[i]]} ({sure[i]:.0%})" for i in worst.tolist()
-        ]
+        says = [f"{items.classes[labels[i]]}, said {items.classes[named[i]]} ({sure[i]:.0%})" for i in worst.tolist()]
         found.append(_worst(items, places[worst], says))
     return found
 

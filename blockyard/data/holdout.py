@@ -1,4 +1,4 @@
-"""Train, tune and test of labelled things: equal shares of each class, whole units, a published test where there is one."""
+"""Train, tune and test of labelled things: by class in equal shares, by whole units, or as the publisher holds out."""
 
 import hashlib
 from collections.abc import Sequence

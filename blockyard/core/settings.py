@@ -74,6 +74,11 @@ Steps = Annotated[Sequence[int], "places of steps in the model"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Bias = Annotated[bool, "a learned number added to each output"]
+Height = Annotated[Count, "pixels of an image from top to bottom"]
+Width = Annotated[Count, "pixels of an image from left to right"]
+Patch = Annotated[Count, "pixels of a patch, down and across"]
+Channels = Annotated[Count, "numbers of a pixel or a frame"]
+Classes = Annotated[Count, "how many classes there are"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 

@@ -73,6 +73,12 @@ Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Bias = Annotated[bool, "a learned number added to each output"]
+Height = Annotated[Count, "pixels of an image from top to bottom"]
+Width = Annotated[Count, "pixels of an image from left to right"]
+Patch = Annotated[Count, "pixels of a patch, down and across"]
+Channels = Annotated[Count, "numbers of a pixel or a frame"]
+Classes = Annotated[Count, "how many classes there are"]
+Kernel = Annotated[Count, "tokens that the filter covers, down and across"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 

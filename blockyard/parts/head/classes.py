@@ -17,7 +17,7 @@ from blockyard.core.settings import Count, NormSpec
 
 class Classes(Head):
     says = "classes"
-    claims = dict(row_independent=True)
+    claims = dict(row_independent=True, bidirectional=True)
 
     def __init__(
         self, site: Site, *, classes: Annotated[Count, "how many there are"] = 2,

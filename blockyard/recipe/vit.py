@@ -48,5 +48,9 @@ sizes = {
     "s": dict(dim=384, layers=12, heads=6, height=224, width=224, patch=16, classes=1000),
     "b": dict(dim=768, layers=12, heads=12, height=224, width=224, patch=16, classes=1000),
 }
-expect = {"ti": dict(params=(5_717_416, 1e-4)), "s": dict(params=(22_050_664, 1e-4)), "b": dict(params=(86_567_656, 1e-4))}
+expect = {
+    "ti": dict(params=(5_717_416, 1e-4)),
+    "s": dict(params=(22_050_664, 1e-4)),
+    "b": dict(params=(86_567_656, 1e-4)),
+}
 knobs = {"layers": 1, "dim": 32, "ffn": 1}

@@ -34,9 +34,8 @@ class PatchMerge(Junction):
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
         if call.grid is None or call.grid[0] % 2 or call.grid[1] % 2:
-            raise UsageError(
-                f"{self.path}: merges tokens that lie on a grid of even sides, not {call.grid or 'in a row'}"
-            )
+            where = "in a row" if call.grid is None else f"on {call.grid[0]} x {call.grid[1]}"
+            raise UsageError(f"{self.path}: merges tokens that lie on a grid of even sides, not {where}")
         rows, columns = call.grid[0] // 2, call.grid[1] // 2
         # the four in the order of the columns, then of the rows in each
         four = x.unflatten(1, (rows, 2, columns, 2)).permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)

@@ -41,5 +41,3 @@ class Cut:
     def example(self, rows: int, draw: Any) -> Tensor:
         """Images of the right shape."""
         return torch.randn(rows, *self.image, generator=draw)
-
-

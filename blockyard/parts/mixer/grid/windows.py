@@ -27,9 +27,7 @@ class Windows(Sublayer):
 
     def __init__(
         self, site: Site, *, size: Annotated[Count, "tokens of a window, down and across"] = 7,
-        mixer: Annotated[MixerSpec, "what mixes the tokens of a window"] = Spec.of(
-            "mixer", "attention", {"position": None}
-        ),
+        mixer: Annotated[MixerSpec, "what mixes the tokens of a window"] = Spec("mixer", "attention"),
     ) -> None:  # fmt: skip
         super().__init__()
         self.mixer = site.build("mixer", mixer)

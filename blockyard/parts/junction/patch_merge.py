@@ -30,7 +30,7 @@ class PatchMerge(Junction):
         together = Prod(four, site.stream)
         self.out = site.axis("stream", wider * site.stream.size)
         self.norm = site.slot("norm", norm, on=together)
-        self.proj = site.linear("proj", together, self.out, bias=False)
+        self.proj = site.linear("proj", together, self.out, kind=Spec.of("linear", "dense", {"bias": False}))
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
         if call.grid is None or call.grid[0] % 2 or call.grid[1] % 2:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Call, Site, Spec, Sublayer, UsageError, gather, scatter
-from blockyard.core.settings import Count, MixerSpec
+from blockyard.core.settings import Count, MixerSpec, Natural
 
 
 class Windows(Sublayer):
@@ -28,10 +28,11 @@ class Windows(Sublayer):
     def __init__(
         self, site: Site, *, size: Annotated[Count, "tokens of a window, down and across"] = 7,
         mixer: Annotated[MixerSpec, "what mixes the tokens of a window"] = Spec("mixer", "attention"),
+        shift: Annotated[Natural, "how much further every second window lies; none: half a window"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.mixer = site.build("mixer", mixer)
-        self.size, self.shift = size, (size // 2) * (site.ordinal % 2)
+        self.size, self.shift = size, (size // 2 if shift is None else shift % size) * (site.ordinal % 2)
 
     def prepare(self, call: Call) -> None:
         key = ("windows", self.size, self.shift)

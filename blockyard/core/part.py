@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call, Seen
+from blockyard.core.visible import distances, max_distance
 
 
 class Part(nn.Module):
@@ -158,6 +159,15 @@ class Position(Part):
     def by_distance(self, n: int) -> Tensor | None:
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
         return None
+
+    def bias(self, call: Call, positions: Tensor | None = None) -> Tensor | None:
+        """(B or 1,H,T,S): what is added to each score; by distance, where a part does not know more of both ends.
+
+        positions   (B,S) of the keys, where a cache dropped some
+        """
+        bound = max_distance(call)
+        table = self.by_distance(bound)
+        return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
 
 
 class Store(Part, ABC):

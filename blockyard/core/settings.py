@@ -79,6 +79,7 @@ Width = Annotated[Count, "pixels of an image from left to right"]
 Patch = Annotated[Count, "pixels of a patch, down and across"]
 Channels = Annotated[Count, "numbers of a pixel or a frame"]
 Classes = Annotated[Count, "how many classes there are"]
+Kernel = Annotated[Count, "tokens that the filter covers, down and across"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 

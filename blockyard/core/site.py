@@ -206,7 +206,7 @@ def _one_way(path: str, entry: registry.Entry) -> UsageError:
     """The error for a part that only reads from left to right, with those of its kind that read both ways."""
     others = registry.entries(entry.kind).values()
     able = [e.name for e in others if keeps(e.constant("claims", {}), e.constant("known", {}), "bidirectional")]
-    instead = f"; {entry.kind}: {', '.join(able)} would do" if able else ""
+    instead = f"; {entry.kind}s that do: {', '.join(able)}" if able else ""
     return UsageError(
         f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True{instead}"
     )

@@ -2,7 +2,8 @@
 
 Source   arXiv 1810.04805    Family  foundations
 Claim    one encoder, trained on text with tokens hidden, that most tasks of language can start from
-Differs  bytes in place of subwords unless a size says otherwise; no next-sentence task, no pooled token and no dropout; the mask is the last id
+Differs  bytes in place of subwords unless a size says otherwise; no next-sentence task, no pooled token and no dropout;
+         the mask is the last id
 """
 
 from typing import Annotated

@@ -49,7 +49,9 @@ class HiddenText(Material):
     @property
     def summary(self) -> str:
         asked = len(np.flatnonzero(self._hidden("final")))
-        return f"{self.corpus.summary()}; {self.share:.0%} of the tokens of a test are hidden, {asked:,} of the last one"
+        return (
+            f"{self.corpus.summary()}; {self.share:.0%} of the tokens of a test are hidden, {asked:,} of the last one"
+        )
 
     @property
     def scored(self) -> dict[str, int]:

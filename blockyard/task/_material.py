@@ -37,8 +37,8 @@ class Ends:
     says       what a head has to predict: tokens, or a word that heads use for it
     learns     what an objective has to teach
     causal     whether tokens may see ahead; None: as the recipe has it
-    settings   what the data decide (vocab, classes, channels...): told to every end that has such a setting, and to what
-               stands in its slots
+    settings   what the data decide (vocab, classes, channels...): told to every end that has such a setting and to
+               what stands in its slots
     """
 
     reads: str
@@ -70,7 +70,7 @@ class Ends:
         return system if program == system["program"] else system.but(program=program)
 
     def _told(self, part: Spec) -> Spec:
-        """The part with what the data decide about it and about what stands in its slots, where it has something else."""
+        """The part with what the data decide about it and about what stands in its slots."""
         entry = registry.find(part.kind, part.name)
         told = {name: value for name, value in self.settings.items() if name in entry.schema}
         changed = {name: value for name, value in told.items() if part.get(name, entry.schema[name]) != value}

@@ -1,7 +1,7 @@
 """What counts of a text say of a token: how often it is there, and how well it fits between its neighbours.
 
-    p(x) = (c(x) + 1) / (N + V)        p(x | a) = (c(a, x) + p(x)) / (c(a) + 1)
-    p(x | l, r)  ~  p(x | l) p(r | x)        a neighbour that is hidden says nothing
+p(x) = (c(x) + 1) / (N + V)        p(x | a) = (c(a, x) + p(x)) / (c(a) + 1)
+p(x | l, r)  ~  p(x | l) p(r | x)        a neighbour that is hidden says nothing
 """
 
 from collections.abc import Callable

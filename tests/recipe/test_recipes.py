@@ -42,14 +42,19 @@ def test_one_step_lowers_the_loss(name):
     spec = by.spec(name, "tiny")
     model = by.build(spec)
     objective = build_objective(spec["program"][0]["objective"], model)
-    batch = by.Batch.of(torch.randint(0, 256, (4, 32)))
+    draw = torch.Generator().manual_seed(0)
+    batch = objective.example(model, 4, 32, draw)
+    batch = objective.prepare(batch, lambda _, shape: torch.rand(shape, generator=draw))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
     losses = []
     for _ in range(2):
-        total, count, weight = objective(model, batch)["next_token"]
-        assert count == objective.counts(batch)["next_token"] == 4 * 31 and weight == 1.0
-        losses.append((total / count).item())
-        (total / count).backward()
+        terms = objective(model, batch)
+        assert {name: int(count) for name, (_, count, _) in terms.items()} == {
+            name: int(count) for name, count in objective.counts(batch).items()
+        }
+        loss = sum(weight * total / count for total, count, weight in terms.values())
+        losses.append(loss.item())
+        loss.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         optimiser.step()
         optimiser.zero_grad()

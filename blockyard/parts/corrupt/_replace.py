@@ -35,7 +35,9 @@ class Shown:
         tokens = batch.tokens
         other = (what * (self.vocab - 1)).long().clamp(max=self.vocab - 2)
         other = other + (other >= self.mask)  # any id but the mask's
-        shown = torch.where(which < self.hidden, self.mask, torch.where(which < self.hidden + self.swapped, other, tokens))
+        shown = torch.where(
+            which < self.hidden, self.mask, torch.where(which < self.hidden + self.swapped, other, tokens)
+        )
         return replace(batch, tokens=torch.where(asked, shown, tokens), targets=torch.where(asked, tokens, -1))
 
 

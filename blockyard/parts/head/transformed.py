@@ -27,7 +27,9 @@ class Transformed(Head):
         super().__init__()
         vocab = site.context.axes.get("stem.vocab")
         if vocab is None:
-            raise UsageError(f"{site.path}: head:transformed scores the ids that the stem reads, and this one reads none")
+            raise UsageError(
+                f"{site.path}: head:transformed scores the ids that the stem reads, and this one reads none"
+            )
         embed = site.context.axes.get("stem.embed", site.stream)  # the channels of the stem's table
         self.proj = site.linear("proj", site.stream, embed, bias=True)
         self.activation = site.slot("activation", activation, on=embed)

@@ -48,7 +48,9 @@ def test_the_bias_is_symmetric_zero_at_home_and_falls_with_the_distance():
 
     def bias(heads, slopes="interleaved"):
         alibi = Spec.of("position", "alibi", dict(slopes=slopes))
-        return by.make("mixer:attention", dim=4 * heads, heads=heads, causal=False, position=alibi).position.by_distance(9)
+        return by.make(
+            "mixer:attention", dim=4 * heads, heads=heads, causal=False, position=alibi
+        ).position.by_distance(9)
 
     eight, twelve = bias(8), bias(12)
     for table in (eight, twelve):

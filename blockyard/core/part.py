@@ -12,6 +12,7 @@ tensors depends on its kind:
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
+    corrupt            (batch, draw) -> batch: some inputs replaced, and asked
     objective          (model, batch) -> {term: (sum, count, weight)}; counts(batch) before any forward
 """
 
@@ -105,6 +106,24 @@ class Junction(Part):
     out: Any = None  # the axis that later steps stand on, where the width changes
 
 
+Draws = Callable[[str, tuple[int, ...]], Tensor]  # numbers in [0,1) of a shape, by a name
+
+
+class Corruption(Part, ABC):
+    """What training takes away and asks for: `(batch, draw) -> batch`, a function of the two alone.
+
+    The batch it gives has other inputs at some tokens, and targets: what stood there where it is asked, nothing
+    elsewhere. It never asks for a token that does not count, nor for one whose target is below 0 on the way in.
+
+    share   of the tokens that it may ask for, how many it asks for on average
+    """
+
+    share: float
+
+    @abstractmethod
+    def forward(self, batch: Batch, draw: Draws) -> Batch: ...
+
+
 class Objective(Part, ABC):
     """`(model, batch) -> {term: (sum, count, weight)}`: the loss is the weighted sum of the terms' means.
 
@@ -120,7 +139,7 @@ class Objective(Part, ABC):
     def adopt(self, model: Any) -> None:
         """Once, when its first phase begins: what is made of the model as it then is, such as a teacher."""
 
-    def prepare(self, batch: Batch, draw: Callable[[str, tuple[int, ...]], Tensor]) -> Batch:
+    def prepare(self, batch: Batch, draw: Draws) -> Batch:
         """Once a step, before anything is counted: the batch to train on; `draw(name, shape)`: numbers in [0,1)."""
         return batch
 

@@ -46,6 +46,8 @@ Positive = Annotated[float, Meta(ge=_TINY, le=_HUGE)]
 NonNegative = Annotated[float, Meta(ge=0, le=_HUGE)]
 Number = Annotated[float, Meta(ge=-_HUGE, le=_HUGE)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+OneOrMore = Annotated[float, Meta(ge=1, le=2**24)]
 Word = Annotated[str, Meta(min_length=1)]
 
 # what many parts and recipes have, in the same words everywhere
@@ -60,6 +62,7 @@ Inner = Annotated[Count, "channels inside; none: the part's own multiple of the 
 StateDim = Annotated[Count, "numbers of state a channel"]
 Rank = Annotated[Count, "channels between the two thin matrices of a product"]
 Vocab = Annotated[Count, "tokens of the vocabulary"]
+MaskId = Annotated[Natural, "the id that stands for a hidden token; none: the last of the vocabulary"]
 Tied = Annotated[bool, "whether the head reads the stem's table"]
 Eps = Annotated[NonNegative, "added under the root, in units of the squared input"]
 Base = Annotated[Positive, "the slowest wave is this many times as long as the fastest"]
@@ -96,6 +99,7 @@ StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]
 LinearSpec = Annotated[Spec, Slot("linear"), "the kind of projection"]
 ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and write to it"]
 DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
+CorruptSpec = Annotated[Spec, Slot("corrupt"), "what is taken away and asked for"]
 ObjectiveSpec = Annotated[Spec, Slot("objective"), "what training minimises"]
 
 _YES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
@@ -118,6 +122,12 @@ class Setting:
     def slot(self) -> str | None:
         """The kind of part that this setting holds; None for a plain value."""
         return next((m.kind for m in _metadata(self.type) if isinstance(m, Slot)), None)
+
+    @property
+    def usual(self) -> Spec | None:
+        """The part that stands in this slot where none is named; None where the slot is empty then."""
+        made = None if self.slot is None or self.default is None else _evaluated(self.default)
+        return made if isinstance(made, Spec) else None
 
     @property
     def optional(self) -> bool:
@@ -240,13 +250,18 @@ def read(owner: str, argument: ast.arg, default: ast.AST | None) -> Setting:
     node = argument.annotation
     text = str(node.value) if isinstance(node, ast.Constant) else "" if node is None else ast.unparse(node)
     try:
-        found = eval(text, {"__builtins__": {}}, _NAMES)  # the text of an installed file, read as its import would
+        found = _evaluated(text)
     except Exception:
         raise UsageError(
             f"{owner}: the annotation of {argument.arg}, {text or 'nothing'!r}, is not made of what "
             f"blockyard.core.settings defines, such as Count, Positive, NormSpec or Annotated[Share, 'meaning']"
         ) from None
     return Setting(owner, argument.arg, found, None if default is None else ast.unparse(default))
+
+
+def _evaluated(text: str) -> Any:
+    """The value of a text of an installed file, read as its import would."""
+    return eval(text, {"__builtins__": {}}, _NAMES)
 
 
 _NAMES = {name: value for name, value in list(globals().items()) if name[0].isupper()}

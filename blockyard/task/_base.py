@@ -138,10 +138,12 @@ class DataTask(ABC):
     """What every task has that asks something of data. The settings are the keyword-only arguments of its constructor.
 
     of         the kinds of data it can be asked of, as sources name what they give
+    learns     the word for what it teaches, where objectives of some recipes teach nothing else
     variants   the settings with which it is held to what it promises
     """
 
     of: ClassVar[tuple[str, ...]] = ()
+    learns: ClassVar[str] = ""
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     @abstractmethod

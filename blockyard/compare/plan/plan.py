@@ -197,8 +197,7 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
         else:
             system = solve(name, matched["params"], overrides, material.fit)
         system = system.but(model=system["model"].but(length=length))
-        for phase in system["program"]:  # refused before anything is made: an objective that needs what is not claimed
-            build_objective(phase["objective"], on_meta(system))
+        _trainable(entry, system, material)
         costs = count(system, length, request.batch)
         said = dict(request.overrides) | own
         arms.append(
@@ -220,6 +219,20 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
         )
         seen[system.hash] += 1
     return arms
+
+
+def _trainable(entry: registry.Entry, system: Spec, material: Material) -> None:
+    """Refuse, before anything is made, an objective that needs what the model does not claim."""
+    try:
+        for phase in system["program"]:
+            build_objective(phase["objective"], on_meta(system))
+    except UsageError as error:
+        own = systems.spec(entry.name)["program"][-1]["objective"]
+        learns = registry.find(own.kind, own.name).constant("learns", "")
+        tasks = [e for e in registry.entries("task").values() if learns and e.constant("learns") == learns]
+        if learns == material.ends.learns or not tasks:
+            raise
+        raise UsageError(f"{error}; {entry.name} learns {learns}: --task {tasks[0].name}") from None
 
 
 def _state(system: Spec, length: int) -> int | None:

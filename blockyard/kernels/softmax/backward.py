@@ -16,9 +16,9 @@ from ..toolkit.arrays import Strided
 from ..toolkit.chunks import LOG2E
 from ..toolkit.compile import aligned_empty, clear, compiled, offset
 from ..toolkit.lanes import full, load, reduce_add, store
-from ..toolkit.machine import borrowed
-from ..toolkit.tiles import Block, between, power, product, turn
-from .tiles import Limits, columns, limits_of, rows_of
+from ..toolkit.machine import borrowed, held
+from ..toolkit.tiles import Block, Sums, between, lanes, power, product, turn
+from .tiles import At, limits_of, rows_of
 
 VECTORS = 4  # of queries
 MANY, FEW = 48, 16  # keys
@@ -51,7 +51,8 @@ class Keys(NamedTuple):
 
 class Room(NamedTuple):
     """Some queries (N,D), the gradients of their results (N,V), both turned, and their own gradients (N,D); weights and
-    gradients of scores (MANY,N); of each query what it sees, the logarithm of its sum, and y dy."""
+    gradients of scores (MANY,N); of each query what it sees, the logarithm of its sum, and y dy; of each
+    vector of queries the first key that any sees, and the end."""
 
     q: np.ndarray
     dy: np.ndarray
@@ -63,6 +64,8 @@ class Room(NamedTuple):
     begin: np.ndarray
     end: np.ndarray
     about: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 class Tile(NamedTuple):
@@ -78,12 +81,11 @@ class Tile(NamedTuple):
 @compiled
 def take_queries(given, known, room, sizes, at, factor):
     """A block of queries and what is known of them; zeros behind the last one."""
-    b, t, h = at
-    n, D, V = len(load(room.begin, 0)), sizes.D, sizes.V
+    n, D, V = lanes(room.begin), sizes.D, sizes.V
     N, one = VECTORS * n, room.about.dtype.type(1)
-    count = min(N, sizes.T - t)
-    rows_of(given.q, b, t, h, count, D, room.q, N)
-    rows_of(known.dy, b, t, h, count, V, room.dy, N)
+    count = min(N, sizes.T - at.t)
+    rows_of(given.q, at, count, D, room.q, N)
+    rows_of(known.dy, at, count, V, room.dy, N)
     for i in range(0, N, n):
         for d in range(0, D, n):
             turn(Block(room.q, i * D + d, D, 1), Block(room.q_turned, d * N + i, N, 1), factor)
@@ -92,8 +94,8 @@ def take_queries(given, known, room, sizes, at, factor):
     clear(room.about, 0, 2 * N)
     clear(room.dq, 0, N * D)
     for i in range(count):
-        room.about[i] = known.sums[(b * sizes.H + h) * sizes.T + t + i]
-        both, y = full(one - one), offset(known.y, b, t + i, h)
+        room.about[i] = known.sums[(at.b * sizes.H + at.h) * sizes.T + at.t + i]
+        both, y = full(one - one), offset(known.y, at.b, at.t + i, at.h)
         for d in range(0, V, n):
             both = both + load(room.dy, i * V + d) * load(known.y.data, y + d)
         room.about[N + i] = reduce_add(both)
@@ -101,9 +103,9 @@ def take_queries(given, known, room, sizes, at, factor):
 
 
 @compiled
-def differentiate(room, tile, i, n):
+def differentiate(room, tile, i):
     """The products of a vector of queries with keys and values become weights and gradients of scores."""
-    N, zero = VECTORS * n, full(room.about.dtype.type(0))
+    N, zero = VECTORS * lanes(room.about), full(room.about.dtype.type(0))
     total, common = load(room.about, i), load(room.about, N + i)
     since, until = load(room.begin, i), load(room.end, i)
     if tile.edge:
@@ -123,100 +125,103 @@ def differentiate(room, tile, i, n):
 
 
 @compiled
-def add_tile(keys, room, sizes, tile, n):
+def add_tile(keys, room, sizes, tile):
     """What the pairs of a tile add to the gradients of its keys, values and queries."""
-    s, rows, left, N, D, V = tile.s, tile.rows, tile.left, VECTORS * n, sizes.D, sizes.V
-    count = tile.right - left
+    s, rows, left, count, D, V = tile.s, tile.rows, tile.left, tile.right - tile.left, sizes.D, sizes.V
+    n = lanes(room.about)
+    N = VECTORS * n
     for i in range(left, tile.right, n):
-        product(Block(keys.k, s * D, D, 1), columns(room.q_turned, i, N), columns(room.scores, i, N), rows, D, False)
-        product(Block(keys.v, s * V, V, 1), columns(room.dy_turned, i, N), columns(room.weights, i, N), rows, V, False)
-        differentiate(room, tile, i, n)
+        product(Block(keys.k, s * D, D, 1), Block(room.q_turned, i, N, 1), Sums(room.scores, i, N, False), rows, D)
+        product(Block(keys.v, s * V, V, 1), Block(room.dy_turned, i, N, 1), Sums(room.weights, i, N, False), rows, V)
+        differentiate(room, tile, i)
     for d in range(0, V, n):
-        into = columns(keys.dv, s * V + d, V)
-        product(Block(room.weights, left, N, 1), columns(room.dy, left * V + d, V), into, rows, count, True)
+        into = Sums(keys.dv, s * V + d, V, True)
+        product(Block(room.weights, left, N, 1), Block(room.dy, left * V + d, V, 1), into, rows, count)
     for d in range(0, D, n):
-        into = columns(keys.dk, s * D + d, D)
-        product(Block(room.scores, left, N, 1), columns(room.q, left * D + d, D), into, rows, count, True)
+        into = Sums(keys.dk, s * D + d, D, True)
+        product(Block(room.scores, left, N, 1), Block(room.q, left * D + d, D, 1), into, rows, count)
     for d in range(0, D, n):
-        into = columns(room.dq, left * D + d, D)
-        product(Block(room.scores, left, 1, N), columns(keys.k, s * D + d, D), into, count, rows, True)
+        into = Sums(room.dq, left * D + d, D, True)
+        product(Block(room.scores, left, 1, N), Block(keys.k, s * D + d, D, 1), into, count, rows)
 
 
 @compiled
-def touching(limits, s, rows, n):
+def touching(room, s, rows):
     """The queries, whole vectors of them, of which some see some of the keys s to s + rows."""
+    n = lanes(room.about)
     left, right = VECTORS * n, 0
     for j in range(VECTORS):
-        if limits[j].low < s + rows and s < limits[j].high:
+        if room.low[j] < s + rows and s < room.high[j]:
             left, right = min(left, j * n), j * n + n
     return left, right
 
 
 @compiled
-def add_block(keys, room, sizes, limits, n):
-    """What a block of queries adds, one tile of keys after the other."""
-    low = min(limits[0].low, limits[1].low, limits[2].low, limits[3].low) // FEW * FEW
-    high = max(limits[0].high, limits[1].high, limits[2].high, limits[3].high)
-    first = max(limits[0].first, limits[1].first, limits[2].first, limits[3].first)
-    last = min(limits[0].last, limits[1].last, limits[2].last, limits[3].last)
-    s = low
+def add_block(keys, room, spans, sizes, b, t):
+    """What a block of queries from t on adds, one tile of keys after the other."""
+    n = lanes(room.about)
+    s, high, first, last = sizes.S, 0, 0, sizes.S
+    for j in range(VECTORS):
+        limits = limits_of(spans, sizes, b, t + j * n, room.begin, room.end, j * n)
+        room.low[j], room.high[j] = limits.low, limits.high
+        s, high = min(s, limits.low), max(high, limits.high)
+        first, last = max(first, limits.first), min(last, limits.last)
+    s = s // FEW * FEW
     while s < high:
         rows = MANY if first <= s and s + MANY <= last else FEW
-        left, right = touching(limits, s, rows, n)
+        left, right = touching(room, s, rows)
         if left < right:
-            add_tile(keys, room, sizes, Tile(s, rows, left, right, s < first or s + rows > last), n)
+            add_tile(keys, room, sizes, Tile(s, rows, left, right, s < first or s + rows > last))
         s += rows
 
 
 @compiled
-def give(x, at, apart, count, width, factor, into, to):
+def give(x, count, width, factor, into, at):
     """So many rows times a factor, put where a tensor has them."""
-    scale = full(factor)
+    scale, to = full(factor), offset(into, at.b, at.t, at.h)
     for i in range(count):
         for d in range(0, width, len(scale)):
-            store(into, to + i * apart + d, load(x, at + i * width + d) * scale)
+            store(into.data, to + i * into.strides[1] + d, load(x, i * width + d) * scale)
 
 
 @compiled
-def tasks(given, known, grads, spans, sizes, scale, keys, room, first, last):
-    """The heads of keys first to last."""
-    given, known, grads, spans, keys, room = borrowed((given, known, grads, spans, keys, room))
-    T, S, G, D, V, R = sizes.T, sizes.S, sizes.G, sizes.D, sizes.V, sizes.H // sizes.G
-    n, most, kind = len(load(room.about, 0)), (S + FEW - 1) // FEW * FEW, room.about.dtype.type
-    for task in range(first, last):
-        b, g = task // G, task % G
-        rows_of(given.k, b, 0, g, S, D, keys.k, most)
-        rows_of(given.v, b, 0, g, S, V, keys.v, most)
-        clear(keys.dk, 0, most * D)
-        clear(keys.dv, 0, most * V)
-        for h in range(g * R, g * R + R):
-            for t in range(0, T, VECTORS * n):
-                count = take_queries(given, known, room, sizes, (b, t, h), kind(scale * LOG2E))
-                limits = (
-                    limits_of(spans, sizes, b, t, room.begin, room.end, 0, n),
-                    limits_of(spans, sizes, b, t + n, room.begin, room.end, n, n),
-                    limits_of(spans, sizes, b, t + 2 * n, room.begin, room.end, 2 * n, n),
-                    limits_of(spans, sizes, b, t + 3 * n, room.begin, room.end, 3 * n, n),
-                )
-                add_block(keys, room, sizes, limits, n)
-                give(room.dq, 0, grads.q.strides[1], count, D, kind(scale), grads.q.data, offset(grads.q, b, t, h))
-        give(keys.dk, 0, grads.k.strides[1], S, D, kind(scale), grads.k.data, offset(grads.k, b, 0, g))
-        give(keys.dv, 0, grads.v.strides[1], S, V, kind(1), grads.v.data, offset(grads.v, b, 0, g))
+def keys_for(sizes, most, like):
+    D, V = most * sizes.D, most * sizes.V
+    return Keys(aligned_empty(D, like), aligned_empty(V, like), aligned_empty(D, like), aligned_empty(V, like))
+
+
+@compiled
+def room_for(sizes, like):
+    N = VECTORS * lanes(like)
+    D, V = N * sizes.D, N * sizes.V
+    return Room(
+        aligned_empty(D, like), aligned_empty(V, like), aligned_empty(D, like), aligned_empty(V, like),
+        aligned_empty(D, like), aligned_empty(MANY * N, like), aligned_empty(MANY * N, like),
+        aligned_empty(N, like), aligned_empty(N, like), aligned_empty(2 * N, like),
+        np.empty(VECTORS, np.int64), np.empty(VECTORS, np.int64),
+    )  # fmt: skip
 
 
 @compiled
 def backward(given, known, grads, spans, sizes, scale, first, last):
-    """Everything that `grads` has room for."""
-    like, D, V = known.sums, sizes.D, sizes.V
-    n, most = len(load(like, 0)), (sizes.S + FEW - 1) // FEW * FEW
-    N = VECTORS * n
-    keys = Keys(
-        aligned_empty(most * D, like), aligned_empty(most * V, like),
-        aligned_empty(most * D, like), aligned_empty(most * V, like),
-    )  # fmt: skip
-    room = Room(
-        aligned_empty(N * D, like), aligned_empty(N * V, like), aligned_empty(N * D, like), aligned_empty(N * V, like),
-        aligned_empty(N * D, like), aligned_empty(MANY * N, like), aligned_empty(MANY * N, like),
-        aligned_empty(N, like), aligned_empty(N, like), aligned_empty(2 * N, like),
-    )  # fmt: skip
-    tasks(given, known, grads, spans, sizes, scale, keys, room, first, last)
+    """Everything that `grads` has room for, of the heads of keys first to last."""
+    S, G, D, V, R = sizes.S, sizes.G, sizes.D, sizes.V, sizes.H // sizes.G
+    most, number = (S + FEW - 1) // FEW * FEW, known.sums.dtype.type
+    all_keys, kept = keys_for(sizes, most, known.sums), room_for(sizes, known.sums)
+    given, known, grads, spans, keys, room = borrowed((given, known, grads, spans, all_keys, kept))
+    for task in range(first, last):
+        b, g = task // G, task % G
+        here = At(b, 0, g)
+        rows_of(given.k, here, S, D, keys.k, most)
+        rows_of(given.v, here, S, V, keys.v, most)
+        clear(keys.dk, 0, most * D)
+        clear(keys.dv, 0, most * V)
+        for h in range(g * R, g * R + R):
+            for t in range(0, sizes.T, VECTORS * lanes(room.about)):
+                at = At(b, t, h)
+                count = take_queries(given, known, room, sizes, at, number(scale * LOG2E))
+                add_block(keys, room, spans, sizes, b, t)
+                give(room.dq, count, D, number(scale), grads.q, at)
+        give(keys.dk, S, D, number(scale), grads.k, here)
+        give(keys.dv, S, V, number(1), grads.v, here)
+    held((all_keys, kept))

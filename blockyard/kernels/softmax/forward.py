@@ -13,9 +13,9 @@ import numpy as np
 from ..toolkit.chunks import LOG2E
 from ..toolkit.compile import aligned_empty, compiled, offset
 from ..toolkit.lanes import full, load, maximum, store
-from ..toolkit.machine import borrowed
-from ..toolkit.tiles import Block, between, power, product, turn
-from .tiles import HIDDEN, columns, limits_of, panels_of, rows_of
+from ..toolkit.machine import borrowed, held
+from ..toolkit.tiles import Block, Sums, between, lanes, power, product, turn
+from .tiles import HIDDEN, At, limits_of, panels_of, rows_of
 
 
 NEAR = 128  # keys whose weights and values are in the innermost cache together
@@ -38,9 +38,9 @@ class Room(NamedTuple):
 
 
 @compiled
-def hide(room, low, first, last, n):
+def hide(room, low, first, last):
     """Minus infinity for what some of the queries do not see, scores of the keys `first` to `last`."""
-    never = full(room.begin.dtype.type(-np.inf))
+    n, never = lanes(room.begin), full(room.begin.dtype.type(-np.inf))
     since, until = load(room.begin, 0), load(room.end, 0)
     for s in range(first, last):
         at = (s - low) * n
@@ -48,9 +48,9 @@ def hide(room, low, first, last, n):
 
 
 @compiled
-def weigh(room, count, n):
+def weigh(room, count):
     """Scores of so many keys become weights, their largest and the sum of the weights are left beside."""
-    scores = room.scores
+    scores, n = room.scores, lanes(room.scores)
     m0 = m1 = m2 = m3 = full(scores.dtype.type(HIDDEN))
     for at in range(0, count * n, 4 * n):
         m0, m1 = maximum(load(scores, at), m0), maximum(load(scores, at + n), m1)
@@ -70,26 +70,26 @@ def weigh(room, count, n):
 
 
 @compiled
-def attend_vector(room, limits, sizes, most, n):
-    """The sums (n,V) of n queries, not yet divided; `most` keys fit."""
-    low, count = limits.low, limits.high - limits.low
+def attend_vector(room, limits, sizes, most):
+    """The sums (n,V) of a vector of queries, not yet divided; `most` keys fit."""
+    n, low, count = lanes(room.q), limits.low, limits.high - limits.low
     keys = Block(room.k, low * sizes.D, sizes.D, 1)
-    product(keys, columns(room.turned, 0, n), columns(room.scores, 0, n), count, sizes.D, False)
+    product(keys, Block(room.turned, 0, n, 1), Sums(room.scores, 0, n, False), count, sizes.D)
     edge = min(max(limits.first, low), limits.high)
-    hide(room, low, low, edge, n)
-    hide(room, low, min(max(limits.last, edge), limits.high), limits.high, n)
-    weigh(room, count, n)
+    hide(room, low, low, edge)
+    hide(room, low, min(max(limits.last, edge), limits.high), limits.high)
+    weigh(room, count)
     for s in range(0, count, NEAR):
         weights = Block(room.scores, s * n, 1, n)
         for i in range(0, sizes.V, n):
-            values = columns(room.v, i * most + (low + s) * n, n)
-            product(weights, values, columns(room.y, i, sizes.V), n, min(NEAR, count - s), s > 0)
+            values = Block(room.v, i * most + (low + s) * n, n, 1)
+            product(weights, values, Sums(room.y, i, sizes.V, s > 0), n, min(NEAR, count - s))
 
 
 @compiled
-def finish_query(room, i, V, n, y, to):
+def finish_query(room, i, V, y, to):
     """A query's sums divided by that of its weights, 0 where it sees nothing; gives the logarithm of the latter."""
-    total, one = room.total[i], room.total.dtype.type(1)
+    total, one, n = room.total[i], room.total.dtype.type(1), lanes(room.total)
     if total == 0:
         for d in range(0, V, n):
             store(y, to + d, full(total))
@@ -101,34 +101,34 @@ def finish_query(room, i, V, n, y, to):
 
 
 @compiled
-def tasks(given, y, sums, spans, sizes, scale, room, first, last):
-    """The heads of keys first to last."""
-    given, y, spans, room = borrowed((given, y, spans, room))
-    T, S, G, D, R = sizes.T, sizes.S, sizes.G, sizes.D, sizes.H // sizes.G
-    n, most, factor = len(load(room.top, 0)), (S + 3) // 4 * 4, room.top.dtype.type(scale * LOG2E)
-    for task in range(first, last):
-        b, g = task // G, task % G
-        rows_of(given.k, b, 0, g, S, D, room.k, most)
-        panels_of(given.v, b, g, S, sizes.V, room.v, most)
-        for h in range(g * R, g * R + R):
-            for t in range(0, T, n):
-                rows_of(given.q, b, t, h, min(n, T - t), D, room.q, n)
-                for d in range(0, D, n):
-                    turn(Block(room.q, d, D, 1), Block(room.turned, d * n, n, 1), factor)
-                limits = limits_of(spans, sizes, b, t, room.begin, room.end, 0, n)
-                attend_vector(room, limits, sizes, most, n)
-                for i in range(min(n, T - t)):
-                    place = offset(y, b, t + i, h)
-                    sums[(b * sizes.H + h) * T + t + i] = finish_query(room, i, sizes.V, n, y.data, place)
+def room_for(sizes, most, like):
+    n, D, V = lanes(like), sizes.D, sizes.V
+    return Room(
+        aligned_empty(most * D, like), aligned_empty(most * V, like), aligned_empty(n * D, like),
+        aligned_empty(n * D, like), aligned_empty(most * n, like), aligned_empty(n * V, like),
+        aligned_empty(n, like), aligned_empty(n, like), aligned_empty(n, like), aligned_empty(n, like),
+    )  # fmt: skip
 
 
 @compiled
 def forward(given, y, sums, spans, sizes, scale, first, last):
     """y (B,T,H,V); sums (B,H,T): the logarithms of the sums of weights, in powers of two."""
-    n, most, D, V = len(load(sums, 0)), (sizes.S + 3) // 4 * 4, sizes.D, sizes.V
-    room = Room(
-        aligned_empty(most * D, sums), aligned_empty(most * V, sums), aligned_empty(n * D, sums),
-        aligned_empty(n * D, sums), aligned_empty(most * n, sums), aligned_empty(n * V, sums),
-        aligned_empty(n, sums), aligned_empty(n, sums), aligned_empty(n, sums), aligned_empty(n, sums),
-    )  # fmt: skip
-    tasks(given, y, sums, spans, sizes, scale, room, first, last)
+    T, S, G, D, R = sizes.T, sizes.S, sizes.G, sizes.D, sizes.H // sizes.G
+    n, most, factor = lanes(sums), (S + 3) // 4 * 4, sums.dtype.type(scale * LOG2E)
+    kept = room_for(sizes, most, sums)
+    given, y, spans, room = borrowed((given, y, spans, kept))
+    for task in range(first, last):
+        b, g = task // G, task % G
+        rows_of(given.k, At(b, 0, g), S, D, room.k, most)
+        panels_of(given.v, b, g, S, sizes.V, room.v, most)
+        for h in range(g * R, g * R + R):
+            for t in range(0, T, n):
+                count = min(n, T - t)
+                rows_of(given.q, At(b, t, h), count, D, room.q, n)
+                for d in range(0, D, n):
+                    turn(Block(room.q, d, D, 1), Block(room.turned, d * n, n, 1), factor)
+                attend_vector(room, limits_of(spans, sizes, b, t, room.begin, room.end, 0), sizes, most)
+                for i in range(count):
+                    place = offset(y, b, t + i, h)
+                    sums[(b * sizes.H + h) * T + t + i] = finish_query(room, i, sizes.V, y.data, place)
+    held(kept)

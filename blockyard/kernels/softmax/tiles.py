@@ -16,7 +16,7 @@ import numpy as np
 from ..toolkit.arrays import Strided
 from ..toolkit.compile import compiled, offset
 from ..toolkit.lanes import full, load, store
-from ..toolkit.tiles import Block
+from ..toolkit.tiles import lanes
 
 HIDDEN = -1e30  # the largest score of a query that sees nothing: what is hidden, minus infinity, is far below
 
@@ -40,6 +40,14 @@ class Sizes(NamedTuple):
     V: int
     causal: bool
     window: int
+
+
+class At(NamedTuple):
+    """A row, a query or a key, a head."""
+
+    b: int
+    t: int
+    h: int
 
 
 class Limits(NamedTuple):
@@ -66,10 +74,10 @@ def keys_of(spans, sizes, b, t):
 
 
 @compiled
-def limits_of(spans, sizes, b, t, begin, end, at, n):
-    """The limits of n queries from t on, each one's own in `begin` and `end`; behind the last one as its own."""
+def limits_of(spans, sizes, b, t, begin, end, at):
+    """The limits of a vector of queries from t on, each one's own in `begin` and `end`; behind the last one as its."""
     low, high, first, last = sizes.S, 0, 0, sizes.S
-    for i in range(n):
+    for i in range(lanes(begin)):
         since, until = keys_of(spans, sizes, b, min(t + i, sizes.T - 1))
         begin[at + i], end[at + i] = since, until
         first, last = max(first, since), min(last, until)
@@ -79,11 +87,11 @@ def limits_of(spans, sizes, b, t, begin, end, at, n):
 
 
 @compiled
-def rows_of(x, b, t, h, count, width, into, most):
-    """A head's rows t to t + count in one piece, each `width` wide; zeros up to `most` rows."""
-    n = len(load(into, 0))
+def rows_of(x, first, count, width, into, most):
+    """A head's rows, so many from the first one on, in one piece, each `width` wide; zeros up to `most` rows."""
+    n = lanes(into)
     for i in range(count):
-        at = offset(x, b, t + i, h)
+        at = offset(x, first.b, first.t + i, first.h)
         for d in range(0, width, n):
             store(into, i * width + d, load(x.data, at + d))
     zero = full(into.dtype.type(0))
@@ -94,15 +102,9 @@ def rows_of(x, b, t, h, count, width, into, most):
 @compiled
 def panels_of(x, b, g, count, width, into, most):
     """A head's rows cut into columns of one vector, each column in one piece; zeros up to `most` rows."""
-    n = len(load(into, 0))
+    n = lanes(into)
     zero = full(into.dtype.type(0))
     for s in range(most):
         at = offset(x, b, s, g) if s < count else 0
         for d in range(0, width, n):
             store(into, d * most + s * n, load(x.data, at + d) if s < count else zero)
-
-
-@compiled
-def columns(data, at, step):
-    """What begins there as a matrix of one vector a row."""
-    return Block(data, at, step, 1)

@@ -1,13 +1,17 @@
 """Products of small matrices whose sums stay in registers, and what else matrices of scores need.
 
-    product(A, B, C, rows, length, add)     C (rows, one vector) = or += A (rows, length) B (length, one vector)
+    product(A, B, C, rows, length)          C (rows, one vector) = or += A (rows, length) B (length, one vector)
     turn(x, y, factor)                      y = factor x^T, a square of as many numbers a side as a vector has
     power(x)                                2^x lane by lane for x up to about 0, exactly 0 far below
     between(x, since, until, s, other)      x in the lanes for which since <= s < until, the other number elsewhere
 
-A `Block` is a matrix in a flat array: where it begins, how far its rows lie apart, and its columns. Rows and lengths are
-multiples of four. A vector of B and the sums of TALL or FOUR rows are all that a machine has registers for: two times
-six sums of half a vector where those are 32 bytes wide, twelve where they are 64.
+A `Block` is a matrix in a flat array: where it begins, how far its rows lie apart, and its columns; `Sums` are one of
+which a row is one vector, and say whether what is there is added to. Rows and lengths are multiples of four. A vector of
+B and the sums of TALL rows are what a machine has registers for: twelve halves of a vector where those are 32 bytes
+wide, twelve vectors where they are 64.
+
+Small numbers that are written into a call are types of their own to the compiler, and a loop is compiled once more for
+each of them: those of `Block` and `Sums` are not, nor is what `lanes` gives.
 """
 
 from typing import Any, NamedTuple
@@ -18,11 +22,10 @@ from numba import types
 from numba.core import cgutils
 
 from .compile import compiled, inlined
-from .lanes import FLAGS, POWERS, Lanes, _pointer, _spread, _vector, instruction, loaded, stored
+from .lanes import FLAGS, POWERS, Lanes, _pointer, _spread, _vector, instruction, load, loaded, stored
 from .machine import has
 
-WIDE = has("avx512f")
-FOUR, FIVE, SIX, TWELVE, SIXTEEN = ((0,) * rows for rows in (4, 5, 6, 12, 16))  # their lengths are compiled in
+TALL, FIVE, FOUR = (0,) * (12 if has("avx512f") else 6), (0,) * 5, (0,) * 4  # their lengths are compiled in
 UNROLL = 4
 
 
@@ -35,41 +38,57 @@ class Block(NamedTuple):
     step: int
 
 
+class Sums(NamedTuple):
+    """A matrix of one vector a row, and whether it is added to."""
+
+    data: np.ndarray
+    at: int
+    row: int
+    add: bool
+
+
+@compiled
+def lanes(x):
+    """How many numbers a vector of an array has."""
+    return len(load(x, 0))
+
+
 def _parts(builder: Any, block: Any) -> Any:
     return [builder.extract_value(block, i) for i in range(4)]
 
 
-def _at(context: Any, builder: Any, kind: Any, block: Any, row: Any, step: Any) -> Any:
-    """Where a matrix has its number of a row and a column."""
+def _at(context: Any, builder: Any, kind: Any, block: Any, row: Any, step: Any = None) -> Any:
+    """Where a matrix has its row, or its number of a row and a column."""
     data, at, rows, steps = block
-    place = builder.add(at, builder.add(builder.mul(rows, row), builder.mul(steps, step)))
+    place = builder.add(at, builder.mul(rows, row))
+    place = place if step is None else builder.add(place, builder.mul(steps, step))
     return _pointer(context, builder, kind.types[0], data, place)
 
 
 @instruction
-def _tile(_, shape, A, B, C, length, add):
+def _tile(_, shape, A, B, C, length):
     """C = or += A B for as many rows as the shape is long."""
     kind = Lanes(C.types[0].dtype)
 
     def generate(context, builder, signature, args):
         a, b, c = (_parts(builder, block) for block in args[1:4])
-        length, add = args[4:]
+        length = args[4]
         vector, whole, one = _vector(context, kind), length.type, kind.dtype.bitwidth // 8
         number = lambda i: ir.Constant(whole, i)  # noqa: E731
         sums = [cgutils.alloca_once(builder, vector) for _ in range(shape.count)]
         places = [
-            builder.bitcast(_at(context, builder, C, c, number(r), number(0)), vector.as_pointer())
+            builder.bitcast(_at(context, builder, C, c, number(r)), vector.as_pointer())
             for r in range(shape.count)
         ]
         for held, place in zip(sums, places):
             builder.store(ir.Constant(vector, None), held)
-        with builder.if_then(add):
+        with builder.if_then(c[3]):
             for held, place in zip(sums, places):
                 builder.store(builder.load(place, align=one), held)
         with cgutils.for_range_slice(builder, number(0), length, number(UNROLL)) as (first, _count):
             for more in range(UNROLL):
                 k = builder.add(first, number(more))
-                row = builder.bitcast(_at(context, builder, B, b, k, number(0)), vector.as_pointer())
+                row = builder.bitcast(_at(context, builder, B, b, k), vector.as_pointer())
                 row = builder.load(row, align=one)
                 for r, held in enumerate(sums):
                     x = _spread(builder, builder.load(_at(context, builder, A, a, number(r), k)), vector)
@@ -79,38 +98,29 @@ def _tile(_, shape, A, B, C, length, add):
             builder.store(builder.load(held), place, align=one)
         return context.get_dummy_value()
 
-    return types.void(shape, A, B, C, length, add), generate
+    return types.void(shape, A, B, C, length), generate
 
 
 @inlined
-def _rows(shape, A, B, C, r, length, add):
+def _some(shape, A, B, C, r, length):
     """As many rows of C as the shape is long, from row r on."""
-    a, c = Block(A.data, A.at + r * A.row, A.row, A.step), Block(C.data, C.at + r * C.row, C.row, 1)
-    _tile(shape, a, B, c, length, add)
+    a, c = Block(A.data, A.at + r * A.row, A.row, A.step), Sums(C.data, C.at + r * C.row, C.row, C.add)
+    _tile(shape, a, B, c, length)
 
 
 @compiled
-def product(A, B, C, rows, length, add):
+def product(A, B, C, rows, length):
     """C (rows, one vector) = or += A (rows, length) B (length, one vector)."""
-    r = 0
-    while rows - r >= 12 and rows - r != 16:
-        if WIDE:
-            _rows(TWELVE, A, B, C, r, length, add)
-        else:
-            _rows(SIX, A, B, C, r, length, add)
-            _rows(SIX, A, B, C, r + 6, length, add)
-        r += 12
-    if rows - r == 16:
-        if WIDE:
-            _rows(SIXTEEN, A, B, C, r, length, add)
-        else:
-            _rows(SIX, A, B, C, r, length, add)
-            _rows(FIVE, A, B, C, r + 6, length, add)
-            _rows(FIVE, A, B, C, r + 11, length, add)
-        r = rows
-    while r < rows:
-        _rows(FOUR, A, B, C, r, length, add)
-        r += 4
+    tall = rows // 12 * 12
+    tens = len(TALL) == 6 and rows - tall == 4 and tall > 0  # 16 are 6, 5 and 5
+    tall -= 6 if tens else 0
+    for r in range(0, tall, len(TALL)):
+        _some(TALL, A, B, C, r, length)
+    middle = tall + (10 if tens else 0)
+    for r in range(tall, middle, 5):
+        _some(FIVE, A, B, C, r, length)
+    for r in range(middle, rows, 4):
+        _some(FOUR, A, B, C, r, length)
 
 
 @instruction

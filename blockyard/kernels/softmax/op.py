@@ -13,6 +13,7 @@ document it stands in say. A query that may see nothing gives zero.
 Counted are the pairs that see each other, whatever a mask or spans hide.
 """
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Op, compiled
@@ -21,15 +22,16 @@ from .mask import pairs_below
 from .reference import attend_reference
 
 
-FEWEST = 16  # queries and keys below which the loops are no faster: measured
+FEWEST = 96  # queries and keys from which on the loops are faster: measured
 
 
 def _serves(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None,
     sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> bool:  # fmt: skip
-    """Masks, sinks and pieces of decoding are left to the other implementation."""
-    return mask is None and not sinks and (causal or window is None) and min(q.shape[1], k.shape[1]) >= FEWEST
+    """Masks, sinks, short pieces and less heads than threads are left to the other implementation."""
+    plain = mask is None and not sinks and (causal or window is None)
+    return plain and min(q.shape[1], k.shape[1]) >= FEWEST and q.shape[0] * k.shape[2] >= torch.get_num_threads()
 
 
 def _flops(q, k, v, *, causal=True, mask=None, window=None, sinks=0, scale=None, spans=None) -> int:

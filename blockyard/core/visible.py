@@ -18,8 +18,8 @@ from blockyard.core.state import Cache, Coded, Leaves, tree_cat
 
 
 class Visibility(NamedTuple):
-    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or whether it is causal, in which window, and
-    of which keys (from one on, before another) each query sees no more than those (B or 1,T,2)."""
+    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or whether it is causal, in which window;
+    `spans` (B or 1,T,2): no query sees more than the keys from one on and before another."""
 
     mask: Tensor | None
     causal: bool

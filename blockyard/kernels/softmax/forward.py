@@ -17,7 +17,6 @@ from ..toolkit.machine import borrowed, held
 from ..toolkit.tiles import Block, Sums, between, lanes, power, product, turn
 from .tiles import HIDDEN, At, limits_of, panels_of, rows_of
 
-
 NEAR = 128  # keys whose weights and values are in the innermost cache together
 
 

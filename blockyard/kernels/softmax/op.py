@@ -7,11 +7,13 @@ Shapes   q (B,T,H,D)   k (B,S,G,D)   v (B,S,G,V)   mask bool or float, (B or 1, 
 Source   arXiv 1706.03762; grouped heads 2305.13245; windows 2004.05150, sinks 2309.17453
 
 With `causal`, query t of T sees the first S-T+t+1 keys, so S > T reads a past. Of those, a `window` leaves the last so
-many, and the first `sinks` keys. Of all these `spans` leaves a query those from one key on and before another, the
-document it stands in say. A query that may see nothing gives zero.
+many, and the first `sinks` keys. Of all these `spans` leaves a query those from one key on and before another: the
+document it stands in, say. A query that may see nothing gives zero.
 
 Counted are the pairs that see each other, whatever a mask or spans hide.
 """
+
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -21,8 +23,15 @@ from .chunked import attend_fused
 from .mask import pairs_below
 from .reference import attend_reference
 
-
 FEWEST = 96  # queries and keys from which on the loops are faster: measured
+
+
+@cache
+def _measured() -> bool:
+    """Whether the loops are compiled for a kind of machine on which they were found to be faster."""
+    from ..toolkit.machine import has
+
+    return has("avx2")
 
 
 def _serves(
@@ -30,6 +39,8 @@ def _serves(
     sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> bool:  # fmt: skip
     """Masks, sinks, short pieces and less heads than threads are left to the other implementation."""
+    if not _measured():
+        return False
     plain = mask is None and not sinks and (causal or window is None)
     return plain and min(q.shape[1], k.shape[1]) >= FEWEST and q.shape[0] * k.shape[2] >= torch.get_num_threads()
 

@@ -11,8 +11,6 @@ precision in which sums are taken.
 
 from typing import NamedTuple
 
-import numpy as np
-
 from ..toolkit.arrays import Strided
 from ..toolkit.compile import compiled, offset
 from ..toolkit.lanes import full, load, store

@@ -1,7 +1,7 @@
 """Attention over whole rows by compiled loops, forward and backward; derivatives of derivatives are the reference's.
 
-Half values are multiplied and summed in single precision. Values of several precisions, such as rotated queries and keys
-beside half values, are first made all single.
+Half values are multiplied and summed in single precision. Values of several precisions, such as rotated queries and
+keys beside half values, are first made all single.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,11 @@
     between(x, since, until, s, other)      x in the lanes for which since <= s < until, the other number elsewhere
 
 A `Block` is a matrix in a flat array: where it begins, how far its rows lie apart, and its columns; `Sums` are one of
-which a row is one vector, and say whether what is there is added to. Rows and lengths are multiples of four. A vector of
-B and the sums of TALL rows are what a machine has registers for: twelve halves of a vector where those are 32 bytes
+which a row is one vector, and say whether what is there is added to. Rows and lengths are multiples of four. A vector
+of B and the sums of TALL rows are what a machine has registers for: twelve halves of a vector where those are 32 bytes
 wide, twelve vectors where they are 64.
+
+In here `a`, `b` and `c` are the parts of the matrices A, B and C, k runs along a row of A, r and s count rows.
 
 Small numbers that are written into a call are types of their own to the compiler, and a loop is compiled once more for
 each of them: those of `Block` and `Sums` are not, nor is what `lanes` gives.
@@ -77,10 +79,9 @@ def _tile(_, shape, A, B, C, length):
         number = lambda i: ir.Constant(whole, i)  # noqa: E731
         sums = [cgutils.alloca_once(builder, vector) for _ in range(shape.count)]
         places = [
-            builder.bitcast(_at(context, builder, C, c, number(r)), vector.as_pointer())
-            for r in range(shape.count)
+            builder.bitcast(_at(context, builder, C, c, number(r)), vector.as_pointer()) for r in range(shape.count)
         ]
-        for held, place in zip(sums, places):
+        for held in sums:
             builder.store(ir.Constant(vector, None), held)
         with builder.if_then(c[3]):
             for held, place in zip(sums, places):
@@ -134,9 +135,7 @@ def turn(_, x, y, factor):
         place = lambda start, step, r: builder.add(start, builder.mul(step, ir.Constant(whole, r)))  # noqa: E731
         rows = [loaded(context, builder, x.types[0], source, place(at, apart, r)) for r in range(n)]
         half, masks = n // 2, ir.VectorType(ir.IntType(32), n)
-        both = [
-            ir.Constant(masks, [i // 2 + shift + (n if i % 2 else 0) for i in range(n)]) for shift in (0, half)
-        ]
+        both = [ir.Constant(masks, [i // 2 + shift + (n if i % 2 else 0) for i in range(n)]) for shift in (0, half)]
         for _ in range(n.bit_length() - 1):  # rows interleaved with those half a square below
             pairs = zip(rows[:half], rows[half:])
             rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in both]

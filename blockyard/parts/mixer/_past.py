@@ -24,7 +24,8 @@ def attend_past(
     else:
         seen = visibility(call, window, sinks, positions)
     mask = _biased(seen.mask, call, positions, position)
-    y = attend(q, k, v, causal=seen.causal, window=seen.window, sinks=seen.sinks, scale=scale, mask=mask)
+    how = {"causal": seen.causal, "window": seen.window, "sinks": seen.sinks, "spans": seen.spans}
+    y = attend(q, k, v, scale=scale, mask=mask, **how)
     return y, state
 
 

@@ -72,6 +72,8 @@ PhaseShare = Annotated[Share, "the part of the budget"]
 Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
+Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]
+Places = Annotated[tuple[Natural, ...], "places, counted from 0"]
 Bias = Annotated[bool, "a learned number added to each output"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
@@ -119,7 +121,7 @@ class Setting:
     @property
     def accepts(self) -> str:
         """What may be given, in words."""
-        return " or ".join(_words(plain, metas) for plain, metas in _alternatives(self.type))
+        return accepted(self.type)
 
     def check(self, value: Any) -> Any:
         """The value as the part gets it (a slot's name as a spec, a whole number as a float), or an error."""
@@ -133,6 +135,8 @@ class Setting:
             if isinstance(value, tuple) and all(isinstance(v, Spec) and v.kind == many for v in value):
                 return value
             raise self._refuse(value)
+        if get_origin(plain[0]) is tuple and not isinstance(value, list | tuple):
+            value = (value,)  # one of several is said without brackets
         try:
             return msgspec.convert(value, self.type)
         except (msgspec.ValidationError, OverflowError):
@@ -179,6 +183,11 @@ class Setting:
         return found | {"description": f"{self.meaning} ({self.accepts})"}
 
 
+def accepted(annotation: Any) -> str:
+    """What values of an annotation may be, in words."""
+    return " or ".join(_words(plain, metas) for plain, metas in _alternatives(annotation))
+
+
 def _alternatives(annotation: Any) -> Iterator[tuple[Any, list[Any]]]:
     """The members of a union, each as a plain type with what annotates it."""
     if get_origin(annotation) is Annotated:
@@ -214,7 +223,7 @@ def _words(plain: Any, metas: list[Any]) -> str:
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
     if get_origin(plain) is tuple:
-        return "words"
+        return "words" if get_args(plain)[0] is str else "one or several of: " + accepted(get_args(plain)[0])
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)

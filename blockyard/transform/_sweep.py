@@ -8,7 +8,7 @@ Inputs are read at the hook point `linear_in`. Where every step runs once and in
 are kept and nothing is computed twice; otherwise the whole model runs again for each tensor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,12 @@ def wanted(model: Model, keep: tuple[str, ...]) -> list[Any]:
     if not found:
         raise UsageError("nothing to round: the model has no projection in full numbers that is not kept")
     return found
+
+
+def left_of(model: Model, covered: Collection[str]) -> tuple[str, ...]:
+    """The paths of all that owns a matrix and is not among those covered: tables, thin pairs, what was kept."""
+    owners = [use.path.rpartition(".")[0] for use in model.uses if len(use.axes) > 1 and not use.of]
+    return tuple(dict.fromkeys(path for path in owners if path not in covered))
 
 
 def copied(model: Model) -> Model:

@@ -25,7 +25,7 @@ from blockyard.core.settings import Count, NonNegative, Patterns
 from blockyard.model.model import Model
 from blockyard.transform._base import Applied, Transform, batches
 from blockyard.transform._grid import Coded, Grid, rebuilt, told
-from blockyard.transform._sweep import copied, projections, second_moment, sweep, wanted
+from blockyard.transform._sweep import copied, left_of, second_moment, sweep, wanted
 
 
 class Gptq(Transform):
@@ -59,10 +59,9 @@ class Gptq(Transform):
                 before = part.weight.double()
                 found = coded[part.path] = solve(before, moment, self.grid, self.act_order, self.damp, self.block).coded
                 part.weight.copy_(found.weight)
-                errors[part.path] = _loss(before - found.weight, moment) / _loss(before, moment)
+                errors[part.path] = _lost(before - found.weight, before, moment)
         covered = {path: planned[path] for path in coded}
-        left = [part.path for part in projections(model) if part.path not in covered]
-        return Applied(rebuilt(work, coded), covered, tuple(left), {**told(coded), "output_error": errors})
+        return Applied(rebuilt(work, coded), covered, left_of(model, covered), {**told(coded), "output_error": errors})
 
 
 class Solved(NamedTuple):
@@ -125,6 +124,9 @@ def _factor(moment: Tensor) -> Tensor:
     return torch.linalg.cholesky(torch.cholesky_inverse(lower)).mT
 
 
-def _loss(change: Tensor, moment: Tensor) -> float:
-    """trace(D H D^T): what a change D of the weights does to the outputs."""
-    return 0.0 if change.is_meta else float(((change @ moment) * change).sum())
+def _lost(change: Tensor, weight: Tensor, moment: Tensor) -> float:
+    """trace(D H D^T) / trace(W H W^T): the share of the outputs' power that a change D of the weights takes."""
+    if weight.is_meta:
+        return 0.0
+    lost, whole = (float(((each @ moment) * each).sum()) for each in (change, weight))
+    return lost / whole if whole else 0.0

@@ -20,7 +20,7 @@ from blockyard.core.settings import Count, Patterns
 from blockyard.model.model import Model
 from blockyard.transform._base import Applied, Transform
 from blockyard.transform._grid import Grid, rebuilt, told
-from blockyard.transform._sweep import projections, wanted
+from blockyard.transform._sweep import left_of, wanted
 
 
 class Rtn(Transform):
@@ -38,5 +38,4 @@ class Rtn(Transform):
     @torch.no_grad()
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
         coded = {part.path: self.grid.nearest(part.weight.double()) for part in wanted(model, self.keep)}
-        left = [part.path for part in projections(model) if part.path not in coded]
-        return Applied(rebuilt(model, coded), self.plan(model), tuple(left), told(coded))
+        return Applied(rebuilt(model, coded), self.plan(model), left_of(model, coded), told(coded))

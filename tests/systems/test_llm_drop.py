@@ -12,7 +12,7 @@ from blockyard.transform._base import make_transform
 from blockyard.transform.cut import without
 from blockyard.transform.drop import scores_of
 
-from .system_cases import gap, shake
+from system_cases import gap, shake
 
 
 def model(name="llama", layers=4, **settings):

@@ -356,7 +356,7 @@ class ArmReport:
     candidate  whether it may be the best                  trials    the mean losses of the tuning grid
     model      the best run's, None where none finished    exhibits  of that run
     also       further figures of every seed
-    base       the id of the training that it shares, in every figure of it, with all arms of that base
+    base       the id of what was trained: arms of one base share its training, which each of them counts
     made       what transforms made of the best run, with their reports
     """
 

@@ -136,7 +136,7 @@ def _arm(
         also=[result.also for result in mine],
         exhibits=[] if best is None else mine[best].exhibits,
         model_bytes=is_now.model_bytes,
-        base=arm.base,
+        base=base.id,
         made=made,
     )
 

@@ -115,8 +115,8 @@ def _study(entry: registry.Entry) -> Iterator[tuple[str, Verdict]]:
     for race in study.races:
         try:
             for arm in race.arms:
-                _, name, overrides = systems.parse_target(arm)
-                systems.spec(name, "tiny", **overrides)
+                target = systems.parse_arm(arm)
+                systems.spec(target.name, "tiny", **target.overrides)
             if race.task:
                 make_task(race.task)
         except UsageError as error:

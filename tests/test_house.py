@@ -20,7 +20,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "data": {"core"},
     "parts": {"core", "kernels"},
     "model": {"core", "kernels"},
-    "transform": {"core", "kernels", "model", "data", "systems"},
+    "transform": {"core", "kernels", "model", "data", "probe", "systems"},
     "decode": {"core", "model", "kernels"},
     "decoder": {"core", "model", "decode", "systems"},
     "probe": {"core", "model", "kernels", "systems"},

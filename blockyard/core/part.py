@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call, Seen
+from blockyard.core.errors import UsageError
 from blockyard.core.visible import distances, max_distance
 
 
@@ -239,6 +240,10 @@ class Depth(Part):
     def plan(self) -> list[tuple[str, int]]:
         """(block name, most loops) of every block to build, in order."""
         raise TypeError(f"{type(self).__name__} is a depth part without a plan")
+
+    def laid(self, names: tuple[str, ...]) -> Any:
+        """The spec of a program that runs these blocks instead, each once and in order, with nothing else changed."""
+        raise UsageError(f"depth:{self.spec.name} decides what runs when, so its blocks cannot be laid anew")
 
     def order(self) -> list[tuple[int, int]]:
         """Every (step, loop) that a forward may run, in order: the static upper bound."""

@@ -65,7 +65,12 @@ class Entry:
 
     @cached_property
     def node(self) -> ast.ClassDef | ast.FunctionDef:
-        """The function that has the name of the kind, the file or both (copying_probe), or the one public class."""
+        """The class that has the file's name, the function that has the name of the kind, the file or both
+        (copying_probe), or the one public class."""
+        mine = self.name.replace("_", "")
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == mine:
+                return node
         names = (self.kind, self.name, f"{self.name}_{self.kind}")
         for name in names:
             for node in self.tree.body:

@@ -76,6 +76,8 @@ Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Steps = Annotated[Sequence[int], "places of steps in the model"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
+Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]
+Places = Annotated[tuple[Natural, ...], "places, counted from 0"]
 Bias = Annotated[bool, "a learned number added to each output"]
 Height = Annotated[Count, "pixels of an image from top to bottom"]
 Width = Annotated[Count, "pixels of an image from left to right"]
@@ -136,7 +138,7 @@ class Setting:
     @property
     def accepts(self) -> str:
         """What may be given, in words."""
-        return " or ".join(_words(plain, metas) for plain, metas in _alternatives(self.type))
+        return accepted(self.type)
 
     def check(self, value: Any) -> Any:
         """The value as the part gets it (a slot's name as a spec, a whole number as a float), or an error."""
@@ -150,6 +152,8 @@ class Setting:
             if isinstance(value, tuple) and all(isinstance(v, Spec) and v.kind == many for v in value):
                 return value
             raise self._refuse(value)
+        if get_origin(plain[0]) is tuple and not isinstance(value, list | tuple):
+            value = (value,)  # one of several is said without brackets
         try:
             return msgspec.convert(value, self.type)
         except (msgspec.ValidationError, OverflowError):
@@ -196,6 +200,11 @@ class Setting:
         return found | {"description": f"{self.meaning} ({self.accepts})"}
 
 
+def accepted(annotation: Any) -> str:
+    """What values of an annotation may be, in words."""
+    return " or ".join(_words(plain, metas) for plain, metas in _alternatives(annotation))
+
+
 def _alternatives(annotation: Any) -> Iterator[tuple[Any, list[Any]]]:
     """The members of a union, each as a plain type with what annotates it."""
     if get_origin(annotation) is Annotated:
@@ -230,8 +239,10 @@ def _words(plain: Any, metas: list[Any]) -> str:
         return "none"
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
-    if get_origin(plain) in (tuple, Sequence):
-        return "words" if get_args(plain)[0] is str else "whole numbers"
+    if get_origin(plain) is Sequence:
+        return "whole numbers"
+    if get_origin(plain) is tuple:
+        return "words" if get_args(plain)[0] is str else "one or several of: " + accepted(get_args(plain)[0])
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)

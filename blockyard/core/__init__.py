@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Part,
         Position,
         Residual,
+        Scaling,
         Stem,
         Store,
         Sublayer,

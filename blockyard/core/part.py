@@ -92,7 +92,8 @@ class Stem(Part, ABC):
 class Head(Part):
     """From the stream to predictions: `(x, call, state) -> ({name: prediction}, call, state)`.
 
-    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task
+    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task; numbers
+           of any shape are `values`
     """
 
     says: ClassVar[str] = "tokens"
@@ -158,6 +159,19 @@ class Position(Part):
     def by_distance(self, n: int) -> Tensor | None:
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
         return None
+
+
+class Scaling(Part, ABC):
+    """A norm that can be undone: y = (x - offset) / scale, so that a head can put back what a stem took away."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """offset, scale (..., 1) of x (..., L)."""
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        """x (..., L) without what its statistics say."""
+        offset, scale = self.statistics(x)
+        return (x - offset) / scale
 
 
 class Store(Part, ABC):

@@ -52,6 +52,7 @@ class Data(Document):
     scored: dict[str, int]
     training: Training = Training()
     bytes: dict[str, int] | None = None  # of a text, by split
+    rows: dict[str, int] | None = None  # of data that are rows, by split
 
     @property
     def choice(self) -> Choice:

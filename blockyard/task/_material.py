@@ -159,6 +159,7 @@ class Material(ABC):
     tokenizer: bytes | None = None
     training: tuple[str, float] = ("nats/answer", 1.0)
     bytes: dict[str, int] | None = None  # of a text, by split
+    counts: dict[str, int] | None = None  # rows of data that are rows, by split: train, tune, test
     plain_text: ClassVar[bool] = False  # whether it is text to be continued, which probes of copying understand
 
     @property

@@ -9,7 +9,7 @@ _HOME = {
     "UsageError": "errors", "Flow": "flow",
     "State": "state", "Cache": "state", "keep": "state", "leaf": "state", "sub": "state",
     "Depth": "part", "Head": "part", "Junction": "part", "Objective": "part", "Part": "part", "Position": "part",
-    "Residual": "part", "Stem": "part", "Store": "part", "Sublayer": "part",
+    "Residual": "part", "Scaling": "part", "Stem": "part", "Store": "part", "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
     "Spec": "spec",
     "distances": "visible", "max_distance": "visible", "update_cache": "visible", "visibility": "visible",

@@ -73,6 +73,10 @@ Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Bias = Annotated[bool, "a learned number added to each output"]
+Window = Annotated[Count, "steps of a window"]
+Variables = Annotated[Count, "variables of a window, side by side"]
+Asked = Annotated[Count, "variables to forecast: the first so many"]
+Horizon = Annotated[Count, "steps to forecast"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 
@@ -83,6 +87,9 @@ ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
 HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
 PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the stem, on queries and keys, or as a bias"]
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
+ScalingSpec = Annotated[
+    NormSpec, "what a window is scaled by, and its forecast back: a norm that can be undone; none: nothing"
+]
 HeadNorm = Annotated[NormSpec, "the norm of what each head writes"]
 ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
 StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]

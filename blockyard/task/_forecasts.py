@@ -84,7 +84,9 @@ class Forecasts(Material):
         self.usual = {"tokens": WINDOWS * series.length}
         told = dict(length=series.length, horizon=series.horizon, channels=len(series.names), outputs=series.asked)
         windows = stem("series_patches", scaling=norm("instance"))
-        self.ends = Ends("series", "forecast", "values", windows, head("forecast"), objective("squared"), settings=told)
+        self.ends = Ends(
+            "series", "forecast", "values", windows, head("steps_ahead"), objective("squared"), settings=told
+        )
         cycle = season if season < series.ends[0] // 2 else 1
         steps = abs(series.truth[cycle : series.ends[0]] - series.truth[: series.ends[0] - cycle])
         self.unit = np.maximum(np.nanmean(np.where(np.isfinite(steps), steps, np.nan), 0), 1e-6)

@@ -19,7 +19,7 @@ from blockyard.parts.head import _scale
 class Variates(Head):
     says = "forecast"
     around = dict(stem=("variates", {}))
-    claims = dict(row_independent=True)
+    claims = dict(row_independent=True, bidirectional=True)
 
     def __init__(
         self, site: Site, *, horizon: Horizon = 96,

@@ -21,19 +21,20 @@ from blockyard.parts.stem import _window
 
 class Decompose(Stem):
     reads = "series"
-    around = dict(head=("forecast", {}))
-    claims = dict(row_independent=True)
-    variants = (dict(length=24), dict(length=24, average=5, channels=3, outputs=2, scaling="centred"))
+    around = dict(head=("steps_ahead", {}))
+    claims = dict(row_independent=True, bidirectional=True)
+    variants = (dict(channels=2, outputs=2), dict(average=5, channels=3, outputs=2, scaling="centred"))
 
     def __init__(
-        self, site: Site, *, length: Window = 96, channels: Variables = 1, outputs: Asked = 1,
+        self, site: Site, *, channels: Variables = 1, outputs: Asked = 1,
+        length: Annotated[Window, "steps of a window; none: as many as the stream has channels"] | None = None,
         average: Annotated[Count, "steps that the trend is the mean of, an odd number"] = 25,
         scaling: ScalingSpec | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if not average % 2:
             raise UsageError(f"{site.path}: average={average} has no middle; take an odd number")
-        self.length, self.channels, self.outputs = _window.axes(site, length, channels, outputs)
+        self.length, self.channels, self.outputs = _window.axes(site, length or site.stream.size, channels, outputs)
         _window.whole(site, self.length)
         self.tokens, self.average = _window.fixed(site, 2), average
         self.scaling = _window.scaling(site, scaling, self.length)

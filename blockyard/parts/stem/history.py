@@ -7,7 +7,7 @@ Source   arXiv 2205.13504    Slug  ltsf-linear    Family  series
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -19,16 +19,17 @@ from blockyard.parts.stem import _window
 
 class History(Stem):
     reads = "series"
-    around = dict(head=("forecast", {}))
-    claims = dict(row_independent=True)
-    variants = (dict(length=24), dict(length=24, channels=3, outputs=2, scaling="from_last"))
+    around = dict(head=("steps_ahead", {}))
+    claims = dict(row_independent=True, bidirectional=True)
+    variants = (dict(channels=2, outputs=2), dict(channels=3, outputs=2, scaling="from_last"))
 
     def __init__(
-        self, site: Site, *, length: Window = 96, channels: Variables = 1, outputs: Asked = 1,
+        self, site: Site, *, channels: Variables = 1, outputs: Asked = 1,
+        length: Annotated[Window, "steps of a window; none: as many as the stream has channels"] | None = None,
         scaling: ScalingSpec | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.length, self.channels, self.outputs = _window.axes(site, length, channels, outputs)
+        self.length, self.channels, self.outputs = _window.axes(site, length or site.stream.size, channels, outputs)
         _window.whole(site, self.length)
         self.tokens = _window.fixed(site, 1)
         self.scaling = _window.scaling(site, scaling, self.length)

@@ -19,8 +19,8 @@ from blockyard.parts.stem import _window
 
 class SeriesPatches(Stem):
     reads = "series"
-    around = dict(head=("forecast", {}))
-    claims = dict(row_independent=True)
+    around = dict(head=("steps_ahead", {}))
+    claims = dict(row_independent=True, bidirectional=True)
     variants = ({}, dict(length=24, channels=3, outputs=2, position="learned"), dict(scaling=None, patch=5, stride=3))
 
     def __init__(

@@ -19,7 +19,7 @@ from blockyard.parts.stem import _window
 class Variates(Stem):
     reads = "series"
     around = dict(head=("variates", {}))
-    claims = dict(row_independent=True)
+    claims = dict(row_independent=True, bidirectional=True)
     variants = ({}, dict(length=24, channels=3, outputs=2), dict(channels=2, scaling=None))
 
     def __init__(

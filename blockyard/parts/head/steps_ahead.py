@@ -16,10 +16,10 @@ from blockyard.core.settings import Horizon, NormSpec
 from blockyard.parts.head import _scale
 
 
-class Forecast(Head):
+class StepsAhead(Head):
     says = "forecast"
     around = dict(stem=("series_patches", {}))
-    claims = dict(row_independent=True)
+    claims = dict(row_independent=True, bidirectional=True)
 
     def __init__(
         self, site: Site, *, horizon: Horizon = 96,

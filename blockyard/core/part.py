@@ -95,7 +95,8 @@ class Stem(Part, ABC):
 class Head(Part):
     """From the stream to predictions: `(x, call, state) -> ({name: prediction}, call, state)`.
 
-    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task
+    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task; numbers
+           of any shape are `values`
     """
 
     says: ClassVar[str] = "tokens"
@@ -188,6 +189,19 @@ class Position(Part):
         bound = max_distance(call)
         table = self.by_distance(bound)
         return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+
+
+class Scaling(Part, ABC):
+    """A norm that can be undone: y = (x - offset) / scale, so that a head can put back what a stem took away."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """offset, scale (..., 1) of x (..., L)."""
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        """x (..., L) without what its statistics say."""
+        offset, scale = self.statistics(x)
+        return (x - offset) / scale
 
 
 class Store(Part, ABC):

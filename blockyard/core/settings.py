@@ -85,6 +85,10 @@ Patch = Annotated[Count, "pixels of a patch, down and across"]
 Channels = Annotated[Count, "numbers of a pixel or a frame"]
 Classes = Annotated[Count, "how many classes there are"]
 Kernel = Annotated[Count, "tokens that the filter covers, down and across"]
+Window = Annotated[Count, "steps of a window"]
+Variables = Annotated[Count, "variables of a window, side by side"]
+Asked = Annotated[Count, "variables to forecast: the first so many"]
+Horizon = Annotated[Count, "steps to forecast"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 
@@ -95,6 +99,9 @@ ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
 HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
 PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the stem, on queries and keys, or as a bias"]
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
+ScalingSpec = Annotated[
+    NormSpec, "what a window is scaled by, and its forecast back: a norm that can be undone; none: nothing"
+]
 HeadNorm = Annotated[NormSpec, "the norm of what each head writes"]
 ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
 StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]

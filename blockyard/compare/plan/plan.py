@@ -84,7 +84,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     for note in material.notes:
         told(note)
     length = _length(request, material.length)
-    matched = _matched(request)
+    matched = _matched(request, material.usual)
     arms, bases = _arms(request, matched, length, material)
     looks = _looks(request, len(arms))
     return Plan(
@@ -123,10 +123,10 @@ def _one_of(request: Request, names: tuple[str, ...], says: str, default: float)
     return name, getattr(request, name) if given else default
 
 
-def _matched(request: Request) -> dict[str, float]:
+def _matched(request: Request, usual: Mapping[str, float]) -> dict[str, float]:
     """What all arms get the same amount of: a size and a length of training."""
-    size = _one_of(request, ("params", "memory"), "how large the models are", 200e3)
-    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", 200e3)
+    size = _one_of(request, ("params", "memory"), "how large the models are", usual.get("params", 200e3))
+    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", usual.get("tokens", 200e3))
     return dict([size, time])
 
 

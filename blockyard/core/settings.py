@@ -214,7 +214,7 @@ def _words(plain: Any, metas: list[Any]) -> str:
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
     if get_origin(plain) is tuple:
-        return "words"
+        return f"several of {_words(*next(_alternatives(get_args(plain)[0])))}" if get_args(plain) else "words"
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)

@@ -1,0 +1,68 @@
+"""Which columns give the answer away: a copy of the target, another name for it, or what only follows from it.
+
+    words, and numbers that repeat    rows of equal cells have equal answers
+    numbers                           the classes lie in runs that do not meet, or the two rise together
+
+One in a hundred of what a blind guess misses may differ. Cells that stand once are no evidence, and a rule needs MANY
+rows on which it could have failed.
+"""
+
+import numpy as np
+
+from blockyard.task._cells import codes, lacking
+
+MANY = 8
+SLACK = 0.01
+RISES = 0.99995  # a correlation
+
+
+def gives_away(values: np.ndarray, answer: np.ndarray) -> bool:
+    """Whether a plain column says the answer (n,): whole numbers that name classes, or floats."""
+    if answer.dtype.kind == "f":
+        return _explains(codes(values), answer) or (values.dtype.kind == "f" and _rises(values, answer))
+    return _names(codes(values), answer) or (values.dtype.kind == "f" and _parts(values, answer))
+
+
+def _repeated(code: np.ndarray) -> np.ndarray:
+    """(n,) true where another row has the same cell, if most rows do; none otherwise."""
+    repeats = np.bincount(code)[code] > 1
+    return repeats if 2 * repeats.sum() >= len(code) else np.zeros(len(code), bool)
+
+
+def _names(code: np.ndarray, answer: np.ndarray) -> bool:
+    rows = _repeated(code)
+    table = np.zeros((code.max() + 1, answer.max() + 1), np.int64)
+    np.add.at(table, (code[rows], answer[rows]), 1)
+    blind = table.sum() - table.sum(0).max()
+    return bool(blind >= MANY and table.sum() - table.max(1).sum() <= SLACK * blind)
+
+
+def _explains(code: np.ndarray, answer: np.ndarray) -> bool:
+    rows = _repeated(code)
+    code, answer = code[rows], answer[rows]
+    if len(answer) < MANY or not answer.var():
+        return False
+    counts = np.bincount(code)
+    means = np.bincount(code, answer) / np.maximum(counts, 1)
+    return bool(np.square(answer - means[code]).mean() <= (1 - RISES) * answer.var())
+
+
+def _parts(values: np.ndarray, answer: np.ndarray) -> bool:
+    """Whether sorted by this column the classes stand in one run each."""
+    there = ~lacking(values)
+    values, answer = values[there], answer[there]
+    counts = np.bincount(answer)
+    if 2 * len(answer) < len(there) or len(answer) - counts.max(initial=0) < MANY:
+        return False
+    present = np.flatnonzero(counts)
+    runs = sorted((values[answer == each].min(), values[answer == each].max()) for each in present)
+    return all(last < first for (_, last), (first, _) in zip(runs, runs[1:]))
+
+
+def _rises(values: np.ndarray, answer: np.ndarray) -> bool:
+    there = ~lacking(values)
+    values, answer = values[there], answer[there]
+    if len(answer) < MANY or 2 * len(answer) < len(there):
+        return False
+    pairs = (values, answer), (codes(values), codes(answer))  # as they are, and by their ranks
+    return any(a.std() > 0 and b.std() > 0 and abs(np.corrcoef(a, b)[0, 1]) > RISES for a, b in pairs)

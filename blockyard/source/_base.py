@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.data.formats import bare
 
 MANY = 10_000  # files of a folder that are looked at to see what it holds
 
@@ -23,11 +24,13 @@ class Source(ABC):
     gives     the kind of data it reads to: corpus, table or items
     endings   of the files it takes, in small letters; also inside folders. None: it takes what no other does
     known     data under its own name, without a file: `--data digits`
+    asked     it takes any file where a task asks for what it gives and no other source of that takes it
     """
 
     gives: ClassVar[str]
     endings: ClassVar[tuple[str, ...]] = ()
     known: ClassVar[bool] = False
+    asked: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, paths: Sequence[str], **how: Any) -> Any:
@@ -53,6 +56,8 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
         found = [e for e in entries.values() if e.constant("endings") and _mostly(files, e.constant("endings"))]
         found += [e for e in entries.values() if not e.constant("endings") and not e.constant("known")]
     fitting = [entry for entry in found if not wanted or entry.constant("gives") in wanted]
+    if wanted and paths and not fitting:
+        fitting = [e for e in entries.values() if e.constant("asked") and e.constant("gives") in wanted]
     if not fitting:
         given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in found))
         raise UsageError(f"this task is asked of {' or '.join(wanted)}, and {', '.join(names) or 'nothing'} is {given}")
@@ -60,11 +65,10 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
 
 
 def _endings(path: str) -> list[str]:
-    """The endings of the files that a path names."""
-    bare = path.lower()
+    """The files that a path names, in small letters, without the endings of what packed them."""
     if not os.path.isdir(path):
-        return [bare]
-    found = (str(file).lower() for file in Path(path).rglob("*") if not file.name.startswith("."))
+        return [bare(path)]
+    found = (bare(str(file)) for file in Path(path).rglob("*") if not file.name.startswith("."))
     return [name for name, _ in zip(found, range(MANY))]
 
 

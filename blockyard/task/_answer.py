@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from blockyard.core.spec import Spec, head, objective
-from blockyard.task._cells import plain
 from blockyard.task._exhibit import Exhibit, Line
 from blockyard.task._metric import ERROR, Metric
 
@@ -83,7 +82,7 @@ class Classes(Answer):
 
     def targets(self, values: np.ndarray) -> np.ndarray:
         places = {name: i for i, name in enumerate(self.names)}
-        return np.array([places[each if isinstance(each, str) else f"{each:g}"] for each in values], np.int64)
+        return np.array([places[spelt(each)] for each in values], np.int64)
 
     def amounts(self, said: np.ndarray, targets: np.ndarray) -> np.ndarray:
         chances = _log_softmax(said)
@@ -144,11 +143,9 @@ class Numbers(Answer):
 
     def scaled(self, values: np.ndarray) -> "Numbers":
         """The same by the mean and the deviation of these cells."""
-        values = plain(values) if values.dtype.kind == "M" else values
         return replace(self, mean=float(values.mean()), scale=float(values.std()) or 1.0)
 
     def targets(self, values: np.ndarray) -> np.ndarray:
-        values = plain(values) if values.dtype.kind == "M" else values
         return ((values - self.mean) / self.scale).astype(np.float32)[:, None]
 
     def amounts(self, said: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -167,6 +164,11 @@ class Numbers(Answer):
         ends = [float(said.min()), float(said.max())]
         lines = [_curve("model", said, true), Line("honest", ends, list(ends))]
         return [Exhibit("What was so where so much was said", f"{self.name}, as said", f"mean {self.name}", lines=lines)]
+
+
+def spelt(cell: Any) -> str:
+    """How the class of a cell is called."""
+    return cell if isinstance(cell, str) else f"{cell:.12g}"
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ import numpy as np
 
 from blockyard.core.errors import UsageError
 from blockyard.data.table import Table
-from blockyard.task._answer import Answer, Classes, Numbers
+from blockyard.task._answer import Answer, Classes, Numbers, spelt
 from blockyard.task._cells import Column, fitted, lacking, plain
 from blockyard.task._giveaway import gives_away
-from blockyard.task._part import Parted, parted
+from blockyard.task._part import Parted, keys, parted
 
 FEW = 10  # different whole numbers that are taken as classes
 MOST = 1000  # classes
@@ -38,13 +38,18 @@ def chosen(
     """The cells, the targets and the splits of a table; a `UsageError` says why there is nothing to ask."""
     asked, notes = _asked(data, target)
     values = data.columns[target][asked]
+    values = plain(values) if values.dtype.kind == "M" else values
     answer, more = _answer(data.name, target, values, kind)
     notes += more
     targets = answer.targets(values)
     names = [name for name in data.columns if name not in dropped and name != beside]
+    if not names:
+        raise UsageError(f"{data.name}: no column is left to predict {target} from")
     columns = {name: plain(data.columns[name][asked]) for name in names}
     flat = targets if targets.dtype.kind == "i" else targets[:, 0].astype(np.float64)
-    away = [name for name in names if gives_away(columns[name], flat)]
+    first = np.zeros(len(flat), bool)
+    first[np.unique(keys([*columns.values(), flat.astype(np.float64)]), return_index=True)[1]] = True
+    away = [name for name in names if gives_away(columns[name], flat, first)]
     for name in away:
         if name in kept:
             notes.append(f"{name} gives {target} away, and is read all the same")
@@ -52,7 +57,7 @@ def chosen(
             notes.append(f"{name} gives {target} away (the one follows from the other): left out; keep={name} reads it")
             del columns[name]
     if not columns:
-        raise UsageError(f"{data.name}: no column is left to predict {target} from")
+        raise UsageError(f"{data.name}: no column is left to predict {target} from; {notes[-1]}")
     only = np.zeros(len(targets), bool) if beside is None else ~lacking(plain(data.columns[beside][asked]))
     rows, split = _rows([*columns.values(), plain(values)], only, data.name, target)
     if split.repeats:
@@ -86,8 +91,6 @@ def _asked(data: Table, target: str) -> tuple[np.ndarray, list[str]]:
 
 def _answer(name: str, target: str, values: np.ndarray, kind: str | None) -> tuple[Answer, list[str]]:
     """What a target asks for, and what must be said of it."""
-    if values.dtype.kind == "M":
-        values = plain(values)
     different = list(dict.fromkeys(values))
     if len(different) < 2:
         raise UsageError(f"{name}: {target} is {different[0]} in every row, so there is nothing to predict")
@@ -109,7 +112,7 @@ def _classes(name: str, target: str, different: Sequence[object], rows: int) -> 
         raise UsageError(f"{name}: {target} has {len(different):,} different cells in {rows:,} rows: too many for classes")
     if isinstance(different[0], str):
         different = sorted(map(str, different))
-    return Classes(tuple(each if isinstance(each, str) else f"{each:g}" for each in different))
+    return Classes(tuple(map(spelt, different)))
 
 
 def _rows(

@@ -12,34 +12,40 @@ import numpy as np
 from blockyard.task._cells import codes, lacking
 
 MANY = 8
+FEW = 32  # different cells
 SLACK = 0.01
 RISES = 0.99995  # a correlation
 
 
-def gives_away(values: np.ndarray, answer: np.ndarray) -> bool:
-    """Whether a plain column says the answer (n,): whole numbers that name classes, or floats."""
+def gives_away(values: np.ndarray, answer: np.ndarray, first: np.ndarray) -> bool:
+    """Whether a plain column says the answer (n,): whole numbers that name classes, or floats.
+
+    first   (n,) true for the first of equal rows: the others show nothing of a column of many different cells
+    """
+    code = codes(values)
+    rows = _repeated(code, first if code.max() >= FEW else np.ones(len(code), bool))
     if answer.dtype.kind == "f":
-        return _explains(codes(values), answer) or (values.dtype.kind == "f" and _rises(values, answer))
-    return _names(codes(values), answer) or (values.dtype.kind == "f" and _parts(values, answer))
+        return _explains(code[rows], answer[rows]) or (values.dtype.kind == "f" and _rises(values, answer))
+    return _names(code[rows], answer[rows]) or (values.dtype.kind == "f" and _parts(values, answer))
 
 
-def _repeated(code: np.ndarray) -> np.ndarray:
-    """(n,) true where another row has the same cell, if most rows do; none otherwise."""
-    repeats = np.bincount(code)[code] > 1
-    return repeats if 2 * repeats.sum() >= len(code) else np.zeros(len(code), bool)
+def _repeated(code: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """The rows that count and of which another one has the same cell, if most do; none otherwise."""
+    counts = np.bincount(code[counted], minlength=code.max() + 1)
+    found = np.flatnonzero(counted & (counts[code] > 1))
+    return found if 2 * len(found) >= counted.sum() else found[:0]
 
 
 def _names(code: np.ndarray, answer: np.ndarray) -> bool:
-    rows = _repeated(code)
+    if not len(code):
+        return False
     table = np.zeros((code.max() + 1, answer.max() + 1), np.int64)
-    np.add.at(table, (code[rows], answer[rows]), 1)
+    np.add.at(table, (code, answer), 1)
     blind = table.sum() - table.sum(0).max()
     return bool(blind >= MANY and table.sum() - table.max(1).sum() <= SLACK * blind)
 
 
 def _explains(code: np.ndarray, answer: np.ndarray) -> bool:
-    rows = _repeated(code)
-    code, answer = code[rows], answer[rows]
     if len(answer) < MANY or not answer.var():
         return False
     counts = np.bincount(code)

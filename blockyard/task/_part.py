@@ -22,11 +22,17 @@ class Parted(NamedTuple):
     alone: bool  # whether equal rows were drawn each by itself
 
 
-def parted(columns: Sequence[np.ndarray]) -> Parted:
-    """The splits of the rows of these plain columns."""
+def keys(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """(n,) uint64 that are equal where all cells of these plain columns are."""
     key = np.zeros(len(columns[0]), np.uint64)
     for place, values in enumerate(columns):
         key = _mixed(key + np.uint64((place + 1) * STRIDE % 2**64) ^ _hashes(values))
+    return key
+
+
+def parted(columns: Sequence[np.ndarray]) -> Parted:
+    """The splits of the rows of these plain columns."""
+    key = keys(columns)
     repeats = len(key) - len(np.unique(key))
     alone = 2 * repeats > len(key)
     if alone:

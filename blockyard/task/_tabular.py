@@ -74,7 +74,7 @@ class Tabular(Material):
         return exam(self._held(rows), self.length, np.ones(len(rows)))
 
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
-        scores = said[self.answer.says].double()
+        scores = said[self.answer.says].detach().double()
         found = self.answer.amounts(scores.cpu().numpy(), batch.targets.cpu().numpy())
         return scores.new_tensor(found)
 

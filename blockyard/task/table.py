@@ -10,7 +10,7 @@ Differs  nothing known
 
 from typing import Annotated, Literal
 
-from blockyard.core.errors import unknown
+from blockyard.core.errors import UsageError, unknown
 from blockyard.core.settings import Word
 from blockyard.data.table import Table as Columns
 from blockyard.task._base import DataTask
@@ -22,21 +22,25 @@ class Table(DataTask):
     of = ("table",)
 
     def __init__(
-        self, *, target: Annotated[str | int | float, "the column to predict"],
+        self, *, target: Annotated[str | int | float, "the column to predict; it must be named"] | None = None,
         kind: Annotated[Literal["classes", "numbers"], "what it holds; none: as its cells look"] | None = None,
         drop: Annotated[Word, "columns to leave out, with + between them"] | None = None,
         keep: Annotated[Word, "columns to read although they give the answer away, with + between them"] | None = None,
         beside: Annotated[Word, "a column with a word in every row that only pretrains; not read itself"] | None = None,
     ) -> None:  # fmt: skip
-        self.target, self.kind, self.drop, self.keep, self.beside = str(target), kind, drop, keep, beside
+        self.target = None if target is None else str(target)
+        self.kind, self.drop, self.keep, self.beside = kind, drop, keep, beside
 
     def material(self, data: Columns) -> Tabular:
-        dropped, kept = _names(self.drop), _names(self.keep)
-        for name in (self.target, *dropped, *kept, *_names(self.beside)):
+        dropped, kept, target = _names(self.drop), _names(self.keep), self.target
+        if target is None:
+            names = ", ".join(list(data.columns)[:12])
+            raise UsageError(f"{data.name}: say what to predict, --task table:target=COLUMN; columns: {names}")
+        for name in (target, *dropped, *kept, *_names(self.beside)):
             if name not in data.columns:
                 raise unknown(f"column of {data.name}", name, data.columns)
-        found = chosen(data, self.target, self.kind, {*dropped, self.target}, kept, self.beside)
-        return Tabular(data, repr(self), self.target, found)
+        found = chosen(data, target, self.kind, {*dropped, target}, kept, self.beside)
+        return Tabular(data, repr(self), target, found)
 
 
 def _names(text: str | None) -> list[str]:

@@ -33,8 +33,9 @@ class Chosen(NamedTuple):
 
 
 def chosen(
-    data: Table, target: str, kind: str | None, dropped: Collection[str], kept: Collection[str], beside: str | None
-) -> Chosen:
+    data: Table, target: str, kind: str | None, dropped: Collection[str], kept: Collection[str], beside: str | None,
+    most: int | None,
+) -> Chosen:  # fmt: skip
     """The cells, the targets and the splits of a table; a `UsageError` says why there is nothing to ask."""
     asked, notes = _asked(data, target)
     values = data.columns[target][asked]
@@ -60,6 +61,7 @@ def chosen(
         raise UsageError(f"{data.name}: no column is left to predict {target} from; {notes[-1]}")
     only = np.zeros(len(targets), bool) if beside is None else ~lacking(plain(data.columns[beside][asked]))
     rows, split = _rows([*columns.values(), plain(values)], only, data.name, target)
+    rows["train"] = rows["train"][:most]
     if split.repeats:
         notes.append(
             f"{split.repeats:,} of {len(targets):,} rows repeat another one: "

@@ -11,7 +11,7 @@ Differs  nothing known
 from typing import Annotated, Literal
 
 from blockyard.core.errors import UsageError, unknown
-from blockyard.core.settings import Word
+from blockyard.core.settings import Count, Word
 from blockyard.data.table import Table as Columns
 from blockyard.task._base import DataTask
 from blockyard.task._chosen import chosen
@@ -27,9 +27,10 @@ class Table(DataTask):
         drop: Annotated[Word, "columns to leave out, with + between them"] | None = None,
         keep: Annotated[Word, "columns to read although they give the answer away, with + between them"] | None = None,
         beside: Annotated[Word, "a column with a word in every row that only pretrains; not read itself"] | None = None,
+        rows: Annotated[Count, "how many rows train at most; none: all that are not held out"] | None = None,
     ) -> None:  # fmt: skip
         self.target = None if target is None else str(target)
-        self.kind, self.drop, self.keep, self.beside = kind, drop, keep, beside
+        self.kind, self.drop, self.keep, self.beside, self.rows = kind, drop, keep, beside, rows
 
     def material(self, data: Columns) -> Tabular:
         dropped, kept, target = _names(self.drop), _names(self.keep), self.target
@@ -39,7 +40,7 @@ class Table(DataTask):
         for name in (target, *dropped, *kept, *_names(self.beside)):
             if name not in data.columns:
                 raise unknown(f"column of {data.name}", name, data.columns)
-        found = chosen(data, target, self.kind, {*dropped, target}, kept, self.beside)
+        found = chosen(data, target, self.kind, {*dropped, target}, kept, self.beside, self.rows)
         return Tabular(data, repr(self), target, found)
 
 

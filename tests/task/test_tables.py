@@ -295,3 +295,9 @@ def test_unchanged_recipes_take_part(classes, numbers, name, changes):
         assert made.amounts(said, batch).dtype == torch.float64 and torch.isfinite(made.amounts(said, batch)).all()
         wanted = (8, 2) if made is classes else (8, 1)
         assert said[made.answer.says].shape == wanted
+
+
+def test_fewer_rows_train_on_demand_and_the_same_are_scored(classes):
+    few = material("table:target=high,drop=y,rows=50")
+    assert len(few.found.rows["train"]) == 50 and set(few.found.rows["train"]) < set(classes.found.rows["train"])
+    assert (few.found.rows["test"] == classes.found.rows["test"]).all()

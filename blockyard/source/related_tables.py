@@ -23,7 +23,8 @@ SITES, THINGS = ("north", "south", "east", "west"), ("mass", "length", "age", "c
 
 
 class RelatedTables(Source):
-    gives, known = "table", True
+    gives = "table"
+    known = True
 
     def read(self, paths: Sequence[str], **how: Any) -> Table:
         draw, rows = _Normal(), FIRST + SECOND

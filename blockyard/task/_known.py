@@ -99,16 +99,18 @@ def _boosted(cells: np.ndarray, targets: np.ndarray, levels: Sequence[int], clas
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    settings: dict[str, Any] = dict(random_state=0, categorical_features=[count > 0 for count in levels])
+    known = np.flatnonzero(np.isfinite(cells).any(0))  # a column that is empty here tells nothing
+    words = [levels[j] > 0 for j in known]
+    settings: dict[str, Any] = dict(random_state=0, categorical_features=words)
     with threadpool_limits(1):  # so that seconds do not depend on who else computes
         if classes is None:
-            numbers = HistGradientBoostingRegressor(**settings).fit(cells, targets[:, 0])
-            return lambda cells: numbers.predict(cells)[:, None]
-        trees = HistGradientBoostingClassifier(**settings).fit(cells, targets)
+            numbers = HistGradientBoostingRegressor(**settings).fit(cells[:, known], targets[:, 0])
+            return lambda cells: numbers.predict(cells[:, known])[:, None]
+        trees = HistGradientBoostingClassifier(**settings).fit(cells[:, known], targets)
 
     def scores(cells: np.ndarray) -> np.ndarray:
         found = np.full((len(cells), classes), -30.0)  # a class that never trains
-        found[:, trees.classes_] = np.log(trees.predict_proba(cells).clip(1e-12))
+        found[:, trees.classes_] = np.log(trees.predict_proba(cells[:, known]).clip(1e-12))
         return found
 
     return scores

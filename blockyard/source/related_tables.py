@@ -36,9 +36,11 @@ class RelatedTables(Source):
         numbers[FIRST:, : COLUMNS - MEASURED] = np.nan
         label = (group % 2 == 1) ^ (draw.uniform(rows) < WRONG)
         names = [f"{site} {thing}" for thing in THINGS for site in SITES]
-        columns = {name: values for name, values in zip(names, numbers.T)}
+        columns = dict(zip(names, numbers.T))
         pool = np.where(np.arange(rows) < FIRST, "first", None)
-        return Table.of("related_tables", {**columns, "pool": pool, "label": np.where(label, "yes", "no").astype(object)})
+        return Table.of(
+            "related_tables", {**columns, "pool": pool, "label": np.where(label, "yes", "no").astype(object)}
+        )
 
 
 class _Normal:

@@ -1,7 +1,6 @@
 """What is asked of a row: its class, or a number; and what can be said of predictions of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -163,7 +162,9 @@ class Numbers(Answer):
         said, true = (each[:, 0] * self.scale + self.mean for each in (said, targets))
         ends = [float(said.min()), float(said.max())]
         lines = [_curve("model", said, true), Line("honest", ends, list(ends))]
-        return [Exhibit("What was so where so much was said", f"{self.name}, as said", f"mean {self.name}", lines=lines)]
+        return [
+            Exhibit("What was so where so much was said", f"{self.name}, as said", f"mean {self.name}", lines=lines)
+        ]
 
 
 def spelt(cell: Any) -> str:

@@ -83,7 +83,7 @@ def _asked(data: Table, target: str) -> tuple[np.ndarray, list[str]]:
     asked = ~lacking(plain(data.columns[target]))
     if asked.sum() < LEAST:
         raise UsageError(
-            f"{data.name} has {asked.sum()} rows with a cell in {target}: too few to train on some and score on others; "
+            f"{data.name} has {asked.sum()} rows with a cell in {target}: too few to train and to score on; "
             f"{LEAST} are the least"
         )
     if asked.all():
@@ -98,7 +98,9 @@ def _answer(name: str, target: str, values: np.ndarray, kind: str | None) -> tup
         raise UsageError(f"{name}: {target} is {different[0]} in every row, so there is nothing to predict")
     if values.dtype.kind == "O":
         if kind == "numbers":
-            raise UsageError(f"{name}: {target} holds words such as {different[0]!r}, and kind=numbers asks for numbers")
+            raise UsageError(
+                f"{name}: {target} holds words such as {different[0]!r}, and kind=numbers asks for numbers"
+            )
         return _classes(name, target, different, len(values)), []
     whole = all(float(each).is_integer() for each in different[: FEW + 1])
     if kind == "numbers" or (kind is None and not (whole and len(different) <= FEW)):
@@ -111,7 +113,9 @@ def _answer(name: str, target: str, values: np.ndarray, kind: str | None) -> tup
 
 def _classes(name: str, target: str, different: Sequence[object], rows: int) -> Classes:
     if len(different) > min(MOST, rows / 2):
-        raise UsageError(f"{name}: {target} has {len(different):,} different cells in {rows:,} rows: too many for classes")
+        raise UsageError(
+            f"{name}: {target} has {len(different):,} different cells in {rows:,} rows: too many for classes"
+        )
     if isinstance(different[0], str):
         different = sorted(map(str, different))
     return Classes(tuple(map(spelt, different)))

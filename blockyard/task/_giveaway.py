@@ -7,6 +7,8 @@ One in a hundred of what a blind guess misses may differ. Cells that stand once 
 rows on which it could have failed.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from blockyard.task._cells import codes, lacking
@@ -62,7 +64,7 @@ def _parts(values: np.ndarray, answer: np.ndarray) -> bool:
         return False
     present = np.flatnonzero(counts)
     runs = sorted((values[answer == each].min(), values[answer == each].max()) for each in present)
-    return all(last < first for (_, last), (first, _) in zip(runs, runs[1:]))
+    return all(last < first for (_, last), (first, _) in pairwise(runs))
 
 
 def _rises(values: np.ndarray, answer: np.ndarray) -> bool:

@@ -100,7 +100,7 @@ def _boosted(cells: np.ndarray, targets: np.ndarray, levels: Sequence[int], clas
     from threadpoolctl import threadpool_limits
 
     known = np.flatnonzero(np.isfinite(cells).any(0))  # a column that is empty here tells nothing
-    words = [levels[j] > 0 for j in known]
+    words = (np.array(levels) > 0)[known]
     settings: dict[str, Any] = dict(random_state=0, categorical_features=words)
     with threadpool_limits(1):  # so that seconds do not depend on who else computes
         if classes is None:

@@ -31,7 +31,7 @@ class Tabular(Material):
     def __init__(self, data: Table, written: str, target: str, found: Chosen) -> None:
         self.name, self.target, self.found = f"{data.name}: {target}", target, found
         self.answer, self.metric, self.also = found.answer, found.answer.metric, found.answer.also
-        self.length = len(found.columns)
+        self.width = self.length = len(found.columns)
         self.ends = Ends(
             "columns", self.answer.says, self.answer.learns, stem("columns"), self.answer.head, self.answer.objective,
             settings={
@@ -54,14 +54,14 @@ class Tabular(Material):
         words = sum(bool(column.words) for column in self.found.columns)
         counts = {split: len(rows) for split, rows in self.found.rows.items() if len(rows)}
         return (
-            f"{self.name} (sha256 {self.hash[:12]}): {self.answer.described}, from {self.length} columns "
-            f"({self.length - words} of numbers, {words} of words); rows: "
+            f"{self.name} (sha256 {self.hash[:12]}): {self.answer.described}, from {self.width} columns "
+            f"({self.width - words} of numbers, {words} of words); rows: "
             + ", ".join(f"{count:,} {split}" for split, count in counts.items())
         )
 
     @property
     def scored(self) -> dict[str, int]:
-        return {role: min(MOST[role], len(self.found.rows[split])) * self.length for role, split in ROLES.items()}
+        return {role: min(MOST[role], len(self.found.rows[split])) * self.width for role, split in ROLES.items()}
 
     def order(self, length: int, batch: int, seed: int) -> Batches:
         main = RowOrder(self._held(self.found.rows["train"]), batch, fold("rows", seed))
@@ -71,7 +71,7 @@ class Tabular(Material):
 
     def exam(self, role: str, length: int) -> Exam:
         rows = self.found.rows[ROLES[role]][: MOST[role]]  # in the order of their hashes: equal rows are neighbours
-        return exam(self._held(rows), self.length, np.ones(len(rows)))
+        return exam(self._held(rows), self.width, np.ones(len(rows)))
 
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
         scores = said[self.answer.says].detach().double()
@@ -83,7 +83,7 @@ class Tabular(Material):
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         """What is known of tables, fitted on the rows that arms train on."""
-        asked = self.exam(role, self.length)
+        asked = self.exam(role, self.width)
         arrays = asked.take(slice(None))
         return {
             each.name: asked.groups(self.answer.amounts(each.predict(arrays["tokens"]), arrays["targets"]))
@@ -105,7 +105,9 @@ class Tabular(Material):
         for j, column in enumerate(self.found.columns[:COLUMNS]):
             mixed = arrays["tokens"].copy()
             mixed[:, j] = mixed[permutation(len(mixed), fold("shuffle", j)), j]
-            worth.append((self._cost(predict({**arrays, "tokens": mixed})[self.answer.says], arrays) - whole, column.name))
+            worth.append(
+                (self._cost(predict({**arrays, "tokens": mixed})[self.answer.says], arrays) - whole, column.name)
+            )
         worth.sort(key=lambda item: -item[0])
         lines = [f"{name}: {gain:+.4f}" for gain, name in worth]
         shown = Exhibit(f"What is lost in {self.metric.name} when the cells of a column are shuffled", texts=lines)

@@ -3,7 +3,7 @@
     error          the share of wrong classes; log loss and, of two classes, the area under the curve beside it
     unexplained    the squared error by the variance of the target where it trains; R2, rmse and mae beside it
 
-Shapes   tokens (n,C) float32: scaled numbers, or places of words; not a number where a cell lacks   targets (n) or (n,1)
+Shapes   tokens (n,C) float32: scaled numbers or places of words, not a number where a cell lacks   targets (n) or (n,1)
 Source   none    Family  tables
 Differs  nothing known
 """

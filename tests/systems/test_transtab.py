@@ -132,7 +132,9 @@ def test_padding_has_no_influence():
     assert gap(scores(a, cells), scores(b, cells)) < 1e-12
     x, call, _ = two
     filled = torch.where(call.valid[..., None], x, 1e3)
-    runs = [b.finish(b.run(b.start(by.Batch(cells))._replace(carry=each))).prediction["classes"] for each in (x, filled)]
+    runs = [
+        b.finish(b.run(b.start(by.Batch(cells))._replace(carry=each))).prediction["classes"] for each in (x, filled)
+    ]
     assert gap(*runs) < 1e-12
 
 
@@ -188,7 +190,7 @@ def test_what_pretrains_reads_no_column_outside_its_part():
     slope = torch.autograd.grad(pooled.square().sum(), cells)[0]
     assert [p.tolist() for p in made.parts(cells)] == [[0, 1, 2, 3], [3, 4, 2]]
     assert (slope[:, :2].abs() > 1e-9).all() and slope[:, 4].abs().max() == 0
-    (total, count, weight), = made(m, by.Batch(cells)).values()
+    ((total, count, weight),) = made(m, by.Batch(cells)).values()
     assert count == 6 and weight == 1.0 and torch.isfinite(total)
 
 

@@ -27,7 +27,13 @@ def table(n=200, seed=0, **more):
     y = a + 4.0 * (c == "red") + draw.normal(0, 1, n)
     hole = a.copy()
     hole[::9] = np.nan
-    columns = {"a": hole, "b": draw.normal(0, 1, n), "c": words(*c), "y": y, "high": words(*np.where(y > 6, "hi", "lo"))}
+    columns = {
+        "a": hole,
+        "b": draw.normal(0, 1, n),
+        "c": words(*c),
+        "y": y,
+        "high": words(*np.where(y > 6, "hi", "lo")),
+    }
     return Table("made.csv", f"{n} {seed} {sorted(more)}", {**columns, **more})
 
 
@@ -175,7 +181,7 @@ def test_mistakes_are_told(text, values, message):
 
 
 def test_a_short_table_is_refused():
-    with pytest.raises(by.UsageError, match="39 rows.*too few"):
+    with pytest.raises(by.UsageError, match=r"39 rows.*too few"):
         material(data=table(39))
 
 
@@ -258,7 +264,9 @@ def test_a_model_is_scored_and_exhibits_show_the_column_that_matters(classes, nu
     truth = classes.found.cells
 
     def predict(arrays):
-        high = np.nan_to_num(arrays["tokens"][:, 0]) + 1.5 * (arrays["tokens"][:, 2] == classes.found.columns[2].words.index("red") + 1)
+        high = np.nan_to_num(arrays["tokens"][:, 0]) + 1.5 * (
+            arrays["tokens"][:, 2] == classes.found.columns[2].words.index("red") + 1
+        )
         return {"classes": np.stack([high, np.full(len(high), 0.4)], 1), "row_values": high[:, None]}
 
     shown = classes.exhibits(predict, classes.exam("final", 3))

@@ -103,7 +103,7 @@ def _words(text: str) -> list[str]:
 
 
 def _cells(name: str, known: Sequence[str]) -> list[list[str]]:
-    """The words that stand for each word of a column, from 0, another one, on; of yes or no, the name where it is yes."""
+    """The words for each word of a column, from 0, another one, on; of yes or no, those of the name where it is yes."""
     small = [word.lower() for word in known]
     if len(known) == 2 and NO & {*small} and YES & {*small}:
         return [[], *(_words(name) if word in YES else [] for word in small)]

@@ -53,6 +53,7 @@ class Part(nn.Module):
     spec: Any = None  # what it was built from
     stream: Any = None  # the axis it stands on
     causal = True  # whether it was built to read from left to right only
+    couples: Any = False  # whether rows depend on one another while it trains, so that a batch is not taken in pieces
 
     def prepare(self, call: Call) -> None:
         """Put what all layers share on `call.memo`, before the first step of a forward."""
@@ -109,12 +110,10 @@ class Objective(Part, ABC):
 
     learns     what it teaches the head to predict: tokens, or a word that tasks use for it
     forwards   of a model as large as the one that trains, without a backward, beside the one that trains; in a step
-    couples    rows depend on one another, so that a batch cannot be taken in pieces
     """
 
     learns: ClassVar[str] = "tokens"
     forwards: ClassVar[float] = 0.0
-    couples: ClassVar[bool] = False
 
     def adopt(self, model: Any) -> None:
         """Once, when its first phase begins: what is made of the model as it then is, such as a teacher."""

@@ -165,17 +165,21 @@ class Run:
             try:
                 return self._accumulate(batch, self.micro or rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or (self.micro or rows) == 1 or self.objective.couples:
+                if not out_of_memory(error) or (self.micro or rows) == 1 or self._couples():
                     raise
                 self.micro = ((self.micro or rows) + 1) // 2
                 print(f"out of memory: the micro-batch is now {self.micro} of {rows} rows", flush=True)
+
+    def _couples(self) -> bool:
+        """Whether a batch must stay whole: rows depend on one another."""
+        return bool(self.objective.couples) or any(part.couples for part in self.model.parts())
 
     def _accumulate(self, batch: Batch, micro: int) -> float | None:
         rows = batch.tokens.shape[0]
         with torch.no_grad():
             counts = self.objective.counts(batch)
             shares = {name: torch.where(count > 0, count, 1) for name, count in counts.items()}  # 0 of 0 is 0
-        if self.objective.couples:
+        if self._couples():
             micro = rows  # what one row is worth depends on all others
         total, self.watch = 0.0, Watch()
         for first in range(0, rows, micro):

@@ -64,6 +64,7 @@ class Arm:
 
     id            hash of the system and which of its equals it is (`ordinal`)
     peak_bytes    of a training step            state_bytes   by length; None where it cannot read so far
+    training_flops_per_token    the mean over its program; None: three forwards
     """
 
     label: str
@@ -79,6 +80,13 @@ class Arm:
     peak_bytes: int
     state_bytes: dict[str, int | None]
     overrides: dict[str, str] = field(default_factory=dict)
+    training_flops_per_token: float | None = None
+
+    @property
+    def training_flops(self) -> float:
+        """Operations a token of training."""
+        known = self.training_flops_per_token
+        return 3 * self.flops_per_token if known is None else known
 
 
 @dataclass(frozen=True)

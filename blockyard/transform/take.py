@@ -20,11 +20,9 @@ from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.part import Part
 from blockyard.core.spec import Spec
+from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
-
-Lineage = dict[str, list[tuple[int, Tensor]]]  # path of a tensor: which places of which dimensions were kept
-
 
 example = {"axis": "steps.1.part.inner", "index": (7, 1, 2, 3, 0, 5, 6, 4)}
 
@@ -56,7 +54,8 @@ def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model,
             if any(leaf is target for leaf in expr.leaves()):
                 kept = expr.find(target, index)
                 tensors[use.path] = tensors[use.path].index_select(dim, kept.to(tensors[use.path].device))
-                lineage.setdefault(use.path, []).append((dim, kept))
+                before = lineage.get(use.path, Origin(use.path))
+                lineage[use.path] = Origin(use.path, (*before.kept, (dim, kept)))
     with torch.device("meta"):
         made = build(sized(model, {axis: len(index)}))
     return fill(made, tensors, next(model.parameters()).device), lineage

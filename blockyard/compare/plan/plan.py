@@ -20,7 +20,7 @@ from blockyard.compare.plan.budget import at_memory, solve
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
-from blockyard.model.count import count, on_meta, state_bytes
+from blockyard.model.count import count, stages, state_bytes, training_flops
 from blockyard.task import Material
 from blockyard.train.device import known_device
 from blockyard.train.loop import build_objective
@@ -197,8 +197,9 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
         else:
             system = solve(name, matched["params"], overrides, material.fit)
         system = system.but(model=system["model"].but(length=length))
-        for phase in system["program"]:  # refused before anything is made: an objective that needs what is not claimed
-            build_objective(phase["objective"], on_meta(system))
+        # refused before anything is made: an objective that needs what its phase's model does not claim
+        for phase, made in zip(system["program"], stages(system)):
+            build_objective(phase["objective"], made)
         costs = count(system, length, request.batch)
         said = dict(request.overrides) | own
         arms.append(
@@ -214,6 +215,7 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
                 params=costs.params,
                 body_params=costs.body_params,
                 flops_per_token=costs.flops_per_token,
+                training_flops_per_token=training_flops(system, length),
                 peak_bytes=costs.training_bytes,
                 state_bytes={str(length): _state(system, length) for length in STATE_LENGTHS},
             )
@@ -237,7 +239,7 @@ def steps_of(plan: Plan, speed: Mapping[str, Speed]) -> dict[str, int]:
         if "tokens" in matched:
             amount = matched["tokens"] / per_step
         elif "flops" in matched:
-            amount = matched["flops"] / (3 * arm.flops_per_token * per_step)
+            amount = matched["flops"] / (arm.training_flops * per_step)
         else:
             amount = 60 * matched["minutes"] / speed[arm.id].step
         steps[arm.id] = math.ceil(amount - 1e-9)

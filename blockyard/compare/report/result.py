@@ -106,7 +106,7 @@ def _arm(
         body_params=arm.body_params,
         flops_per_token=arm.flops_per_token,
         tokens=tokens,
-        flops=3 * arm.flops_per_token * tokens,
+        flops=arm.training_flops * tokens,
         score=Score(low, high, _turned(sign, score.mean), [_signed(sign, loss) for loss in score.per_seed]),
         rank=list(score.rank) if score.rank else None,
         letters=score.letters,

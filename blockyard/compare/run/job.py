@@ -52,6 +52,7 @@ def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
         micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,
     )  # fmt: skip
     trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell)
+    model = trained.model
     curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
     result = RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
     if result.finished:

@@ -45,7 +45,7 @@ class PowerNorm(Part):
     @property
     def couples(self) -> bool:
         """Whether a row's training depends on the others of its batch."""
-        return bool(self.steps < self.warmup)
+        return self.steps.is_meta or bool(self.steps < self.warmup)
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         x = x if self.first is None else self.first(x, call)

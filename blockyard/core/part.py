@@ -8,6 +8,7 @@ tensors depends on its kind:
     mixer, channel     (x, call, state) -> (y, state)
     norm, activation   (x, call) -> y
     linear             (x, call) -> y, built with what it reads and writes
+    router             built with the axis of experts: (x, call) -> (weights, shares)
     store              make(site, name, rows, columns, std) -> a tensor; linear(x, it, bias), embedding(ids, it) of it
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
@@ -179,6 +180,17 @@ class Store(Part, ABC):
     @abstractmethod
     def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
         """The rows of these ids (...) -> (..., columns)."""
+
+
+class Router(Part, ABC):
+    """Which experts a token goes to: `(x, call) -> (weights, shares)`, both (B,T,E).
+
+    A weight is zero where a token does not go; by the shares loads are evened.
+    """
+
+    @abstractmethod
+    def active(self, call: Call) -> int:
+        """To how many experts a token goes at most in such a forward: what it costs is counted by it."""
 
 
 class Residual(Part):

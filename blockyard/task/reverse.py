@@ -21,7 +21,7 @@ from blockyard.task._strings import drawn, solved
 class Reverse(Task):
     grows = ("count",)
     variants = ({}, dict(count=4, letters=3, offset=0))
-    first = "?"
+    first = "885a2e307481"
 
     def __init__(
         self, *, count: Annotated[Count, "letters of the longest string"] = 12,

@@ -293,8 +293,10 @@ def _stand_in(model: Model, x: Tensor) -> Batch:
     tokens = example.tokens
     if tokens.dim() == 3 and tokens.shape[:2] == x.shape[:2]:  # a vector a token
         return replace(example, tokens=x.repeat(1, 1, -(-tokens.shape[2] // x.shape[2]))[..., : tokens.shape[2]])
-    flat = x.flatten(1).repeat(1, -(-tokens[0].numel() // x[0].numel()))
-    return replace(example, tokens=flat[:, : tokens[0].numel()].reshape(tokens.shape))
+    size = tokens[0].numel()
+    flat = x.flatten(1).repeat(1, -(-size // x[0].numel()))
+    flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % size)).unflatten(1, (-1, size)).sum(1)  # none is lost
+    return replace(example, tokens=flat.reshape(tokens.shape))
 
 
 _ALONE = ("mixer", "channel", "norm", "activation")

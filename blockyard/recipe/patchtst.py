@@ -54,7 +54,7 @@ def recipe(
 
 
 sizes = {
-    "tiny": dict(dim=32, layers=2, length=24, horizon=12),
+    "tiny": dict(dim=32, layers=2, length=120, horizon=12),
     "etth1": dict(dim=16, heads=4, ffn=128),
     "weather": dict(dim=128, heads=16, ffn=256, channels=21, outputs=21),
 }

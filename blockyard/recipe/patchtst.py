@@ -42,7 +42,9 @@ def recipe(
         model(
             dim=dim,
             stem=windows,
-            blocks=(block("layer", attention, channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu"))),),
+            blocks=(
+                block("layer", attention, channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu_exact"))),
+            ),
             residual=residual("postnorm"),
             depth=depth("stack", layers=layers),
             head=head("steps_ahead", horizon=horizon, norm=None),

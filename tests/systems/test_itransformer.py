@@ -17,7 +17,7 @@ def made(channels=5, seed=1, **settings):
 
 
 def forecast(m, x):
-    return m(Batch(x)).prediction["values"]
+    return m(Batch(x)).prediction["forecast"]
 
 
 def moved(m, channels):
@@ -83,7 +83,7 @@ def test_one_variable_reads_itself_alone():
     """(5) with one token every weight is 1: what attention reads is its value."""
     m = made(1)
     out = m(Batch(normal(2, L, 1)), points={"steps.0.part:v": "read", "steps.0.part:context": "read"})
-    v, context = ([value for key, value in out.captures.items() if key[3] == name][0] for name in ("v", "context"))
+    v, context = (next(value for key, value in out.captures.items() if key[3] == name) for name in ("v", "context"))
     assert gap(context, v.flatten(2)) < 1e-12
 
 
@@ -94,7 +94,7 @@ def test_cost_grows_with_the_square_of_the_variables_and_with_the_length_once():
         settings = dict(channels=channels, outputs=channels, length=length, dim=32, horizon=H)
         return count_flops(on_meta(by.spec("itransformer", "tiny", **settings)), length)
 
-    first, second, third = (cost(64, length) for length in (24, 48, 96))
+    first, second, third = (cost(16, length) for length in (24, 48, 96))
     assert third - second == 2 * (second - first) > 0
     attended = [cost(n, 24) - n * cost(1, 24) for n in (64, 128, 256)]
     assert 3.8 < attended[1] / attended[0] < 4.2 and 3.8 < attended[2] / attended[1] < 4.2

@@ -20,7 +20,7 @@ def made(name, **settings):
 
 
 def forecast(m, x):
-    return m(Batch(x)).prediction["values"]
+    return m(Batch(x)).prediction["forecast"]
 
 
 def average(length, width):
@@ -103,11 +103,11 @@ def test_parameters(name, maps):
 
 def test_training_comes_near_the_closed_form_and_never_below_it():
     """(7) the trained loss is at least that of least squares, and within 2% of it."""
-    t = np.arange(700)
-    wave = np.sin(t / 4) + 0.5 * np.sin(t / 11 + 1) + 0.3 * np.random.default_rng(0).standard_normal(700)
+    t = np.arange(300)
+    wave = np.sin(t / 4) + 0.5 * np.sin(t / 11 + 1) + 0.3 * np.random.default_rng(0).standard_normal(300)
     data = make_task("forecast:horizon=4,length=16").material(Table.of("waves", {"x": wave}))
     m = by.build("ltsf_linear", length=16, horizon=4)
-    train(by.spec("ltsf_linear", length=16, horizon=4), m, data.order(16, 64, 0), Settings(400, 0.02, weight_decay=0.0))
+    train(by.spec("ltsf_linear", length=16, horizon=4), m, data.order(16, 64, 0), Settings(300, 0.03, weight_decay=0.0))
     rows = data.series.windows(0).take(slice(None))
     x = np.concatenate([rows["tokens"][..., 0], np.ones((len(rows["tokens"]), 1))], 1).astype(np.float64)
     y = rows["targets"][..., 0].astype(np.float64)

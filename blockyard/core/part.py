@@ -97,8 +97,7 @@ class Stem(Part, ABC):
 class Head(Part):
     """From the stream to predictions: `(x, call, state) -> ({name: prediction}, call, state)`.
 
-    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task; numbers
-           of any shape are `values`
+    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task
     """
 
     says: ClassVar[str] = "tokens"

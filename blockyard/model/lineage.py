@@ -1,6 +1,7 @@
 """Where the tensors of a transformed model come from, so that what belongs to them goes along: an optimiser's moments.
 
-    made, lineage = transformed(model, transform("upcycle"))        lineage["steps.1.part.experts.0.up.weight"].path == "steps.1.part.up.weight"
+    made, lineage = transformed(model, transform("upcycle"))
+    lineage["steps.1.part.experts.0.up.weight"].path == "steps.1.part.up.weight"
 
 A tensor that a lineage does not name comes from the one of its own name and shape, where there is one.
 """

@@ -4,7 +4,7 @@ check("gla")                    a recipe: its whole model, then every part in it
 check("mixer:gla:heads=4")      a part alone, or inside a small model where it needs one
 check("task:mqar:pairs=8")      a task: its examples, answers and rules
 check("study:deltanet")         a study: its races can be run, and its predictions are about them
-check("transform:quantise")     a transform, a probe, an optimiser: what all of its kind promise, on a small model
+check("transform:quantise")     a transform, probe, optimiser, decoder: what all of its kind promise, on a small model
 """
 
 from collections.abc import Iterator
@@ -115,8 +115,8 @@ def _study(entry: registry.Entry) -> Iterator[tuple[str, Verdict]]:
     for race in study.races:
         try:
             for arm in race.arms:
-                _, name, overrides = systems.parse_target(arm)
-                systems.spec(name, "tiny", **overrides)
+                target = systems.parse_arm(arm)
+                systems.spec(target.name, "tiny", **target.overrides)
             if race.task:
                 make_task(race.task)
         except UsageError as error:

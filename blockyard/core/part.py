@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call, Seen
+from blockyard.core.errors import UsageError
+from blockyard.core.visible import distances, max_distance
 
 
 class Part(nn.Module):
@@ -93,7 +95,8 @@ class Stem(Part, ABC):
 class Head(Part):
     """From the stream to predictions: `(x, call, state) -> ({name: prediction}, call, state)`.
 
-    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task
+    says   what it predicts, which is the name of its prediction: tokens (as `logits`), or the word of a task; numbers
+           of any shape are `values`
     """
 
     says: ClassVar[str] = "tokens"
@@ -178,6 +181,28 @@ class Position(Part):
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
         return None
 
+    def bias(self, call: Call, positions: Tensor | None = None) -> Tensor | None:
+        """(B or 1,H,T,S): what is added to each score; by distance, where a part does not know more of both ends.
+
+        positions   (B,S) of the keys, where a cache dropped some
+        """
+        bound = max_distance(call)
+        table = self.by_distance(bound)
+        return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+
+
+class Scaling(Part, ABC):
+    """A norm that can be undone: y = (x - offset) / scale, so that a head can put back what a stem took away."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """offset, scale (..., 1) of x (..., L)."""
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        """x (..., L) without what its statistics say."""
+        offset, scale = self.statistics(x)
+        return (x - offset) / scale
+
 
 class Store(Part, ABC):
     """How a matrix (rows, columns) is kept: the part that asks for it owns the tensor, the store knows what it means.
@@ -229,6 +254,10 @@ class Depth(Part):
     def plan(self) -> list[tuple[str, int]]:
         """(block name, most loops) of every block to build, in order."""
         raise TypeError(f"{type(self).__name__} is a depth part without a plan")
+
+    def laid(self, names: tuple[str, ...]) -> Any:
+        """The spec of a program that runs these blocks instead, each once and in order, with nothing else changed."""
+        raise UsageError(f"depth:{self.spec.name} decides what runs when, so its blocks cannot be laid anew")
 
     def order(self) -> list[tuple[int, int]]:
         """Every (step, loop) that a forward may run, in order: the static upper bound."""

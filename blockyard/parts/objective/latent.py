@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 

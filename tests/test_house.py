@@ -201,7 +201,9 @@ FREE = (
     "bench",
     "model",
 )  # what asks for ends, other libraries' models, contestants, a harness
-COMMON = {"none", "tokens", "gated", "frames", "values", "classes"}  # words of everybody, too
+COMMON = {  # words of everybody, too
+    "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) not in FREE], ids=lambda p: str(p.name))

@@ -64,7 +64,7 @@ class Drop(Transform):
 
 
 def scores_of(model: Model, data: Sequence[Batch], units: Sequence[tuple[int, ...]]) -> list[float]:
-    """Of every unit of steps the mean cosine of the stream in front of it and behind it, over all tokens of the data."""
+    """Of every unit of steps the mean cosine of the stream before and behind it, over all tokens of the data."""
     sums = dict.fromkeys(units, 0.0)
     counts = dict.fromkeys(units, 0.0)
     for batch in data:

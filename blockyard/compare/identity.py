@@ -16,7 +16,8 @@ ASIDE = ("paths", "save_seconds", "lengths")  # of a job: where, when, and what 
 
 def key_of(job: Job) -> str:
     """Sixteen hexadecimal digits that name a run's figures."""
-    facts = {name: value for name, value in job.to_json().items() if name not in ASIDE}
+    aside = ASIDE if job.then else (*ASIDE, "then", "shown")
+    facts = {name: value for name, value in job.to_json().items() if name not in aside}
     facts |= {"numerics": NUMERICS, "torch": torch.__version__, "machine": platform.machine(), "loops": loops()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

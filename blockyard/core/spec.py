@@ -202,7 +202,7 @@ def _maker(kind: str) -> Any:
 stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _maker("channel")
 norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
 store, residual, depth, objective = _maker("store"), _maker("residual"), _maker("depth"), _maker("objective")
-junction = _maker("junction")
+junction, corrupt = _maker("junction"), _maker("corrupt")
 
 
 def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:

@@ -1,4 +1,4 @@
-"""From the bytes of a file to documents: unpacked, decoded, and taken out of rows.
+"""From the bytes of a file to documents: unpacked, decoded, and taken out of rows; and to lines, read bit by bit.
 
 packed    gzip, xz, bzip2, zstd        told by the first bytes, not by the name
 text      UTF-8; UTF-16 and UTF-32 with a byte order mark        other encodings cannot be told apart: refused
@@ -14,9 +14,11 @@ import io
 import json
 import lzma
 import sys
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TextIO
 
 from blockyard.core.errors import UsageError
 
@@ -39,7 +41,7 @@ class Unfit(UsageError):
 
 def has_rows(name: str) -> bool:
     """Whether a file of this name is a table, packed or not."""
-    return _bare(name).endswith(TABLES)
+    return bare(name).endswith(TABLES)
 
 
 def documents_in(name: str, data: bytes, column: str, notes: list[str]) -> list[bytes]:
@@ -47,7 +49,7 @@ def documents_in(name: str, data: bytes, column: str, notes: list[str]) -> list[
     data = _unpacked(name, data)
     if data.startswith(b"PAR1"):
         rows = _parquet(name, data, column)
-    elif _bare(name).endswith(ROWS):
+    elif bare(name).endswith(ROWS):
         lines = enumerate(_utf8(name, data).split(b"\n"), 1)
         rows = _column(name, [(n, _object(name, n, line)) for n, line in lines if line.strip()], column)
     else:
@@ -60,10 +62,47 @@ def documents_in(name: str, data: bytes, column: str, notes: list[str]) -> list[
     return found
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
     """A file's name in small letters without the ending of what packed it."""
     name = name.lower()
     return next((name.removesuffix(end) for end in PACKED if name.endswith(end)), name)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[TextIO]:
+    """A file of text as lines, unpacked and decoded bit by bit; whatever is wrong with it is an `Unfit` on the way."""
+    try:
+        with open(path, "rb") as raw:
+            magic = raw.read(6)
+            raw.seek(0)
+            way = next((open_ for start, open_ in _STREAMS.items() if magic.startswith(start)), None)
+            stream: Any = raw if way is None else way(raw)
+            head = stream.read(4)
+            stream.seek(0)
+            encoding = next((way for mark, way in MARKS.items() if head.startswith(mark)), "utf-8")
+            yield io.TextIOWrapper(stream, encoding, newline="")
+    except UnicodeDecodeError as error:
+        wanted = encoding.removesuffix("-sig").upper()
+        mend = "if you know what it is, convert it first: iconv -f latin1 -t utf-8"
+        raise Unfit("not UTF-8", f"{path} is not {wanted}: byte 0x{error.object[error.start]:02x}; {mend}") from None
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise Unfit("damaged", f"{path} is damaged, it cannot be unpacked: {error}") from None
+    except OSError as error:
+        raise Unfit("unreadable", f"cannot read {path}: {error.strerror or error}") from None
+    except csv.Error as error:
+        raise Unfit("damaged", f"{path} is no table: {error}") from None
+
+
+def _zstd_stream(raw: Any) -> Any:
+    if sys.version_info >= (3, 14):
+        return importlib.import_module("compression.zstd").open(raw)
+    return io.BytesIO(_unpacked(raw.name, raw.read()))
+
+
+_STREAMS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw), b"\xfd7zXZ\0": lzma.LZMAFile, b"BZh": bz2.BZ2File,
+    b"\x28\xb5\x2f\xfd": _zstd_stream,
+}  # fmt: skip
 
 
 def _unpacked(name: str, data: bytes) -> bytes:
@@ -87,7 +126,7 @@ def _unpacked(name: str, data: bytes) -> bytes:
 def _unzstd(data: bytes) -> bytes:
     if sys.version_info >= (3, 14):
         return importlib.import_module("compression.zstd").decompress(data)
-    library, found = _extra("zstandard", "zstd is read"), list[bytes]()
+    library, found = extra("zstandard", "zstd is read"), list[bytes]()
     while data:  # a file may hold several frames
         frame = library.ZstdDecompressor().decompressobj()
         found.append(frame.decompress(data))
@@ -97,7 +136,7 @@ def _unzstd(data: bytes) -> bytes:
     return b"".join(found)
 
 
-def _extra(name: str, what: str) -> Any:
+def extra(name: str, what: str) -> Any:
     if find_spec(name.partition(".")[0]) is None:
         raise UsageError(f"{what} with the {name.partition('.')[0]} library: pip install 'blockyard[data]'")
     return importlib.import_module(name)
@@ -119,7 +158,15 @@ def _utf8(name: str, data: bytes) -> bytes:
     return data if encoding == "utf-8" else text.encode()
 
 
-def _object(name: str, number: int, line: bytes) -> dict[str, Any]:
+def json_rows(path: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file that has one a line, each with the number of its line."""
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _object(name, number, line)
+
+
+def _object(name: str, number: int, line: str | bytes) -> dict[str, Any]:
     where = f"{name} line {number}"
     try:
         row = json.loads(line)
@@ -157,7 +204,7 @@ def _text(where: str, column: str, value: Any) -> bytes:
 
 def _parquet(name: str, data: bytes, column: str) -> list[bytes]:
     try:
-        library = _extra("pyarrow.parquet", "parquet is read")
+        library = extra("pyarrow.parquet", "parquet is read")
     except UsageError as error:
         raise Unfit("parquet", f"{name}: {error}") from None
     try:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.data.formats import bare
 
 MANY = 10_000  # files of a folder that are looked at to see what it holds
 
@@ -24,12 +25,14 @@ class Source(ABC):
     endings   of the files it takes, in small letters; also inside folders. None: it takes what no other does
     known     data under its own name, without a file: `--data digits`
     usual     False: only a task that asks for what it gives has it read files that another source takes as well
+    asked     it takes any file where a task asks for what it gives and no other source of that takes it
     """
 
     gives: ClassVar[str]
     endings: ClassVar[tuple[str, ...]] = ()
     known: ClassVar[bool] = False
     usual: ClassVar[bool] = True
+    asked: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, paths: Sequence[str], **how: Any) -> Any:
@@ -58,6 +61,8 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
     if not wanted:
         found = [entry for entry in found if entry.constant("usual", True)]
     fitting = [entry for entry in found if not wanted or entry.constant("gives") in wanted]
+    if wanted and paths and not fitting:
+        fitting = [e for e in entries.values() if e.constant("asked") and e.constant("gives") in wanted]
     if not fitting:
         _refuse_missing(paths, [name for name, entry in entries.items() if entry.constant("known")])
         usual = (entry for entry in found if entry.constant("usual", True))
@@ -92,12 +97,11 @@ def _refuse_missing(paths: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _endings(path: str) -> list[str]:
-    """The endings of the files that a path names."""
+    """The files that a path names, in small letters, without the endings of what packed them."""
     if not os.path.isdir(path):
-        bare = path if os.path.exists(path) else path.rpartition(":")[0] or path  # FILE:COLUMN
-        return [bare.lower()]
+        return [bare(path if os.path.exists(path) else path.rpartition(":")[0] or path)]  # FILE:COLUMN
     found = (
-        name.lower()
+        bare(name)
         for folder, _, names in os.walk(path)
         for name in names
         if not name.startswith(".") and "/." not in folder.removeprefix(path)

@@ -19,6 +19,8 @@ from blockyard.compare.report.figures import COLOURS, Axis, indices, line, mark,
 from blockyard.compare.report.format import (
     Gap,
     at_equal_time,
+    became,
+    becomes,
     brief,
     decimals,
     differs,
@@ -170,7 +172,7 @@ def _row(report: Report, arm: ArmReport, digits: int) -> dict[str, Any]:
     state, timed, (_, factor) = arm.state_bytes["8192"], at_equal_time(report) or {}, training(report)
     return {
         "index": index, "glyph": Markup(glyph(index)), "name": arm.name,
-        "differs": differs(report.plan)[arm.name],
+        "differs": "; ".join(filter(None, [differs(report.plan)[arm.name], *became(arm)])),
         "letters": arm.letters, "candidate": arm.candidate, "status": arm.status,
         "rank": rank(arm, "–"),
         "mean": "–" if mean is None else f"{mean:.{digits}f}",
@@ -373,9 +375,11 @@ def amount(value: float) -> str:
 
 def target(arm: Arm) -> str:
     """An arm as it is typed: LABEL=NAME:key=value,key=value."""
-    name = arm.name if arm.label == arm.name else f"{arm.label}={arm.name}"
+    first, _, typed = arm.label.partition("|")
+    name = arm.name if first == arm.name else f"{first}={arm.name}"
     own = ",".join(f"{key}={value}" for key, value in arm.overrides.items())
-    return f"{name}:{own}" if own else name
+    after = [typed] if typed else [becomes(each) for each in arm.then]
+    return "|".join([f"{name}:{own}" if own else name, *after])
 
 
 def command(plan: Plan) -> list[str]:

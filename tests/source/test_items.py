@@ -161,7 +161,7 @@ def mistakes(tmp_path):
         ("flat/cat_0.png", "is one file"), ("empty", "is empty"), ("three", r"a/x\.png \(no image, 3 bytes"),
         ("quiet", r"no WAV file .*3 bytes"), ("mixed", "both images and sounds"),
         ("flot", "no such file"),
-        ("flat/{class}_{class}.png", "is no pattern"), ("t.csv", "row 3 has another number of cells"),
+        ("flat/{class}_{class}.png", "is no pattern"), ("t.csv", "line 3 has 1 cell"),
         ("nowhere/{class}.wav", "no such folder"),
     ]  # fmt: skip
 

@@ -8,7 +8,11 @@ Differs  200k parameters on the texts of CPython; 8,192 tokens of calibration; t
 from blockyard.compare.documents import Report
 from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better
 
-GRIDS = {"4": "bits=4,group=none,symmetric=no", "3": "bits=3,group=none,symmetric=no", "2": "bits=2,group=32,symmetric=no"}
+GRIDS = {
+    "4": "bits=4,group=none,symmetric=no",
+    "3": "bits=3,group=none,symmetric=no",
+    "2": "bits=2,group=32,symmetric=no",
+}
 
 
 def arms() -> tuple[str, ...]:

@@ -36,7 +36,9 @@ def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in build(made.spec).state_dict().items()}
     yield Verdict("leaves the dice", torch.equal(drawn, torch.random.get_rng_state()))
-    yield Verdict("plans what it does", bool(planned) and planned.keys() >= found.covered.keys() and bool(found.covered))
+    yield Verdict(
+        "plans what it does", bool(planned) and planned.keys() >= found.covered.keys() and bool(found.covered)
+    )
     again = transform.apply(model, data).model
     yield Verdict("makes the same twice", torch.equal(again(ids).logits, logits))
     with torch.device("meta"):

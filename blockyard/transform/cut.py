@@ -61,7 +61,10 @@ def without(model: Model, steps: Collection[int]) -> Applied:
     """The model less some steps."""
     check_steps(model, steps)
     stays = [step for step in range(len(model.steps)) if step not in set(steps)]
-    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    tensors = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
     with torch.device("meta"):
         made = build(_spec(model, stays))
     moved, held = {}, {}
@@ -73,7 +76,9 @@ def without(model: Model, steps: Collection[int]) -> Applied:
     _fits(made, held, moved)
     gone = {f"steps.{step}": f"removed ({named(model, step)})" for step in sorted(set(steps))}
     left = tuple(f"steps.{step}" for step in stays)
-    return Applied(fill(made, held, next(model.parameters()).device), gone, left, {"steps_left": len(stays)}, moved=moved)
+    return Applied(
+        fill(made, held, next(model.parameters()).device), gone, left, {"steps_left": len(stays)}, moved=moved
+    )
 
 
 def _spec(model: Model, stays: list[int]) -> Spec:
@@ -123,4 +128,6 @@ def _fits(made: Model, held: dict[str, Tensor], moved: dict[str, str]) -> None:
     """Refuse where a tensor that steps share has a place for each of them."""
     for name, tensor in [*made.named_parameters(), *made.named_buffers()]:
         if tensor.shape != held[name].shape:
-            raise UsageError(f"{moved.get(name, name)} has a place for each of the steps that share it: none can be cut")
+            raise UsageError(
+                f"{moved.get(name, name)} has a place for each of the steps that share it: none can be cut"
+            )

@@ -28,13 +28,17 @@ class Drop(Transform):
     shown = True
 
     def __init__(
-        self, *, steps: Annotated[Count, "how many go"] = 1,
+        self,
+        *,
+        steps: Annotated[Count, "how many go"] = 1,
         of: Annotated[Literal["mixer", "channel", "either", "block"], "of what"] = "mixer",
     ) -> None:
         self.steps, self.of = steps, of
 
     def plan(self, model: Model) -> dict[str, str]:
-        return {f"steps.{step}": f"one of {self.steps} {self.of}s to go" for unit in self._units(model) for step in unit}
+        return {
+            f"steps.{step}": f"one of {self.steps} {self.of}s to go" for unit in self._units(model) for step in unit
+        }
 
     @torch.no_grad()
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:

@@ -168,7 +168,12 @@ def _made(arms: Sequence[ArmReport]) -> list[str]:
         written, made = arm.decode_tokens_per_s, arm.made
         rows.append((arm.name, memory(arm.model_bytes), brief(written) if written else "-",
                      duration(made.seconds) if made else "-"))  # fmt: skip
-    return ["", *columns(rows, [0]), *(line for arm in arms for told in became(arm) for line in fold(f"{arm.name}: {told}")), ""]
+    return [
+        "",
+        *columns(rows, [0]),
+        *(line for arm in arms for told in became(arm) for line in fold(f"{arm.name}: {told}")),
+        "",
+    ]
 
 
 def places_of_models(report: Report) -> list[tuple[str, str]]:

@@ -11,10 +11,10 @@ EXAMPLE = "blockyard transform my-model gptq:bits=4 --data my.txt --out my-small
 
 def options(add: Callable[..., Any]) -> None:
     add("model", help=MODEL)
-    add("transform", nargs="+", metavar="NAME[:KEY=VALUE,...]", help="what becomes of it, in order (see: blockyard list "
-        "transform)")  # fmt: skip
-    add("--data", action="append", default=[], help="a text to fit to, of which the training part is shown; may be given "
-        "several times (default: the texts of CPython itself)")  # fmt: skip
+    add("transform", nargs="+", metavar="NAME[:KEY=VALUE,...]", help="what becomes of it, in order (see: blockyard "
+        "list transform)")  # fmt: skip
+    add("--data", action="append", default=[], help="a text to fit to, of which the training part is shown; may be "
+        "given several times (default: the texts of CPython itself)")  # fmt: skip
     add("--out", required=True, help="the folder of the other model")
 
 

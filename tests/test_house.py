@@ -81,6 +81,7 @@ OPTIONS = {
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",
     "quantise": "json bits group keep int8 out",
+    "transform": "json data out",
     "study": "json tier out",
     "list": "json family tag",
     "show": "json",

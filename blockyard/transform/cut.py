@@ -11,7 +11,7 @@ Differs  nothing known
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -42,8 +42,13 @@ class Cut(Transform):
 
 def named(model: Model, step: int) -> str:
     """What part a step holds, as kind:name."""
-    spec = model.steps[step].part.spec
-    return f"{spec.kind}:{spec.name}"
+    return f"{spec_of(model, step).kind}:{spec_of(model, step).name}"
+
+
+def spec_of(model: Model, step: int) -> Spec:
+    """The spec of the part that a step holds."""
+    held: Any = model.steps[step]
+    return held.part.spec
 
 
 def check_steps(model: Model, steps: Collection[int]) -> None:
@@ -53,7 +58,7 @@ def check_steps(model: Model, steps: Collection[int]) -> None:
         raise UsageError(f"the model has steps 0 to {count - 1}; {', '.join(map(str, steps)) or 'none'} cannot be cut")
     if len(set(steps)) == count:
         raise UsageError("at least one step must stay")
-    if any(model.steps[step].part.spec.kind == "junction" for step in steps):
+    if any(spec_of(model, step).kind == "junction" for step in steps):
         raise UsageError("a junction cannot be cut: what comes after it stands on it")
     model.depth.laid(("x",))  # refused by a program that decides what runs when
 

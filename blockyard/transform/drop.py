@@ -21,7 +21,7 @@ from blockyard.core.settings import Count
 from blockyard.model.model import Model
 from blockyard.probe.step_cosine import cosines
 from blockyard.transform._base import Applied, Transform, batches
-from blockyard.transform.cut import check_steps, without
+from blockyard.transform.cut import check_steps, spec_of, without
 
 
 class Drop(Transform):
@@ -56,7 +56,7 @@ class Drop(Transform):
         if self.of == "block":
             units = [tuple(steps) for steps in model.depth.blocks]
         else:
-            units = [(i,) for i, step in enumerate(model.steps) if step.part.spec.kind in kinds]
+            units = [(step,) for step in range(len(model.steps)) if spec_of(model, step).kind in kinds]
         if len(units) < self.steps or self.steps * len(units[0]) >= len(model.steps):
             raise UsageError(f"{self.steps} of {len(units)} {self.of}s cannot go: fewer, or other steps, must stay")
         check_steps(model, [step for unit in units[: self.steps] for step in unit])

@@ -22,7 +22,7 @@ STATE_LENGTHS = (1024, 8192, 65536)
 
 
 def transformed(arm: Arm, then: Sequence[Spec], length: int, batch: int) -> Arm:
-    """The arm as what its trained model becomes: another hash, and what it then costs; its system is trained."""
+    """The arm as what its trained model becomes, with what that costs and a hash of its own; its system is trained."""
     model, after = stages(Spec.from_json(arm.system))[-1], []
     for spec in then:
         transform, step = make_transform(spec), batch * length

@@ -222,17 +222,17 @@ def rows_in(name: str, data: bytes) -> list[dict[str, Any]]:
     """The rows of a table's bytes: .jsonl, .ndjson, .csv, .tsv (the first line names the columns) or parquet."""
     data = _unpacked(name, data)
     if data.startswith(b"PAR1"):
-        library = _extra("pyarrow.parquet", "parquet is read")
+        library = extra("pyarrow.parquet", "parquet is read")
         try:
             return library.ParquetFile(io.BytesIO(data)).read().to_pylist()
         except (OSError, ValueError) as error:
             raise Unfit("damaged", f"{name} is damaged, it cannot be read as parquet: {error}") from None
-    if _bare(name).endswith(ROWS):
+    if bare(name).endswith(ROWS):
         lines = enumerate(_utf8(name, data).split(b"\n"), 1)
         return [_object(name, n, line) for n, line in lines if line.strip()]
     text = _utf8(name, data).decode()
     csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if _bare(name).endswith(".tsv") else ",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if bare(name).endswith(".tsv") else ",")
     try:
         rows = list(reader)
     except csv.Error as error:

@@ -34,7 +34,7 @@ def recipe(
         model(
             dim=dim,
             stem=stem("variates", length=length, channels=channels, outputs=outputs),
-            blocks=(block("layer", attention, channel("mlp", inner=ffn or dim, activation=activation("gelu"))),),
+            blocks=(block("layer", attention, channel("mlp", inner=ffn or dim, activation=activation("gelu_exact"))),),
             residual=residual("postnorm"),
             depth=depth("stack", layers=layers),
             head=head("variates", horizon=horizon, norm=norm("layer")),

@@ -42,7 +42,9 @@ def recipe(
         model(
             dim=dim,
             stem=windows,
-            blocks=(block("layer", attention, channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu"))),),
+            blocks=(
+                block("layer", attention, channel("mlp", inner=ffn or 2 * dim, activation=activation("gelu_exact"))),
+            ),
             residual=residual("postnorm"),
             depth=depth("stack", layers=layers),
             head=head("steps_ahead", horizon=horizon, norm=None),
@@ -54,7 +56,7 @@ def recipe(
 
 
 sizes = {
-    "tiny": dict(dim=32, layers=2, length=24, horizon=12),
+    "tiny": dict(dim=32, layers=2, length=120, horizon=12),
     "etth1": dict(dim=16, heads=4, ffn=128),
     "weather": dict(dim=128, heads=16, ffn=256, channels=21, outputs=21),
 }

@@ -124,7 +124,7 @@ class Forecasts(Material):
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
         import torch
 
-        values, targets = said["values"].double(), batch.targets.double()
+        values, targets = said["forecast"].double(), batch.targets.double()
         return torch.stack(
             _spent(values, targets, torch.as_tensor(self.unit, dtype=torch.float64, device=values.device)), 1
         )
@@ -151,7 +151,7 @@ class Forecasts(Material):
         """Forecasts of the worst window and of two ordinary ones, and how the error grows with the steps ahead."""
         index = np.unique(np.linspace(0, len(exam) - 1, min(LOOKED, len(exam))).astype(np.int64))
         rows = [exam.take(index[at : at + 32]) for at in range(0, len(index), 32)]
-        said = np.concatenate([predict(each)["values"] for each in rows])
+        said = np.concatenate([predict(each)["forecast"] for each in rows])
         back, truth = (np.concatenate([each[name] for each in rows]) for name in ("tokens", "targets"))
         error = np.square(said - truth)
         with np.errstate(invalid="ignore"):

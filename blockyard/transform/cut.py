@@ -20,6 +20,7 @@ from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Places
 from blockyard.core.spec import Spec, block, matching_edits
+from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill
 from blockyard.transform._base import Applied, Transform
@@ -67,17 +68,18 @@ def without(model: Model, steps: Collection[int]) -> Applied:
     }
     with torch.device("meta"):
         made = build(_spec(model, stays))
-    moved, held = {}, {}
+    moved: Lineage = {}
+    held = {}
     for name in [*dict(made.named_parameters()), *dict(made.named_buffers())]:
         before = _renumbered(name, dict(enumerate(stays)))
         held[name] = tensors[before].detach()
         if before != name:
-            moved[name] = before
+            moved[name] = Origin(before)
     _fits(made, held, moved)
     gone = {f"steps.{step}": f"removed ({named(model, step)})" for step in sorted(set(steps))}
     left = tuple(f"steps.{step}" for step in stays)
     return Applied(
-        fill(made, held, next(model.parameters()).device), gone, left, {"steps_left": len(stays)}, moved=moved
+        fill(made, held, next(model.parameters()).device), gone, left, {"steps_left": len(stays)}, lineage=moved
     )
 
 
@@ -124,10 +126,10 @@ def _renumbered(path: str, places: dict[int, int]) -> str:
     return path if step is None else ".".join(["steps", str(places[step]), *path.split(".")[2:]])
 
 
-def _fits(made: Model, held: dict[str, Tensor], moved: dict[str, str]) -> None:
+def _fits(made: Model, held: dict[str, Tensor], moved: Lineage) -> None:
     """Refuse where a tensor that steps share has a place for each of them."""
     for name, tensor in [*made.named_parameters(), *made.named_buffers()]:
         if tensor.shape != held[name].shape:
             raise UsageError(
-                f"{moved.get(name, name)} has a place for each of the steps that share it: none can be cut"
+                f"{moved.get(name, Origin(name)).path} has a place for each of the steps that share it: none can be cut"
             )

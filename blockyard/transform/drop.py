@@ -48,7 +48,7 @@ class Drop(Transform):
         gone = [step for i in order[: self.steps] for step in units[i]]
         done = without(model, gone)
         told = {f"steps.{'+'.join(map(str, unit))}": score for unit, score in zip(units, scores)}
-        return Applied(done.model, done.covered, done.left, {**done.report, "cosine": told}, moved=done.moved)
+        return Applied(done.model, done.covered, done.left, {**done.report, "cosine": told}, lineage=done.lineage)
 
     def _units(self, model: Model) -> list[tuple[int, ...]]:
         """What can go together: steps of the kind, or the steps of a block."""

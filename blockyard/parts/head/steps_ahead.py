@@ -2,7 +2,7 @@
 
     y = W [N(x_1) .. N(x_n)] + b, scaled back
 
-Shapes   x (B*K,n,D)   values (B,H,K)   W (H,nD)
+Shapes   x (B*K,n,D)   forecast (B,H,K)   W (H,nD)
 Source   arXiv 2211.14730    Family  series
 Differs  nothing known
 """
@@ -38,4 +38,4 @@ class StepsAhead(Head):
             raise UsageError(f"{self.path} reads the {self.tokens.size} tokens of its stem, not {x.shape[1]}")
         x = x if self.norm is None else self.norm(x, call)
         y = _scale.back(self.proj(x.flatten(1), call)[:, None], call)
-        return {"values": y.unflatten(0, (-1, self.outputs.size))[:, :, 0].transpose(1, 2)}, call, state
+        return {"forecast": y.unflatten(0, (-1, self.outputs.size))[:, :, 0].transpose(1, 2)}, call, state

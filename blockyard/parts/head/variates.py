@@ -2,7 +2,7 @@
 
     y_c = W N(x_c) + b, scaled back        c = 1..K
 
-Shapes   x (B,C,D)   values (B,H,K)   W (H,D)
+Shapes   x (B,C,D)   forecast (B,H,K)   W (H,D)
 Source   arXiv 2310.06625    Slug  itransformer    Family  series
 Differs  nothing known
 """
@@ -40,4 +40,4 @@ class Variates(Head):
             )
         x = x[:, : self.outputs.size]
         x = x if self.norm is None else self.norm(x, call)
-        return {"values": _scale.back(self.proj(x, call), call).transpose(1, 2)}, call, state
+        return {"forecast": _scale.back(self.proj(x, call), call).transpose(1, 2)}, call, state

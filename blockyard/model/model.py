@@ -311,14 +311,15 @@ class Model(nn.Module):
         return flow._replace(carry=carry, call=before, state=state, captures=flow.captures | captured)
 
     def _pass(self, unit: Passage, flow: Flow, step: int, loop: int) -> Flow:
-        """A junction: what the next steps share is made anew for the tokens that it leaves."""
+        """A junction: where it lays tokens anew, what the next steps share is made anew for them."""
         captured: Captures = {}
         leaves = None if flow.state is None else flow.state.get((step, loop))
         x, call, leaves = unit(flow.x, flow.call._replace(step=step, loop=loop, captures=captured), leaves)
         state = flow.state.put((step, loop), leaves) if flow.state is not None and leaves else flow.state
-        call = call._replace(captures=flow.call.captures, memo={})
-        for part in self._preparing:
-            part.prepare(call)
+        call = call._replace(captures=flow.call.captures)
+        if call.memo is not flow.call.memo:  # the tokens were laid anew
+            for part in self._preparing:
+                part.prepare(call)
         return flow._replace(carry=x, rule=None, call=call, state=state, captures=flow.captures | captured)
 
 

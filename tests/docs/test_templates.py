@@ -98,7 +98,7 @@ from pathlib import Path
 from blockyard.compare.plan.plan import Request, make_job, make_plan
 from blockyard.compare.run.job import run_job
 folder = Path(sys.argv[1])
-plan = make_plan(Request(("llama", "gla"), (str(folder / "cells.npz"),), params=20000, tokens=600), lambda _: None)
+plan = make_plan(Request(("llama", "gla"), (str(folder / "cells.npz"),), params=60000, tokens=600), lambda _: None)
 job = make_job(replace(plan, steps={arm.id: 4 for arm in plan.arms}), plan.arms[1], "final", 0, 1e-2)
 done = run_job(job, folder / "run", lambda *_: None)
 references = {name: sum(groups) / len(groups) for name, groups in plan.references.items()}

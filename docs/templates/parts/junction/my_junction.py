@@ -16,7 +16,7 @@ from blockyard.core.settings import Count
 
 
 class MyJunction(Junction):
-    """Later steps stand on `out`. One that lays tokens anew goes on with `call.laid(length, grid)`, and keeps no state."""
+    """Later steps stand on `out`. One that lays tokens anew goes on with `call.laid(length)`, and keeps no state."""
 
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 

@@ -21,7 +21,8 @@ from blockyard.core.spec import Spec
 from blockyard.decode.program import refusal
 from blockyard.model import corruption
 from blockyard.model.claims import Verdict, find_around, verify_model, verify_part
-from blockyard.model.model import build, make
+from blockyard.model.count import stages
+from blockyard.model.model import Model, build, make
 from blockyard.task import DataTask, make_task
 from blockyard.task._check import PROMISES, promises
 from blockyard.train.loop import build_objective
@@ -82,10 +83,19 @@ def _whole(label: str, system: Spec) -> Iterator[tuple[str, Verdict]]:
     """What a model claims as a whole, that it trains, and how it decodes."""
     yield from ((label, verdict) for verdict in verify_model(system))
     yield label, _trains(system, system["program"][0]["objective"])
-    model = build(system)
+    model, grown = build(system), stages(system)[-1].spec
     if model.claims.get("streams"):
-        why = refusal(model)
-        yield label, Verdict(f"decodes as it trains: {why}" if why else "decodes as recorded instructions", True)
+        yield label, _decodes(model)
+    if grown != model.spec:  # what comes out of a program that transforms its model
+        made = f"{label}, at last"
+        yield from ((made, verdict) for verdict in verify_model(grown))
+        yield made, _decodes(build(grown))
+
+
+def _decodes(model: Model) -> Verdict:
+    """How a model that goes on from a state decodes."""
+    why = refusal(model)
+    return Verdict(f"decodes as it trains: {why}" if why else "decodes as recorded instructions", True)
 
 
 def _home(label: str, part: Spec) -> Spec:

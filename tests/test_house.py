@@ -81,6 +81,7 @@ OPTIONS = {
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",
     "quantise": "json bits group keep int8 out",
+    "transform": "json data out",
     "study": "json tier out",
     "list": "json family tag",
     "show": "json",
@@ -201,7 +202,9 @@ FREE = (
     "bench",
     "model",
 )  # what asks for ends, other libraries' models, contestants, a harness
-COMMON = {"none", "tokens", "gated", "frames", "values", "classes"}  # words of everybody, too
+COMMON = {  # words of everybody, too
+    "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) not in FREE], ids=lambda p: str(p.name))

@@ -81,6 +81,7 @@ class Arm:
     then          what it becomes once it is trained, in order: params, flops and state are of what it then is
     base          the id of the arm that is trained for it; empty where that is itself
     model_bytes   of the saved model
+    training_flops_per_token    the mean over its program; None: three forwards
     """
 
     label: str
@@ -99,6 +100,13 @@ class Arm:
     then: list[Then] = field(default_factory=list)
     base: str = ""
     model_bytes: int = 0
+    training_flops_per_token: float | None = None
+
+    @property
+    def training_flops(self) -> float:
+        """Operations a token of training."""
+        known = self.training_flops_per_token
+        return 3 * self.flops_per_token if known is None else known
 
 
 @dataclass(frozen=True)

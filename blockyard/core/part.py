@@ -8,6 +8,7 @@ tensors depends on its kind:
     mixer, channel     (x, call, state) -> (y, state)
     norm, activation   (x, call) -> y
     linear             (x, call) -> y, built with what it reads and writes
+    router             built with the axis of experts: (x, call) -> (weights, shares)
     store              make(site, name, rows, columns, std) -> a tensor; linear(x, it, bias), embedding(ids, it) of it
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
@@ -56,6 +57,7 @@ class Part(nn.Module):
     spec: Any = None  # what it was built from
     stream: Any = None  # the axis it stands on
     causal = True  # whether it was built to read from left to right only
+    couples: Any = False  # whether rows depend on one another while it trains, so that a batch is not taken in pieces
 
     def prepare(self, call: Call) -> None:
         """Put what all layers share on `call.memo`, before the first step of a forward."""
@@ -130,12 +132,10 @@ class Objective(Part, ABC):
 
     learns     what it teaches the head to predict: tokens, or a word that tasks use for it
     forwards   of a model as large as the one that trains, without a backward, beside the one that trains; in a step
-    couples    rows depend on one another, so that a batch cannot be taken in pieces
     """
 
     learns: ClassVar[str] = "tokens"
     forwards: ClassVar[float] = 0.0
-    couples: ClassVar[bool] = False
 
     def adopt(self, model: Any) -> None:
         """Once, when its first phase begins: what is made of the model as it then is, such as a teacher."""
@@ -223,6 +223,17 @@ class Store(Part, ABC):
     @abstractmethod
     def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
         """The rows of these ids (...) -> (..., columns)."""
+
+
+class Router(Part, ABC):
+    """Which experts a token goes to: `(x, call) -> (weights, shares)`, both (B,T,E).
+
+    A weight is zero where a token does not go; by the shares loads are evened.
+    """
+
+    @abstractmethod
+    def active(self, call: Call) -> int:
+        """To how many experts a token goes at most in such a forward: what it costs is counted by it."""
 
 
 class Residual(Part):

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 KINDS = (
     "stem", "mixer", "channel", "head", "position", "norm", "activation", "linear", "store", "residual", "depth",
-    "junction", "pattern", "weigh", "corrupt", "objective",
+    "junction", "pattern", "weigh", "corrupt", "router", "objective",
 )  # fmt: skip
 ROOMS = (  # what has names and is no part: each in a room of its own
     "recipe", "task", "study", "transform", "probe", "optimiser", "source", "decoder",
 )  # fmt: skip
 WHOLES = ("model", "phase")  # what holds parts: the functions of core/spec.py that make their specs
-CHECKED = (*KINDS, *WHOLES)  # kinds of spec whose settings are known
+CHECKED = (*KINDS, *WHOLES, "transform")  # kinds of spec whose settings are known
 FIELDS = ("Shapes", "Source", "Slug", "Family", "Needs", "Differs", "Claim", "Tags")
 
 

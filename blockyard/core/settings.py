@@ -74,6 +74,7 @@ Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by
 PhaseShare = Annotated[Share, "the part of the budget"]
 Trains = Annotated[Word, "the paths of what trains, with * for any word"]
 Steps = Annotated[Sequence[int], "places of steps in the model"]
+Applies = Annotated[tuple[Spec, ...], Many("transform"), "transforms that the model goes through before it"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]
@@ -109,6 +110,7 @@ LinearSpec = Annotated[Spec, Slot("linear"), "the kind of projection"]
 ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and write to it"]
 DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
 CorruptSpec = Annotated[Spec, Slot("corrupt"), "what is taken away and asked for"]
+RouterSpec = Annotated[Spec, Slot("router"), "which experts a token goes to, and how much each counts"]
 ObjectiveSpec = Annotated[Spec, Slot("objective"), "what training minimises"]
 
 _YES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}

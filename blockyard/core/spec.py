@@ -19,6 +19,7 @@ from blockyard.core.renamed import tell_new_name
 
 if TYPE_CHECKING:  # the annotations are read as text
     from blockyard.core.settings import (
+        Applies,
         Blocks,
         Causal,
         DepthSpec,
@@ -202,7 +203,7 @@ def _maker(kind: str) -> Any:
 stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _maker("channel")
 norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
 store, residual, depth, objective = _maker("store"), _maker("residual"), _maker("depth"), _maker("objective")
-junction, corrupt = _maker("junction"), _maker("corrupt")
+junction, corrupt, router, transform = _maker("junction"), _maker("corrupt"), _maker("router"), _maker("transform")
 
 
 def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:
@@ -221,9 +222,13 @@ def model(
     return Spec.of("model", "model", given | {k: value for k, (value, default) in extra.items() if value != default})
 
 
-def phase(objective: "ObjectiveSpec", *, share: "PhaseShare" = 1.0, train: "Trains" = "*") -> Spec:
-    """A stretch of training: its objective, its share of the budget, and which parameter paths train."""
-    return Spec.of("phase", objective.name, {"objective": objective, "share": share, "train": train})
+def phase(
+    objective: "ObjectiveSpec", *, share: "PhaseShare" = 1.0, train: "Trains" = "*", apply: "Applies" = ()
+) -> Spec:
+    """A stretch of training: its objective, its share of the steps, which parameter paths train, and what the model
+    goes through before it begins."""
+    given = {"objective": objective, "share": share, "train": train}
+    return Spec.of("phase", objective.name, given | ({"apply": apply} if apply else {}))
 
 
 def system(model: Spec, *program: Spec) -> Spec:

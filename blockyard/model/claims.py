@@ -318,9 +318,10 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         return model(dim=dim, blocks=(block("layer", reader, part, channel("mlp")),), causal=causal, **around)
     if part.kind == "store":
         around["linear"] = Spec.of("linear", "dense", {"store": part})
-    elif part.kind not in ("position", *_ALONE[:2]):
+    elif part.kind not in ("position", "router", *_ALONE[:2]):
         around[part.kind] = part
-    return model(dim=dim, blocks=(block("layer", reader, channel("mlp")),), causal=causal, **around)
+    last = channel("experts", router=part) if part.kind == "router" else channel("mlp")
+    return model(dim=dim, blocks=(block("layer", reader, last),), causal=causal, **around)
 
 
 def find_around(part: Spec) -> Mapping[str, tuple[str, Mapping[str, Any]]]:

@@ -1,7 +1,8 @@
 """What a model costs before anything is spent: parameters, operations, memory and state, counted on the meta device.
 
 A multiply-add is two operations; matrix products are counted as they run, the library's kernels by their closed
-forms, norms and activations not at all. Backward costs twice the forward.
+forms, norms and activations not at all. Backward costs twice the forward. Of a system the model is counted that comes
+out of its program, and its training phase by phase.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from blockyard.core import registry
+from blockyard.core.call import Moment
 from blockyard.core.spec import Spec
 from blockyard.core.state import State
+from blockyard.model.lineage import transformed
 from blockyard.model.model import Model, build
+
+POINTS = 8  # at which a phase is looked at where a forward costs more at one time of training than at another
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,19 @@ def on_meta(spec: Spec) -> Model:
         return build(spec)
 
 
+def stages(spec: Spec) -> list[Model]:
+    """The model of every phase of a system, on the meta device; of a model itself alone."""
+    made = [on_meta(spec)]
+    for phase in spec["program"] if spec.kind == "system" else ():
+        for transform in phase.get("apply", ()):
+            made[-1], _ = transformed(made[-1], transform)
+        made.append(made[-1])
+    return made[:-1] if len(made) > 1 else made
+
+
 def count_params(spec: Spec) -> int:
     """How many numbers the model learns; shared ones once."""
-    return sum(p.numel() for p in on_meta(spec).parameters())
+    return sum(p.numel() for p in stages(spec)[-1].parameters())
 
 
 def numbers(model: Model, *, tables: bool = True) -> int:
@@ -68,7 +84,7 @@ def count(spec: Spec, length: int, batch: int = 1) -> Count:
 
     spec   a model or a system        length   tokens a row        batch   rows a training step
     """
-    model = on_meta(spec)
+    model = stages(spec)[-1]
     params = sum(p.numel() for p in model.parameters())
     tables = {use.path for use in model.uses if any(axis is model.axes.get("stem.vocab") for axis in use.axes)}
     body = params - sum(p.numel() for name, p in model.named_parameters() if name in tables)
@@ -85,11 +101,32 @@ def count_flops(model: Model, length: int) -> int:
     return products.get_total_flops() + sum(tally.values())
 
 
+def training_flops(system: Spec, length: int) -> float:
+    """Operations a token of training, the mean over its program: forward and backward of the model that a phase trains,
+    and the forwards that its objective makes beside."""
+    phases = system["program"]
+    whole, before, total = sum(phase["share"] for phase in phases), 0.0, 0.0
+    for phase, model in zip(phases, stages(system)):
+        share = phase["share"] / whole
+        times = [before + share * (i + 0.5) / POINTS for i in range(POINTS)]
+        ends = [_at(model, length, time) for time in (times[0], times[-1])]
+        forward = ends[0] if ends[0] == ends[1] else sum(_at(model, length, time) for time in times) / POINTS
+        total += share * (3 + registry.find("objective", phase["objective"].name).load_named().forwards) * forward
+        before += share
+    return total / length
+
+
+def _at(model: Model, length: int, progress: float) -> int:
+    """Operations of a forward of training at this share of it."""
+    with model.training_at(Moment(0, 0, 0, progress)):
+        return count_flops(model, length)
+
+
 def state_bytes(spec: Spec, length: int, dtype: torch.dtype = torch.float32) -> int:
     """Bytes that one row's state holds after `length` tokens, for a model of this precision."""
     from blockyard import kernels
 
-    model = on_meta(spec).to(dtype)
+    model = stages(spec)[-1].to(dtype)
     state: State | None = model.init_state(1)
     with torch.no_grad(), _on_meta(), kernels.count_flops():
         state = model(model.example(1, length), state).state

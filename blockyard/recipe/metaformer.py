@@ -29,7 +29,7 @@ from blockyard.recipe._pyramid import depths, pyramid
 def recipe(
     dim: Dim = 64, layers: Layers = 4, stages: Annotated[Count, "grids, each half as fine as the one before"] = 2,
     shallow: Annotated[Count, "blocks of every stage but the deep one; none: a third of that one's"] | None = None,
-    growth: Annotated[Word, "widths of the stages in units of the first, as 1 2 5 8; none: doubling"] | None = None,
+    *, growth: Annotated[Word, "widths of the stages in units of the first, as 1 2 5 8; none: doubling"] | None = None,
     mixer: Annotated[MixerSpec, "what mixes the tokens"] = Spec("mixer", "pool2d"),
     height: Height = 32, width: Width = 32, channels: Channels = 3, patch: Patch = 4, classes: Classes = 10,
     ffn: Annotated[Count, "channels inside the first stage's channels; none: 4 times the width"] | None = None,

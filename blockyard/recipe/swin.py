@@ -31,7 +31,7 @@ from blockyard.recipe._pyramid import depths, pyramid
 def recipe(
     dim: Dim = 96, layers: Layers = 4, stages: Annotated[Count, "grids, each half as fine as the one before"] = 2,
     shallow: Annotated[Count, "blocks of every stage but the deep one; none: a third of that one's"] | None = None,
-    head_dim: HeadDim = 32, window: Annotated[Count, "tokens of a window, down and across"] = 4,
+    *, head_dim: HeadDim = 32, window: Annotated[Count, "tokens of a window, down and across"] = 4,
     height: Height = 32, width: Width = 32, channels: Channels = 3, patch: Patch = 4, classes: Classes = 10,
     ffn: Annotated[Count, "channels inside the first stage's channels; none: 4 times the width"] | None = None,
 ) -> Spec:  # fmt: skip

@@ -9,7 +9,6 @@ import difflib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from blockyard.core import registry
@@ -56,6 +55,7 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
         found = [entries[names[0]]]
     else:
         files = [ending for path in paths for ending in _endings(path)]
+        _refuse_mixed(files, entries, ", ".join(names))
         found = [e for e in entries.values() if e.constant("endings") and _mostly(files, e.constant("endings"))]
         found += [e for e in entries.values() if not e.constant("endings") and not e.constant("known")]
     if not wanted:
@@ -65,9 +65,25 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
         fitting = [e for e in entries.values() if e.constant("asked") and e.constant("gives") in wanted]
     if not fitting:
         _refuse_missing(paths, [name for name, entry in entries.items() if entry.constant("known")])
-        given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in found))
+        usual = (entry for entry in found if entry.constant("usual", True))
+        given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in usual))
         raise UsageError(f"this task is asked of {' or '.join(wanted)}, and {', '.join(names) or 'nothing'} is {given}")
     return fitting[0]
+
+
+def _refuse_mixed(files: Sequence[str], entries: dict[str, registry.Entry], named: str) -> None:
+    """Refuse things of two kinds: nobody could say which of them are meant."""
+    kinds = {
+        name: met
+        for name, entry in entries.items()
+        if entry.constant("gives") == "items" and entry.constant("usual", True) and entry.constant("endings")
+        if (met := next((file for file in files if file.endswith(entry.constant("endings"))), None))
+    }
+    if len(kinds) > 1:
+        one = os.path.splitext(next(iter(kinds.values())))[1]
+        raise UsageError(
+            f"{named} holds both {' and '.join(kinds)}; name one kind by a pattern, FOLDER/{{class}}/{{name}}{one}"
+        )
 
 
 def _refuse_missing(paths: Sequence[str], known: Sequence[str]) -> None:
@@ -76,13 +92,20 @@ def _refuse_missing(paths: Sequence[str], known: Sequence[str]) -> None:
         if not os.path.exists(path) and "{" not in path:
             near = difflib.get_close_matches(os.path.basename(path), known, n=1)
             raise UsageError(f"no such file or folder: {path}" + (f"; did you mean {near[0]}?" if near else ""))
+        if os.path.isdir(path) and not _endings(path):
+            raise UsageError(f"folder {path} is empty")
 
 
 def _endings(path: str) -> list[str]:
     """The files that a path names, in small letters, without the endings of what packed them."""
     if not os.path.isdir(path):
         return [bare(path if os.path.exists(path) else path.rpartition(":")[0] or path)]  # FILE:COLUMN
-    found = (bare(str(file)) for file in Path(path).rglob("*") if not file.name.startswith("."))
+    found = (
+        bare(name)
+        for folder, _, names in os.walk(path)
+        for name in names
+        if not name.startswith(".") and "/." not in folder.removeprefix(path)
+    )
     return [name for name, _ in zip(found, range(MANY))]
 
 

@@ -20,6 +20,14 @@ def installed(module: str, package: str, what: str) -> Any:
     return importlib.import_module(module)
 
 
+def held_vectors(found: Any, name: str) -> Items:
+    """The rows of one of scikit-learn's tables as vectors of numbers, each by itself."""
+    digest = hashlib.sha256(np.ascontiguousarray(found.data, "<f8").tobytes())
+    names = [f"{name} {i}" for i in range(len(found.target))]
+    rows, labels = Held({"tokens": found.data}), found.target.astype(np.int64)
+    return Items(name, digest.hexdigest(), "vectors", rows, labels, [str(each) for each in found.target_names], names)
+
+
 def held_images(name: str, pixels: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Items:
     """Images (n,H,W) in [0,1] that are held in memory, each by itself."""
     tokens = np.ascontiguousarray(pixels[..., None], np.float32)

@@ -7,26 +7,24 @@ Differs  nothing known
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blockyard.core.errors import UsageError
-from blockyard.data.formats import documents_in, rows_in
+from blockyard.data.formats import documents_in
 from blockyard.data.found import File, columns, facts, find, given
 from blockyard.data.items import Items
 from blockyard.data.rows import Held
 from blockyard.source._base import Source
 from blockyard.source._files import named, read_each
-
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+from blockyard.source.table import Table
 
 
 class Labelled(Source):
     gives = "items"
     usual = False
-    endings = (".txt", ".md", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".csv.gz", ".jsonl.gz")
+    endings = (".txt", ".md", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
     def read(self, paths: Sequence[str], **how: Any) -> Items:
         if not paths:
@@ -35,11 +33,9 @@ class Labelled(Source):
         if tables and len(paths) > 1:
             raise UsageError("name one table of texts, or folders of them")
         names, texts, fields, notes = _of_table(tables[0]) if tables else _of_files(paths)
-        said = (
-            facts(named(paths), "texts", fields)
-            if given(fields)
-            else dict(fields=fields, labels=np.zeros(0), classes=[])
-        )
+        said: dict[str, Any] = dict(fields=fields, labels=np.zeros(0, np.int64), classes=[])
+        if given(fields):
+            said = facts(named(paths), "texts", fields)
         digest = hashlib.sha256()
         for row in zip(names, texts, *fields.values()):
             digest.update(repr(row).encode())
@@ -72,25 +68,28 @@ def _of_files(paths: Sequence[str]) -> Read:
 def _of_table(path: str) -> Read:
     """A text a row, in the column that is named behind the file, or called text."""
     file, _, column = (path, "", "") if os.path.exists(path) else path.rpartition(":")
-    if not os.path.exists(file):
-        raise UsageError(f"no such file: {path}")
-    rows = rows_in(file, Path(file).read_bytes())
-    if not rows:
-        raise UsageError(f"{file} has no rows")
-    known = list(dict.fromkeys(key for row in rows for key in row))
-    column = column or "text"
+    table = Table().read([file or path])
+    column, known = column or "text", table.columns
     if column not in known:
         raise UsageError(
-            f"{file} has no column {column!r}; columns: {', '.join(known[:12])}\nname that of the texts: {file}:COLUMN"
+            f"{file} has no column {column!r}; columns: {', '.join(list(known)[:12])}\n"
+            f"name that of the texts: {file}:COLUMN"
         )
-    texts = [str(row.get(column) or "").encode() for row in rows]
+    texts = [word.encode() for word in _words(known[column])]
     seen: set[bytes] = set()
-    kept = [i for i, text in enumerate(texts) if text.strip() and not (text in seen or seen.add(text))]
-    fields = columns([{key: _word(rows[i].get(key)) for key in known if key != column} for i in kept])
-    lost = len(rows) - len(kept)
-    notes = (f"{lost} of {len(rows)} rows have no text, or that of another one, and are left out",) if lost else ()
-    return [f"row {i + 1}" for i in kept], [texts[i] for i in kept], fields, notes
+    kept: list[int] = []
+    for i, text in enumerate(texts):
+        if text.strip() and text not in seen:  # a copy would stand on both sides of the split
+            seen.add(text)
+            kept.append(i)
+    fields = {name: _words(cells)[kept] for name, cells in known.items() if name != column}
+    lost = len(texts) - len(kept)
+    notes = (f"{lost} of {len(texts)} rows have no text, or that of another one, and are left out",) if lost else ()
+    return [f"row {i + 1}" for i in kept], [texts[i] for i in kept], fields, (*table.notes, *notes)
 
 
-def _word(value: Any) -> str:
-    return "" if value is None else str(value)
+def _words(cells: np.ndarray) -> np.ndarray:
+    """A column as words: whole numbers without a point, nothing where a cell is empty."""
+    if cells.dtype.kind == "f":
+        return np.array(["" if x != x else str(int(x)) if x == int(x) else str(x) for x in cells.tolist()], object)
+    return np.array(["" if cell is None else str(cell) for cell in cells], object)

@@ -25,13 +25,11 @@ def less(race: str, a: str, b: str, base: str, share: float) -> Prediction:
     """What a loses over the base is at most so large a share of what b loses, in the mean over seeds."""
 
     def judge(result: Report) -> Finding:
-        means = [result.arm(name).score.mean for name in (a, b, base)]
-        if any(mean is None for mean in means):
+        first, second, full = (result.arm(name).score.mean for name in (a, b, base))
+        if first is None or second is None or full is None or second <= full:
             return Finding(OPEN, None, share)
-        lost, whole = means[0] - means[2], means[1] - means[2]  # pyright: ignore[reportOptionalOperand]
-        if whole <= 0:
-            return Finding(OPEN, None, share)
-        return Finding(HOLDS if lost / whole <= share else FAILS, lost / whole, share)
+        part = (first - full) / (second - full)
+        return Finding(HOLDS if part <= share else FAILS, part, share)
 
     return Prediction(f"{race}: {a} loses at most {share:g} of what {b} loses over {base}", race, judge)
 

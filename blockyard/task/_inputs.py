@@ -80,7 +80,7 @@ def _sounds(items: Items, most: int) -> Input:
 
 
 def _texts(items: Items, train: np.ndarray, length: int | None) -> Input:
-    documents = items.rows.take(slice(None))["tokens"]
+    documents: list[bytes] = list(items.rows.take(slice(None))["tokens"])
     vocab = parse_codec(items.codec)
     codec = Bytes() if vocab is None else Bpe.train([documents[i] for i in train], vocab)
     ids = list(codec.encode_each(documents))

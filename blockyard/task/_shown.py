@@ -23,11 +23,15 @@ def shown(items: Items, places: np.ndarray, predict: Predict, exam: Exam) -> lis
     chances = np.exp(scores - scores.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)
     labels, named, sure = items.labels[places], chances.argmax(1), chances.max(1)
+    theirs = np.take_along_axis(chances, labels[:, None], 1)[:, 0]
     found = [_confusions(items, labels, named), _calibration(labels == named, sure)]
     wrong = np.flatnonzero(named != labels)
-    worst = wrong[np.argsort(chances[wrong, labels[wrong]], kind="stable")][:WORST]
+    worst = wrong[np.argsort(theirs[wrong], kind="stable")[:WORST]]
     if len(worst):
-        says = [f"{items.classes[labels[i]]}, said {items.classes[named[i]]} ({sure[i]:.0%})" for i in worst.tolist()]
+        says = [
+            f"{items.classes[int(labels[i])]}, said {items.classes[int(named[i])]} ({sure[i]:.0%})"
+            for i in worst.tolist()
+        ]
         found.append(_worst(items, places[worst], says))
     return found
 

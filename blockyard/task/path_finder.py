@@ -1,4 +1,4 @@
-"""Small images of two winding paths that never touch: do the two marked ends belong to the same one?
+"""Say whether the two marked ends of two winding paths, which never touch, belong to the same one.
 
     image = 1 on both paths, 2 at the two marked ends, 0 elsewhere        targets: 1 the same path, 0 two paths
 

@@ -6,13 +6,14 @@
 A step's loss is sum / count over all its micro-batches, with the counts taken before the first backward, so that
 splitting a batch changes nothing. A batch that asks nothing teaches nothing: its step passes and leaves no trace. A
 loss that is not finite ends the run as failed. Out of memory halves the micro-batch and keeps the batch. With a folder
-the run leaves checkpoints and goes on from the last one.
+the run leaves checkpoints and goes on from the last one. A phase may begin with transforms: the model that comes out of
+a run is `result.model`, which is the one that went in where nothing was applied.
 """
 
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from blockyard.core.random import fold, uniform
 from blockyard.core.site import BuildContext, Site
 from blockyard.core.spec import Spec
 from blockyard.data.rows import Arrays, Batches
+from blockyard.model.lineage import pairs, transformed
 from blockyard.model.model import Model, Watch
 from blockyard.train.checkpoint import fingerprint
 from blockyard.train.journal import WEIGHTS, Journal
@@ -58,13 +60,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a run ended: `finished`, or `failed` with the reason; the mean losses since the last log, by step."""
+    """How a run ended: `finished`, or `failed` with the reason; the mean losses since the last log, by step; and the
+    model that came out."""
 
     status: str
     reason: str
     steps: int
     seconds: float
     curve: tuple[tuple[int, float], ...]
+    model: Model = field(compare=False, repr=False)
 
 
 class Diverged(Exception):
@@ -110,12 +114,14 @@ class Run:
         self.watch = Watch()
 
     def enter(self, index: int) -> None:
-        """Begin a phase: its objective, and an optimiser over what it trains.
+        """Begin a phase: the model through its transforms, its objective, and an optimiser over what it trains.
 
         What an earlier phase learned goes on: an objective of the same spec, and the moments of every parameter.
         """
         spec, _ = self.phases[index]
         self.phase = index
+        for place, transform in enumerate(spec.get("apply", ())):
+            self._transform(transform, fold("transform", self.settings.seed, index, place))
         first = next(i for i, (other, _) in enumerate(self.phases) if other["objective"] == spec["objective"])
         if first not in self.objectives:
             made = build_objective(spec["objective"], self.model, fold("objective", self.settings.seed, first))
@@ -128,6 +134,16 @@ class Run:
         make = registry.find("optimiser", self.settings.optimiser).load_named()
         self.optimiser = make(self.model, self.params, lr=self.settings.lr, decay=self.settings.weight_decay)
         self.optimiser.state = self.moments
+
+    def _transform(self, transform: Spec, seed: int) -> None:
+        """Another model from here on; the moments of a tensor go to all that were made of it."""
+        before = self.model
+        self.model, lineage = transformed(before, transform, seed)
+        self.model.recompute = before.recompute
+        held = {p: self.moments.pop(p) for p in before.parameters() if p in self.moments}
+        for old, new, origin in pairs(before, self.model, lineage):
+            for key, value in held.get(old, {}).items():
+                self.moments[new][key] = (origin.of(value) if value.shape == old.shape else value).clone()
 
     def advance(self) -> float | None:
         """One optimiser step; the loss it started from, or None where the batch asked nothing."""
@@ -165,17 +181,21 @@ class Run:
             try:
                 return self._accumulate(batch, self.micro or rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or (self.micro or rows) == 1 or self.objective.couples:
+                if not out_of_memory(error) or (self.micro or rows) == 1 or self._couples():
                     raise
                 self.micro = ((self.micro or rows) + 1) // 2
                 print(f"out of memory: the micro-batch is now {self.micro} of {rows} rows", flush=True)
+
+    def _couples(self) -> bool:
+        """Whether a batch must stay whole: rows depend on one another."""
+        return bool(self.objective.couples) or any(part.couples for part in self.model.parts())
 
     def _accumulate(self, batch: Batch, micro: int) -> float | None:
         rows = batch.tokens.shape[0]
         with torch.no_grad():
             counts = self.objective.counts(batch)
             shares = {name: torch.where(count > 0, count, 1) for name, count in counts.items()}  # 0 of 0 is 0
-        if self.objective.couples:
+        if self._couples():
             micro = rows  # what one row is worth depends on all others
         total, self.watch = 0.0, Watch()
         for first in range(0, rows, micro):
@@ -218,7 +238,7 @@ class Run:
         return owned | {f"moment.{n}/{key}": m for n, p in owned.items() for key, m in self.moments.get(p, {}).items()}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Take up a run where its checkpoint stands."""
+        """Take up a run where its checkpoint stands: every phase is begun again, then its numbers are taken back."""
         self.step = facts["step"]
         for index in range(facts["phase"] + 1):
             self.enter(index)
@@ -237,7 +257,9 @@ def train(
     system: Spec, model: Model, source: Batches, settings: Settings, folder: Path | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Trained:  # fmt: skip
-    """Train the model in place. `watch(step, loss)` is told of every logged step.
+    """Train the model in place; where a phase transforms it, `model` of the result is another one.
+
+    `watch(step, loss)` is told of every logged step.
 
     With a folder the run leaves checkpoints and a log, goes on from its newest checkpoint, and is done at once where it
     was finished. A checkpoint of other settings, data, system or first weights is a `UsageError`.
@@ -259,7 +281,7 @@ def train(
         status, reason = "failed", str(error)
     if settings.steps and not journal.curve and not reason:
         status, reason = "failed", "no batch asked for a prediction"
-    done = Trained(status, reason, run.step, journal.seconds, tuple(journal.curve))
+    done = Trained(status, reason, run.step, journal.seconds, tuple(journal.curve), run.model)
     if status == "finished":
         journal.save()
     return done

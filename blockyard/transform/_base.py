@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
+from blockyard.model.lineage import Lineage
 from blockyard.model.model import Model
 from blockyard.systems import parse_transform
-
-Lineage = dict[str, list[tuple[int, Tensor]]]  # path of a tensor: which places of which dimensions were kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +29,7 @@ class Applied:
 
     model     the other model        covered   what became of it, by path        left   paths of what it passed over
     report    figures of its own: words and numbers by name
-    lineage   where the tensors came from, so that what belongs to them (moments, gradients) can follow: by path the
-              places that were kept, and in `moved` the path they had before
+    lineage   where the tensors came from, so that what belongs to them (moments, gradients) can follow
     """
 
     model: Model
@@ -41,7 +37,6 @@ class Applied:
     left: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=dict)
-    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transform(ABC):

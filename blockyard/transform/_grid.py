@@ -66,7 +66,8 @@ class Grid:
         pieces = weight.split(self.width(weight.shape[1]), 1)
         fitted = [self.fit(piece) for piece in pieces]
         codes = torch.cat([self.round(piece, *grid) for piece, grid in zip(pieces, fitted)], 1)
-        return Coded(codes, *(torch.cat(each, 1) for each in zip(*fitted)), self)
+        scales, zeros = (torch.cat(each, 1) for each in zip(*fitted))
+        return Coded(codes, scales, zeros, self)
 
     def bytes(self, rows: int, columns: int) -> int:
         """Bytes of a matrix that is kept as codes, scales and zero points, whatever keeps it here."""

@@ -11,7 +11,7 @@ Differs  nothing known
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Places
 from blockyard.core.spec import Spec, block, matching_edits
+from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill
 from blockyard.transform._base import Applied, Transform
@@ -41,8 +42,13 @@ class Cut(Transform):
 
 def named(model: Model, step: int) -> str:
     """What part a step holds, as kind:name."""
-    spec = model.steps[step].part.spec
-    return f"{spec.kind}:{spec.name}"
+    return f"{spec_of(model, step).kind}:{spec_of(model, step).name}"
+
+
+def spec_of(model: Model, step: int) -> Spec:
+    """The spec of the part that a step holds."""
+    held: Any = model.steps[step]
+    return held.part.spec
 
 
 def check_steps(model: Model, steps: Collection[int]) -> None:
@@ -52,7 +58,7 @@ def check_steps(model: Model, steps: Collection[int]) -> None:
         raise UsageError(f"the model has steps 0 to {count - 1}; {', '.join(map(str, steps)) or 'none'} cannot be cut")
     if len(set(steps)) == count:
         raise UsageError("at least one step must stay")
-    if any(model.steps[step].part.spec.kind == "junction" for step in steps):
+    if any(spec_of(model, step).kind == "junction" for step in steps):
         raise UsageError("a junction cannot be cut: what comes after it stands on it")
     model.depth.laid(("x",))  # refused by a program that decides what runs when
 
@@ -67,17 +73,18 @@ def without(model: Model, steps: Collection[int]) -> Applied:
     }
     with torch.device("meta"):
         made = build(_spec(model, stays))
-    moved, held = {}, {}
+    moved: Lineage = {}
+    held = {}
     for name in [*dict(made.named_parameters()), *dict(made.named_buffers())]:
         before = _renumbered(name, dict(enumerate(stays)))
         held[name] = tensors[before].detach()
         if before != name:
-            moved[name] = before
+            moved[name] = Origin(before)
     _fits(made, held, moved)
     gone = {f"steps.{step}": f"removed ({named(model, step)})" for step in sorted(set(steps))}
     left = tuple(f"steps.{step}" for step in stays)
     return Applied(
-        fill(made, held, next(model.parameters()).device), gone, left, {"steps_left": len(stays)}, moved=moved
+        fill(made, held, next(model.parameters()).device), gone, left, {"steps_left": len(stays)}, lineage=moved
     )
 
 
@@ -124,10 +131,10 @@ def _renumbered(path: str, places: dict[int, int]) -> str:
     return path if step is None else ".".join(["steps", str(places[step]), *path.split(".")[2:]])
 
 
-def _fits(made: Model, held: dict[str, Tensor], moved: dict[str, str]) -> None:
+def _fits(made: Model, held: dict[str, Tensor], moved: Lineage) -> None:
     """Refuse where a tensor that steps share has a place for each of them."""
     for name, tensor in [*made.named_parameters(), *made.named_buffers()]:
         if tensor.shape != held[name].shape:
             raise UsageError(
-                f"{moved.get(name, name)} has a place for each of the steps that share it: none can be cut"
+                f"{moved.get(name, Origin(name)).path} has a place for each of the steps that share it: none can be cut"
             )

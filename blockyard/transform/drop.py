@@ -21,7 +21,7 @@ from blockyard.core.settings import Count
 from blockyard.model.model import Model
 from blockyard.probe.step_cosine import cosines
 from blockyard.transform._base import Applied, Transform, batches
-from blockyard.transform.cut import check_steps, without
+from blockyard.transform.cut import check_steps, spec_of, without
 
 
 class Drop(Transform):
@@ -48,7 +48,7 @@ class Drop(Transform):
         gone = [step for i in order[: self.steps] for step in units[i]]
         done = without(model, gone)
         told = {f"steps.{'+'.join(map(str, unit))}": score for unit, score in zip(units, scores)}
-        return Applied(done.model, done.covered, done.left, {**done.report, "cosine": told}, moved=done.moved)
+        return Applied(done.model, done.covered, done.left, {**done.report, "cosine": told}, lineage=done.lineage)
 
     def _units(self, model: Model) -> list[tuple[int, ...]]:
         """What can go together: steps of the kind, or the steps of a block."""
@@ -56,7 +56,7 @@ class Drop(Transform):
         if self.of == "block":
             units = [tuple(steps) for steps in model.depth.blocks]
         else:
-            units = [(i,) for i, step in enumerate(model.steps) if step.part.spec.kind in kinds]
+            units = [(step,) for step in range(len(model.steps)) if spec_of(model, step).kind in kinds]
         if len(units) < self.steps or self.steps * len(units[0]) >= len(model.steps):
             raise UsageError(f"{self.steps} of {len(units)} {self.of}s cannot go: fewer, or other steps, must stay")
         check_steps(model, [step for unit in units[: self.steps] for step in unit])
@@ -64,7 +64,7 @@ class Drop(Transform):
 
 
 def scores_of(model: Model, data: Sequence[Batch], units: Sequence[tuple[int, ...]]) -> list[float]:
-    """Of every unit of steps the mean cosine of the stream in front of it and behind it, over all tokens of the data."""
+    """Of every unit of steps the mean cosine of the stream before and behind it, over all tokens of the data."""
     sums = dict.fromkeys(units, 0.0)
     counts = dict.fromkeys(units, 0.0)
     for batch in data:

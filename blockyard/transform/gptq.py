@@ -106,7 +106,8 @@ def solve(
         start = end
     if fixed is not None:
         return Solved(Coded(codes[:, order.argsort()], fixed.scales, fixed.zeros, grid), errors, factor)
-    return Solved(Coded(codes, *(torch.cat(each, 1) for each in zip(*grids)), grid), errors, factor)
+    scales, zeros = (torch.cat(each, 1) for each in zip(*grids))
+    return Solved(Coded(codes, scales, zeros, grid), errors, factor)
 
 
 def _end(start: int, block: int, width: int, columns: int) -> int:

@@ -24,9 +24,10 @@ from blockyard.core.errors import UsageError, unknown
 from blockyard.core.part import Part
 from blockyard.core.settings import Places, Word
 from blockyard.core.spec import Spec
+from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
-from blockyard.transform._base import Applied, Lineage, Transform
+from blockyard.transform._base import Applied, Transform
 
 
 class Take(Transform):
@@ -66,7 +67,8 @@ def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model,
             if any(leaf is target for leaf in expr.leaves()):
                 kept = expr.find(target, index)
                 tensors[use.path] = tensors[use.path].index_select(dim, kept.to(tensors[use.path].device))
-                lineage.setdefault(use.path, []).append((dim, kept))
+                before = lineage.get(use.path, Origin(use.path))
+                lineage[use.path] = Origin(use.path, (*before.kept, (dim, kept)))
     with torch.device("meta"):
         made = build(sized(model, {axis: len(index)}))
     return fill(made, tensors, next(model.parameters()).device), lineage

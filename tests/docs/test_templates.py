@@ -18,8 +18,8 @@ NAMES = {str(path): f"{path.parts[path.parts[0] == 'parts']}:{path.stem}" for pa
 TOGETHER = """
 import sys, torch, blockyard as by
 from blockyard.core.spec import (
-    activation, block, channel, corrupt, depth, head, linear, mixer, model, norm, objective, phase, position, residual, stem,
-    store, system,
+    activation, block, channel, corrupt, depth, head, linear, mixer, model, norm, objective, phase, position, residual,
+    stem, store, system,
 )
 from blockyard.decode.program import Program, refusal
 from blockyard.decode.ragged import prefill

@@ -252,6 +252,7 @@ def test_who_is_served(monkeypatch):
     mask = torch.ones(1, 1, op.FEWEST, op.FEWEST, dtype=torch.bool)
     assert op._serves(*long) and op._serves(*long, spans=documents(op.FEWEST)) and op._serves(*long, window=3)
     assert not op._serves(*short) and not op._serves(long[0], *short[1:]) and not op._serves(short[0], *long[1:])
+    assert not op._serves(*(t.double() for t in long))
     assert not op._serves(*long, mask=mask) and not op._serves(*long, window=3, sinks=1)
     assert not op._serves(*long, causal=False, window=3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)

@@ -23,7 +23,7 @@ def shake(module, seed=1):
     with torch.no_grad():
         for name, p in module.named_parameters():
             noise = torch.randn(p.shape, generator=rng, dtype=F64).to(p.dtype)
-            if p.dim() == 1 or name.endswith(("A_log", "bounds")):
+            if p.dim() < 2 or name.endswith(("A_log", "bounds")):
                 p.add_(0.4 * noise)
             else:
                 p.copy_(noise * p[0].numel() ** -0.5)

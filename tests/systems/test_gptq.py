@@ -151,7 +151,7 @@ def batch(seed=0):
 def test_what_each_projection_reads_comes_through_those_before_it():
     made, data = model(), [batch(), batch(1)]
     order = [[part.path for part in parts] for parts, _ in sweep(made, data)]
-    assert sum(order, []) == [part.path for part in projections(made)]
+    assert [path for paths in order for path in paths] == [part.path for part in projections(made)]
     gates = [[part.path for part in parts] for parts, _ in sweep(by.build("gla", "tiny").eval(), data)]
     assert any(len(paths) > 1 and all(path.startswith("steps.0.part") for path in paths) for paths in gates)
     for parts, rows in sweep(made, data):

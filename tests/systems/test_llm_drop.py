@@ -1,5 +1,7 @@
 """LLM-Drop: the lines of its card; scores by hand with hooks, decoding after, and what is refused."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -108,12 +110,12 @@ def test_the_oracle_of_hooks_on_transformers(tmp_path):
     theirs = transformers.LlamaForCausalLM(config).eval()
     ids = torch.randint(0, 64, (3, 11))
     stream, want = [], {}
-    for i, layer in enumerate(theirs.model.layers):
+    for layer in theirs.model.layers:
         layer.register_forward_pre_hook(lambda _, args: stream.append(args[0]))
         layer.post_attention_layernorm.register_forward_pre_hook(lambda _, args: stream.append(args[0]))
     theirs.model.norm.register_forward_pre_hook(lambda _, args: stream.append(args[0]))
     theirs(ids)
-    want = [torch.cosine_similarity(x, y, dim=-1).mean(1) for x, y in zip(stream, stream[1:])]
+    want = [torch.cosine_similarity(x, y, dim=-1).mean(1) for x, y in pairwise(stream)]
     theirs.save_pretrained(tmp_path / "m", safe_serialization=True)
     found = step_cosine_probe(by.load(tmp_path / "m").eval(), ids)
     assert len(want) == 6 and all(np.allclose(found[f"steps.{i}.part"], each, atol=1e-5) for i, each in enumerate(want))

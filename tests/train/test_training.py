@@ -15,6 +15,7 @@ import torch
 
 import blockyard as by
 from blockyard.core.errors import UsageError
+from blockyard.core.part import Objective
 from blockyard.core.spec import objective, phase
 from blockyard.model.model import make
 from blockyard.optimiser.adamw import adamw
@@ -209,7 +210,7 @@ def test_moments_and_what_an_objective_learned_cross_the_border_of_phases():
     assert {int(run.moments[p]["step"]) for p in model.parameters()} == {1, 5}
 
 
-class Statistic(torch.nn.Module):
+class Statistic(Objective):
     """An objective with a weight and a running buffer of its own, both moved by every step."""
 
     def __init__(self, seed):
@@ -302,7 +303,8 @@ class Asks:
         tokens, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
         targets[:, ::2] = self.nothing
         targets[1] = self.nothing  # a whole micro-batch
-        return tokens, targets if step in self.asking else np.full_like(targets, self.nothing)
+        asked = targets if step in self.asking else np.full_like(targets, self.nothing)
+        return {"tokens": tokens, "targets": asked}
 
 
 @pytest.mark.parametrize("micro", [None, 1])

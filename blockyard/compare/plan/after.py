@@ -14,7 +14,7 @@ import torch
 from blockyard.compare.documents import Arm, Then
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
-from blockyard.model.count import count, numbers, on_meta, state_bytes, stored_bytes
+from blockyard.model.count import count, numbers, stages, state_bytes, stored_bytes
 from blockyard.transform._base import make_transform
 
 SHOWN = 8192  # training tokens, at least, that a transform which is shown data gets: whole batches of them
@@ -22,8 +22,8 @@ STATE_LENGTHS = (1024, 8192, 65536)
 
 
 def transformed(arm: Arm, then: Sequence[Spec], length: int, batch: int) -> Arm:
-    """The arm as what its trained model becomes: another hash, and what it then costs; its system is what is trained."""
-    model, after = on_meta(Spec.from_json(arm.system)), []
+    """The arm as what its trained model becomes, with what that costs and a hash of its own; its system is trained."""
+    model, after = stages(Spec.from_json(arm.system))[-1], []
     for spec in then:
         transform, step = make_transform(spec), batch * length
         covers = transform.plan(model)

@@ -21,7 +21,7 @@ from blockyard.compare.plan.budget import at_memory, solve
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
-from blockyard.model.count import count, on_meta, stored_bytes
+from blockyard.model.count import count, stages, stored_bytes, training_flops
 from blockyard.model.model import Model
 from blockyard.task import Material
 from blockyard.train.device import known_device
@@ -218,8 +218,8 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
     else:
         system = solve(target.name, matched["params"], overrides, material.fit)
     system = system.but(model=system["model"].but(length=length))
-    model = on_meta(system)
-    _trainable(entry, system, model, material)
+    made = stages(system)
+    _trainable(entry, system, made, material)
     costs = count(system, length, request.batch)
     return Arm(
         label=target.label,
@@ -233,16 +233,17 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         params=costs.params,
         body_params=costs.body_params,
         flops_per_token=costs.flops_per_token,
+        training_flops_per_token=training_flops(system, length),
         peak_bytes=costs.training_bytes,
         state_bytes=states(system),
-        model_bytes=stored_bytes(model),
+        model_bytes=stored_bytes(made[-1]),
     )
 
 
-def _trainable(entry: registry.Entry, system: Spec, model: Model, material: Material) -> None:
-    """Refuse, before anything is made, an objective that needs what the model does not claim."""
+def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material: Material) -> None:
+    """Refuse, before anything is made, an objective that needs what its phase's model does not claim."""
     try:
-        for phase in system["program"]:
+        for phase, model in zip(system["program"], made):
             build_objective(phase["objective"], model)
     except UsageError as error:
         own = systems.spec(entry.name)["program"][-1]["objective"]
@@ -261,7 +262,7 @@ def steps_of(plan: Plan, speed: Mapping[str, Speed]) -> dict[str, int]:
         if "tokens" in matched:
             amount = matched["tokens"] / per_step
         elif "flops" in matched:
-            amount = matched["flops"] / (3 * plan.base(arm).flops_per_token * per_step)
+            amount = matched["flops"] / (plan.base(arm).training_flops * per_step)
         else:
             amount = 60 * matched["minutes"] / speed[plan.base(arm).id].step
         steps[arm.id] = math.ceil(amount - 1e-9)

@@ -109,7 +109,7 @@ def _arm(
         body_params=is_now.body_params,
         flops_per_token=is_now.flops_per_token,
         tokens=tokens,
-        flops=3 * base.flops_per_token * tokens,
+        flops=base.training_flops * tokens,
         score=Score(low, high, _turned(sign, score.mean), [_signed(sign, loss) for loss in score.per_seed]),
         rank=list(score.rank) if score.rank else None,
         letters=score.letters,

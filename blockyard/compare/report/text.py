@@ -100,11 +100,11 @@ def _notes(report: Report) -> list[str]:
         lines.append("Arms that share a letter are not resolved.")
     if report.against:
         lines.append(f"Every arm is held against {report.against} only; ranks and letters say no more than that.")
-    for names in shared(arms):
-        lines.append(
-            f"{', '.join(names)} are made of the same trained models: the training counts in the figures of each, and "
-            "was done once; they are judged seed by seed against one another."
-        )
+    lines += [
+        f"{', '.join(names)} are made of the same trained models: the training counts in the figures of each, and "
+        "was done once; they are judged seed by seed against one another."
+        for names in shared(arms)
+    ]
     if report.references:
         told = ", ".join(f"{name} {value:.4f}" for name, value in report.references.items())
         lines.append(f"Without training, in {report.metric.unit}: {told}.")

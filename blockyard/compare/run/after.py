@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from blockyard.compare.documents import Became, Job, Made
 from blockyard.compare.plan.after import states
 from blockyard.core.random import fold
@@ -31,7 +29,7 @@ def become(model: Model, job: Job, data: Material) -> tuple[Model, Made]:
         done = transform.apply(model, batches)
         model = done.model.eval()
         tokens = sum(int(batch.count) for batch in batches)
-        steps.append(Became(spec.name, tokens, dict(done.covered), list(done.left), _plain(done.report)))
+        steps.append(Became(spec.name, tokens, dict(done.covered), list(done.left), plain(done.report)))
     costs, params = count(model.spec, job.length), numbers(model)
     return model, Made(
         params=params,
@@ -44,14 +42,10 @@ def become(model: Model, job: Job, data: Material) -> tuple[Model, Made]:
     )
 
 
-def _plain(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures that JSON can hold."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(name): plain(each) for name, each in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(each) for each in value]
-        return value.item() if isinstance(value, torch.Tensor) or hasattr(value, "item") else value
-
-    return plain(report)
+def plain(value: Any) -> Any:
+    """Figures of a report as JSON can hold them."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value.item() if hasattr(value, "item") else value

@@ -38,8 +38,8 @@ def _serves(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None,
     sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> bool:  # fmt: skip
-    """Masks, sinks, short pieces and less heads than threads are left to the other implementation."""
-    if not _measured():
+    """Masks, sinks, double precision, short pieces and less heads than threads are left to the other implementation."""
+    if not _measured() or q.dtype == torch.float64:
         return False
     plain = mask is None and not sinks and (causal or window is None)
     return plain and min(q.shape[1], k.shape[1]) >= FEWEST and q.shape[0] * k.shape[2] >= torch.get_num_threads()

@@ -1,6 +1,6 @@
 """Tell the rows of a table apart, or their classes, by any part of their columns.
 
-    z = P h(part of the columns)        loss = mean_i mean_p -log( e^(z_i . z_p / tau) / sum_{k != i} e^(z_i . z_k / tau) )
+    z = P h(part of the columns)        loss = mean_i mean_p -log( e^(z_i.z_p / tau) / sum_{k != i} e^(z_i.z_k / tau) )
 
 h is the row as the head reads it. The columns are cut into parts that stand side by side and reach a little into the
 next one; p runs over the other parts of the row, or with `positives=label` over all parts of rows of its class. Where a

@@ -51,9 +51,11 @@ def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Any:
 def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
     entries = registry.entries("source")
     names = [os.path.basename(path) for path in paths]
-    if len(paths) == 1 and not os.path.exists(paths[0]) and names[0] in entries and entries[names[0]].constant("known"):
+    known = [name for name, entry in entries.items() if entry.constant("known")]
+    if len(paths) == 1 and not os.path.exists(paths[0]) and names[0] in known:
         found = [entries[names[0]]]
     else:
+        _refuse_missing(paths, known)
         files = [ending for path in paths for ending in _endings(path)]
         _refuse_mixed(files, entries, ", ".join(names))
         found = [e for e in entries.values() if e.constant("endings") and _mostly(files, e.constant("endings"))]
@@ -64,7 +66,7 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
     if wanted and paths and not fitting:
         fitting = [e for e in entries.values() if e.constant("asked") and e.constant("gives") in wanted]
     if not fitting:
-        _refuse_missing(paths, [name for name, entry in entries.items() if entry.constant("known")])
+        _refuse_empty(paths, known)
         usual = (entry for entry in found if entry.constant("usual", True))
         given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in usual))
         raise UsageError(f"this task is asked of {' or '.join(wanted)}, and {', '.join(names) or 'nothing'} is {given}")
@@ -87,11 +89,18 @@ def _refuse_mixed(files: Sequence[str], entries: dict[str, registry.Entry], name
 
 
 def _refuse_missing(paths: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse what is not there, with what it may have meant."""
+    """Refuse what is not there and is written like data that are known; a source says of other paths what is wrong."""
     for path in paths:
-        if not os.path.exists(path) and "{" not in path:
-            near = difflib.get_close_matches(os.path.basename(path), known, n=1)
-            raise UsageError(f"no such file or folder: {path}" + (f"; did you mean {near[0]}?" if near else ""))
+        near = difflib.get_close_matches(os.path.basename(path), known, n=1, cutoff=0.7)
+        if near and not os.path.exists(path):
+            raise UsageError(f"no such file or folder: {path}; did you mean {near[0]}?")
+
+
+def _refuse_empty(paths: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse what is not there, and folders without a file."""
+    for path in paths:
+        if not os.path.exists(path) and "{" not in path and os.path.basename(path) not in known:
+            raise UsageError(f"no such file or folder: {path}")
         if os.path.isdir(path) and not _endings(path):
             raise UsageError(f"folder {path} is empty")
 

@@ -29,19 +29,17 @@ def test_patches_are_as_small_as_sixty_four_of_them_allow():
             material(grey(side=8), f"classify:{bad}")
 
 
-@pytest.mark.parametrize("items,names", [(grey, ("vit", "llama")), (sounds, ("vit", "gla")), (words, ("vit", "gla")),
-                                         (blobs, ("llama",))])  # fmt: skip
-def test_unchanged_recipes_learn_to_tell_things_apart(items, names):
+@pytest.mark.parametrize("items,name", [(grey, "vit"), (sounds, "llama"), (words, "gla"), (blobs, "llama")])
+def test_unchanged_recipes_learn_to_tell_things_apart(items, name):
     made = material(items())
     exam = made.exam("final", made.length)
-    for name in names:
-        system = made.fit(by.spec(name, "tiny"))
-        model = by.build(system)
-        train(system, model, made.order(made.length, 16, 0), Settings(steps=25, lr=1e-2))
-        with torch.no_grad():
-            batch = to_batch(exam.take(slice(None)), "cpu")
-            found = made.amounts(model(replace(batch, targets=None)).prediction, batch).numpy()
-        assert float(exam.weights @ exam.groups(found)) < 0.25, name
+    system = made.fit(by.spec(name, "tiny"))
+    model = by.build(system)
+    train(system, model, made.order(made.length, 16, 0), Settings(steps=20, lr=1e-2))
+    with torch.no_grad():
+        batch = to_batch(exam.take(slice(None)), "cpu")
+        found = made.amounts(model(replace(batch, targets=None)).prediction, batch).numpy()
+    assert float(exam.weights @ exam.groups(found)) < 0.25
 
 
 def test_the_figures_are_those_that_one_counts_by_hand():
@@ -152,4 +150,4 @@ def test_what_is_unlike_the_rest_teaches_the_same_objective():
     objective = build_objective(system["program"][0]["objective"], model)
     batch = to_batch(made.order(made.length, 8, 0).next(0), "cpu")
     ((total, count, _),) = objective(model, batch).values()
-    assert int(count) == 8 and float(total / count) == pytest.approx(np.log(2), abs=0.4)
+    assert int(count) == 8 and float(total.detach() / count) == pytest.approx(np.log(2), abs=0.4)

@@ -17,6 +17,7 @@ from blockyard import systems
 from blockyard.catalogue.index import parts_of
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.core.part import Corruption
 from blockyard.core.spec import Spec
 from blockyard.decode.program import refusal
 from blockyard.model import corruption
@@ -61,7 +62,9 @@ def check(target: str) -> list[tuple[str, Verdict]]:
 def _part(kind: str, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, Verdict]]:
     label = f"{kind}:{name}"
     if kind == "corrupt":
-        for promise, ok in corruption.promises(make(label, dim=8, **settings)):
+        made = make(label, dim=8, **settings)
+        assert isinstance(made, Corruption)
+        for promise, ok in corruption.promises(made):
             yield label, Verdict(f"{promise}: {corruption.PROMISES[promise]}", ok)
         return
     if kind == "objective":

@@ -124,7 +124,8 @@ class Corruption(Part, ABC):
     share: float
 
     @abstractmethod
-    def forward(self, batch: Batch, draw: Draws) -> Batch: ...
+    def forward(self, batch: Batch, draw: Draws) -> Batch:
+        """The batch with other inputs, and what is asked."""
 
 
 class Objective(Part, ABC):

@@ -10,7 +10,7 @@ from blockyard.study._base import Race, Study, below, better
 ARMS = (
     "plain=bert",
     "alibi=bert:mixer.position=alibi,stem.position=none",
-    "gated=mosaicbert:mixer.position=none,stem.position=learned,corrupt.share=0.15",
+    "gated=mosaicbert:mixer.position=none,stem.position=learned,position.length=128,corrupt.share=0.15",
     "more=bert:corrupt.share=0.3",
     "all=mosaicbert",
 )

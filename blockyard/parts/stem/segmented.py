@@ -20,7 +20,7 @@ from blockyard.core.settings import Count, NormSpec, PositionSpec, StoreSpec, Vo
 
 class Segmented(Stem):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
-    variants = ({}, dict(dim=8, position="learned"))
+    variants = ({}, dict(dim=8))
 
     def __init__(
         self, site: Site, *, vocab: Vocab = 256, kinds: Annotated[Count, "how many kinds of sentences there are"] = 2,

@@ -1,5 +1,7 @@
 """What must hold of experts that grow from a channel, behind a gate that goes from dense to sparse."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_fewer_experts_are_active_the_colder_the_gate():
     for hot in (1e6, 3.0, 1.0, 0.5, 0.2, 0.05, 1e-4):
         made = experts(router=gate(noise=0.0, hot=hot, cold=min(hot, 1e-4), least=0.2)).router
         counts.append((made(x, during(x))[0] > 0).sum(-1))
-    assert all(bool((b <= a).all()) for a, b in zip(counts, counts[1:]))
+    assert all(bool((b <= a).all()) for a, b in pairwise(counts))
     assert bool((counts[0] == 4).all()) and bool((counts[-1] == 1).all())
     assert len(counts[2].unique()) > 1
     empty = experts(router=gate(noise=0.0, least=0.9)).router  # above 1/E: the largest stays
@@ -94,7 +96,8 @@ def test_gathered_tokens_are_masked_ones(router):
     """(3) forward and gradients, in training and in evaluation."""
     made, x = experts(router=router), normal(2, 13, 16)
     for call in (Call.plain(x), during(x, 0.3)):
-        a, b = (grads(lambda x, f=f: f(x), made, x) for f in (lambda x: made(x, call)[0], lambda x: by_mask(made, x, call)))
+        a = grads(lambda x, call=call: made(x, call)[0], made, x)
+        b = grads(lambda x, call=call: by_mask(made, x, call), made, x)
         assert gap(made(x, call)[0], by_mask(made, x, call)) < 1e-12
         assert all(gap(p, q) < 1e-10 for p, q in zip(a, b)) and any(p.abs().max() > 0.1 for p in a)
 
@@ -157,7 +160,9 @@ def test_the_switch_is_that_of_others():
     mine = shake(by.make("channel:experts", dim=16, expert=act))
     with torch.no_grad():
         theirs.router.classifier.weight.copy_(mine.router.weight)
-        ends = list(theirs.experts.values()) if isinstance(theirs.experts, torch.nn.ModuleDict) else list(theirs.experts)
+        ends = (
+            list(theirs.experts.values()) if isinstance(theirs.experts, torch.nn.ModuleDict) else list(theirs.experts)
+        )
         for own, other in zip(mine.experts, ends):
             other.wi.weight.copy_(own.up.weight)
             other.wo.weight.copy_(own.down.weight)
@@ -180,7 +185,9 @@ def test_the_program_grows_anneals_and_trains_every_gate():
         run.advance()
         grown = [p for p in run.model.parts() if p.spec.name == GATE]
         if grown:
-            active.append((step, grown[0].active(Call.plain(torch.zeros(1, 1, 16))._replace(tick=0, progress=step / 10))))
+            active.append(
+                (step, grown[0].active(Call.plain(torch.zeros(1, 1, 16))._replace(tick=0, progress=step / 10)))
+            )
     assert active == [(4, 4), (5, 4), (6, 4), (7, 1), (8, 1), (9, 1)]
     assert run.model is not model and all(p.spec.name == "mlp" for p in model.parts() if p.spec.kind == "channel")
     assert all(run.moments[p]["exp_avg"].abs().max() > 0 for n, p in run.model.named_parameters() if "router" in n)
@@ -199,4 +206,4 @@ def test_edits_of_a_channel_become_those_of_its_experts():
         upcycle(grown, where="steps.1.part")
     with pytest.raises(by.UsageError, match="top=5"):
         by.make("channel:experts", dim=16, router=Spec.of("router", "top", dict(top=5)))
-    assert F64 == next(grown.parameters()).dtype
+    assert next(grown.parameters()).dtype == F64

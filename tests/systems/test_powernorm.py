@@ -73,7 +73,9 @@ def test_padding_leaves_no_trace(name, settings):
         y, dx = stepped(part, other, dh * valid[..., None], valid)
         found.append((y[valid], dx[valid], *part.buffers()))
     assert all(torch.equal(a, b) for a, b in zip(*found))
-    assert not torch.equal(found[0][2], by.make(name, dim=6).double().get_buffer(next(iter(dict(part.named_buffers())))))
+    assert not torch.equal(
+        found[0][2], by.make(name, dim=6).double().get_buffer(next(iter(dict(part.named_buffers()))))
+    )
 
 
 @torch.no_grad()

@@ -131,7 +131,7 @@ def test_a_teacher_follows_and_no_gradient_reaches_it():
 def test_a_teacher_of_another_model_is_refused():
     system = growing()
     taught = objective("latent")
-    first, second, _ = system["program"]
+    _, second, _ = system["program"]
     system = system.but(program=(phase(taught, share=0.5), phase(taught, share=0.5, apply=second["apply"])))
     with pytest.raises(by.UsageError, match="transformed since"):
         train(system, by.build(system), Noise(), Settings(steps=4, lr=1e-2))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from blockyard.core import Call, Part, Site, Spec, constant, upcast
+from blockyard.core import Call, Part, Site, constant, upcast
 from blockyard.core.call import Seen
 from blockyard.core.settings import Eps, Natural, NormSpec, Share
 

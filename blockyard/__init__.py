@@ -27,7 +27,8 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
     "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",
-    "SamplingParams": "blockyard.decode.rules",
+    "SamplingParams": "blockyard.decode.rules", "Draft": "blockyard.decoder.draft",
+    "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
 __all__ = ["compare", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,6 +11,9 @@ from blockyard.decode.generate import generate as generate
 from blockyard.decode.prefix import PrefixStore as PrefixStore
 from blockyard.decode.rules import SamplingParams as SamplingParams
 from blockyard.decode.speculate import speculate as speculate
+from blockyard.decoder.draft import Draft as Draft
+from blockyard.decoder.prompt_lookup import PromptLookup as PromptLookup
+from blockyard.decoder.self_speculative import SelfSpeculative as SelfSpeculative
 from blockyard.interop import load as load
 from blockyard.kernels import exact as exact
 from blockyard.model.count import count as count

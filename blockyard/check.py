@@ -4,7 +4,7 @@ check("gla")                    a recipe: its whole model, then every part in it
 check("mixer:gla:heads=4")      a part alone, or inside a small model where it needs one
 check("task:mqar:pairs=8")      a task: its examples, answers and rules
 check("study:deltanet")         a study: its races can be run, and its predictions are about them
-check("transform:quantise")     a transform, a probe, an optimiser: what all of its kind promise, on a small model
+check("transform:quantise")     a transform, probe, optimiser, decoder: what all of its kind promise, on a small model
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,11 @@ from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.decode.program import refusal
+from blockyard.model import corruption
 from blockyard.model.claims import Verdict, find_around, verify_model, verify_part
 from blockyard.model.count import stages
-from blockyard.model.model import Model, build
-from blockyard.task import make_task
+from blockyard.model.model import Model, build, make
+from blockyard.task import DataTask, make_task
 from blockyard.task._check import PROMISES, promises
 from blockyard.train.loop import build_objective
 
@@ -34,6 +35,10 @@ def check(target: str) -> list[tuple[str, Verdict]]:
     kind, _, rest = target.partition(":")
     if kind == "task":
         task = make_task(rest)
+        if isinstance(task, DataTask):
+            raise UsageError(
+                f"task:{task.name} is asked of data ({', '.join(task.of)}): there is no rule to check it by"
+            )
         return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", bool(ok))) for name, ok in promises(task)]
     name, _, tail = rest.partition(":")
     if kind == "study":
@@ -55,6 +60,10 @@ def check(target: str) -> list[tuple[str, Verdict]]:
 
 def _part(kind: str, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, Verdict]]:
     label = f"{kind}:{name}"
+    if kind == "corrupt":
+        for promise, ok in corruption.promises(make(label, dim=8, **settings)):
+            yield label, Verdict(f"{promise}: {corruption.PROMISES[promise]}", ok)
+        return
     if kind == "objective":
         yield label, _trains(_home(label, Spec.of(kind, name, settings)), Spec.of(kind, name, settings))
         return
@@ -116,8 +125,8 @@ def _study(entry: registry.Entry) -> Iterator[tuple[str, Verdict]]:
     for race in study.races:
         try:
             for arm in race.arms:
-                _, name, overrides = systems.parse_target(arm)
-                systems.spec(name, "tiny", **overrides)
+                target = systems.parse_arm(arm)
+                systems.spec(target.name, "tiny", **target.overrides)
             if race.task:
                 make_task(race.task)
         except UsageError as error:

@@ -1,10 +1,11 @@
 """Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
-from blockyard.core.settings import checked
+from blockyard.core.settings import check_settings, checked
 from blockyard.core.spec import Spec, current_name, parse_value
 
 if TYPE_CHECKING:
@@ -45,6 +46,28 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
     return system
 
 
+class Target(NamedTuple):
+    """An arm as a user names it: a recipe with overrides, and what becomes of the trained model, in order."""
+
+    label: str
+    name: str
+    overrides: dict[str, Any]
+    then: tuple[Spec, ...] = ()
+
+
+def parse_arm(text: str) -> Target:
+    """`label=name:key=value,key=value|transform:key=value|...`: all but the name may be left out.
+
+    Without a label an arm of transforms is called by its recipe and them: `llama|gptq:bits=4`.
+    """
+    first, *after = text.split("|")
+    label, name, overrides = parse_target(first)
+    then = tuple(parse_transform(each) for each in after)
+    if after and label == name and "=" not in first.partition(":")[0]:
+        label = "|".join([label, *(each.strip() for each in after)])
+    return Target(label, name, overrides, then)
+
+
 def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:
     """`label=name:key=value,key=value` -> (label, name, overrides); the label and the overrides may be left out."""
     head, _, tail = text.partition(":")
@@ -53,13 +76,39 @@ def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:
         label, name = head, head
     if not label or not name:
         raise UsageError(f"target {text!r}: expected NAME, LABEL=NAME or LABEL=NAME:key=value,key=value")
-    overrides: dict[str, Any] = {}
-    for item in filter(None, tail.split(",")):
+    return label, name, _settings(tail, f"target {text!r}")
+
+
+def parse_transform(text: str) -> Spec:
+    """`name:key=value,...` as a spec with every setting of the transform, checked, those that were not given too."""
+    head, _, tail = text.strip().partition(":")
+    if not head:
+        raise UsageError("a | stands before a transform, as in llama|quantise:bits=4; see: blockyard list transform")
+    entry = registry.find("transform", head)
+    given = check_settings(entry, _settings(tail, f"transform {text!r}"))
+    missing = [name for name, (_, default) in entry.arguments.items() if default is None and name not in given]
+    if missing:
+        raise UsageError(f"transform:{entry.name} needs {', '.join(f'{name}=...' for name in missing)}")
+    return Spec.of("transform", entry.name, {**entry.schema, **given})
+
+
+def _settings(text: str, where: str) -> dict[str, Any]:
+    """`key=value,key=value`; what stands in brackets may have commas of its own."""
+    found: dict[str, Any] = {}
+    for item in filter(None, re.split(r",(?![^(\[]*[)\]])", text)):
         key, equals, value = item.partition("=")
         if not equals:
-            raise UsageError(f"target {text!r}: {item!r} is not key=value")
-        overrides[key.strip()] = parse_value(value.strip())
-    return label, name, overrides
+            raise UsageError(f"{where}: {item!r} is not key=value")
+        found[key.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    """A value; of words in brackets, several."""
+    value = parse_value(text)
+    if isinstance(value, str) and text[0] + text[-1:] in ("()", "[]"):
+        return tuple(parse_value(word.strip()) for word in text[1:-1].split(",") if word.strip())
+    return value
 
 
 def build(what: str | Spec, size: str | None = None, *, seed: int = 0, **overrides: Any) -> "Model":

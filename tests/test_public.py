@@ -61,12 +61,15 @@ def test_a_type_checker_knows_every_public_name(tmp_path):
     names = [f"{room}.{name}" for room in ROOMS for name in importlib.import_module(room).__all__]
     lines = [*(f"import {room}" for room in ROOMS), *(f"reveal_type({name})" for name in names)]
     lines += ['model = blockyard.build("llama")', 'found = blockyard.compare(["llama", "gla"])']
-    lines += ["reveal_type(model)", "reveal_type(found)", "blockyard.nonsense"]
+    lines += ['plan = blockyard.compare(["llama", "gla"], dry_run=True)']
+    lines += ['either = blockyard.compare(["llama", "gla"], dry_run=len("?") > 0)']
+    lines += [*(f"reveal_type({name})" for name in ("model", "found", "plan", "either")), "blockyard.nonsense"]
     known, complaints = revealed(tmp_path, "\n".join(lines))
-    assert set(known) == {*names, "model", "found"}
+    answers = {"model": "Model", "found": "Report", "plan": "Plan", "either": "Report | Plan"}
+    assert set(known) == {*names, *answers}
     vague = {name: said for name, said in known.items() if re.search(r"^(Any|Unknown)$|-> (Any|Unknown)\b", said)}
     assert not vague
-    assert (known["model"], known["found"]) == ("Model", "Report | Plan")
+    assert {name: known[name] for name in answers} == answers
     assert len(complaints) == 1 and "nonsense" in complaints[0]
 
 
@@ -107,6 +110,20 @@ def test_an_undocumented_name_is_caught():
 
     assert list(undocumented("Bare", Bare)) == ["Bare", "Bare.method"] and not list(undocumented("Told", Told))
     assert list(undocumented("test", lambda: 0)) == ["test"]
+
+
+def test_a_comparison_is_typed_as_it_is_defined():
+    """What type checkers read of `blockyard.compare` has the arguments and defaults of the function that runs."""
+    tree = ast.parse((Path(by.__file__).parent / "compare" / "__init__.py").read_text())
+    typed = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.decorator_list]
+    assert [ast.unparse(node.returns) for node in typed] == ["Report", "Plan", "Report | Plan"]
+    real = inspect.signature(compare).parameters
+    for node in typed:
+        names = [a.arg for a in (*node.args.args[1:], *node.args.kwonlyargs, node.args.kwarg)]
+        assert names == list(real)
+        for a, default in zip(node.args.kwonlyargs, node.args.kw_defaults):
+            if a.arg != "dry_run":
+                assert ast.literal_eval(default) == real[a.arg].default, a.arg
 
 
 def test_every_setting_says_what_it_means():

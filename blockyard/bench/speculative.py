@@ -20,9 +20,9 @@ import torch
 from blockyard.bench.measure import Row, Rows, Tell, aloud, interleave
 from blockyard.bench.process import Maker, contestants
 from blockyard.decode.generate import generate
-from blockyard.decode.propose import PromptLookup
 from blockyard.decode.rules import SamplingParams
 from blockyard.decode.speculate import Counts, speculate
+from blockyard.decoder.prompt_lookup import PromptLookup
 from blockyard.model.model import build
 from blockyard.systems import spec
 from blockyard.train.loop import Run, Settings

@@ -10,7 +10,7 @@ from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import parse_value
 
-TARGET = "NAME, LABEL=NAME or LABEL=NAME:key=value,key=value"
+TARGET = "NAME, LABEL=NAME or LABEL=NAME:key=value,key=value; with |TRANSFORM:key=value what it becomes once trained"
 SHARED = ("task", "params", "memory", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "codec")
 
 

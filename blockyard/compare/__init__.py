@@ -5,23 +5,45 @@
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
-    from blockyard.compare.compare import compare
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from blockyard.compare.documents import Plan, Report
 
 
 class Comparison(ModuleType):
     """A module that can be called."""
 
-    if TYPE_CHECKING:
-        __call__ = staticmethod(compare)
-    else:
+    if TYPE_CHECKING:  # the signature of compare/compare.py, and what each call answers
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            from blockyard.compare.compare import compare
+        @overload
+        def __call__(
+            self, targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
+            dry_run: Literal[False] = False, quiet: bool = False, overrides: dict[str, Any] | None = None,
+            save_seconds: float = 20.0, **asked: Any,
+        ) -> Report: ...  # fmt: skip
 
-            return compare(*args, **kwargs)
+        @overload
+        def __call__(
+            self, targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
+            dry_run: Literal[True], quiet: bool = False, overrides: dict[str, Any] | None = None,
+            save_seconds: float = 20.0, **asked: Any,
+        ) -> Plan: ...  # fmt: skip
+
+        @overload
+        def __call__(
+            self, targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
+            dry_run: bool, quiet: bool = False, overrides: dict[str, Any] | None = None,
+            save_seconds: float = 20.0, **asked: Any,
+        ) -> Report | Plan: ...  # fmt: skip
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from blockyard.compare.compare import compare
+
+        return compare(*args, **kwargs)
 
 
 sys.modules[__name__].__class__ = Comparison

@@ -52,7 +52,8 @@ def compare(
 ) -> Report | Plan:  # fmt: skip
     """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
 
-    targets        NAME, LABEL=NAME or LABEL=NAME:key=value,...
+    targets        NAME, LABEL=NAME or LABEL=NAME:key=value,...; with |TRANSFORM:key=value,... what that becomes once
+                   it is trained
     data           files or folders; none: CPython's own texts
     out            the folder of runs, figures and report; one that holds part of the same comparison goes on
     dry_run        plan and measure only: the answer is a Plan
@@ -120,13 +121,12 @@ def folder_name(labels: Sequence[str]) -> str:
 def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     """Bench every arm in turns, on all workers at once as in the runs; minutes become tokens here, and only here."""
     watch.say(f"measuring the speed of {plural(len(plan.arms), 'architecture')} ...")
-    short = replace(plan, steps=dict.fromkeys([arm.id for arm in plan.arms], 1))
-    order = BenchOrder([make_job(short, arm, "tune", 0, 1e-4) for arm in plan.arms], BENCH_ROUNDS)
+    arms = [*plan.arms, *plan.bases]
+    short = replace(plan, steps=dict.fromkeys([arm.id for arm in arms], 1))
+    order = BenchOrder([make_job(short, arm, "tune", 0, 1e-4) for arm in arms], BENCH_ROUNDS)
     answers = pool.run([order] * pool.count, lambda *_: None)
     found = [BenchAnswer.from_json(answer, "an answer").timings for _, answer in answers]
-    speed = {
-        arm.id: Speed(_median(found, i, "step") or 0.0, _median(found, i, "token")) for i, arm in enumerate(plan.arms)
-    }
+    speed = {arm.id: Speed(_median(found, i, "step") or 0.0, _median(found, i, "token")) for i, arm in enumerate(arms)}
     plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed))
     watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
     return plan
@@ -151,12 +151,15 @@ def _execute(store: Store, pool: Pool, watch: Watch) -> Report:
         for seed, tuning_seed in zip(fresh, planning.tuning_seeds(plan, fresh)):
             if tuning_seed not in tuned:
                 tuned[tuning_seed] = _tuned(store, pool, watch, tuning_seed)
-            rates |= {(arm, seed): rate for arm, rate in tuned[tuning_seed][0].items()}
-        wanted = [("final", arm, seed, rates[arm.id, seed][0]) for seed in fresh for arm in plan.arms]
-        finals = _runs(store, pool, watch, wanted)
-        runs |= {(arm.id, seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
+            found = tuned[tuning_seed][0]
+            rates |= {(arm.id, seed): found[plan.base(arm).id] for arm in (*plan.arms, *plan.bases)}
+        for arms in (plan.trained, [arm for arm in plan.arms if arm.then]):  # what is made of others comes after them
+            wanted = [("final", arm, seed, rates[arm.id, seed][0]) for seed in fresh for arm in arms]
+            finals = _runs(store, pool, watch, wanted)
+            runs |= {(arm.id, seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
         done = look
-        report = assemble(plan, plan.seeds[:done], runs, rates, [trials for _, trials in tuned.values()])
+        mine = {(arm.id, seed): runs[arm.id, seed] for arm in plan.arms for seed in plan.seeds[:done]}
+        report = assemble(plan, plan.seeds[:done], mine, rates, [trials for _, trials in tuned.values()])
         if settled(report):
             break
     assert report is not None
@@ -167,8 +170,8 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     """The rate of every arm, with whether it lies at the edge of the grid, and the losses of its trials."""
     plan = store.plan
     if plan.tuning == "none":
-        return {arm.id: (planning.RATES[1], False) for arm in plan.arms}, {}
-    wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in planning.RATES for arm in plan.arms]
+        return {arm.id: (planning.RATES[1], False) for arm in plan.trained}, {}
+    wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in planning.RATES for arm in plan.trained]
     trials: Trials = {}
     for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
         score = result.score if result.finished and result.score is not None else math.nan

@@ -10,7 +10,7 @@ answer, times in seconds, memory in bytes. The documents know nothing of how the
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -52,6 +52,7 @@ class Data(Document):
     scored: dict[str, int]
     training: Training = Training()
     bytes: dict[str, int] | None = None  # of a text, by split
+    rows: dict[str, int] | None = None  # of data that are rows, by split
 
     @property
     def choice(self) -> Choice:
@@ -59,11 +60,27 @@ class Data(Document):
 
 
 @dataclass(frozen=True)
+class Then:
+    """What a trained model becomes: a transform (its spec), the training tokens that this is shown, and its plan."""
+
+    transform: Json
+    tokens: int
+    covers: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return str(self.transform["name"])
+
+
+@dataclass(frozen=True)
 class Arm:
     """One contestant: the system it is, what was typed for it, and what it costs.
 
-    id            hash of the system and which of its equals it is (`ordinal`)
+    id            hash of the system (with its transforms) and which of its equals it is (`ordinal`)
     peak_bytes    of a training step            state_bytes   by length; None where it cannot read so far
+    then          what it becomes once it is trained, in order: params, flops and state are of what it then is
+    base          the id of the arm that is trained for it; empty where that is itself
+    model_bytes   of the saved model
     training_flops_per_token    the mean over its program; None: three forwards
     """
 
@@ -80,6 +97,9 @@ class Arm:
     peak_bytes: int
     state_bytes: dict[str, int | None]
     overrides: dict[str, str] = field(default_factory=dict)
+    then: list[Then] = field(default_factory=list)
+    base: str = ""
+    model_bytes: int = 0
     training_flops_per_token: float | None = None
 
     @property
@@ -135,6 +155,7 @@ class Plan(Document):
 
     matched   what all arms get the same amount of: a size and a length of training
     looks     after how many seeds an arm the verdicts are looked at        against   the id of an arm, or all pairs
+    bases     what is trained for arms that are transforms of it, and is no arm itself
     """
 
     arms: list[Arm]
@@ -155,11 +176,21 @@ class Plan(Document):
     save_seconds: float = 20.0
     speed: dict[str, Speed] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
+    bases: list[Arm] = field(default_factory=list)
     format: int = FORMAT
 
+    @property
+    def trained(self) -> list[Arm]:
+        """What is tuned and trained: the arms that are no transform of another, and the bases of the others."""
+        return [*(arm for arm in self.arms if not arm.then), *self.bases]
+
     def arm(self, id: str) -> Arm:
-        """The arm of an id."""
-        return next(arm for arm in self.arms if arm.id == id)
+        """The arm, or the base of one, that has this id."""
+        return next(arm for arm in (*self.arms, *self.bases) if arm.id == id)
+
+    def base(self, arm: Arm) -> Arm:
+        """What is trained for an arm: another one where it is a transform of that."""
+        return self.arm(arm.base) if arm.base else arm
 
     def __str__(self) -> str:
         from blockyard.compare.report.terminal import describe_plan  # only who prints it needs the words
@@ -173,6 +204,8 @@ class Job(Document):
 
     role      tune or final: which split it scores        lr   the peak rate of this width
     lengths   whether other lengths are scored too
+    then      the specs of what the run of the same job without them becomes, and `shown`: how many training tokens
+              each of them that is shown data gets
     """
 
     system: Json
@@ -194,6 +227,13 @@ class Job(Document):
     micro: int | None
     save_seconds: float
     lengths: bool
+    then: list[Json] = field(default_factory=list)
+    shown: int = 0
+
+    @property
+    def base(self) -> "Job":
+        """The run that trains the model."""
+        return replace(self, then=[], shown=0)
 
     @property
     def choice(self) -> Choice:
@@ -244,6 +284,30 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class Became:
+    """What a transform said of its work: what it covered, by path, what it passed over, and figures of its own."""
+
+    name: str
+    tokens: int
+    covered: dict[str, str]
+    left: list[str]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What transforms made of a trained model: what it is now, as an arm says it, and the seconds that took."""
+
+    params: int
+    body_params: int
+    model_bytes: int
+    flops_per_token: float
+    state_bytes: dict[str, int | None]
+    seconds: float
+    steps: list[Became]
+
+
+@dataclass(frozen=True)
 class RunResult(Document):
     """What a run left. `groups` are scores by group of the test, `weights` the groups' shares of it.
 
@@ -251,6 +315,7 @@ class RunResult(Document):
     lengths  scores at other lengths; None where it cannot read so far
     also     further figures of the same predictions, by the names of the plan's further metrics
     exhibits what a page shows of it beside the scores
+    made     where it is a transform of another run, whose steps, seconds and curve these are: what it became
     """
 
     key: str
@@ -266,6 +331,7 @@ class RunResult(Document):
     probes: Probes | None = None
     also: dict[str, float | None] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)
+    made: Made | None = None
     format: int = FORMAT
 
     @property
@@ -299,6 +365,8 @@ class ArmReport:
     candidate  whether it may be the best                  trials    the mean losses of the tuning grid
     model      the best run's, None where none finished    exhibits  of that run
     also       further figures of every seed
+    base       the id of what was trained: arms of one base share its training, which each of them counts
+    made       what transforms made of the best run, with their reports
     """
 
     name: str
@@ -333,6 +401,9 @@ class ArmReport:
     reasons: list[str] = field(default_factory=list)
     also: list[dict[str, float | None]] = field(default_factory=list)
     exhibits: list[Exhibit] = field(default_factory=list)
+    model_bytes: int = 0
+    base: str = ""
+    made: Made | None = None
 
     @property
     def speeds(self) -> list[float]:

@@ -10,13 +10,14 @@ import torch
 
 from blockyard.compare.documents import Job
 
-NUMERICS = 6  # raised when figures may change for the same job
+NUMERICS = 7  # raised when figures may change for the same job
 ASIDE = ("paths", "save_seconds", "lengths")  # of a job: where, when, and what is scored besides
 
 
 def key_of(job: Job) -> str:
     """Sixteen hexadecimal digits that name a run's figures."""
-    facts = {name: value for name, value in job.to_json().items() if name not in ASIDE}
+    aside = ASIDE if job.then else (*ASIDE, "then", "shown")
+    facts = {name: value for name, value in job.to_json().items() if name not in aside}
     facts |= {"numerics": NUMERICS, "torch": torch.__version__, "machine": platform.machine(), "loops": loops()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -8,8 +8,9 @@ _HOME = {
     "Batch": "batch", "Call": "call", "upcast": "call", "widest_dtype": "call", "gather": "call", "scatter": "call",
     "UsageError": "errors", "Flow": "flow",
     "State": "state", "Cache": "state", "keep": "state", "leaf": "state", "sub": "state",
-    "Depth": "part", "Head": "part", "Junction": "part", "Objective": "part", "Part": "part", "Position": "part",
-    "Residual": "part", "Router": "part", "Stem": "part", "Store": "part", "Sublayer": "part",
+    "Corruption": "part", "Depth": "part", "Head": "part", "Junction": "part", "Objective": "part", "Part": "part",
+    "Position": "part", "Residual": "part", "Router": "part", "Scaling": "part", "Stem": "part", "Store": "part",
+    "Sublayer": "part",
     "Site": "site", "constant": "site", "normal": "site", "uniform_in": "site",
     "Spec": "spec",
     "distances": "visible", "max_distance": "visible", "update_cache": "visible", "visibility": "visible",
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from blockyard.core.errors import UsageError
     from blockyard.core.flow import Flow
     from blockyard.core.part import (
+        Corruption,
         Depth,
         Head,
         Junction,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         Position,
         Residual,
         Router,
+        Scaling,
         Stem,
         Store,
         Sublayer,

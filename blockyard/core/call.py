@@ -120,11 +120,16 @@ class Call(NamedTuple):
             return x
         return x.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (x.dim() - 2)), 0)
 
-    def laid(self, length: int, grid: tuple[int, ...] | None = None, **changed: Any) -> "Call":
-        """The call of so many other tokens a row, all of which count: with it a stem or a junction goes on."""
+    def laid(self, length: int, grid: tuple[int, ...] | None = None, *, each: int = 1, **changed: Any) -> "Call":
+        """The call of so many other tokens a row, all of which count: with it a stem or a junction goes on.
+
+        each   rows that every row becomes, next to each other
+        """
         if isinstance(self.order, Tensor) or self.past is not None:
             raise UsageError("tokens that are laid anew keep no state, and no order that a batch gave them")
-        positions = torch.arange(length, device=self.positions.device).expand(len(self.positions), length)
+        positions = torch.arange(length, device=self.positions.device).expand(each * len(self.positions), length)
+        if each > 1:
+            changed["conditions"] = {name: held.repeat_interleave(each, 0) for name, held in self.conditions.items()}
         return self._replace(
             positions=positions, valid=None, segment=None, reset=None, grid=grid, aligned=True, memo={}, **changed
         )

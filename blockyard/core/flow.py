@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from blockyard.core.call import Call, Captures
+from blockyard.core.call import Call, Captures, gather
 from blockyard.core.state import State
 
 
@@ -21,6 +21,10 @@ class Flow(NamedTuple):
     def x(self) -> Tensor:
         """The stream (B,T,D) as a head would read it now."""
         return self.carry if self.rule is None else self.rule.flush(self.carry, self.call)
+
+    def only(self, index: Tensor) -> "Flow":
+        """The stream of these tokens alone, flat positions (R,K): what reads each by itself says what it said."""
+        return self._replace(carry=gather(self.x, index), rule=None, call=self.call.regroup(index))
 
     def under(self, rule: Any) -> "Flow":
         """The flow under another rule: flushed and started anew where the kind of rule changes."""

@@ -13,6 +13,7 @@ tensors depends on its kind:
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
+    corrupt            (batch, draw) -> batch: some inputs replaced, and asked
     objective          (model, batch) -> {term: (sum, count, weight)}; counts(batch) before any forward
 """
 
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call, Seen
+from blockyard.core.errors import UsageError
+from blockyard.core.visible import distances, max_distance
 
 
 class Part(nn.Module):
@@ -106,6 +109,24 @@ class Junction(Part):
     out: Any = None  # the axis that later steps stand on, where the width changes
 
 
+Draws = Callable[[str, tuple[int, ...]], Tensor]  # numbers in [0,1) of a shape, by a name
+
+
+class Corruption(Part, ABC):
+    """What training takes away and asks for: `(batch, draw) -> batch`, a function of the two alone.
+
+    The batch it gives has other inputs at some tokens, and targets: what stood there where it is asked, nothing
+    elsewhere. It never asks for a token that does not count, nor for one whose target is below 0 on the way in.
+
+    share   of the tokens that it may ask for, how many it asks for on average
+    """
+
+    share: float
+
+    @abstractmethod
+    def forward(self, batch: Batch, draw: Draws) -> Batch: ...
+
+
 class Objective(Part, ABC):
     """`(model, batch) -> {term: (sum, count, weight)}`: the loss is the weighted sum of the terms' means.
 
@@ -119,7 +140,7 @@ class Objective(Part, ABC):
     def adopt(self, model: Any) -> None:
         """Once, when its first phase begins: what is made of the model as it then is, such as a teacher."""
 
-    def prepare(self, batch: Batch, draw: Callable[[str, tuple[int, ...]], Tensor]) -> Batch:
+    def prepare(self, batch: Batch, draw: Draws) -> Batch:
         """Once a step, before anything is counted: the batch to train on; `draw(name, shape)`: numbers in [0,1)."""
         return batch
 
@@ -158,6 +179,28 @@ class Position(Part):
     def by_distance(self, n: int) -> Tensor | None:
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
         return None
+
+    def bias(self, call: Call, positions: Tensor | None = None) -> Tensor | None:
+        """(B or 1,H,T,S): what is added to each score; by distance, where a part does not know more of both ends.
+
+        positions   (B,S) of the keys, where a cache dropped some
+        """
+        bound = max_distance(call)
+        table = self.by_distance(bound)
+        return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+
+
+class Scaling(Part, ABC):
+    """A norm that can be undone: y = (x - offset) / scale, so that a head can put back what a stem took away."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """offset, scale (..., 1) of x (..., L)."""
+
+    def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
+        """x (..., L) without what its statistics say."""
+        offset, scale = self.statistics(x)
+        return (x - offset) / scale
 
 
 class Store(Part, ABC):
@@ -221,6 +264,10 @@ class Depth(Part):
     def plan(self) -> list[tuple[str, int]]:
         """(block name, most loops) of every block to build, in order."""
         raise TypeError(f"{type(self).__name__} is a depth part without a plan")
+
+    def laid(self, names: tuple[str, ...]) -> Any:
+        """The spec of a program that runs these blocks instead, each once and in order, with nothing else changed."""
+        raise UsageError(f"depth:{self.spec.name} decides what runs when, so its blocks cannot be laid anew")
 
     def order(self) -> list[tuple[int, int]]:
         """Every (step, loop) that a forward may run, in order: the static upper bound."""

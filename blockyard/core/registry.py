@@ -1,8 +1,8 @@
 """Names of parts, recipes and tasks, read from the files' paths and headers. Needs no torch and imports no part.
 
 A file is its registration: `parts/mixer/linear/gla.py` is `mixer:gla`, `recipe/gla.py` the recipe `gla`. What can
-be known without running it comes from its syntax tree: the header, the settings of the one public class (the
-keyword-only arguments of its constructor), its claims and points. Other packages join by an entry point of the
+be known without running it comes from its syntax tree: the header, the settings of the one public class (of a
+part the keyword-only arguments of its constructor), its claims and points. Other packages join by an entry point of the
 group `blockyard.<kind>`, `name = "package.module"`.
 """
 
@@ -65,7 +65,12 @@ class Entry:
 
     @cached_property
     def node(self) -> ast.ClassDef | ast.FunctionDef:
-        """The function that has the name of the kind, the file or both (copying_probe), or the one public class."""
+        """The class that has the file's name, the function that has the name of the kind, the file or both
+        (copying_probe), or the one public class."""
+        mine = self.name.replace("_", "")
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == mine:
+                return node
         names = (self.kind, self.name, f"{self.name}_{self.kind}")
         for name in names:
             for node in self.tree.body:
@@ -95,7 +100,7 @@ class Entry:
         if init is None:
             return {}
         args, defaults = init.args.kwonlyargs, init.args.kw_defaults
-        if not isinstance(self.node, ast.ClassDef):
+        if not isinstance(self.node, ast.ClassDef) or self.kind in ROOMS:
             first = 0 if self.kind in ("recipe", *WHOLES) else len(init.args.args) - len(init.args.defaults)
             args, defaults = init.args.args[first:] + args, [*_aligned(init.args)[first:], *defaults]
         return {arg.arg: (arg, default) for arg, default in zip(args, defaults)}

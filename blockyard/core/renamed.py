@@ -2,9 +2,11 @@
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
+
+from blockyard.core import registry
 
 _TOLD: dict[Any, Any] = {}  # each once a process
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,10 +26,12 @@ def tell_new_name(old: str, new: str) -> None:
     warnings.warn_explicit(f"{old} is called {new} now", UserWarning, "blockyard", 1, registry=_TOLD)
 
 
-def attributes(module: str, **names: str) -> Callable[[str], Any]:
-    """For `__getattr__` of a module: old=new."""
+def attributes(module: str, moved: Mapping[str, str] = {}, /, **names: str) -> Callable[[str], Any]:
+    """For `__getattr__` of a module: old=new. What moved is an entry by now, {name: KIND:NAME}, and needs no note."""
 
     def find(name: str) -> Any:
+        if name in moved:
+            return registry.find(*moved[name].split(":")).load_named()
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         _told(name, names[name])

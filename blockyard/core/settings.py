@@ -10,7 +10,7 @@ follow from it. Annotations are read as text, so what they name is what this fil
 
 import ast
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -46,6 +46,8 @@ Positive = Annotated[float, Meta(ge=_TINY, le=_HUGE)]
 NonNegative = Annotated[float, Meta(ge=0, le=_HUGE)]
 Number = Annotated[float, Meta(ge=-_HUGE, le=_HUGE)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+OneOrMore = Annotated[float, Meta(ge=1, le=2**24)]
 Word = Annotated[str, Meta(min_length=1)]
 
 # what many parts and recipes have, in the same words everywhere
@@ -60,6 +62,7 @@ Inner = Annotated[Count, "channels inside; none: the part's own multiple of the 
 StateDim = Annotated[Count, "numbers of state a channel"]
 Rank = Annotated[Count, "channels between the two thin matrices of a product"]
 Vocab = Annotated[Count, "tokens of the vocabulary"]
+MaskId = Annotated[Natural, "the id that stands for a hidden token; none: the last of the vocabulary"]
 Tied = Annotated[bool, "whether the head reads the stem's table"]
 Eps = Annotated[NonNegative, "added under the root, in units of the squared input"]
 Base = Annotated[Positive, "the slowest wave is this many times as long as the fastest"]
@@ -70,10 +73,23 @@ Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
 Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
 PhaseShare = Annotated[Share, "the part of the budget"]
 Trains = Annotated[Word, "the paths of what trains, with * for any word"]
+Steps = Annotated[Sequence[int], "places of steps in the model"]
 Applies = Annotated[tuple[Spec, ...], Many("transform"), "transforms that the model goes through before it"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
+Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]
+Places = Annotated[tuple[Natural, ...], "places, counted from 0"]
 Bias = Annotated[bool, "a learned number added to each output"]
+Height = Annotated[Count, "pixels of an image from top to bottom"]
+Width = Annotated[Count, "pixels of an image from left to right"]
+Patch = Annotated[Count, "pixels of a patch, down and across"]
+Channels = Annotated[Count, "numbers of a pixel or a frame"]
+Classes = Annotated[Count, "how many classes there are"]
+Kernel = Annotated[Count, "tokens that the filter covers, down and across"]
+Window = Annotated[Count, "steps of a window"]
+Variables = Annotated[Count, "variables of a window, side by side"]
+Asked = Annotated[Count, "variables to forecast: the first so many"]
+Horizon = Annotated[Count, "steps to forecast"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 
@@ -84,12 +100,16 @@ ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
 HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
 PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the stem, on queries and keys, or as a bias"]
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
+ScalingSpec = Annotated[
+    NormSpec, "what a window is scaled by, and its forecast back: a norm that can be undone; none: nothing"
+]
 HeadNorm = Annotated[NormSpec, "the norm of what each head writes"]
 ActivationSpec = Annotated[Spec, Slot("activation"), "the activation"]
 StoreSpec = Annotated[Spec, Slot("store"), "how the matrix is kept"]
 LinearSpec = Annotated[Spec, Slot("linear"), "the kind of projection"]
 ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and write to it"]
 DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
+CorruptSpec = Annotated[Spec, Slot("corrupt"), "what is taken away and asked for"]
 RouterSpec = Annotated[Spec, Slot("router"), "which experts a token goes to, and how much each counts"]
 ObjectiveSpec = Annotated[Spec, Slot("objective"), "what training minimises"]
 
@@ -115,13 +135,19 @@ class Setting:
         return next((m.kind for m in _metadata(self.type) if isinstance(m, Slot)), None)
 
     @property
+    def usual(self) -> Spec | None:
+        """The part that stands in this slot where none is named; None where the slot is empty then."""
+        made = None if self.slot is None or self.default is None else _evaluated(self.default)
+        return made if isinstance(made, Spec) else None
+
+    @property
     def optional(self) -> bool:
         return any(plain is type(None) for plain, _ in _alternatives(self.type))
 
     @property
     def accepts(self) -> str:
         """What may be given, in words."""
-        return " or ".join(_words(plain, metas) for plain, metas in _alternatives(self.type))
+        return accepted(self.type)
 
     def check(self, value: Any) -> Any:
         """The value as the part gets it (a slot's name as a spec, a whole number as a float), or an error."""
@@ -135,6 +161,8 @@ class Setting:
             if isinstance(value, tuple) and all(isinstance(v, Spec) and v.kind == many for v in value):
                 return value
             raise self._refuse(value)
+        if get_origin(plain[0]) is tuple and not isinstance(value, list | tuple):
+            value = (value,)  # one of several is said without brackets
         try:
             return msgspec.convert(value, self.type)
         except (msgspec.ValidationError, OverflowError):
@@ -181,6 +209,11 @@ class Setting:
         return found | {"description": f"{self.meaning} ({self.accepts})"}
 
 
+def accepted(annotation: Any) -> str:
+    """What values of an annotation may be, in words."""
+    return " or ".join(_words(plain, metas) for plain, metas in _alternatives(annotation))
+
+
 def _alternatives(annotation: Any) -> Iterator[tuple[Any, list[Any]]]:
     """The members of a union, each as a plain type with what annotates it."""
     if get_origin(annotation) is Annotated:
@@ -215,8 +248,10 @@ def _words(plain: Any, metas: list[Any]) -> str:
         return "none"
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
+    if get_origin(plain) is Sequence:
+        return "whole numbers"
     if get_origin(plain) is tuple:
-        return "words"
+        return "words" if get_args(plain)[0] is str else "one or several of: " + accepted(get_args(plain)[0])
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(plain, "specs")
     bounds = [m for m in metas if isinstance(m, Meta)]
     low = next((m.ge for m in bounds if m.ge is not None), None)
@@ -235,13 +270,18 @@ def read(owner: str, argument: ast.arg, default: ast.AST | None) -> Setting:
     node = argument.annotation
     text = str(node.value) if isinstance(node, ast.Constant) else "" if node is None else ast.unparse(node)
     try:
-        found = eval(text, {"__builtins__": {}}, _NAMES)  # the text of an installed file, read as its import would
+        found = _evaluated(text)
     except Exception:
         raise UsageError(
             f"{owner}: the annotation of {argument.arg}, {text or 'nothing'!r}, is not made of what "
             f"blockyard.core.settings defines, such as Count, Positive, NormSpec or Annotated[Share, 'meaning']"
         ) from None
     return Setting(owner, argument.arg, found, None if default is None else ast.unparse(default))
+
+
+def _evaluated(text: str) -> Any:
+    """The value of a text of an installed file, read as its import would."""
+    return eval(text, {"__builtins__": {}}, _NAMES)
 
 
 _NAMES = {name: value for name, value in list(globals().items()) if name[0].isupper()}

@@ -124,9 +124,7 @@ class Site:
         before = set(self.context.axes) if sizes else set()
         made_of = entry.load_named()
         if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
-            raise UsageError(
-                f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True"
-            )
+            raise _one_way(path, entry)
         site = replace(self, path=path, first_path=first_path, renamed=made_of.renamed, axis_sizes=tuple(sizes.items()))
         part = made_of(site, *args, **settings)
         for key in sizes:
@@ -202,6 +200,16 @@ class Site:
         made = next(use for use in self.context.uses if use.path == of)
         self.context.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
         return self.context.stores[of], self.context.tensors[of]
+
+
+def _one_way(path: str, entry: registry.Entry) -> UsageError:
+    """The error for a part that only reads from left to right, with those of its kind that read both ways."""
+    others = registry.entries(entry.kind).values()
+    able = [e.name for e in others if keeps(e.constant("claims", {}), e.constant("known", {}), "bidirectional")]
+    instead = f"; {entry.kind}s that do: {', '.join(able)}" if able else ""
+    return UsageError(
+        f"{path}: {entry.kind}:{entry.name} does not claim bidirectional and is only built with causal=True{instead}"
+    )
 
 
 def _empty(path: str, shape: tuple[int, ...]) -> Tensor:

@@ -203,7 +203,7 @@ def _maker(kind: str) -> Any:
 stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _maker("channel")
 norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
 store, residual, depth, objective = _maker("store"), _maker("residual"), _maker("depth"), _maker("objective")
-junction, router, transform = _maker("junction"), _maker("router"), _maker("transform")
+junction, corrupt, router, transform = _maker("junction"), _maker("corrupt"), _maker("router"), _maker("transform")
 
 
 def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:

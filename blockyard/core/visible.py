@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C import _functorch  # pyright: ignore
+from torch.compiler import is_compiling
 from torch.nn.functional import pad
 
 from blockyard.core.call import Call
@@ -16,12 +18,14 @@ from blockyard.core.state import Cache, Coded, Leaves, tree_cat
 
 
 class Visibility(NamedTuple):
-    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or whether it is causal, in which window."""
+    """What an attention kernel needs: a mask (B or 1,T,S) of what is seen, or whether it is causal, in which window;
+    `spans` (B or 1,T,2): no query sees more than the keys from one on and before another."""
 
     mask: Tensor | None
     causal: bool
     window: int | None = None
     sinks: int = 0
+    spans: Tensor | None = None
 
 
 class CacheUpdate(NamedTuple):
@@ -47,6 +51,10 @@ def visibility(call: Call, window: int | None = None, sinks: int = 0, positions:
         # once it is full, a windowed cache holds just what one more query sees
         if length == 1 and (window is None or (positions is not None and slots >= sinks + window)):
             return Visibility(None, False)
+    if positions is None and not sinks and (window is None or call.order is None):
+        spans = _spans(call)
+        if spans is not None:
+            return Visibility(None, call.order is None, window, 0, spans)
     rows = slice(0, 1) if call.aligned else slice(None)
     q_pos = call.positions[rows]
     q_order = call.order[rows] if isinstance(call.order, Tensor) else q_pos
@@ -67,6 +75,29 @@ def visibility(call: Call, window: int | None = None, sinks: int = 0, positions:
         seen = seen & (((q_pos[:, :, None] - k_pos[:, None, :]).abs() < window) | (k_pos < sinks)[:, None, :])
     itself = pad(torch.eye(length, dtype=torch.bool, device=seen.device), (keys - length, 0))
     return Visibility(seen | (itself & ~seen.any(-1, keepdim=True)), False)
+
+
+def _spans(call: Call) -> Tensor | None:
+    """(B,T,2) where the run of valid tokens of one segment begins that a token is in, and where it ends; a token that
+    does not count is alone. None: a segment has gaps, a past or an order, or this is no place to look at numbers."""
+    x = call.positions if call.valid is None else call.valid
+    plain = type(x) is Tensor and x.is_cpu and not is_compiling() and _functorch.peek_interpreter_stack() is None
+    if not plain or call.past is not None or isinstance(call.order, Tensor):
+        return None
+    first = torch.zeros(call.positions.shape, dtype=torch.bool) if call.reset is None else call.reset.clone()
+    first[:, :1] = True
+    if call.valid is not None:
+        begins = call.valid & (first | ~pad(call.valid, (1, -1)))
+        segments = call.valid.any(1) + (0 if call.reset is None else call.reset.sum(1))
+        if not torch.equal(begins.sum(1), segments):
+            return None
+        first = begins | ~call.valid
+    length = first.shape[1]
+    at = torch.arange(length)
+    since = torch.where(first, at, 0).cummax(1).values
+    behind = torch.where(pad(first, (-1, 1), value=True), at + 1, length)
+    until = behind.flip(1).cummin(1).values.flip(1)
+    return torch.stack([since, until], -1).int()
 
 
 def update_cache(

@@ -1,4 +1,4 @@
-"""From the bytes of a file to documents: unpacked, decoded, and taken out of rows.
+"""From the bytes of a file to documents: unpacked, decoded, and taken out of rows; and to lines, read bit by bit.
 
 packed    gzip, xz, bzip2, zstd        told by the first bytes, not by the name
 text      UTF-8; UTF-16 and UTF-32 with a byte order mark        other encodings cannot be told apart: refused
@@ -7,15 +7,18 @@ rows      .jsonl, .ndjson, parquet     a column of each row is a document; rows 
 
 import bz2
 import codecs
+import csv
 import gzip
 import importlib
 import io
 import json
 import lzma
 import sys
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TextIO
 
 from blockyard.core.errors import UsageError
 
@@ -38,7 +41,7 @@ class Unfit(UsageError):
 
 def has_rows(name: str) -> bool:
     """Whether a file of this name is a table, packed or not."""
-    return _bare(name).endswith(TABLES)
+    return bare(name).endswith(TABLES)
 
 
 def documents_in(name: str, data: bytes, column: str, notes: list[str]) -> list[bytes]:
@@ -46,7 +49,7 @@ def documents_in(name: str, data: bytes, column: str, notes: list[str]) -> list[
     data = _unpacked(name, data)
     if data.startswith(b"PAR1"):
         rows = _parquet(name, data, column)
-    elif _bare(name).endswith(ROWS):
+    elif bare(name).endswith(ROWS):
         lines = enumerate(_utf8(name, data).split(b"\n"), 1)
         rows = _column(name, [(n, _object(name, n, line)) for n, line in lines if line.strip()], column)
     else:
@@ -59,10 +62,47 @@ def documents_in(name: str, data: bytes, column: str, notes: list[str]) -> list[
     return found
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
     """A file's name in small letters without the ending of what packed it."""
     name = name.lower()
     return next((name.removesuffix(end) for end in PACKED if name.endswith(end)), name)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[TextIO]:
+    """A file of text as lines, unpacked and decoded bit by bit; whatever is wrong with it is an `Unfit` on the way."""
+    try:
+        with open(path, "rb") as raw:
+            magic = raw.read(6)
+            raw.seek(0)
+            way = next((open_ for start, open_ in _STREAMS.items() if magic.startswith(start)), None)
+            stream: Any = raw if way is None else way(raw)
+            head = stream.read(4)
+            stream.seek(0)
+            encoding = next((way for mark, way in MARKS.items() if head.startswith(mark)), "utf-8")
+            yield io.TextIOWrapper(stream, encoding, newline="")
+    except UnicodeDecodeError as error:
+        wanted = encoding.removesuffix("-sig").upper()
+        mend = "if you know what it is, convert it first: iconv -f latin1 -t utf-8"
+        raise Unfit("not UTF-8", f"{path} is not {wanted}: byte 0x{error.object[error.start]:02x}; {mend}") from None
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise Unfit("damaged", f"{path} is damaged, it cannot be unpacked: {error}") from None
+    except OSError as error:
+        raise Unfit("unreadable", f"cannot read {path}: {error.strerror or error}") from None
+    except csv.Error as error:
+        raise Unfit("damaged", f"{path} is no table: {error}") from None
+
+
+def _zstd_stream(raw: Any) -> Any:
+    if sys.version_info >= (3, 14):
+        return importlib.import_module("compression.zstd").open(raw)
+    return io.BytesIO(_unpacked(raw.name, raw.read()))
+
+
+_STREAMS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw), b"\xfd7zXZ\0": lzma.LZMAFile, b"BZh": bz2.BZ2File,
+    b"\x28\xb5\x2f\xfd": _zstd_stream,
+}  # fmt: skip
 
 
 def _unpacked(name: str, data: bytes) -> bytes:
@@ -86,7 +126,7 @@ def _unpacked(name: str, data: bytes) -> bytes:
 def _unzstd(data: bytes) -> bytes:
     if sys.version_info >= (3, 14):
         return importlib.import_module("compression.zstd").decompress(data)
-    library, found = _extra("zstandard", "zstd is read"), list[bytes]()
+    library, found = extra("zstandard", "zstd is read"), list[bytes]()
     while data:  # a file may hold several frames
         frame = library.ZstdDecompressor().decompressobj()
         found.append(frame.decompress(data))
@@ -96,7 +136,7 @@ def _unzstd(data: bytes) -> bytes:
     return b"".join(found)
 
 
-def _extra(name: str, what: str) -> Any:
+def extra(name: str, what: str) -> Any:
     if find_spec(name.partition(".")[0]) is None:
         raise UsageError(f"{what} with the {name.partition('.')[0]} library: pip install 'blockyard[data]'")
     return importlib.import_module(name)
@@ -118,7 +158,15 @@ def _utf8(name: str, data: bytes) -> bytes:
     return data if encoding == "utf-8" else text.encode()
 
 
-def _object(name: str, number: int, line: bytes) -> dict[str, Any]:
+def json_rows(path: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file that has one a line, each with the number of its line."""
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _object(name, number, line)
+
+
+def _object(name: str, number: int, line: str | bytes) -> dict[str, Any]:
     where = f"{name} line {number}"
     try:
         row = json.loads(line)
@@ -156,7 +204,7 @@ def _text(where: str, column: str, value: Any) -> bytes:
 
 def _parquet(name: str, data: bytes, column: str) -> list[bytes]:
     try:
-        library = _extra("pyarrow.parquet", "parquet is read")
+        library = extra("pyarrow.parquet", "parquet is read")
     except UsageError as error:
         raise Unfit("parquet", f"{name}: {error}") from None
     try:
@@ -168,3 +216,29 @@ def _parquet(name: str, data: bytes, column: str) -> list[bytes]:
     if values is None:
         raise _no_column(name, column, columns)
     return [_text(f"{name} row {number}", column, value) for number, value in enumerate(values, 1)]
+
+
+def rows_in(name: str, data: bytes) -> list[dict[str, Any]]:
+    """The rows of a table's bytes: .jsonl, .ndjson, .csv, .tsv (the first line names the columns) or parquet."""
+    data = _unpacked(name, data)
+    if data.startswith(b"PAR1"):
+        library = extra("pyarrow.parquet", "parquet is read")
+        try:
+            return library.ParquetFile(io.BytesIO(data)).read().to_pylist()
+        except (OSError, ValueError) as error:
+            raise Unfit("damaged", f"{name} is damaged, it cannot be read as parquet: {error}") from None
+    if bare(name).endswith(ROWS):
+        lines = enumerate(_utf8(name, data).split(b"\n"), 1)
+        return [_object(name, n, line) for n, line in lines if line.strip()]
+    text = _utf8(name, data).decode()
+    csv.field_size_limit(1 << 30)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if bare(name).endswith(".tsv") else ",")
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise UsageError(f"{name} line {reader.line_num} is no row of a table: {error}") from None
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise UsageError(f"{name} row {number} has another number of cells than the {len(reader.fieldnames or [])} "
+                             "columns that its first line names")  # fmt: skip
+    return rows

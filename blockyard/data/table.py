@@ -1,11 +1,26 @@
-"""A table: columns of numbers, words and times, as a file has them."""
+"""A table: columns of numbers, words and times, as a file has them.
 
-from collections.abc import Mapping
+A column is what all of its cells are: numbers, else times, else words. Numbers may have a decimal comma where commas
+part no cells. Times are years first (2016-07-01 00:00:00, with a T, slashes or a zone as well), or days or months first
+(1.7.2016, 7/1/2016): months where both can be meant and slashes stand between.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
 from blockyard.core.errors import UsageError
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})  # among numbers and times; of words only ""
+_TIME = re.compile(
+    r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,6})\d*)?)?)?"
+    r"\s*(Z|[+-]\d{2}:?\d{2})?"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +38,22 @@ class Table:
     time: str | None = None
     notes: tuple[str, ...] = ()
 
+    @staticmethod
+    def of(name: str, columns: Mapping[str, np.ndarray], notes: Sequence[str] = ()) -> "Table":
+        """A table of these columns: its hash made, its column of times found, rows that run backwards turned round."""
+        columns = dict(columns)
+        time = next((each for each, cells in columns.items() if _rises(cells)), None)
+        if time is None and (time := next((each for each, c in columns.items() if _rises(c[::-1])), None)) is not None:
+            columns = {each: cells[::-1].copy() for each, cells in columns.items()}
+            notes = [*notes, f"{name}: the rows run backwards in {time} and are turned round"]
+        return Table(name, _hash(columns), columns, time, tuple(notes))
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    def numbers(self) -> dict[str, np.ndarray]:
+        """The columns of numbers."""
+        return {name: cells for name, cells in self.columns.items() if cells.dtype.kind == "f"}
 
     def usually(self) -> str:
         """The task that such a table is for where none is named: a forecast, where it says when."""
@@ -35,3 +64,85 @@ class Table:
             f"{self.name} is a table without a column of times: say what to predict, --task table:target=COLUMN\n"
             f"columns: {names}; to read it as plain text: --task next_token"
         )
+
+
+def _rises(cells: np.ndarray) -> bool:
+    """Whether this is a column of times, none of them empty, that never falls."""
+    if cells.dtype.kind != "M" or len(cells) < 2 or np.isnat(cells).any():
+        return False
+    return bool((np.diff(cells).astype(np.int64) >= 0).all() and cells[-1] > cells[0])
+
+
+def _hash(columns: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, cells in columns.items():
+        digest.update(f"{len(name)} {name} {cells.dtype.kind} {len(cells)} ".encode())
+        if cells.dtype.kind == "O":
+            for cell in cells:
+                digest.update(b"\0" if cell is None else f"{len(cell)} {cell}".encode("utf-8", "surrogatepass"))
+        else:
+            digest.update(np.ascontiguousarray(cells, "<f8" if cells.dtype.kind == "f" else "<M8[us]").tobytes())
+    return digest.hexdigest()
+
+
+def numbers(cells: Sequence[str]) -> np.ndarray | None:
+    """float64, NaN where empty; None where a cell is no number."""
+    try:
+        return np.array(list(map(float, cells)))
+    except ValueError:
+        pass
+    try:
+        found = np.array([math.nan if cell.strip().lower() in MISSING else float(cell) for cell in cells])
+    except ValueError:
+        return None
+    return found if not any("_" in cell for cell in cells) else None  # Python reads 1_000, no table means it
+
+
+def comma_numbers(cells: Sequence[str]) -> np.ndarray | None:
+    """Numbers with a decimal comma."""
+    return numbers([cell.replace(",", ".") for cell in cells])
+
+
+def words(cells: Sequence[str]) -> np.ndarray:
+    """Every cell as it stands, without spaces around it; None where it is empty."""
+    found = np.empty(len(cells), object)
+    found[:] = [cell.strip() or None for cell in cells]
+    return found
+
+
+def _times(order: str, mark: str) -> Callable[[Sequence[str]], np.ndarray | None]:
+    """Times whose day (D), month (M) and year (Y) stand in this order, between marks of these."""
+
+    def read(cells: Sequence[str]) -> np.ndarray | None:
+        found = np.full(len(cells), "NaT", "M8[us]")
+        for i, cell in enumerate(cells):
+            if cell.strip().lower() in MISSING:
+                continue
+            match = _TIME.fullmatch(cell.strip())
+            if match is None or match[2] not in mark:
+                return None
+            part = dict(zip(order, (match[1], match[3], match[4])))
+            if len(part["Y"]) != 4:
+                return None
+            try:
+                found[i] = _moment(part, match)
+            except ValueError:
+                return None
+        return found
+
+    return read
+
+
+def _moment(part: Mapping[str, str], match: re.Match[str]) -> datetime:
+    hour, minute, second = (int(match[i] or 0) for i in (5, 6, 7))
+    fraction = int((match[8] or "0").ljust(6, "0"))
+    when = datetime(int(part["Y"]), int(part["M"]), int(part["D"]), hour, minute, second, fraction)
+    if match[9] is None or match[9] == "Z":
+        return when
+    return datetime.fromisoformat(f"{when.isoformat()}{match[9]}").astimezone(UTC).replace(tzinfo=None)
+
+
+def kinds(separator: str) -> list[Callable[[Sequence[str]], np.ndarray | None]]:
+    """What a column can be, the narrowest first: each reads cells, or says by None that they are something else."""
+    times = [_times("YMD", "-/."), _times("DMY", "."), _times("MDY", "/-"), _times("DMY", "/-")]
+    return [numbers, *([] if separator == "," else [comma_numbers]), *times, words]

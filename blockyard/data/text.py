@@ -72,7 +72,7 @@ def _sources(name: str, column: str, notes: list[str]) -> Iterator[tuple[str, Ca
     if os.path.isdir(path):
         yield from _folder(path, column, notes)
     elif not os.path.exists(path):
-        raise _missing(path)
+        raise missing(path)
     else:
         yield name, lambda: _named(name, _bytes(path), column, notes)
 
@@ -133,7 +133,7 @@ def _bytes(path: Path) -> bytes:
         raise Unfit("unreadable", f"cannot read {path}: {error.strerror}") from None
 
 
-def _missing(path: Path) -> UsageError:
+def missing(path: Path) -> UsageError:
     parent = path.parent
     if not os.path.isdir(parent):
         return UsageError(f"no such file or folder: {path} (there is no folder {parent})")

@@ -130,25 +130,35 @@ def _plain(tree: Any) -> list[Any]:
 
 
 PLAIN = (bool, int, float, str, type(None))
-KNOWN: WeakKeyDictionary[Model, tuple[Any, Graph]] = WeakKeyDictionary()
+KNOWN: WeakKeyDictionary[Model, tuple[Any, Graph | str]] = WeakKeyDictionary()  # a word: why there is none
 
 
 def traced(model: Model, int8_cache: bool = False) -> Graph:
     """The graph of a model: of its second token, held against its third; kept until something about the model changes.
 
-    Weights may change: what is made of them is made again whenever instructions are written.
+    Weights may change: what is made of them is made again whenever instructions are written. A refusal is kept as well.
     """
     held = [(id(x), x.dtype) for x in (*model.parameters(), *model.buffers())]
     facts = (int8_cache, [_facts(module) for module in model.modules()], held)
     known = KNOWN.get(model)
     if known is None or known[0] != facts:
-        _, state = prefill(model, torch.zeros(1, 1, dtype=torch.long), model.init_state(1, int8_cache=int8_cache))
-        recording = record(model, state, 0)
-        assert recording.after.state is not None
-        graph = Graph(recording)
-        graph.alike(Graph(record(model, recording.after.state, 1)))
-        KNOWN[model] = facts, graph
-    return KNOWN[model][1]
+        try:
+            found = _recorded(model, int8_cache)
+        except Unrecordable as why:
+            found = str(why)
+        KNOWN[model] = known = facts, found
+    if isinstance(known[1], str):
+        raise Unrecordable(known[1])
+    return known[1]
+
+
+def _recorded(model: Model, int8_cache: bool) -> Graph:
+    _, state = prefill(model, torch.zeros(1, 1, dtype=torch.long), model.init_state(1, int8_cache=int8_cache))
+    recording = record(model, state, 0)
+    assert recording.after.state is not None
+    graph = Graph(recording)
+    graph.alike(Graph(record(model, recording.after.state, 1)))
+    return graph
 
 
 def _facts(module: Any) -> tuple[Any, ...]:

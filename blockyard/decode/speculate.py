@@ -64,7 +64,7 @@ def speculate(
     """Yield the steps that `generate` yields, with its arguments (prompt, tokens, rules, lengths, seeds, stop, decode,
     chunk); where guesses hold, several tokens come of one forward.
 
-    proposer          who guesses: PromptLookup, Draft or SelfSpeculative of decode/propose.py
+    proposer          who guesses: a Proposer, such as those of decoder/
     num_speculative   guesses a forward, 1 to 256; fewer are asked for where few hold
     tolerance         how close two logits are too close, relative to the largest; by default `NOISE` units in the last
                       place of their dtype, 0 trusts every choice (half precision ties so often that nothing else pays).

@@ -117,14 +117,15 @@ def _tokens(rows: Any, *_: Any, **__: Any) -> bool:
 
 
 def compiled(
-    beside: str, name: str, otherwise: Callable[P, R], serves: Callable[..., bool] = _tokens
+    beside: str, name: str, otherwise: Callable[P, R], serves: Callable[..., bool] = _tokens, file: str = "cpu"
 ) -> Callable[P, R]:  # fmt: skip
-    """The function of the cpu.py beside a module, imported when first needed; `otherwise` where that does not serve."""
+    """The function of the cpu.py, or another file, beside a module, imported when first needed; `otherwise` where that
+    does not serve."""
 
     def implementation(*args: P.args, **kwargs: P.kwargs) -> R:
         if not serves(*args, **kwargs):
             return otherwise(*args, **kwargs)
-        return _of(beside, "cpu", name)(*args, **kwargs)
+        return _of(beside, file, name)(*args, **kwargs)
 
     return implementation
 

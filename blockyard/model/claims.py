@@ -293,8 +293,11 @@ def _stand_in(model: Model, x: Tensor) -> Batch:
     tokens = example.tokens
     if tokens.dim() == 3 and tokens.shape[:2] == x.shape[:2]:  # a vector a token
         return replace(example, tokens=x.repeat(1, 1, -(-tokens.shape[2] // x.shape[2]))[..., : tokens.shape[2]])
-    flat = x.flatten(1).repeat(1, -(-tokens[0].numel() // x[0].numel()))
-    return replace(example, tokens=flat[:, : tokens[0].numel()].reshape(tokens.shape))
+    if tokens.dim() == 2 and tokens.shape[1] <= x.shape[1]:  # a number a token
+        x = x[..., :1]
+    count, of = tokens[0].numel(), x[0].numel()
+    picked = torch.arange(count, device=x.device) * max(1, of // count) % of  # from all of its tokens
+    return replace(example, tokens=x.flatten(1)[:, picked].reshape(tokens.shape))
 
 
 _ALONE = ("mixer", "channel", "norm", "activation")
@@ -304,6 +307,7 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
     """A small model around a part of a kind that does nothing alone; with attention where the part may mix tokens."""
     where = part if part.kind == "position" else None
     reader = channel("gated") if claims.get("per_token") else mixer("attention", position=where)
+    reader = part if part.kind in _ALONE[:2] else reader
     around = dict(
         stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
         head=head("lm", tied=False),
@@ -314,7 +318,7 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         return model(dim=dim, blocks=(block("layer", reader, part, channel("mlp")),), causal=causal, **around)
     if part.kind == "store":
         around["linear"] = Spec.of("linear", "dense", {"store": part})
-    elif part.kind not in ("position", "router"):
+    elif part.kind not in ("position", "router", *_ALONE[:2]):
         around[part.kind] = part
     last = channel("experts", router=part) if part.kind == "router" else channel("mlp")
     return model(dim=dim, blocks=(block("layer", reader, last),), causal=causal, **around)
@@ -335,7 +339,7 @@ def makers(name: str, dim: int, settings: Mapping[str, Any]) -> Iterator[tuple[s
             continue
 
         def fresh(causal: bool = causal) -> Any:
-            if kind in _ALONE:
+            if kind in _ALONE and not find_around(Spec(kind, entry.name)):
                 return make(name, dim=dim, causal=causal, **settings).double()
             built = build(host(Spec.of(kind, entry.name, dict(settings)), claims, dim, causal=causal))
             own = next(p for p in built.parts() if (p.spec.kind, p.spec.name) == (kind, entry.name))

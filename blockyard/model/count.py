@@ -58,6 +58,27 @@ def count_params(spec: Spec) -> int:
     return sum(p.numel() for p in stages(spec)[-1].parameters())
 
 
+def numbers(model: Model, *, tables: bool = True) -> int:
+    """How many numbers a model holds, whatever they are kept in; shared ones once.
+
+    tables   whether those by the ids of the vocabulary count too
+    """
+    vocab = model.axes.get("stem.vocab")
+    packed = {}
+    for part in model.parts():  # a matrix in few bits is no parameter any more
+        if (store := getattr(part, "store", None)) is not None and getattr(store, "rows", None) is not None:
+            packed[id(store)] = 0 if store.rows is vocab and not tables else store.rows.size * store.columns.size
+    named = {use.path for use in model.uses if vocab is not None and any(axis is vocab for axis in use.axes)}
+    learnt = sum(p.numel() for name, p in model.named_parameters() if tables or name not in named)
+    return learnt + sum(packed.values())
+
+
+def stored_bytes(model: Model) -> int:
+    """Bytes of what a saved model keeps: parameters and buffers, each once."""
+    kept = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    return sum(t.numel() * t.element_size() for t in kept.values())
+
+
 def count(spec: Spec, length: int, batch: int = 1) -> Count:
     """What a system costs, before anything is allocated: in float32, with gradients and two moments.
 

@@ -21,9 +21,10 @@ def find_model(where: str | Path) -> Path:
     """
     text, arm = str(where), None
     if not os.path.exists(text) and ":" in text:
-        text, _, arm = text.rpartition(":")
-        if not os.path.isdir(text):
+        ends = [i for i, letter in enumerate(text) if letter == ":" and os.path.isdir(text[:i])]
+        if not ends:  # the name of an arm may have a colon too
             return Path(where)
+        text, arm = text[: ends[-1]], text[ends[-1] + 1 :]
     path = Path(text)
     if arm is None:
         for folder in (path, path / "model"):

@@ -1,17 +1,19 @@
 """Where the tensors of a transformed model come from, so that what belongs to them goes along: an optimiser's moments.
 
-    made, lineage = upcycle(model)      lineage["steps.1.part.experts.0.up.weight"].path == "steps.1.part.up.weight"
+    made, lineage = transformed(model, transform("upcycle"))
+    lineage["steps.1.part.experts.0.up.weight"].path == "steps.1.part.up.weight"
 
 A tensor that a lineage does not name comes from the one of its own name and shape, where there is one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from blockyard.core import registry
+from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model
 
@@ -42,9 +44,13 @@ def transformed(model: Model, transform: Spec, seed: int = 0) -> tuple[Model, Li
     settings = dict(transform.settings)
     if "seed" in entry.arguments:
         settings.setdefault("seed", seed)
-    made, told = entry.load_named()(model, **settings)
-    lineage = told if isinstance(told, Mapping) else {}
-    return made, {path: origin for path, origin in lineage.items() if isinstance(origin, Origin)}
+    found = entry.load_named()
+    if found.shown:
+        raise UsageError(
+            f"transform:{transform.name} is fitted to data, which a model in training has none to spare for"
+        )
+    applied = found(**settings).apply(model)
+    return applied.model, applied.lineage
 
 
 def pairs(old: Model, new: Model, lineage: Lineage) -> Iterator[tuple[nn.Parameter, nn.Parameter, Origin]]:

@@ -3,6 +3,7 @@
     state_probe(model, tokens)["steps.0.part:horizon"]       what a recurrent memory keeps, and for how long
     copying_probe(model, rows)["gap"]                        what a second reading of the same text saves
     recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
+    step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
 
 Arrays are of numpy, in single or double precision.
 """
@@ -10,5 +11,6 @@ Arrays are of numpy, in single or double precision.
 from blockyard.probe.copying import copying_probe
 from blockyard.probe.recall import recall_probe
 from blockyard.probe.state import state_probe
+from blockyard.probe.step_cosine import step_cosine_probe
 
-__all__ = ["copying_probe", "recall_probe", "state_probe"]
+__all__ = ["copying_probe", "recall_probe", "state_probe", "step_cosine_probe"]

@@ -10,9 +10,9 @@ from blockyard.core.errors import UsageError
 from blockyard.data.tokens import Codec
 from blockyard.decode.beams import beams
 from blockyard.decode.generate import Step, generate
-from blockyard.decode.propose import PromptLookup
 from blockyard.decode.rules import SamplingParams
 from blockyard.decode.speculate import speculate
+from blockyard.decoder.prompt_lookup import PromptLookup
 from blockyard.saved.open import open_model
 
 

@@ -5,14 +5,15 @@ table    columns of numbers, words and times             blockyard.data.table.Ta
 items    images, sounds, texts or vectors with labels    blockyard.data.items.Items
 """
 
+import difflib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.data.formats import bare
 
 MANY = 10_000  # files of a folder that are looked at to see what it holds
 
@@ -23,11 +24,15 @@ class Source(ABC):
     gives     the kind of data it reads to: corpus, table or items
     endings   of the files it takes, in small letters; also inside folders. None: it takes what no other does
     known     data under its own name, without a file: `--data digits`
+    usual     False: only a task that asks for what it gives has it read files that another source takes as well
+    asked     it takes any file where a task asks for what it gives and no other source of that takes it
     """
 
     gives: ClassVar[str]
     endings: ClassVar[tuple[str, ...]] = ()
     known: ClassVar[bool] = False
+    usual: ClassVar[bool] = True
+    asked: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, paths: Sequence[str], **how: Any) -> Any:
@@ -50,21 +55,57 @@ def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
         found = [entries[names[0]]]
     else:
         files = [ending for path in paths for ending in _endings(path)]
+        _refuse_mixed(files, entries, ", ".join(names))
         found = [e for e in entries.values() if e.constant("endings") and _mostly(files, e.constant("endings"))]
         found += [e for e in entries.values() if not e.constant("endings") and not e.constant("known")]
+    if not wanted:
+        found = [entry for entry in found if entry.constant("usual", True)]
     fitting = [entry for entry in found if not wanted or entry.constant("gives") in wanted]
+    if wanted and paths and not fitting:
+        fitting = [e for e in entries.values() if e.constant("asked") and e.constant("gives") in wanted]
     if not fitting:
-        given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in found))
+        _refuse_missing(paths, [name for name, entry in entries.items() if entry.constant("known")])
+        usual = (entry for entry in found if entry.constant("usual", True))
+        given = ", ".join(dict.fromkeys(str(entry.constant("gives")) for entry in usual))
         raise UsageError(f"this task is asked of {' or '.join(wanted)}, and {', '.join(names) or 'nothing'} is {given}")
     return fitting[0]
 
 
+def _refuse_mixed(files: Sequence[str], entries: dict[str, registry.Entry], named: str) -> None:
+    """Refuse things of two kinds: nobody could say which of them are meant."""
+    kinds = {
+        name: met
+        for name, entry in entries.items()
+        if entry.constant("gives") == "items" and entry.constant("usual", True) and entry.constant("endings")
+        if (met := next((file for file in files if file.endswith(entry.constant("endings"))), None))
+    }
+    if len(kinds) > 1:
+        one = os.path.splitext(next(iter(kinds.values())))[1]
+        raise UsageError(
+            f"{named} holds both {' and '.join(kinds)}; name one kind by a pattern, FOLDER/{{class}}/{{name}}{one}"
+        )
+
+
+def _refuse_missing(paths: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse what is not there, with what it may have meant."""
+    for path in paths:
+        if not os.path.exists(path) and "{" not in path:
+            near = difflib.get_close_matches(os.path.basename(path), known, n=1)
+            raise UsageError(f"no such file or folder: {path}" + (f"; did you mean {near[0]}?" if near else ""))
+        if os.path.isdir(path) and not _endings(path):
+            raise UsageError(f"folder {path} is empty")
+
+
 def _endings(path: str) -> list[str]:
-    """The endings of the files that a path names."""
-    bare = path.lower()
+    """The files that a path names, in small letters, without the endings of what packed them."""
     if not os.path.isdir(path):
-        return [bare]
-    found = (str(file).lower() for file in Path(path).rglob("*") if not file.name.startswith("."))
+        return [bare(path if os.path.exists(path) else path.rpartition(":")[0] or path)]  # FILE:COLUMN
+    found = (
+        bare(name)
+        for folder, _, names in os.walk(path)
+        for name in names
+        if not name.startswith(".") and "/." not in folder.removeprefix(path)
+    )
     return [name for name, _ in zip(found, range(MANY))]
 
 

@@ -47,7 +47,7 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         predictions=[Told(p.text, *finding) for p, finding in findings],
         verdict=study.verdict([finding for _, finding in findings]),
         seeds=max(len(report.seeds) for report in results.values()),
-        seconds=round(sum(sum(arm.seconds) for report in results.values() for arm in report.arms), 1),
+        seconds=round(sum(_trained(report) for report in results.values()), 1),
         wall_seconds=round(time.monotonic() - began, 1),
         date=date.today().isoformat(),
         command=f"blockyard study {entry.name} --tier {tier}",
@@ -57,6 +57,11 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{record.date}.json", sealed(record.to_json()))
     return record
+
+
+def _trained(report: Report) -> float:
+    """Seconds of training of the final runs; arms of one training count it once."""
+    return sum({arm.base or arm.name: sum(arm.seconds) for arm in report.arms}.values())
 
 
 def status(out: str | Path = "results") -> list[Record]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from blockyard.compare.documents import ArmReport, Metric, PairReport, Probes, Report, Score
+from blockyard.compare.documents import ArmReport, Made, Metric, PairReport, Probes, Report, Score
 from blockyard.core.document import Document
 
 FORMAT = 2  # of a record; 1 had no checksum and did not say so
@@ -37,6 +37,10 @@ class ArmRecord:
     finished: int
     failed: int
     status: str
+    decode_tokens_per_s: float | None = None
+    model_bytes: int = 0
+    base: str = ""
+    made: Made | None = None
 
     @staticmethod
     def of(arm: ArmReport) -> "ArmRecord":

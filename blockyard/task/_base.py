@@ -47,6 +47,7 @@ class Task(ABC):
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     first: ClassVar[str] = ""
     metric: ClassVar[Metric] = ERROR
+    exact: ClassVar[bool] = True  # whether who knows the rule makes no error
     vocab: int
     length: int  # T
     answers: range  # the ids that an answer can be
@@ -55,6 +56,11 @@ class Task(ABC):
     def ends(self) -> Ends:
         """What a model needs at its ends."""
         return token_ends(self.vocab)
+
+    @property
+    def of_ids(self) -> bool:
+        """Whether it reads ids and asks for ids; other tasks say themselves how they are scored."""
+        return self.ends.reads == "ids" and self.ends.says == "tokens"
 
     @abstractmethod
     def sample(self, seed: int, n: int) -> Examples:
@@ -132,10 +138,12 @@ class DataTask(ABC):
     """What every task has that asks something of data. The settings are the keyword-only arguments of its constructor.
 
     of         the kinds of data it can be asked of, as sources name what they give
+    learns     the word for what it teaches, where objectives of some recipes teach nothing else
     variants   the settings with which it is held to what it promises
     """
 
     of: ClassVar[tuple[str, ...]] = ()
+    learns: ClassVar[str] = ""
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     @abstractmethod

@@ -1,19 +1,19 @@
 """What a task promises, checked on examples of it: ours and everybody else's, by the same code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from blockyard.task._base import Examples, Predictor, Task, errors
 
 PROMISES = {
-    "shape": "tokens and targets are int64 of (examples, length)",
+    "shape": "tokens and targets have a row for every example; ids are int64 of (examples, length)",
     "seed": "a seed gives the same examples again, another one others",
     "rows": "the first examples do not depend on how many are drawn",
+    "asked": "every example asks something",
+    "oracle": "one who knows the rule makes no error; where noise leaves one, nobody else makes less",
     "range": "every id lies in the vocabulary",
     "answers": "every answer is one of those that an answer can be",
-    "asked": "every example asks something",
-    "oracle": "one who knows the rule makes no error",
     "chance": "one who guesses is right as often as the task says",
     "input": "repeating the input is no solution",
     "causal": "every answer follows from the tokens at and before its place",
@@ -24,15 +24,41 @@ def promises(task: Task, count: int = 400) -> Iterator[tuple[str, bool]]:
     """Each promise by name, and whether it holds on `count` examples."""
     examples = tokens, targets = task.sample(3, count)
     again, other, few = task.sample(3, count), task.sample(4, count), task.sample(3, 7)
-    predictors, asked = task.predictors(), targets >= 0
+    yield "shape", len(tokens) == len(targets) == count and (not task.of_ids or _rows_of_ids(task, examples))
+    yield "seed", all(map(_equal, examples, again)) and not _equal(tokens, other.tokens)
+    yield "rows", _equal(few.tokens, tokens[:7]) and _equal(few.targets, targets[:7])
+    yield "asked", bool((task.asked(targets) > 0).all())
+    scores = {name: score(task, predictor, examples) for name, predictor in task.predictors().items()}
+    best = min(scores.values()) if task.metric.sign > 0 else max(scores.values())
+    yield "oracle", scores["oracle"] == (0.0 if task.exact else best)
+    if task.of_ids:
+        yield from _of_ids(task, examples)
+
+
+def score(task: Task, predictor: Predictor, examples: Examples) -> float:
+    """The figure of a predictor on these examples."""
+    said = predictor(examples.tokens)
+    amounts = task.amounts(said if isinstance(said, Mapping) else {"ids": said}, examples.targets)
+    sums = np.asarray(amounts, np.float64).reshape(len(examples.tokens), -1).sum(0, keepdims=True)
+    return float(task.figure(sums, task.asked(examples.targets).sum(keepdims=True))[0])
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def _rows_of_ids(task: Task, examples: Examples) -> bool:
+    tokens, targets = examples
+    return tokens.shape == targets.shape == (len(tokens), task.length) and tokens.dtype == targets.dtype == np.int64
+
+
+def _of_ids(task: Task, examples: Examples) -> Iterator[tuple[str, bool]]:
+    """What is promised of ids alone."""
+    (tokens, targets), predictors = examples, task.predictors()
+    asked = targets >= 0
     right, number = _right(predictors["chance"], examples)
-    yield "shape", tokens.shape == targets.shape == (count, task.length) and tokens.dtype == targets.dtype == np.int64
-    yield "seed", all(map(np.array_equal, examples, again)) and not np.array_equal(tokens, other.tokens)
-    yield "rows", np.array_equal(few.tokens, tokens[:7]) and np.array_equal(few.targets, targets[:7])
     yield "range", tokens.min() >= 0 and max(tokens.max(), targets.max()) < task.vocab and targets.min() >= -1
     yield "answers", set(targets[asked].tolist()) <= set(task.answers)
-    yield "asked", bool(asked.any(1).all())
-    yield "oracle", _right(predictors["oracle"], examples)[0] == 1
     yield "chance", abs(right - task.chance) <= 3 * (task.chance * (1 - task.chance) / number) ** 0.5
     yield "input", task.vocab <= 2 or _right(lambda t: t, examples)[0] < 0.6
     whole, causal = predictors["oracle"](tokens), True

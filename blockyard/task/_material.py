@@ -37,7 +37,8 @@ class Ends:
     says       what a head has to predict: tokens, or a word that heads use for it
     learns     what an objective has to teach
     causal     whether tokens may see ahead; None: as the recipe has it
-    settings   what the data decide (vocab, classes, channels...): told to every end that has such a setting
+    settings   what the data decide (vocab, classes, channels...): told to every end that has such a setting and to
+               what stands in its slots
     """
 
     reads: str
@@ -69,10 +70,15 @@ class Ends:
         return system if program == system["program"] else system.but(program=program)
 
     def _told(self, part: Spec) -> Spec:
-        """The part with what the data decide about it, where that is not what it has."""
-        schema = registry.find(part.kind, part.name).schema
-        told = {name: value for name, value in self.settings.items() if name in schema}
-        return part.but(**{name: value for name, value in told.items() if part.get(name, schema[name]) != value})
+        """The part with what the data decide about it and about what stands in its slots."""
+        entry = registry.find(part.kind, part.name)
+        told = {name: value for name, value in self.settings.items() if name in entry.schema}
+        changed = {name: value for name, value in told.items() if part.get(name, entry.schema[name]) != value}
+        for name, setting in entry.settings.items():
+            held = part.get(name, setting.usual) if setting.slot is not None else None
+            if isinstance(held, Spec) and (inner := self._told(held)) != held:
+                changed[name] = inner
+        return part.but(**changed) if changed else part
 
 
 def token_ends(vocab: int) -> Ends:
@@ -146,7 +152,8 @@ class Material(ABC):
 
     hash      names all that can change a figure        length   tokens a row, where that is not the user's to choose
     metric    what the score is                         also     other figures of the same predictions
-    notes     what must be said before anything runs    unit     of training losses, and what one nat of them is in it
+    notes     what must be said before anything runs    training of training losses: their unit, what one nat is in it
+    usual     options that a comparison takes where the user says nothing, such as tokens
     """
 
     name: str
@@ -159,6 +166,8 @@ class Material(ABC):
     tokenizer: bytes | None = None
     training: tuple[str, float] = ("nats/answer", 1.0)
     bytes: dict[str, int] | None = None  # of a text, by split
+    counts: dict[str, int] | None = None  # rows of data that are rows, by split: train, tune, test
+    usual: Mapping[str, float] = {}
     plain_text: ClassVar[bool] = False  # whether it is text to be continued, which probes of copying understand
 
     @property

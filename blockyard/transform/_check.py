@@ -7,25 +7,46 @@ from typing import Any
 import torch
 
 from blockyard.core.registry import Entry
+from blockyard.core.settings import check_settings
 from blockyard.model.claims import Verdict
 from blockyard.model.model import build
 from blockyard.model.save import load_model
 from blockyard.systems import build as of_recipe
+from blockyard.transform._base import Transform
+
+ROWS, LENGTH = 4, 16  # of a batch that it is shown
 
 
 @torch.no_grad()
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
-    """Each promise with what came of it; without settings those of the file's `example`."""
+    """Each promise with what came of it; without settings those of the class's `example`."""
     model = of_recipe("llama", size="tiny").eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     ids = torch.randint(0, model.axes["stem.vocab"].size, (2, 9), generator=torch.Generator().manual_seed(0))
-    made, _ = entry.load_named()(model, **(entry.constant("example", {}) | settings))
+    given = check_settings(entry, entry.constant("example", {}) | settings)
+    transform: Transform = entry.load_named()(**given)
+    drawn = torch.random.get_rng_state()
+    data = [model.example(ROWS, LENGTH, torch.Generator().manual_seed(seed)) for seed in range(2)]
+    planned, found = transform.plan(model), transform.apply(model, data)
+    made = found.model.eval()
     logits = made(ids).logits
     yield Verdict("its model predicts", bool(logits.isfinite().all()) and logits.shape == model(ids).logits.shape)
     same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     yield Verdict("leaves the model it was given", same and before.keys() == model.state_dict().keys())
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in build(made.spec).state_dict().items()}
+    yield Verdict("leaves the dice", torch.equal(drawn, torch.random.get_rng_state()))
+    yield Verdict(
+        "plans what it does", bool(planned) and planned.keys() >= found.covered.keys() and bool(found.covered)
+    )
+    again = transform.apply(model, data).model
+    yield Verdict("makes the same twice", torch.equal(again(ids).logits, logits))
+    with torch.device("meta"):
+        bare = build(model.spec)
+        shape = bare.example(ROWS, LENGTH)
+    outline = transform.apply(bare, [shape, shape]).model
+    yield Verdict("outlines its result", {n: t.shape for n, t in outline.state_dict().items()}
+                  == {n: t.shape for n, t in made.state_dict().items()})  # fmt: skip
     yield Verdict("its spec builds the same", shapes == {name: v.shape for name, v in made.state_dict().items()})
     with tempfile.TemporaryDirectory() as folder:
         made.save(f"{folder}/model")

@@ -12,20 +12,22 @@ Family   quantisers
 Differs  absolute maximum of a group by itself, without outliers kept apart and without data
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
 
+from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
-from blockyard.core.part import Part
 from blockyard.core.renamed import keywords
+from blockyard.core.settings import Bits, Group, Patterns
 from blockyard.core.spec import Spec, store
 from blockyard.kernels.weights import check, pack
+from blockyard.model.count import stored_bytes
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
+from blockyard.transform._base import Applied, Transform, check_patterns, matches
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,56 @@ class Coverage:
         )
 
 
+class Quantise(Transform):
+    renamed = dict(wide="int8")
+
+    def __init__(
+        self, *, bits: Bits = 8, group: Group = 32,
+        keep: Annotated[Patterns, "patterns of paths of parts that stay as they are"] = (),
+        int8: Annotated[Patterns, "patterns of paths of parts that take 8 bits"] = (),
+    ) -> None:  # fmt: skip
+        check(bits, group)
+        self.bits, self.group, self.keep, self.int8 = bits, group, keep, int8
+
+    def plan(self, model: Model) -> dict[str, str]:
+        return {owners[0].path: f"{bits} bits" for owners, bits in self._chosen(model) if bits}
+
+    def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
+        edits, tensors, covered = list(model.spec.get("edits", ())), stored(model), {}
+        left: list[str] = []
+        for owners, bits in self._chosen(model):
+            if not bits:
+                left += [owner.path for owner in owners]
+                continue
+            part = owners[0]
+            edits.append(Spec.of("edit", part.path, {"store": store("packed", bits=bits, group=self.group)}))
+            path = f"{part.path}.{part.store.name}"
+            if part is model.stem:
+                tensors["stem.like"] = tensors[path].new_zeros(0)
+            tensors[path] = pack(tensors[path], bits, self.group)
+            covered[part.path] = f"{bits} bits"
+        with torch.device("meta"):
+            made = build(model.spec.but(edits=tuple(edits)))
+        done = fill(made, tensors, next(model.parameters()).device)
+        share = 1 - sum(p.numel() for p in done.parameters()) / sum(t.numel() for t in stored(model).values())
+        return Applied(done, covered, tuple(left), {"share": share})
+
+    def _chosen(self, model: Model) -> list[tuple[list[Any], int]]:
+        """The parts with a matrix in full, those of one matrix together, and the bits it gets: 0 where it is kept."""
+        whole: list[Any] = [part for part in model.parts() if _kept_in_full(part)]
+        check_patterns(model, (*self.keep, *self.int8), [part.path for part in whole])
+        found = []
+        for part in whole:
+            owners = [other for other in whole if other.store is part.store]  # of a tied table two: both or none
+            if part is owners[0]:
+                wide = any(matches(owner.path, self.int8) for owner in owners)
+                kept = any(matches(owner.path, self.keep) for owner in owners)
+                found.append((owners, 0 if kept else 8 if wide else self.bits))
+        if not any(bits for _, bits in found):
+            raise UsageError("nothing to pack: the model has no full matrix that is not kept")
+        return found
+
+
 @keywords(wide="int8")
 def quantise(
     model: Model, bits: Annotated[Literal[8, 4], "bits a number"] = 8, *,
@@ -57,44 +109,11 @@ def quantise(
 
     Parts whose path matches a pattern of `keep` stay as they are, those of `int8` take 8 bits.
     """
-    check(bits, group)
-    edits, tensors, packed, kept = list(model.spec.get("edits", ())), stored(model), [], []
-    whole: list[Any] = [part for part in model.parts() if _kept_in_full(part)]
-    for pattern in (*keep, *int8):
-        if not any(_matches(part, (pattern,)) for part in model.parts()):
-            paths = ", ".join(part.path for part in whole[:6])
-            raise UsageError(f"no part's path matches {pattern!r}; among them are {paths}")
-    for part in whole:
-        owners = [other for other in whole if other.store is part.store]  # of a tied table two: both are packed or none
-        if any(_matches(owner, keep) for owner in owners):
-            kept.append(part.path)
-        elif part is owners[0]:
-            many = 8 if any(_matches(owner, int8) for owner in owners) else bits
-            made = store("packed", bits=many, group=group)
-            edits.append(Spec.of("edit", part.path, {"store": made}))
-            path = f"{part.path}.{part.store.name}"
-            if part is model.stem:
-                tensors["stem.like"] = tensors[path].new_zeros(0)
-            tensors[path] = pack(tensors[path], many, group)
-            packed.append(part.path)
-    if not packed:
-        raise UsageError("nothing to pack: the model has no full matrix that is not kept")
-    with torch.device("meta"):
-        made_model = build(model.spec.but(edits=tuple(edits)))
-    done = fill(made_model, tensors, next(model.parameters()).device)
-    numbers = {name: t.numel() for name, t in stored(model).items()}
-    share = 1 - sum(p.numel() for p in done.parameters()) / sum(numbers.values())
-    return done, Coverage(tuple(packed), tuple(kept), share, _bytes(stored(model)), _bytes(stored(done)))
+    made = Quantise(bits=bits, group=group, keep=tuple(keep), int8=tuple(int8)).apply(model)
+    before, after = stored_bytes(model), stored_bytes(made.model)
+    return made.model, Coverage(tuple(made.covered), made.left, made.report["share"], before, after)
 
 
 def _kept_in_full(part: Any) -> bool:
     """Whether a part has a matrix in a store that keeps it as it is."""
     return getattr(part, "store", None) is not None and part.store.spec.name == "dense"
-
-
-def _matches(part: Part, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(part.path, pattern) for pattern in patterns)
-
-
-def _bytes(tensors: dict[str, Tensor]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors.values())

@@ -12,19 +12,41 @@ Differs  by axes, not by names of tensors: whatever shares an axis is narrowed w
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from blockyard.core import registry
+from blockyard.core.axis import Axis
+from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.part import Part
+from blockyard.core.settings import Places, Word
 from blockyard.core.spec import Spec
 from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
+from blockyard.transform._base import Applied, Transform
 
-example = {"axis": "steps.1.part.inner", "index": (7, 1, 2, 3, 0, 5, 6, 4)}
+
+class Take(Transform):
+    example = dict(axis="steps.1.part.inner", index=(7, 1, 2, 3, 0, 5, 6, 4))
+
+    def __init__(
+        self, *, axis: Annotated[Word, "the address of an axis, as steps.0.part.kv"],
+        index: Annotated[Places, "the places that stay, in their new order"],
+    ) -> None:  # fmt: skip
+        self.axis, self.index = axis, index
+
+    def plan(self, model: Model) -> dict[str, str]:
+        target = _target(model, self.axis, torch.as_tensor(self.index))
+        return {self.axis: f"{len(self.index)} of {target.size}"}
+
+    def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
+        covered = self.plan(model)
+        made, lineage = take(model, self.axis, self.index)
+        return Applied(made, covered, lineage=lineage)
 
 
 def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model, Lineage]:
@@ -34,17 +56,8 @@ def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model,
 
     An axis that cannot change by itself is a UsageError that says why.
     """
-    if axis not in model.axes:
-        raise unknown("axis", axis, model.axes)
-    if {name for name, _ in model.named_buffers()} - {use.path for use in model.uses}:
-        raise UsageError("a packed model cannot be narrowed: narrow the model it was made from, then quantise that")
-    target, index = model.axes[axis], torch.as_tensor(index)
-    if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
-        raise UsageError(f"{axis} has {target.size} places; keep at least one of 0..{target.size - 1}")
-    if target.fixed:
-        raise UsageError(f"{axis} cannot be narrowed: {target.fixed}")
-    if len(index) % target.multiple:
-        raise UsageError(f"{axis} must stay a multiple of {target.multiple}; keep that many of its {target.size}")
+    index = torch.as_tensor(index)
+    target = _target(model, axis, index)
     tensors = {name: p.detach() for name, p in stored(model).items()}
     lineage: Lineage = {}
     for use in model.uses:
@@ -59,6 +72,22 @@ def take(model: Model, axis: str, index: Tensor | Sequence[int]) -> tuple[Model,
     with torch.device("meta"):
         made = build(sized(model, {axis: len(index)}))
     return fill(made, tensors, next(model.parameters()).device), lineage
+
+
+def _target(model: Model, axis: str, index: Tensor) -> Axis:
+    """The axis of an address, where these places of it can be kept."""
+    if axis not in model.axes:
+        raise unknown("axis", axis, model.axes)
+    if {name for name, _ in model.named_buffers()} - {use.path for use in model.uses}:
+        raise UsageError("a packed model cannot be narrowed: narrow the model it was made from, then quantise that")
+    target = model.axes[axis]
+    if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
+        raise UsageError(f"{axis} has {target.size} places; keep at least one of 0..{target.size - 1}")
+    if target.fixed:
+        raise UsageError(f"{axis} cannot be narrowed: {target.fixed}")
+    if len(index) % target.multiple:
+        raise UsageError(f"{axis} must stay a multiple of {target.multiple}; keep that many of its {target.size}")
+    return target
 
 
 def sized(model: Model, changed: dict[str, int]) -> Spec:

@@ -11,12 +11,14 @@ Family   growth
 Differs  weights that a mask keeps are not scaled up
 """
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.random import uniform
 from blockyard.core.settings import Count, Natural, NonNegative, RouterSpec, Share, Word
@@ -24,34 +26,53 @@ from blockyard.core.spec import Spec, matching_edits
 from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
+from blockyard.transform._base import Applied, Transform
 
-example = {"experts": 3}
+
+class Upcycle(Transform):
+    example = dict(experts=3)
+
+    def __init__(
+        self, *, experts: Annotated[Count, "copies of each channel"] = 4,
+        keep: Annotated[Share, "the share of its weights that a copy keeps"] = 0.9,
+        router: RouterSpec = Spec("router", "top"),
+        balance: Annotated[NonNegative, "what uneven loads cost"] = 0.01,
+        where: Annotated[Word, "the paths of the channels, with * for any word"] = "steps.*.part",
+        seed: Annotated[Natural, "of the masks and of the routers' first numbers"] = 0,
+    ) -> None:  # fmt: skip
+        self.named = dict(experts=experts, router=router, balance=balance)
+        self.keep, self.where, self.seed = keep, where, seed
+
+    def plan(self, model: Model) -> dict[str, str]:
+        return dict.fromkeys(self._channels(model), f"{self.named['experts']} experts")
+
+    def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
+        channels = self._channels(model)
+        edits = _moved(model.spec.get("edits", ()), channels)
+        for path, spec in channels.items():
+            edits.append(Spec.of("edit", path, {"spec": Spec.of("channel", "experts", self.named | {"expert": spec})}))
+        with torch.device("meta" if next(model.parameters()).is_meta else "cpu"):
+            made = build(model.spec.but(edits=tuple(edits)), self.seed)
+        filled, lineage = _copied(model, made, channels, self.keep, self.seed)
+        return Applied(filled, self.plan(model), lineage=lineage)
+
+    def _channels(self, model: Model) -> dict[str, Spec]:
+        """The channels that become experts, by path; those that are some already stay."""
+        found = [part for part in model.parts() if part.spec.kind == "channel" and fnmatchcase(part.path, self.where)]
+        channels = {part.path: part.spec for part in found if part.spec.name != "experts"}
+        if not channels:
+            raise UsageError(f"upcycle: no channel stands at {self.where}")
+        return channels
 
 
-def upcycle(
-    model: Model, *, experts: Annotated[Count, "copies of each channel"] = 4,
-    keep: Annotated[Share, "the share of its weights that a copy keeps"] = 0.9,
-    router: RouterSpec = Spec("router", "top"),
-    balance: Annotated[NonNegative, "what uneven loads cost"] = 0.01,
-    where: Annotated[Word, "the paths of the channels, with * for any word"] = "steps.*.part",
-    seed: Annotated[Natural, "of the masks and of the routers' first numbers"] = 0,
+def _copied(
+    model: Model, made: Model, channels: dict[str, Spec], keep: float, seed: int
 ) -> tuple[Model, Lineage]:  # fmt: skip
-    """A new model, and which channel each tensor of an expert came from.
-
-    Where no channel matches, or an edit of the spec means several modules at once, it is a `UsageError`.
-    """
-    found = [part for part in model.parts() if part.spec.kind == "channel" and fnmatchcase(part.path, where)]
-    channels = {part.path: part.spec for part in found if part.spec.name != "experts"}
-    if not channels:
-        raise UsageError(f"upcycle: no channel stands at {where}")
-    edits, named = _moved(model.spec.get("edits", ()), channels), dict(experts=experts, router=router, balance=balance)
-    for path, spec in channels.items():
-        edits.append(Spec.of("edit", path, {"spec": Spec.of("channel", "experts", named | {"expert": spec})}))
+    """The new model with the numbers of the old one, and which channel each tensor of an expert came from."""
     first = next(model.parameters())
-    with torch.device("meta" if first.is_meta else "cpu"):
-        made = build(model.spec.but(edits=tuple(edits)), seed)
     projections = {use.path for use in model.uses if use.decay}
-    tensors, lineage = {}, {}
+    tensors: dict[str, Tensor] = {}
+    lineage: Lineage = {}
     before = stored(model)
     for name, fresh in stored(made).items():
         copied = next((path for path in channels if name.startswith(f"{path}.experts.")), None)

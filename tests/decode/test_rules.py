@@ -10,9 +10,9 @@ from decode_cases import ids, tiny
 from blockyard.core.errors import UsageError
 from blockyard.decode.beams import beams
 from blockyard.decode.generate import generate
-from blockyard.decode.propose import PromptLookup
 from blockyard.decode.rules import LEAST, Draws, SamplingParams, choose, penalised, pick, probabilities
 from blockyard.decode.speculate import speculate
+from blockyard.decoder import PromptLookup
 
 NAN, INF = float("nan"), float("inf")
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, 1.0]])

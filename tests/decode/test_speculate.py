@@ -13,9 +13,10 @@ from blockyard.decode import generate as generating
 from blockyard.decode import past
 from blockyard.decode import speculate as module
 from blockyard.decode.generate import generate
-from blockyard.decode.propose import Draft, PromptLookup, Proposal, SelfSpeculative
+from blockyard.decode.propose import Proposal
 from blockyard.decode.rules import SamplingParams, probabilities
 from blockyard.decode.speculate import Counts, speculate
+from blockyard.decoder import Draft, PromptLookup, SelfSpeculative
 from tests.cover import each
 
 GREEDY = SamplingParams(temperature=0)

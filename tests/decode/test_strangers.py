@@ -15,10 +15,11 @@ import blockyard as by
 from blockyard.core import Part, Sublayer, sub
 from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_spec
+from blockyard.decode import graph
 from blockyard.decode import program as programs
 from blockyard.decode.program import Program
 from blockyard.decode.ragged import padded, prefill
-from blockyard.decode.record import Unrecordable
+from blockyard.decode.record import Unrecordable, record
 
 
 def small(part="attention"):
@@ -176,6 +177,27 @@ def test_what_cannot_be_recorded_says_why_and_decodes_as_it_trains(how, why, cap
         for _ in range(2):
             assert len(list(by.generate(model, torch.randint(96, (1, 5)), 20, by.SamplingParams(temperature=0)))) == 20
     assert [why in record.message for record in caplog.records] == [True]
+
+
+def test_a_refusal_is_remembered_until_the_model_changes(monkeypatch):
+    runs = []
+    monkeypatch.setattr(graph, "record", lambda *given: runs.append(1) or record(*given))
+    model = small()
+    for how, often in (("a branch", 1), ("where it stands", 2)):
+        model.steps[1].part = Looking(how)
+        for rows in (1, 2):
+            with pytest.raises(Unrecordable, match="a branch on"):
+                Program(model, rows, 8)
+            assert len(runs) == often
+    model.steps[1].part = small().steps[1].part
+    assert Program.of(model, 1, 8) is not None and len(runs) == 4  # two tokens of the last
+    refused = small()
+    refused.steps[1].part = Looking("a branch")
+    assert Program.of(refused, 1, 8) is None
+    kept = weakref.ref(refused)
+    del refused
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_model_that_changes_is_recorded_anew():

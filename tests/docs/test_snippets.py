@@ -73,9 +73,9 @@ def test_a_command_parses(command):
     elif verb == "blockyard":
         options = cli.parser().parse_args(words)
         for target in options.target if options.verb == "compare" else ():
-            _, name, overrides = systems.parse_target(target)
-            if name != OWN:
-                by.spec(name, "tiny", **overrides)
+            asked = systems.parse_arm(target)
+            if asked.name != OWN:
+                by.spec(asked.name, "tiny", **asked.overrides)
         if options.verb in ("show", "check", "study") and OWN not in options.name and options.name != "status":
             kind, colon, name = options.name.partition(":")
             default = "study" if options.verb == "study" else "recipe"

@@ -18,8 +18,8 @@ NAMES = {str(path): f"{path.parts[path.parts[0] == 'parts']}:{path.stem}" for pa
 TOGETHER = """
 import sys, torch, blockyard as by
 from blockyard.core.spec import (
-    activation, block, channel, depth, head, linear, mixer, model, norm, objective, phase, position, residual, stem,
-    store, system,
+    activation, block, channel, corrupt, depth, head, linear, mixer, model, norm, objective, phase, position, residual,
+    stem, store, system,
 )
 from blockyard.decode.program import Program, refusal
 from blockyard.decode.ragged import prefill
@@ -38,7 +38,7 @@ spec = system(model(
     depth=depth("my_depth", rounds=2),
     head=head("my_head", norm=own),
     linear=linear("my_linear"),
-), phase(objective("my_objective")))
+), phase(objective("my_objective")), phase(objective("masked", corrupt=corrupt("my_corruption"))))
 net, tokens = by.build(spec), torch.randint(0, 256, (2, 24))
 assert {f"{s.kind}:{s.name}" for s in spec.walk()} >= set(sys.argv[1:]), "a template has no place in this model"
 
@@ -57,6 +57,12 @@ for _ in range(2):
     optimiser.step()
     losses.append(float(total))
 assert losses[1] < losses[0], losses
+
+both = by.build("llama", "tiny", **{"model.causal": False})
+asks = build_objective(spec["program"][1]["objective"], both)
+batch = asks.prepare(by.Batch(tokens), lambda _, shape: torch.rand(shape))
+batch = by.Batch(batch.tokens.clamp(max=255), batch.targets)
+assert int(asks(both, batch)["masked"][1]) == int(asks.counts(batch)["masked"]) == 2 * 24 // 8
 
 net.requires_grad_(False)
 whole, state = net(tokens).logits, net.init_state(2)

@@ -16,7 +16,7 @@ from blockyard.transform.take import take
 
 KINDS = ("mixer", "channel", "norm", "activation", "position")
 NAMES = [f"{kind}:{name}" for kind in KINDS for name in registry.entries(kind)]
-INSIDE = ("stem", "head", "linear", "store", "residual", "depth", "router")  # what is checked inside a small model
+INSIDE = ("stem", "head", "linear", "store", "residual", "depth", "junction", "router")  # checked in a small model
 HOSTED = [f"{kind}:{name}" for kind in INSIDE for name in registry.entries(kind)]
 CLASSES = {name: registry.find(*name.split(":")).load_named() for name in NAMES + HOSTED}
 

@@ -460,3 +460,9 @@ def test_the_next_token_is_what_is_asked():
     odds = model(tokens).logits[:, :-1].log_softmax(-1)
     wanted = -odds.gather(2, tokens[:, 1:, None]).sum()
     assert int(count) == 12 and torch.allclose(total.double(), wanted, atol=1e-5)
+
+
+def test_padding_is_not_asked_and_token_zero_is():
+    part = make("objective:next_token", dim=8)
+    batch = by.Batch(torch.tensor([[5, 0, 7, 0]]), valid=torch.tensor([[True, True, True, False]]))
+    assert part.targets(batch).tolist() == [[0, 7, -1, -1]] and part.counts(batch)["next_token"] == 2

@@ -8,6 +8,8 @@ bytes and m[a,s] = sum_g w_g y[a,s,g] the loss of the run. Lower is better. All 
     seed part    Vs from every arm's own spread over seeds, drawn to the typical one as by one more run (spread.py).
                  Arms differ much in spread, so it is not pooled; the seeds that arms share gain little, so runs are
                  not paired by seed: what they do share makes the verdicts more careful, never less
+                 Arms that are made of the same trained models (transforms of one base) share almost all that seeds do:
+                 these are paired, Vs from the differences seed by seed, drawn to the typical one of such pairs
     text part    Vb from the differences group by group, whose correlation with their neighbours is estimated from all
                  arms together and counts with its own uncertainty (spread.py)
     yardsticks   |d| must exceed, with and without the text part, the moderated spread for the whole family and the
@@ -31,7 +33,7 @@ in whatever order it was filled. With fewer than 8 groups the text part is too r
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from string import ascii_letters
 
@@ -57,6 +59,7 @@ class Table:
     """Losses of all runs. A missing run is a hole; a run in `failed` is an outcome, and any loss it has is ignored.
 
     `share`: losses are shares of a count, so that runs with different starts may well agree in every digit.
+    `bases`: what was trained for every arm; those of one base are made, seed by seed, of the same trained models.
     """
 
     arms: Sequence[str]
@@ -65,6 +68,7 @@ class Table:
     weights: np.ndarray
     failed: Collection[tuple[str, int]] = frozenset()
     share: bool = False
+    bases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) < len(self.arms) or len(set(self.seeds)) < len(self.seeds):
@@ -98,6 +102,12 @@ class Table:
             }
             for arm in sorted(self.arms)
         }
+
+    def paired(self, a: str, b: str) -> list[int]:
+        """The seeds by which two arms are paired: all they have, of arms that are made of the same trained models."""
+        seeds = list(self.finished[a])
+        alike = a in self.bases and self.bases[a] == self.bases.get(b) and seeds == list(self.finished[b])
+        return seeds if alike else []
 
     def failures(self, arm: str) -> int:
         """How many runs of an arm failed."""
@@ -318,11 +328,27 @@ class _Judge:
             return self._exact(a, b, evidence.text) if self.table.share else self._without(a, b, UNREACHED)
         return self._judged(a, b, difference, evidence)
 
+    @cached_property
+    def gaps(self) -> dict[str, Part]:
+        """The variance over seeds of the difference of every two arms that are paired by seed."""
+        arms, found = list(self.fit.means), {}
+        for i, a in enumerate(arms):
+            for b in arms[i + 1 :]:
+                seeds = self.table.paired(a, b)
+                differ = [_mean(self.runs[a][seed] - self.runs[b][seed], self.weights) for seed in seeds]
+                variance = float(np.var(differ, ddof=1)) if seeds else 0.0
+                if variance > self.tiny**2:
+                    found[_both(a, b)] = Part(variance, len(seeds) - 1.0)
+        return found
+
     def _evidence(self, a: str, b: str) -> Evidence:
-        factors, most = self.fit.contrast(a, b)[1], sum(part.freedom for part in self.spreads.values())
+        factors, own, drawn = self.fit.contrast(a, b)[1], self.spreads, self.moderated
+        if _both(a, b) in self.gaps:
+            factors, own, drawn = {_both(a, b): 1 / len(self.runs[a])}, self.gaps, moderated(self.gaps)
+        most = sum(part.freedom for part in self.spreads.values())
         parts = (
-            seed_part(factors, self.moderated, most),
-            seed_part(factors, self.spreads, most),
+            seed_part(factors, drawn, most),
+            seed_part(factors, own, most),
             self.text.part(self.profiles[a] - self.profiles[b], self.likely),
         )
         return Evidence(*(Part(rounded(v, 9), rounded(f, 6)) for v, f in parts))
@@ -400,6 +426,11 @@ class _Judge:
         widths = [pair.high - pair.low for pair in judged if pair.high is not None and pair.low is not None]
         needed = float(np.median(widths)) / 2
         return rounded(needed), rounded(detectable(noise, float(np.median(seeds)))), noise
+
+
+def _both(a: str, b: str) -> str:
+    """A name for two arms, in whatever order."""
+    return " ".join(sorted((a, b)))
 
 
 def _mean(y: np.ndarray, weights: np.ndarray) -> float:

@@ -37,7 +37,7 @@ def described(material: Material, choice: Choice) -> Data:
     """What the plan says of it."""
     return Data(
         material.name, material.hash, **vars(choice), summary=material.summary, scored=material.scored,
-        training=Training(*material.training), bytes=material.bytes,
+        training=Training(*material.training), bytes=material.bytes, rows=material.counts,
     )  # fmt: skip
 
 

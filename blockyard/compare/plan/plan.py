@@ -5,7 +5,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,11 +16,13 @@ from blockyard.compare.documents import Arm, Job, Plan, Same, Speed
 from blockyard.compare.identity import NUMERICS, loops
 from blockyard.compare.judge.power import default_seeds
 from blockyard.compare.plan import dataset
+from blockyard.compare.plan.after import states, transformed
 from blockyard.compare.plan.budget import at_memory, solve
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, write_value
-from blockyard.model.count import count, stages, state_bytes, training_flops
+from blockyard.model.count import count, stages, stored_bytes, training_flops
+from blockyard.model.model import Model
 from blockyard.task import Material
 from blockyard.train.device import known_device
 from blockyard.train.loop import build_objective
@@ -28,7 +30,6 @@ from blockyard.train.precision import choose
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
 WIDTH = 64
-STATE_LENGTHS = (1024, 8192, 65536)
 SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
 TUNINGS = ("fit", "nested", "none")
 LENGTH = 128  # tokens a row of text, unless the user says otherwise
@@ -83,8 +84,8 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     for note in material.notes:
         told(note)
     length = _length(request, material.length)
-    matched = _matched(request)
-    arms = _arms(request, matched, length, material)
+    matched = _matched(request, material.usual)
+    arms, bases = _arms(request, matched, length, material)
     looks = _looks(request, len(arms))
     return Plan(
         arms=arms,
@@ -109,6 +110,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         },
         references={name: values.tolist() for name, values in material.references("final").items()},
         also=list(material.also),
+        bases=bases,
     )
 
 
@@ -121,10 +123,10 @@ def _one_of(request: Request, names: tuple[str, ...], says: str, default: float)
     return name, getattr(request, name) if given else default
 
 
-def _matched(request: Request) -> dict[str, float]:
+def _matched(request: Request, usual: Mapping[str, float]) -> dict[str, float]:
     """What all arms get the same amount of: a size and a length of training."""
-    size = _one_of(request, ("params", "memory"), "how large the models are", 200e3)
-    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", 200e3)
+    size = _one_of(request, ("params", "memory"), "how large the models are", usual.get("params", 200e3))
+    time = _one_of(request, ("tokens", "flops", "minutes"), "how long to train", usual.get("tokens", 200e3))
     return dict([size, time])
 
 
@@ -178,70 +180,91 @@ def _same(request: Request, length: int, widest: int) -> Same:
     )
 
 
-def _arms(request: Request, matched: dict[str, float], length: int, material: Material) -> list[Arm]:
+def _arms(request: Request, matched: dict[str, float], length: int, material: Material) -> tuple[list[Arm], list[Arm]]:
+    """The arms in the order that they were named, and what has to be trained for them beside them."""
     seen: Counter[str] = Counter()
-    labels: set[str] = set()
-    arms = []
-    for target in request.targets:
-        label, name, own = systems.parse_target(target)
-        if label in labels:
-            raise UsageError(f"two arms are called {label}; give them labels, for example: a={name} b={name}")
-        labels.add(label)
-        entry = registry.find("recipe", name)
-        overrides = dict(request.overrides) | own
-        told = {name: value for name, value in material.ends.settings.items() if value != entry.schema.get(name)}
-        overrides = {"length": length, **told} | overrides
-        overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in own}
-        if "memory" in matched:
-            system = at_memory(name, matched["memory"], length, request.batch, overrides, material.fit)
-        else:
-            system = solve(name, matched["params"], overrides, material.fit)
-        system = system.but(model=system["model"].but(length=length))
-        # refused before anything is made: an objective that needs what its phase's model does not claim
-        for phase, made in zip(system["program"], stages(system)):
-            build_objective(phase["objective"], made)
-        costs = count(system, length, request.batch)
-        said = dict(request.overrides) | own
-        arms.append(
-            Arm(
-                label=label,
-                name=entry.name,
-                overrides={key: write_value(value) for key, value in said.items()},
-                system=system.to_json(),
-                hash=system.hash,
-                ordinal=seen[system.hash],
-                id=f"{system.hash}-{seen[system.hash]}",
-                dim=system["model"]["dim"],
-                params=costs.params,
-                body_params=costs.body_params,
-                flops_per_token=costs.flops_per_token,
-                training_flops_per_token=training_flops(system, length),
-                peak_bytes=costs.training_bytes,
-                state_bytes={str(length): _state(system, length) for length in STATE_LENGTHS},
-            )
-        )
-        seen[system.hash] += 1
-    return arms
+    arms: list[Arm] = []
+    needed: dict[str, Arm] = {}
+    solved: dict[str, Arm] = {}
+    for target in map(systems.parse_arm, request.targets):
+        if target.label in (arm.label for arm in arms):
+            name = target.name
+            raise UsageError(f"two arms are called {target.label}; give them labels, for example: a={name} b={name}")
+        typed = repr((target.name, sorted(target.overrides.items())))
+        if typed not in solved:
+            solved[typed] = _arm(request, matched, length, material, target)
+        arm = plain = replace(solved[typed], label=target.label)
+        if target.then:
+            arm = transformed(plain, target.then, length, request.batch)
+        ordinal = seen[arm.hash]
+        seen[arm.hash] += 1
+        plain, arm = (replace(each, ordinal=ordinal, id=f"{each.hash}-{ordinal}") for each in (plain, arm))
+        arms.append(replace(arm, base=plain.id) if target.then else arm)
+        if target.then:
+            needed.setdefault(plain.id, replace(plain, label=target.name))
+    known = {arm.id for arm in arms}
+    return arms, [arm for id, arm in needed.items() if id not in known]
 
 
-def _state(system: Spec, length: int) -> int | None:
+def _arm(request: Request, matched: dict[str, float], length: int, material: Material, target: systems.Target) -> Arm:
+    """An arm as it is trained, alone: its system at the budget, and what that costs."""
+    entry = registry.find("recipe", target.name)
+    said = dict(request.overrides) | target.overrides
+    told = {name: value for name, value in material.ends.settings.items() if value != entry.schema.get(name)}
+    overrides = {"length": length, **told} | said
+    overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in target.overrides}
+    if "memory" in matched:
+        system = at_memory(target.name, matched["memory"], length, request.batch, overrides, material.fit)
+    else:
+        system = solve(target.name, matched["params"], overrides, material.fit)
+    system = system.but(model=system["model"].but(length=length))
+    made = stages(system)
+    _trainable(entry, system, made, material)
+    costs = count(system, length, request.batch)
+    return Arm(
+        label=target.label,
+        name=entry.name,
+        overrides={key: write_value(value) for key, value in said.items()},
+        system=system.to_json(),
+        hash=system.hash,
+        ordinal=0,
+        id="",
+        dim=system["model"]["dim"],
+        params=costs.params,
+        body_params=costs.body_params,
+        flops_per_token=costs.flops_per_token,
+        training_flops_per_token=training_flops(system, length),
+        peak_bytes=costs.training_bytes,
+        state_bytes=states(system),
+        model_bytes=stored_bytes(made[-1]),
+    )
+
+
+def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material: Material) -> None:
+    """Refuse, before anything is made, an objective that needs what its phase's model does not claim."""
     try:
-        return state_bytes(system, length)
-    except UsageError:
-        return None
+        for phase, model in zip(system["program"], made):
+            build_objective(phase["objective"], model)
+    except UsageError as error:
+        own = systems.spec(entry.name)["program"][-1]["objective"]
+        learns = registry.find(own.kind, own.name).constant("learns", "")
+        tasks = [e for e in registry.entries("task").values() if learns and e.constant("learns") == learns]
+        if learns == material.ends.learns or not tasks:
+            raise
+        raise UsageError(f"{error}; {entry.name} learns {learns}: --task {tasks[0].name}") from None
 
 
 def steps_of(plan: Plan, speed: Mapping[str, Speed]) -> dict[str, int]:
     """How many steps every arm trains, by its id; the speeds are asked for only by a budget in minutes."""
     matched, per_step = plan.matched, plan.same.step_tokens
     steps = {}
-    for arm in plan.arms:
+    for arm in (*plan.arms, *plan.bases):
         if "tokens" in matched:
             amount = matched["tokens"] / per_step
         elif "flops" in matched:
-            amount = matched["flops"] / (arm.training_flops * per_step)
+            amount = matched["flops"] / (plan.base(arm).training_flops * per_step)
         else:
-            amount = 60 * matched["minutes"] / speed[arm.id].step
+            amount = 60 * matched["minutes"] / speed[plan.base(arm).id].step
         steps[arm.id] = math.ceil(amount - 1e-9)
     if min(steps.values()) < 1:
         raise UsageError("the budget does not reach for one step of every arm; raise it, or lower --batch or --length")
@@ -271,6 +294,8 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         micro=None,
         save_seconds=plan.save_seconds,
         lengths=role == "final" and (bool(data.task) or seed == plan.seeds[0]),
+        then=[each.transform for each in arm.then],
+        shown=max((each.tokens for each in arm.then), default=0),
     )
 
 
@@ -283,14 +308,14 @@ def tuning_seeds(plan: Plan, seeds: list[int]) -> list[int]:
 def seconds_of(plan: Plan, arm: Arm, role: str) -> float:
     """How long a run should take, from the bench: training, and scoring at about two fifths of its price a token."""
     scored, step = plan.data.scored[role], plan.speed[arm.id].step
-    return step * (plan.steps[arm.id] + 0.4 * scored / plan.same.step_tokens) + 0.1
+    shown = sum(each.tokens for each in arm.then) / plan.same.step_tokens
+    return step * ((shown if arm.then else plan.steps[arm.id]) + 0.4 * scored / plan.same.step_tokens) + 0.1
 
 
 def estimate(plan: Plan) -> float:
     """Seconds that the whole comparison should take, all looks included."""
     seeds = plan.seeds
     trials = 0 if plan.tuning == "none" else len(RATES) * len(set(tuning_seeds(plan, seeds)))
-    total = sum(
-        trials * seconds_of(plan, arm, "tune") + len(seeds) * seconds_of(plan, arm, "final") for arm in plan.arms
-    )
+    total = sum(trials * seconds_of(plan, arm, "tune") for arm in plan.trained)
+    total += len(seeds) * sum(seconds_of(plan, arm, "final") for arm in (*plan.arms, *plan.bases))
     return total / plan.same.workers

@@ -1,11 +1,15 @@
 """How the figures of a comparison are written, and those that follow from its document: time, speed, training loss."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from blockyard.compare.documents import Plan, Report
+from blockyard.compare.documents import ArmReport, Plan, Report, Then
+from blockyard.core import registry
+from blockyard.core.spec import Spec, write_value
 
 UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -137,6 +141,38 @@ def at_equal_time(report: Report) -> dict[str, tuple[int, float]] | None:
     return {name: (place, loss) for place, (name, loss, *_) in enumerate(report.along.minutes.losses, start=1)}
 
 
+def becomes(then: Then) -> str:
+    """A transform as it is typed, without what it has by itself."""
+    schema, settings = registry.find("transform", then.name).schema, dict(Spec.from_json(then.transform).settings)
+    own = [f"{key}={_written(value)}" for key, value in settings.items() if value != schema.get(key)]
+    return f"{then.name}:{','.join(own)}" if own else then.name
+
+
+def _written(value: Any) -> str:
+    """A setting of a transform as it is typed."""
+    return f"({','.join(map(write_value, value))})" if isinstance(value, tuple) else write_value(value)
+
+
+def shared(arms: Sequence[ArmReport]) -> list[list[str]]:
+    """The names of arms that share a training, those of each together, where they are several."""
+    found: dict[str, list[str]] = {}
+    for arm in arms:
+        found.setdefault(arm.base or arm.name, []).append(arm.name)
+    return [names for names in found.values() if len(names) > 1]
+
+
+def became(arm: ArmReport) -> list[str]:
+    """What transforms made of an arm's best run: what they covered and passed over, and what they were shown."""
+    told = []
+    for step in arm.made.steps if arm.made else []:
+        kinds = Counter(step.covered.values())
+        done = "; ".join(f"{plural(count, 'part')} {what}" for what, count in kinds.items())
+        left = f", not {', '.join(step.left[:4])}{', ...' if step.left[4:] else ''}" if step.left else ""
+        shown = f", shown {step.tokens:,} training tokens" if step.tokens else ""
+        told.append(f"{step.name}: {done}{left}{shown}")
+    return told
+
+
 def differs(plan: Plan) -> dict[str, str]:
     """Of every arm, by its label, what sets it apart from the others: its recipe where the label hides it, settings."""
     said = {arm.label: arm.overrides for arm in plan.arms}
@@ -144,7 +180,8 @@ def differs(plan: Plan) -> dict[str, str]:
     found, seen = {}, {}
     for arm in plan.arms:
         own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
-        words = [arm.name] if arm.name != arm.label else []
+        words = [arm.name] if arm.name != arm.label.partition("|")[0] else []
+        own += [f"| {becomes(each)}" for each in arm.then] if "|" not in arm.label else []
         other = seen.setdefault(arm.hash, arm.label)
         same = [f"(the same as {other})"] if other != arm.label else []
         found[arm.label] = " ".join(words + own + same)

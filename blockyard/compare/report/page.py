@@ -14,10 +14,13 @@ from markupsafe import Markup
 
 from blockyard.compare.documents import Arm, ArmReport, PairReport, Plan, Report
 from blockyard.compare.report import figures as pictures
+from blockyard.compare.report.exhibits import also, exhibits
 from blockyard.compare.report.figures import COLOURS, Axis, indices, line, mark, scale
 from blockyard.compare.report.format import (
     Gap,
     at_equal_time,
+    became,
+    becomes,
     brief,
     decimals,
     differs,
@@ -74,11 +77,31 @@ def _page(report: Report) -> dict[str, Any]:
         "target": _target(report),
         "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(report, late))],
         "lengths": Markup(pictures.lengths(report, lengths) or ""), "impossible": lengths,
+        "also": _also(report), "exhibits": _exhibits(report),
+        "decodes": any(arm.decode_tokens_per_s for arm in report.arms),
         "inside": _inside(report), "tuning": _tuning(report), "untuned": _untuned(plan),
         "equal": held_equal(plan), "budgets": _budgets(report),
         "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan.versions.items()),
         "json": json.dumps(strict(plan.to_json()), indent=1),
     }  # fmt: skip
+
+
+def _also(report: Report) -> dict[str, Any] | None:
+    """The table of the further figures of the same predictions."""
+    rows = [
+        {"name": arm.name, "glyph": Markup(glyph(indices(report)[arm.name])), "cells": cells}
+        for arm, cells in also(report, lambda value: f"{value:.4g}")
+    ]
+    return {"rows": rows, "metrics": report.plan.also} if report.plan.also else None
+
+
+def _exhibits(report: Report) -> list[dict[str, Any]]:
+    """What the best run of each arm left to look at, by title."""
+    index = indices(report)
+    return [
+        {"title": title, "of": [(arm.name, Markup(glyph(index[arm.name])), Markup(drawn)) for arm, drawn in shown]}
+        for title, shown in exhibits(report)
+    ]
 
 
 def facts(report: Report) -> list[tuple[str, str, str]]:
@@ -92,11 +115,13 @@ def facts(report: Report) -> list[tuple[str, str, str]]:
     }
     spent = [(brief(value), budget[axis]) for axis, value in matched.items() if axis in budget]
     seeds = ", ".join(map(str, report.seeds))
-    text, about = plan.data.bytes, "fresh examples at every step"
+    text, rows, about = plan.data.bytes, plan.data.rows, "fresh examples at every step"
     if text:
         about = f"trained on {memory(text['train'])}, tested on {memory(text['test'])}"
+    elif rows:
+        about = f"trained on {rows['train']:,} rows, tested on {rows['test']:,}"
     return [
-        ("Data" if text else "Task", plan.data.name, about),
+        ("Data" if text or rows else "Task", plan.data.name, about),
         ("Parameters", brief(matched["params"]) if "params" in matched else brief(max(params)),
          f"from {min(params):,} to {max(params):,}" if len(params) > 1 else f"{params[0]:,}"),
         ("Budget", spent[0][0] if spent else "-", spent[0][1] if spent else ""),
@@ -147,7 +172,7 @@ def _row(report: Report, arm: ArmReport, digits: int) -> dict[str, Any]:
     state, timed, (_, factor) = arm.state_bytes["8192"], at_equal_time(report) or {}, training(report)
     return {
         "index": index, "glyph": Markup(glyph(index)), "name": arm.name,
-        "differs": differs(report.plan)[arm.name],
+        "differs": "; ".join(filter(None, [differs(report.plan)[arm.name], *became(arm)])),
         "letters": arm.letters, "candidate": arm.candidate, "status": arm.status,
         "rank": rank(arm, "–"),
         "mean": "–" if mean is None else f"{mean:.{digits}f}",
@@ -167,8 +192,10 @@ def _row(report: Report, arm: ArmReport, digits: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rounded(value: float) -> str:
+def _rounded(value: float | None) -> str:
     """Three digits and separators: 10,800."""
+    if value is None:
+        return "–"
     return f"{float(f'{value:.3g}'):,.{0 if value >= 99.95 else 1}f}"
 
 
@@ -218,13 +245,14 @@ def _axes(arms: list[ArmReport]) -> list[Axis]:
     costs = Axis("Work", "operations a token", lambda arm: arm.flops_per_token)
     if max(params) > 1.05 * min(params):
         costs = Axis("Size", "parameters", lambda arm: arm.params)
-    return [
+    axes = [
         Axis("Training speed", "training tokens/s", lambda arm: arm.speed, more=True),
         Axis("Decoding speed", "decoding tokens/s", lambda arm: arm.decode_tokens_per_s, more=True),
         costs,
         Axis("State", "state at 8,192 tokens", lambda arm: arm.state_bytes["8192"], form=memory,
              missing="cannot read 8,192 tokens"),
     ]  # fmt: skip
+    return [axis for axis in axes if any(axis.of(arm) is not None for arm in arms)]
 
 
 def impossible(report: Report) -> list[str]:
@@ -234,7 +262,7 @@ def impossible(report: Report) -> list[str]:
         missing = [f"{int(n):,}" for n, loss in (arm.by_length or {}).items() if loss is None]
         if arm.by_length is None:
             found.append(f"{arm.name}: not measured (its run of the first seed did not finish).")
-        elif not arm.by_length:
+        elif not arm.by_length and report.plan.data.bytes:
             found.append(f"{arm.name}: not measured (the test text is too short).")
         elif missing:
             found.append(f"{arm.name}: not possible at {', '.join(missing)} tokens.")
@@ -261,9 +289,9 @@ def _target(report: Report) -> dict[str, Any] | None:
 
 def _inside(report: Report) -> dict[str, Any] | None:
     """The table of the probes: the range over seeds of what is one number, a figure a step for the rest."""
-    rows, text = [], report.metric.name == "loss"
+    rows, text = [], any(probes and probes.copying is not None for arm in report.arms for probes in arm.probes)
     for arm in report.arms:
-        found = [probes for probes in arm.probes if probes]
+        found = [probes for probes in arm.probes if probes and (probes.horizon or probes.rank or text)]
         if not found:
             continue
         cells = [_range([p.copying for p in found]), _range([p.recall for p in found])] if text else []
@@ -347,20 +375,22 @@ def amount(value: float) -> str:
 
 def target(arm: Arm) -> str:
     """An arm as it is typed: LABEL=NAME:key=value,key=value."""
-    name = arm.name if arm.label == arm.name else f"{arm.label}={arm.name}"
+    first, _, typed = arm.label.partition("|")
+    name = arm.name if first == arm.name else f"{first}={arm.name}"
     own = ",".join(f"{key}={value}" for key, value in arm.overrides.items())
-    return f"{name}:{own}" if own else name
+    after = [typed] if typed else [becomes(each) for each in arm.then]
+    return "|".join([f"{name}:{own}" if own else name, *after])
 
 
 def command(plan: Plan) -> list[str]:
     """The command line that asks for this plan, in the pieces that are not to be torn apart."""
     same, parts = plan.same, [["blockyard"], ["compare"], *([target(arm)] for arm in plan.arms)]
     material = plan.data
-    parts += [["--task", material.task]] if material.task else [["--data", path] for path in material.paths]
+    parts += [["--data", path] for path in material.paths] + ([["--task", material.task]] if material.task else [])
     parts += [[f"--{axis}", amount(value)] for axis, value in plan.matched.items()]
     against = {arm.id: arm.label for arm in plan.arms}.get(plan.against or "")
-    length = None if material.task else same.length
-    options = {"length": length, "batch": same.batch, "codec": material.codec,
+    length = same.length if material.bytes else None
+    options = {"length": length, "batch": same.batch, "codec": material.codec if material.bytes else None,
                "device": same.device, "precision": same.precision, "seeds": ",".join(map(str, plan.looks)),
                "margin": plan.margin, "tuning": plan.tuning, "against": against}  # fmt: skip
     for name, value in ((name, value) for name, value in options.items() if value is not None):

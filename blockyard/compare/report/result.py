@@ -30,7 +30,8 @@ def assemble(plan: Plan, seeds: list[int], runs: Runs, rates: Rates, trials: Tri
     if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
         losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
     relative = not plan.metric.share  # a share of wrong answers is a share already
-    table = Table([arm.id for arm in plan.arms], seeds, losses, weights, failed, share=not relative)
+    bases = {arm.id: plan.base(arm).id for arm in plan.arms}
+    table = Table(list(bases), seeds, losses, weights, failed, share=not relative, bases=bases)
     means = [float(weights @ y) for y in losses.values()]
     margin = plan.margin * (abs(float(np.mean(means))) if relative else 1.0) if means else None
     verdicts = analyse(table, alpha=plan.alpha, margin=margin, looks=len(plan.looks), against=plan.against)
@@ -90,23 +91,25 @@ def _pair(pair: Pair, label: dict[str, str], sign: int) -> PairReport:
 def _arm(
     plan: Plan, seeds: list[int], arm: Arm, score: ArmScore, runs: Runs, rates: Rates, trials: Trials
 ) -> ArmReport:
-    speed, sign = plan.speed[arm.id], plan.metric.sign
+    speed, sign, base = plan.speed[arm.id], plan.metric.sign, plan.base(arm)
     mine = [runs[arm.id, seed] for seed in seeds]
     tokens = plan.steps[arm.id] * plan.same.step_tokens
     folders = [f"runs/{result.key}" for result in mine]
     scores = [(loss, i) for i, loss in enumerate(score.per_seed) if loss is not None]
     best = min(scores)[1] if scores else None
     used, edges = zip(*(rates[arm.id, seed] for seed in seeds))
-    tried = np.mean([t[arm.id] for t in trials if t], axis=0) if any(trials) else []
+    tried = np.mean([t[base.id] for t in trials if t], axis=0) if any(trials) else []
+    made = None if best is None else mine[best].made
+    is_now = made or arm
     low, high = _ends(sign, score.low, score.high)
     return ArmReport(
         name=arm.label,
         recipe=arm.name,
-        params=arm.params,
-        body_params=arm.body_params,
-        flops_per_token=arm.flops_per_token,
+        params=is_now.params,
+        body_params=is_now.body_params,
+        flops_per_token=is_now.flops_per_token,
         tokens=tokens,
-        flops=arm.training_flops * tokens,
+        flops=base.training_flops * tokens,
         score=Score(low, high, _turned(sign, score.mean), [_signed(sign, loss) for loss in score.per_seed]),
         rank=list(score.rank) if score.rank else None,
         letters=score.letters,
@@ -121,7 +124,7 @@ def _arm(
         decode_tokens_per_s=1 / speed.token if speed.token else None,
         seconds=[result.seconds for result in mine],
         peak_bytes=arm.peak_bytes,
-        state_bytes=arm.state_bytes,
+        state_bytes=is_now.state_bytes,
         curves=[result.curve for result in mine],
         by_length=mine[0].lengths,
         lengths=[result.lengths for result in mine],
@@ -132,6 +135,9 @@ def _arm(
         reasons=sorted({result.reason for result in mine if result.reason}),
         also=[result.also for result in mine],
         exhibits=[] if best is None else mine[best].exhibits,
+        model_bytes=is_now.model_bytes,
+        base=base.id,
+        made=made,
     )
 
 

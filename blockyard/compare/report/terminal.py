@@ -8,6 +8,8 @@ from blockyard.compare.documents import Arm, ArmReport, Plan, Report
 from blockyard.compare.plan.plan import estimate
 from blockyard.compare.report.format import (
     at_equal_time,
+    became,
+    becomes,
     brief,
     decimals,
     differs,
@@ -67,6 +69,7 @@ def describe_plan(plan: Plan) -> str:
         *fold(f"same for all: {', '.join(equal)}"),
         *columns(rows, [0]),
         *_differences(plan),
+        *_planned(plan),
     ]
     if plan.speed:
         lines.append(f"estimated time: {clock(estimate(plan))}")
@@ -88,6 +91,20 @@ def _state(arm: Arm | ArmReport) -> str:
 def _differences(plan: Plan) -> list[str]:
     """A line for every arm that has more to it than the recipe it is called by."""
     return [line for label, words in differs(plan).items() if words for line in fold(f"{label}: {words}")]
+
+
+def _planned(plan: Plan) -> list[str]:
+    """A line for every transform of an arm: what it will cover, what it is shown, and whose training it shares."""
+    lines = []
+    for arm in plan.arms:
+        for each in arm.then:
+            shown = f", shown {each.tokens:,} training tokens" if each.tokens else ""
+            lines += fold(f"{arm.label}: {plural(len(each.covers), 'part')} by {becomes(each)}{shown}")
+    for base in {arm.base: None for arm in plan.arms if arm.then}:
+        alike = [arm.label for arm in plan.arms if plan.base(arm).id == base]
+        if len(alike) > 1:
+            lines += fold(f"trained once for {', '.join(alike)}")
+    return lines
 
 
 def describe(report: Report) -> str:
@@ -139,7 +156,24 @@ def _costs(report: Report) -> list[str]:
         pace = span(arm.speeds, brief) if len(arm.speeds) < 10 else brief(arm.speed)
         work = f"{arm.flops_per_token / 1e6:.2f}"
         rows.append((arm.name, f"{arm.params:,}", work, pace, _state(arm), rate, runs))
-    return columns(rows, [0])
+    return [*columns(rows, [0]), *_made(report.arms)]
+
+
+def _made(arms: Sequence[ArmReport]) -> list[str]:
+    """What became of trained models: the bytes of each, how fast it writes, and what its transforms say."""
+    if not any(arm.made for arm in arms):
+        return []
+    rows = [("arm", "bytes saved", "tok/s written", "transforms take")]
+    for arm in arms:
+        written, made = arm.decode_tokens_per_s, arm.made
+        rows.append((arm.name, memory(arm.model_bytes), brief(written) if written else "-",
+                     duration(made.seconds) if made else "-"))  # fmt: skip
+    return [
+        "",
+        *columns(rows, [0]),
+        *(line for arm in arms for told in became(arm) for line in fold(f"{arm.name}: {told}")),
+        "",
+    ]
 
 
 def places_of_models(report: Report) -> list[tuple[str, str]]:

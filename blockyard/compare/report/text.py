@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.report.format import brief, decimals, duration, either, scope, span, training
+from blockyard.compare.report.format import brief, decimals, duration, either, scope, shared, span, training
 
 
 def sentences(report: Report) -> list[str]:
@@ -60,7 +60,7 @@ def _reach(report: Report, best: list[str]) -> list[str]:
 def share(report: Report, difference: float) -> str:
     """A difference in the unit of the score; where that is a loss, also as a part of it."""
     text = f"{difference:.{decimals(report)}f}"
-    if report.metric.name != "loss":
+    if report.metric.share:
         return text
     loss = next(arm.score.mean for arm in report.arms if arm.score.mean is not None)
     return f"{text} ({difference / abs(loss):.1%})"
@@ -80,11 +80,17 @@ def _budget(report: Report) -> list[str]:
     if needed.low is None:
         more = ""
         if needed.more_text:
-            short = "the test text is too short" if report.metric.name == "loss" else "the test is too short"
+            short = "the test text is too short" if report.plan.data.bytes else "the test is too short"
             more = f": {short}, about {math.ceil(needed.more_text)} times as much is needed"
         return [*lines, f"{margin} more seeds will not help{more}."]
     low, high = needed.low, needed.high if needed.high is not None else "more than 100"
     return [*lines, f"{margin}: {high if high == low else f'{low} to {high}'} seeds."]
+
+
+def _mean_also(arm: ArmReport, name: str) -> float | None:
+    """The mean over seeds of a further figure."""
+    found = [value for said in arm.also if (value := said.get(name)) is not None]
+    return sum(found) / len(found) if found else None
 
 
 def _notes(report: Report) -> list[str]:
@@ -94,9 +100,19 @@ def _notes(report: Report) -> list[str]:
         lines.append("Arms that share a letter are not resolved.")
     if report.against:
         lines.append(f"Every arm is held against {report.against} only; ranks and letters say no more than that.")
+    lines += [
+        f"{', '.join(names)} are made of the same trained models: the training counts in the figures of each, and "
+        "was done once; they are judged seed by seed against one another."
+        for names in shared(arms)
+    ]
     if report.references:
         told = ", ".join(f"{name} {value:.4f}" for name, value in report.references.items())
         lines.append(f"Without training, in {report.metric.unit}: {told}.")
+    for metric in report.plan.also:
+        told = ", ".join(
+            f"{arm.name} {value:.4g}" for arm in arms if (value := _mean_also(arm, metric.name)) is not None
+        )
+        lines.append(f"{metric.name} ({metric.unit}, {metric.better} is better): {told or 'none'}.")
     if any(arm.edge_of_grid for arm in arms):
         lines.append("* the best rate lies at the edge of the tuning grid.")
     if report.looks > 1:
@@ -124,7 +140,7 @@ def _hold(report: Report) -> list[str]:
     """How sure all verdicts are together, and of what."""
     if len(report.scored) < 2 or len(report.seeds) < 2:
         return []
-    test = "test text" if report.metric.name == "loss" else "test examples"
+    test = "test text" if report.plan.data.bytes else "test examples"
     return [
         f"These verdicts hold together at {1 - report.alpha:.0%}: in at most about 1 of {1 / report.alpha:.0f} "
         f"such comparisons does any of them err. They count seeds and {test}, not other data, sizes or budgets."

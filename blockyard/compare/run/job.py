@@ -16,6 +16,7 @@ import torch
 from blockyard.compare.documents import FORMAT, Job, Point, RunResult
 from blockyard.compare.identity import key_of
 from blockyard.compare.plan.dataset import named
+from blockyard.compare.run.after import become
 from blockyard.compare.run.probes import inside
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
@@ -24,7 +25,7 @@ from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.data.rows import Arrays
 from blockyard.model.model import Model, build
-from blockyard.model.save import save_model
+from blockyard.model.save import load_model, save_model
 from blockyard.task import Exam, Material
 from blockyard.task._material import Predict
 from blockyard.train.loop import Settings, to_batch, train
@@ -44,17 +45,7 @@ def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
     data = named(job.choice)
     if data.hash != job.data:
         raise UsageError("the data changed since this comparison was planned; use another --out")
-    system = Spec.from_json(job.system)
-    start = fold("start", job.seed, system.hash, job.ordinal)
-    model = build(system, start).to(job.device)
-    settings = Settings(
-        steps=job.steps, lr=job.lr, schedule=job.schedule, precision=job.precision, device=job.device,
-        micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,
-    )  # fmt: skip
-    trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell)
-    model = trained.model
-    curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
-    result = RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
+    model, result = (_remade if job.then else _trained)(job, data, folder, tell)
     if result.finished:
         result = _scored(result, model, data, job)
         if job.role == "final":
@@ -65,6 +56,35 @@ def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
     for left in folder.glob("*.ckpt"):
         left.unlink()
     return result
+
+
+def _trained(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, RunResult]:
+    """The model of a job, trained, and what that took."""
+    system = Spec.from_json(job.system)
+    start = fold("start", job.seed, system.hash, job.ordinal)
+    model = build(system, start).to(job.device)
+    settings = Settings(
+        steps=job.steps, lr=job.lr, schedule=job.schedule, precision=job.precision, device=job.device,
+        micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,
+    )  # fmt: skip
+    trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell)
+    curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
+    return model, RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
+
+
+def _remade(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, RunResult]:
+    """What the model of another run became, with the training of that: its steps, its seconds and its curve."""
+    before = folder.parent / key_of(job.base)
+    trained = read_result(before)
+    if trained is None:
+        raise UsageError(f"{before} is missing, which {folder} is made from; give the same command again")
+    result = RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, trained.curve)
+    model = build(Spec.from_json(job.system), 0)
+    if not result.finished:
+        reason = f"what it is made from failed: {trained.reason}"
+        return model, replace(result, reason=reason)
+    model, made = become(load_model(before / "model", job.device).eval(), job, data)
+    return model, replace(result, made=made)
 
 
 def _scored(result: RunResult, model: Model, data: Material, job: Job) -> RunResult:

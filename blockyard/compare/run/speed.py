@@ -2,13 +2,16 @@
 
 import contextlib
 import time
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
 import torch
 
 from blockyard.compare.documents import Job, Timings
+from blockyard.compare.identity import key_of
 from blockyard.compare.plan.dataset import named
+from blockyard.compare.run.after import become
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
@@ -21,21 +24,28 @@ DECODE = 32  # tokens decoded a round
 
 
 def bench(jobs: list[Job], rounds: int) -> list[Timings]:
-    """Seconds a training step and a decoded token of every job, a list over rounds each; the order turns by one."""
-    runs = [_prepared(job) for job in jobs]
-    for run in runs:  # the first steps pay for what later ones reuse
+    """Seconds a training step and a decoded token of every job, a list over rounds each; the order turns by one.
+
+    Jobs of one training share its timings; a token is decoded by what each of them becomes.
+    """
+    bases = {key_of(job.base): job.base for job in jobs}
+    runs = {key: _prepared(job) for key, job in bases.items()}
+    for run in runs.values():  # the first steps pay for what later ones reuse
         _advance(run)
-    steps: list[list[float]] = [[] for _ in runs]
-    tokens: list[list[float]] = [[] for _ in runs]
+    models = [_after(job, runs[key_of(job.base)].model) for job in jobs]
+    steps: dict[str, list[float]] = {key: [] for key in runs}
+    tokens: list[list[float]] = [[] for _ in jobs]
     for turn in range(rounds):
-        for i in range(len(runs)):
-            which = (i + turn) % len(runs)
-            began = time.perf_counter()
-            _advance(runs[which])
-            steps[which].append(time.perf_counter() - began)
-            if goes_on(runs[which].model):
-                tokens[which].append(decode_seconds(runs[which].model))
-    return [Timings(a, b) for a, b in zip(steps, tokens)]
+        for i in range(len(jobs)):
+            which = (i + turn) % len(jobs)
+            key = key_of(jobs[which].base)
+            if len(steps[key]) == turn:
+                began = time.perf_counter()
+                _advance(runs[key])
+                steps[key].append(time.perf_counter() - began)
+            if goes_on(models[which]):
+                tokens[which].append(decode_seconds(models[which]))
+    return [Timings(steps[key_of(job.base)], each) for job, each in zip(jobs, tokens)]
 
 
 def _advance(run: Run) -> None:
@@ -49,6 +59,13 @@ def _prepared(job: Job) -> Run:
     model = build(system, fold("bench")).to(job.device)
     settings = Settings(steps=10**6, lr=1e-4, precision=job.precision, device=job.device, micro=job.micro)
     return Run(system, model, named(job.choice).order(job.length, job.batch, 0), settings)
+
+
+def _after(job: Job, model: Model) -> Model:
+    """What the job's transforms make of a model that has learned nothing yet, on as little data as there can be."""
+    if not job.then:
+        return model
+    return become(model, replace(job, shown=1), named(job.choice))[0]
 
 
 def goes_on(model: Model) -> bool:

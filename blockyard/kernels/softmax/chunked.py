@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .mask import seen, visible
+from .mask import folded, seen, visible, within
 
 BLOCK = 128  # queries at least
 
@@ -18,9 +18,11 @@ FEW = 32  # queries up to which the keys' casts cost more than they save: measur
 
 def attend_fused(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None,
-    sinks: int = 0, scale: float | None = None,
+    sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The fused kernel, in single precision and in blocks where those are faster."""
+    if spans is not None:
+        mask = folded(within(spans, k.shape[1]), mask)
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
     if not _single_pays(q):
         return _attend(q, k, v, causal, mask, window, sinks, factor)

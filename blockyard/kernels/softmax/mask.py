@@ -10,6 +10,12 @@ def seen(queries: range, places: Tensor, window: int | None, sinks: int) -> Tens
     return apart >= 0 if window is None else (apart >= 0) & ((apart < window) | (places < sinks))
 
 
+def within(spans: Tensor, keys: int) -> Tensor:
+    """(B,1,T,S) whether a key is one of those from spans[..., 0] on and before spans[..., 1]."""
+    places, (since, until) = torch.arange(keys, device=spans.device), spans[:, None].unsqueeze(-2).unbind(-1)
+    return (since <= places) & (places < until)
+
+
 def folded(see: Tensor, mask: Tensor | None) -> Tensor:
     """What both let through, of the mask's kind."""
     if mask is None:
@@ -17,8 +23,12 @@ def folded(see: Tensor, mask: Tensor | None) -> Tensor:
     return mask & see if mask.dtype == torch.bool else mask.masked_fill(~see, float("-inf"))
 
 
-def visible(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, window: int | None, sinks: int) -> Tensor | None:
-    """`mask` with causality folded in."""
+def visible(
+    q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, window: int | None, sinks: int, spans: Tensor | None = None
+) -> Tensor | None:
+    """`mask` with causality and spans folded in."""
+    if spans is not None:
+        mask = folded(within(spans, k.shape[1]), mask)
     if not causal:
         if window is not None:
             raise ValueError(f"window={window} needs causal=True: it counts keys from the query back")

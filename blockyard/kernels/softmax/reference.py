@@ -8,12 +8,12 @@ from .mask import visible
 
 def attend_reference(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None,
-    sinks: int = 0, scale: float | None = None,
+    sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The dense formula."""
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     repeat = q.shape[2] // k.shape[2]
-    see = visible(q, k, causal, mask, window, sinks)
+    see = visible(q, k, causal, mask, window, sinks, spans)
     q, keys, values = (t.to(dtype).transpose(1, 2) for t in (q, k, v))
     if repeat > 1:
         keys, values = keys.repeat_interleave(repeat, 1), values.repeat_interleave(repeat, 1)

@@ -87,6 +87,16 @@ def borrowed(_, arrays):
 
 
 @instruction
+def held(_, arrays):
+    """Nothing; but what was borrowed of these arrays is there up to here."""
+
+    def generate(context, builder, signature, args):
+        return context.get_dummy_value()
+
+    return types.void(arrays), generate
+
+
+@instruction
 def arrive(_, array, at):
     """Add one, for all to see."""
 

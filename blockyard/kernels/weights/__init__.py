@@ -1,6 +1,6 @@
 """Matrices in few bits, and the product with them."""
 
 from .op import packed_linear
-from .packing import check, dense, pack, tiles_shape
+from .packing import check, dense, pack, pack_codes, tiles_shape
 
-__all__ = ["check", "dense", "pack", "packed_linear", "tiles_shape"]
+__all__ = ["check", "dense", "pack", "pack_codes", "packed_linear", "tiles_shape"]

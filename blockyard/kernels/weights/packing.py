@@ -50,12 +50,24 @@ def pack(weight: Tensor, bits: int, group: int) -> Tensor:
     return torch.cat([_pack(piece, bits, group) for piece in full.split(many)])
 
 
+def pack_codes(codes: Tensor, scales: Tensor, bits: int, group: int) -> Tensor:
+    """Codes (N,K) of known scales (N, blocks) as (tiles, bytes)."""
+    N, K = codes.shape
+    more = columns(K, group) - K, -N % ROWS
+    codes, scales = pad(codes, (0, more[0], 0, more[1])), pad(scales, (0, 0, 0, more[1]))
+    return _laid(codes.view(codes.shape[0], -1, group).to(torch.int8), scales.half(), bits)
+
+
 def _pack(weight: Tensor, bits: int, group: int) -> Tensor:
-    tiles, K = weight.shape[0] // ROWS, weight.shape[1]
-    codes, scales = quantised(weight.view(-1, K // group, group), bits)
+    return _laid(*quantised(weight.view(weight.shape[0], -1, group), bits), bits)
+
+
+def _laid(codes: Tensor, scales: Tensor, bits: int) -> Tensor:
+    """Codes (rows, blocks, group) and scales (rows, blocks) of whole tiles as these keep them."""
+    tiles, K = codes.shape[0] // ROWS, codes.shape[1] * codes.shape[2]
     scales = scales.view(tiles, ROWS, -1).transpose(1, 2).contiguous().view(torch.uint8).view(tiles, -1)
     if bits == 8:
-        n = (codes.view(torch.uint8) ^ 128).view(tiles, ROWS, K // 4, 4)
+        n = (codes.contiguous().view(torch.uint8) ^ 128).view(tiles, ROWS, K // 4, 4)
     else:
         low, high = (codes + 8).view(torch.uint8).view(tiles, ROWS, K // 8, 2, 4).unbind(3)
         n = low | high << 4

@@ -20,7 +20,8 @@ class Gated(Sublayer):
     points = ("gate", "hidden")
 
     def __init__(
-        self, site: Site, *, inner: Annotated[Inner, "channels inside; none: 8/3 of the width, rounded"] | None = None,
+        self, site: Site, *,
+        inner: Annotated[Inner, "channels inside; none: 8/3 of the width, rounded up"] | None = None,
         activation: Annotated[ActivationSpec, "the activation of the gate"] = Spec("activation", "silu"),
     ) -> None:  # fmt: skip
         super().__init__()

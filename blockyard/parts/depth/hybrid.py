@@ -11,7 +11,7 @@ Differs  nothing known
 import re
 from typing import Annotated
 
-from blockyard.core import Depth, Site, UsageError
+from blockyard.core import Depth, Site, Spec, UsageError
 from blockyard.core.errors import brief, unknown
 from blockyard.core.settings import Depths, Word
 
@@ -35,6 +35,9 @@ class Hybrid(Depth):
                 raise unknown("block in the pattern", name, names)
         count = layers or len(period)
         self.names = [period[i % len(period)] for i in range(count)]
+
+    def laid(self, names: tuple[str, ...]) -> Spec:
+        return Spec.of("depth", "hybrid", {"pattern": " + ".join(names)})
 
     def plan(self) -> list[tuple[str, int]]:
         return [(name, 1) for name in self.names]

@@ -7,7 +7,7 @@ Source   none    Family  depth
 Differs  nothing known
 """
 
-from blockyard.core import Depth, Site, UsageError
+from blockyard.core import Depth, Site, Spec, UsageError
 from blockyard.core.settings import Layers
 
 
@@ -19,6 +19,11 @@ class Stack(Depth):
         if len(names) != 1:
             raise UsageError(f"depth:stack repeats one block, given {', '.join(names)}; depth:hybrid takes several")
         self.name, self.layers = names[0], layers
+
+    def laid(self, names: tuple[str, ...]) -> Spec:
+        if len(set(names)) == 1:
+            return Spec.of("depth", "stack", {"layers": len(names)})
+        return Spec.of("depth", "hybrid", {"pattern": " + ".join(names)})
 
     def plan(self) -> list[tuple[str, int]]:
         return [(self.name, 1)] * self.layers

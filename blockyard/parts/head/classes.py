@@ -17,7 +17,8 @@ from blockyard.core.settings import Count, NormSpec
 
 class Classes(Head):
     says = "classes"
-    claims = dict(row_independent=True)
+    points = ("pooled",)
+    claims = dict(row_independent=True, bidirectional=True)
 
     def __init__(
         self, site: Site, *, classes: Annotated[Count, "how many there are"] = 2,
@@ -33,4 +34,4 @@ class Classes(Head):
         x = x if self.norm is None else self.norm(x, call)
         total = call.zero_invalid(x).sum(1)
         count = x.shape[1] if call.valid is None else call.valid.sum(1, keepdim=True).clamp(min=1)
-        return {"classes": self.proj(total / count, call)}, call, state
+        return {"classes": self.proj(self.point("pooled", total / count, call), call)}, call, state

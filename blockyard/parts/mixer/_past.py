@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Position, distances, max_distance, update_cache, visibility
+from blockyard.core import Call, Position, update_cache, visibility
 from blockyard.kernels import attend
 from blockyard.kernels.dispatch import emitted, one_op
 
@@ -24,18 +24,15 @@ def attend_past(
     else:
         seen = visibility(call, window, sinks, positions)
     mask = _biased(seen.mask, call, positions, position)
-    y = attend(q, k, v, causal=seen.causal, window=seen.window, sinks=seen.sinks, scale=scale, mask=mask)
+    how = {"causal": seen.causal, "window": seen.window, "sinks": seen.sinks, "spans": seen.spans}
+    y = attend(q, k, v, scale=scale, mask=mask, **how)
     return y, state
 
 
 def _biased(mask: Tensor | None, call: Call, positions: Tensor | None, position: Position | None) -> Tensor | None:
     """The mask with a head dimension, and with the position's bias by distance where it has one."""
     mask = None if mask is None else mask[:, None]
-    if position is None:
+    bias = None if position is None else position.bias(call, positions)
+    if bias is None:
         return mask
-    bound = max_distance(call)
-    table = position.by_distance(bound)
-    if table is None:
-        return mask
-    bias = table[:, distances(call, positions) + bound - 1].transpose(0, 1)
     return bias if mask is None else bias.masked_fill(~mask, float("-inf"))

@@ -2,7 +2,7 @@
 
     loss = sum (y - target)^2 / their number
 
-Shapes   values, targets (B,...), a target that is not a number is not asked
+Shapes   what the head says, targets (B,...); a target that is not a number is not asked
 Source   none    Family  objective
 Differs  nothing known
 """
@@ -25,7 +25,7 @@ class Squared(Objective):
     def example(self, model: Any, rows: int, length: int, draw: Any = None) -> Batch:
         batch = super().example(model, rows, length, draw)
         with torch.no_grad():
-            like = model(batch).prediction["values"]
+            like = _numbers(model, batch)
         return Batch(batch.tokens, torch.randn(like.shape, generator=draw, dtype=like.dtype))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
@@ -35,6 +35,12 @@ class Squared(Objective):
     def forward(self, model: Any, batch: Batch) -> dict[str, tuple[Tensor, Tensor, float]]:
         """{term: (sum, count, weight)}."""
         assert batch.targets is not None
-        said, asked = model(batch).prediction["values"].float(), batch.targets.isfinite()
+        said, asked = _numbers(model, batch).float(), batch.targets.isfinite()
         off = (said - batch.targets.nan_to_num()).masked_fill(~asked, 0)
         return {"squared": (off.square().sum(), asked.sum(), 1.0)}
+
+
+def _numbers(model: Any, batch: Batch) -> Tensor:
+    """What the head says under the name of numbers, or under its own."""
+    said = model(batch).prediction
+    return said["values"] if "values" in said else said[model.head.says]

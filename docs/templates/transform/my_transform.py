@@ -7,26 +7,36 @@ Family   pruning
 Differs  once and without training in between
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
 
+from blockyard.core.batch import Batch
 from blockyard.core.settings import Share
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill, stored
+from blockyard.transform._base import Applied, Transform
 
 
-def my_transform(
-    model: Model, *, share: Annotated[Share, "the part of each matrix that becomes zero"] = 0.5
-) -> tuple[Model, dict[str, int]]:
-    """A new model, and how many weights of each matrix are zero in it."""
-    tensors = {path: tensor.detach().clone() for path, tensor in stored(model).items()}
-    zeros: dict[str, int] = {}
-    for use in model.uses:  # what a tensor is, is said by its record, never by its name
-        if use.decay and not use.of:
-            weight = tensors[use.path]
-            count = zeros[use.path] = max(1, int(share * weight.numel()))
-            weight[weight.abs() <= weight.abs().flatten().kthvalue(count).values] = 0
-    with torch.device("meta"):
-        made = build(model.spec)  # a transform that changes the architecture edits the spec here
-    return fill(made, tensors, next(model.parameters()).device), zeros
+class MyTransform(Transform):
+    # shown = True would have `apply` given batches of training data
+
+    def __init__(self, *, share: Annotated[Share, "the part of each matrix that becomes zero"] = 0.5) -> None:
+        self.share = share
+
+    def plan(self, model: Model) -> dict[str, str]:
+        # what a tensor is, is said by its record, never by its name
+        return {use.path: f"{self.share:.0%} zeros" for use in model.uses if use.decay and not use.of}
+
+    def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
+        tensors, covered = {path: tensor.detach().clone() for path, tensor in stored(model).items()}, self.plan(model)
+        zeros = {}
+        for path in covered:
+            weight, count = tensors[path], max(1, int(self.share * tensors[path].numel()))
+            if not weight.is_meta:  # an outline has shapes and no numbers
+                weight[weight.abs() <= weight.abs().flatten().kthvalue(count).values] = 0
+            zeros[path] = count
+        with torch.device("meta"):
+            made = build(model.spec)  # a transform that changes the architecture edits the spec here
+        return Applied(fill(made, tensors, next(model.parameters()).device), covered, report={"zeros": zeros})

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Part, Site, Spec, constant
+from blockyard.core import Call, Head, Site, Spec, constant
 from blockyard.core.settings import NormSpec
 
 
-class MyHead(Part):
+class MyHead(Head):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
     def __init__(

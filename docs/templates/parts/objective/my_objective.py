@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Batch, Part, Site, Spec
+from blockyard.core import Batch, Objective, Site, Spec
 from blockyard.core.settings import NonNegative, ObjectiveSpec
 
 
-class MyObjective(Part):
+class MyObjective(Objective):
     """Terms by name, {name: (sum, count, weight)}; `counts` says the counts before any forward."""
 
     def __init__(

@@ -9,13 +9,14 @@ Differs  nothing known
 
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Part, Site, Spec
+from blockyard.core import Batch, Call, Site, Spec, Stem
 from blockyard.core.settings import NormSpec, StoreSpec, Vocab
 
 
-class MyStem(Part):
+class MyStem(Stem):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
     def __init__(
@@ -28,6 +29,10 @@ class MyStem(Part):
         self.vocab.ordered = True
         self.store, self.table = site.matrix("table", store, self.vocab, site.stream, site.stream.size**-0.5)
         self.norm = site.build("norm", norm)
+
+    def example(self, rows: int, length: int, draw: Any = None) -> Batch:
+        """What the model is counted, measured and tested with."""
+        return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
         return self.norm(self.store.embedding(batch.tokens, self.table), call), call, state

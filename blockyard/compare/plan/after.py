@@ -1,0 +1,52 @@
+"""What becomes of an arm after training, as far as it can be said before: transforms, planned on the meta device.
+
+A transform that does not know its settings, or needs what the model lacks, is refused here, before anything is spent.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from blockyard.compare.documents import Arm, Then
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import Spec
+from blockyard.model.count import count, numbers, stages, state_bytes, stored_bytes
+from blockyard.transform._base import make_transform
+
+SHOWN = 8192  # training tokens, at least, that a transform which is shown data gets: whole batches of them
+STATE_LENGTHS = (1024, 8192, 65536)
+
+
+def transformed(arm: Arm, then: Sequence[Spec], length: int, batch: int) -> Arm:
+    """The arm as what its trained model becomes, with what that costs and a hash of its own; its system is trained."""
+    model, after = stages(Spec.from_json(arm.system))[-1], []
+    for spec in then:
+        transform, step = make_transform(spec), batch * length
+        covers = transform.plan(model)
+        after.append(Then(spec.to_json(), math.ceil(SHOWN / step) * step if transform.shown else 0, covers))
+        with torch.device("meta"):
+            example = model.example(2, length)
+        model = transform.apply(model, [example, example]).model
+    named = json.dumps([arm.system, *(each.transform for each in after)], sort_keys=True)
+    params, body_params = numbers(model), numbers(model, tables=False)
+    return replace(
+        arm, then=after, hash=hashlib.sha256(named.encode()).hexdigest()[:12], params=params, body_params=body_params,
+        flops_per_token=count(model.spec, length).flops_per_token, state_bytes=states(model.spec),
+        model_bytes=stored_bytes(model),
+    )  # fmt: skip
+
+
+def states(system: Spec) -> dict[str, int | None]:
+    """Bytes of state by length; None where the model cannot read so far."""
+    return {str(length): _state(system, length) for length in STATE_LENGTHS}
+
+
+def _state(system: Spec, length: int) -> int | None:
+    try:
+        return state_bytes(system, length)
+    except UsageError:
+        return None

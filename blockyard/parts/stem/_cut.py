@@ -1,0 +1,43 @@
+"""What stems of images share: the squares that an image is cut into, and the map of one to a token."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blockyard.core import Prod, Site, UsageError
+
+
+class Cut:
+    """Squares of `patch` by `patch` pixels of an image of a known size, read row by row.
+
+    height, width   of the image, in pixels; both are multiples of the patch
+    grid            how many squares there are, down and across
+    """
+
+    def __init__(self, site: Site, height: int, width: int, patch: int, channels: int) -> None:
+        self.image, self.patch = (height, width, channels), patch
+        self.grid = site.divide("patch", height, patch), site.divide("patch", width, patch)
+        rows, columns = site.axis("rows", patch), site.axis("columns", patch)
+        self.square = Prod(rows, columns, site.axis("channels", channels))
+        self.path = site.path
+
+    @property
+    def count(self) -> int:
+        """How many squares an image has."""
+        return self.grid[0] * self.grid[1]
+
+    def squares(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """Images (B,H,W,C) -> (B,N,P P C)."""
+        if tuple(images.shape[1:]) != self.image:
+            raise UsageError(
+                f"{self.path}: reads images of {' x '.join(map(str, self.image))} numbers (height, width, channels), "
+                f"not of {' x '.join(map(str, images.shape[1:]))}"
+            )
+        (down, across), side = self.grid, self.patch
+        cut = images.to(dtype).unflatten(2, (across, side)).unflatten(1, (down, side))
+        return cut.transpose(2, 3).flatten(3).flatten(1, 2)
+
+    def example(self, rows: int, draw: Any) -> Tensor:
+        """Images of the right shape."""
+        return torch.randn(rows, *self.image, generator=draw)

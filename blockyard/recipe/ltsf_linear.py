@@ -1,0 +1,27 @@
+"""LTSF-Linear: one matrix from a window to the steps ahead, shared by all variables.
+
+Source   arXiv 2205.13504    Slug  ltsf-linear    Family  series
+Claim    at long horizons one linear map beats the Transformers of its day
+Differs  nothing known
+"""
+
+from blockyard.core.settings import Asked, Horizon, Variables, Window
+from blockyard.core.spec import Spec, depth, head, model, objective, phase, residual, stem, system
+
+
+def recipe(
+    length: Window = 336, horizon: Horizon = 96, channels: Variables = 1, outputs: Asked = 1,
+) -> Spec:  # fmt: skip
+    windows = stem("history", length=length, channels=channels, outputs=outputs)
+    return system(
+        model(
+            dim=length, stem=windows, blocks=(), residual=residual("prenorm"), depth=depth("none"),
+            head=head("steps_ahead", horizon=horizon, norm=None),
+        ),
+        phase(objective("squared")),
+    )  # fmt: skip
+
+
+sizes = {"tiny": dict(length=24, horizon=12), "paper": dict(length=336, horizon=96)}
+expect = {"paper": dict(params=(32_352, 0.0))}
+knobs = {}

@@ -1,0 +1,191 @@
+"""Tables: .csv and .tsv, packed or not, and for a task that asks for a table .parquet, .jsonl and text of any name.
+
+The separator (comma, semicolon, tab or bar) is the one that cuts the first lines alike. The first row names the
+columns, unless it holds values. A file is read in pieces, and anew where a column turns out to be of another kind than
+it began as.
+
+Source   none    Family  table
+Differs  nothing known
+"""
+
+import csv
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blockyard.core.errors import UsageError
+from blockyard.data.formats import ROWS, bare, extra, json_rows, opened
+from blockyard.data.table import Table as Columns
+from blockyard.data.table import kinds, words
+from blockyard.data.text import missing
+from blockyard.source._base import Source
+
+SEPARATORS = ",;\t|"
+SAMPLE, PIECE = 50, 1 << 16  # rows
+FIELD = 1 << 24  # characters of a cell
+
+Row = tuple[int, Sequence[str]]  # its line, and its cells
+
+
+class Table(Source):
+    gives = "table"
+    endings = (".csv", ".tsv")
+    asked = True
+
+    def read(self, paths: Sequence[str], **how: Any) -> Columns:
+        if len(paths) != 1:
+            raise UsageError(f"a table is one file, and {len(paths)} are named: {', '.join(paths[:4])}")
+        path = paths[0]
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder, and a table is one file: name the file")
+        if not os.path.exists(path):
+            raise missing(Path(path))
+        name, notes = os.path.basename(path), list[str]()
+        if bare(path).endswith(".parquet"):
+            columns = _parquet(path, name, notes)
+        elif bare(path).endswith(ROWS):
+            columns = _typed(name, *_objects(path, name), "")
+        else:
+            columns = _delimited(path, name, notes)
+        return Columns.of(name, columns, notes)
+
+
+class _Rows:
+    """Rows of cells that can be read again and again."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.make()
+
+
+def _delimited(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
+    csv.field_size_limit(FIELD)
+    with opened(path) as file:
+        head = list(itertools.islice((line for line in file if line.strip()), SAMPLE))
+    if not head:
+        raise UsageError(f"{name} is empty; name a file with a table in it")
+    if any("\0" in line for line in head):
+        raise UsageError(f"{name} is binary (a NUL byte); name a table of text, or .parquet by its ending")
+    separator = "\t" if bare(path).endswith(".tsv") else _separator(head)
+    first = next(csv.reader(head, delimiter=separator))
+    names, has_header = [cell.strip() for cell in first], not _values(first, separator)
+    if not has_header:
+        names = [str(i + 1) for i in range(len(first))]
+        notes.append(f"{name} has no row of names: its columns are called 1 to {len(first)}")
+
+    def rows() -> Iterator[Row]:
+        with opened(path) as file:
+            reader = csv.reader(file, delimiter=separator)
+            found = ((reader.line_num, row) for row in reader if row)
+            yield from itertools.islice(found, int(has_header), None)
+
+    return _typed(name, names, _Rows(rows), separator)
+
+
+def _separator(head: Sequence[str]) -> str:
+    """The mark that cuts most of these lines into as many cells as it cuts the first, in the most cells."""
+    best, score = ",", (0.0, 1)
+    for mark in SEPARATORS:
+        counts = [len(row) for row in csv.reader(head, delimiter=mark)]
+        alike = sum(count == counts[0] for count in counts) / len(counts)
+        if counts[0] > 1 and (round(alike, 1), counts[0]) > score:
+            best, score = mark, (round(alike, 1), counts[0])
+    return best
+
+
+def _values(row: Sequence[str], separator: str) -> bool:
+    """Whether a first row holds values rather than names: all of its cells are numbers or times, or empty."""
+    narrow = kinds(separator)[:-1]
+    return any(row) and all(any(kind([cell]) is not None for kind in narrow) for cell in row)
+
+
+def _objects(path: str, name: str) -> tuple[list[str], _Rows]:
+    """The columns and rows of JSON objects, a line each."""
+    names: dict[str, None] = {}
+    for _, row in json_rows(path, name):
+        names |= dict.fromkeys(row)
+    if not names:
+        raise UsageError(f"{name} is empty; name a file with a table in it")
+
+    def cell(number: int, column: str, value: Any) -> str:
+        if isinstance(value, dict | list):
+            raise UsageError(f"{name} line {number}: column {column!r} holds a {type(value).__name__}, not a cell")
+        return "" if value is None else value if isinstance(value, str) else str(value)
+
+    def rows() -> Iterator[Row]:
+        for number, row in json_rows(path, name):
+            yield number, [cell(number, column, row.get(column)) for column in names]
+
+    return list(names), _Rows(rows)
+
+
+def _typed(name: str, names: Sequence[str], rows: _Rows, separator: str) -> dict[str, np.ndarray]:
+    """The columns as numbers, times or words. Where a cell is none of what its column began as, reading begins anew."""
+    names = [each or f"column {i}" for i, each in enumerate(names, 1)]
+    for i, each in enumerate(names):
+        if each in names[:i]:
+            raise UsageError(f"{name}: columns {names.index(each) + 1} and {i + 1} are both called {each}")
+    ways = kinds(separator)
+    chosen, pieces = [0] * len(names), list[list[np.ndarray]]()
+    while not pieces:
+        for piece in _pieces(name, len(names), rows):
+            found = [ways[way](cells) for way, cells in zip(chosen, piece)]
+            if any(cells is None for cells in found):
+                again = bool(pieces)
+                for i, cells in enumerate(piece):
+                    while found[i] is None:
+                        chosen[i] += 1
+                        found[i] = ways[chosen[i]](cells)
+                if again:
+                    pieces.clear()
+                    break
+            pieces.append([cells for cells in found if cells is not None])
+        else:
+            if not pieces:
+                raise UsageError(f"{name} has nothing but a row of names: {', '.join(names[:4])}"[:200])
+    return {each: np.concatenate(cells) for each, cells in zip(names, zip(*pieces))}
+
+
+def _pieces(name: str, width: int, rows: _Rows) -> Iterator[list[tuple[str, ...]]]:
+    """Rows in pieces, as columns of cells."""
+    piece: list[Sequence[str]] = []
+    for number, row in rows:
+        if len(row) != width:
+            cells = f"{len(row)} cell{'s'[: len(row) != 1]}"
+            raise UsageError(f"{name} line {number} has {cells}, and the first row has {width}")
+        piece.append(row)
+        if len(piece) == PIECE:
+            yield list(zip(*piece))
+            piece = []
+    if piece:
+        yield list(zip(*piece))
+
+
+def _parquet(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
+    library = extra("pyarrow.parquet", "parquet is read")
+    types = extra("pyarrow.types", "parquet is read")
+    try:
+        table = library.read_table(path)
+    except (OSError, ValueError) as error:  # every error of that library is one of these
+        raise UsageError(f"{name} is damaged, it cannot be read as parquet: {error}") from None
+    columns, left = dict[str, np.ndarray](), list[str]()
+    for each, column in zip(table.column_names, table.columns):
+        if types.is_temporal(column.type) and not types.is_duration(column.type):
+            columns[each] = np.array(column.to_pylist(), "M8[us]")
+        elif types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type):
+            columns[each] = np.array([np.nan if cell is None else float(cell) for cell in column.to_pylist()])
+        elif types.is_nested(column.type) or types.is_binary(column.type):
+            left.append(each)
+        else:
+            columns[each] = words(["" if cell is None else str(cell) for cell in column.to_pylist()])
+    if left:
+        notes.append(f"{name}: left out {', '.join(left[:6])}, whose cells are no numbers, words or times")
+    if not columns or not table.num_rows:
+        raise UsageError(f"{name} is empty; name a file with a table in it")
+    return columns

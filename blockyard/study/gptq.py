@@ -1,0 +1,46 @@
+"""Does making up for each rounding keep a model that plain rounding breaks?
+
+Source   arXiv 2210.17323    Slug  gptq    Family  quantisation
+Claim    at 3 bits rounding to the nearest loses much more than GPTQ, which stays close to the full model
+Differs  200k parameters on the texts of CPython; 8,192 tokens of calibration; tables are left in full
+"""
+
+from blockyard.compare.documents import Report
+from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better
+
+GRIDS = {
+    "4": "bits=4,group=none,symmetric=no",
+    "3": "bits=3,group=none,symmetric=no",
+    "2": "bits=2,group=32,symmetric=no",
+}
+
+
+def arms() -> tuple[str, ...]:
+    """The full model, and every grid rounded both ways."""
+    found = [f"{how}{bits}=llama|{how}:{grid}" for bits, grid in GRIDS.items() for how in ("gptq", "rtn")]
+    return ("llama", *found)
+
+
+def less(race: str, a: str, b: str, base: str, share: float) -> Prediction:
+    """What a loses over the base is at most so large a share of what b loses, in the mean over seeds."""
+
+    def judge(result: Report) -> Finding:
+        first, second, full = (result.arm(name).score.mean for name in (a, b, base))
+        if first is None or second is None or full is None or second <= full:
+            return Finding(OPEN, None, share)
+        part = (first - full) / (second - full)
+        return Finding(HOLDS if part <= share else FAILS, part, share)
+
+    return Prediction(f"{race}: {a} loses at most {share:g} of what {b} loses over {base}", race, judge)
+
+
+def study() -> Study:
+    options = {"params": "200k", "tokens": "400k", "seeds": 3, "tuning": "none"}
+    return Study(
+        races=(Race("text", arms(), options=options),),
+        predictions=(
+            better("text", "gptq3", "rtn3"),
+            better("text", "gptq2", "rtn2"),
+            less("text", "gptq3", "rtn3", "llama", 0.6),
+        ),
+    )

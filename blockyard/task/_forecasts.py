@@ -1,0 +1,201 @@
+"""Forecasting as a comparison sees it: windows of a series, errors on its scaled columns, forecasts drawn."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from blockyard.core.random import fold
+from blockyard.core.spec import head, norm, objective, stem
+from blockyard.data.rows import RowOrder
+from blockyard.data.table import Table
+from blockyard.task._exhibit import Exhibit, Line
+from blockyard.task._material import GROUPS, Ends, Exam, Material, Predict, exam
+from blockyard.task._metric import Metric
+from blockyard.task._series import Forecaster, Windows, filled, last_value, pieces, ridge, seasonal
+
+MSE = Metric("mse", "scaled squared error", "lower", 0.0)
+ALSO = (
+    Metric("mae", "scaled absolute error", "lower", 0.0),
+    Metric("mase", "errors of a seasonal guess", "lower", 0.0),
+)
+FEWEST = 8  # groups that say anything of one another
+LOOKED = 192  # windows that exhibits are made of
+WINDOWS = 20_000  # to train on, where nobody says how many
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Columns side by side, those to forecast first, scaled by the stretch that trains.
+
+    filled    (N,C) without gaps: what windows show        truth   (N,K) with gaps: what is asked
+    offset, scale   (C,) of the columns as they were       ends    rows at which training, tuning and the test end
+    """
+
+    names: Sequence[str]
+    filled: np.ndarray
+    truth: np.ndarray
+    offset: np.ndarray
+    scale: np.ndarray
+    ends: tuple[int, int, int]
+    length: int
+    horizon: int
+
+    @staticmethod
+    def of(
+        names: Sequence[str], values: np.ndarray, asked: int, ends: tuple[int, int, int], length: int, horizon: int
+    ) -> "Series":
+        """The series of these columns (N,C), of which the first `asked` are to be forecast."""
+        train = values[: ends[0]]
+        offset, scale = np.nanmean(train, 0), np.nanstd(train, 0)
+        scale = np.where(scale > 1e-12 * np.maximum(1, abs(offset)), scale, 1.0)  # a column that never changes
+        scaled = ((values - offset) / scale).astype(np.float32)
+        return Series(names, filled(scaled).astype(np.float32), scaled[:, :asked], offset, scale, ends, length, horizon)
+
+    def windows(self, part: int) -> Windows:
+        """The windows of a stretch: 0 to train, 1 to tune, 2 to test. The last two look back across their border."""
+        begin = 0 if part == 0 else self.ends[part - 1] - self.length
+        count = self.ends[part] - begin - self.length - self.horizon + 1
+        return Windows(self.filled, self.truth, begin, count, self.length, self.horizon)
+
+    @property
+    def asked(self) -> int:
+        """How many columns are to be forecast."""
+        return self.truth.shape[1]
+
+
+class Forecasts(Material):
+    """A table of which the next steps are asked.
+
+    season   steps after which a pattern repeats        step   seconds from row to row, where the table says when
+    """
+
+    metric, also = MSE, ALSO
+
+    def __init__(
+        self, table: Table, task: str, series: Series, season: int, step: float | None, notes: tuple[str, ...]
+    ) -> None:
+        self.name, self.series, self.season, self.step = table.name, series, season, step
+        self.hash = hashlib.sha256(f"{table.hash} {task}".encode()).hexdigest()
+        self.length, self.training = series.length, (MSE.unit, 1.0)
+        self.counts = {name: len(series.windows(part)) for part, name in enumerate(("train", "tune", "test"))}
+        self.usual = {"tokens": WINDOWS * series.length}
+        told = dict(length=series.length, horizon=series.horizon, channels=len(series.names), outputs=series.asked)
+        windows = stem("series_patches", scaling=norm("instance"))
+        self.ends = Ends(
+            "series", "forecast", "values", windows, head("steps_ahead"), objective("squared"), settings=told
+        )
+        cycle = season if season < series.ends[0] // 2 else 1
+        steps = abs(series.truth[cycle : series.ends[0]] - series.truth[: series.ends[0] - cycle])
+        self.unit = np.maximum(np.nanmean(np.where(np.isfinite(steps), steps, np.nan), 0), 1e-6)
+        gaps = ~np.isfinite(series.truth)
+        if gaps.any():
+            said = f"{int(gaps.sum()):,} empty cells are filled by what stood before them, and none of them is scored"
+            notes = (*notes, f"{table.name}: {said}")
+        self.notes = notes
+
+    @property
+    def summary(self) -> str:
+        series, names = self.series, self.series.names
+        what = names[0] if series.asked == 1 else f"{series.asked} columns"
+        beside = f" beside {len(names) - series.asked} others" if len(names) > series.asked else ""
+        sizes = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        season = f"season {self.season}" if self.season > 1 else "no season"
+        return (
+            f"{self.name} (sha256 {self.hash[:12]}): {series.ends[2]:,} rows, {series.horizon} steps ahead of {what}"
+            f"{beside} from {series.length} back, {season}; windows: {sizes}"
+        )
+
+    @property
+    def scored(self) -> dict[str, int]:
+        return {role: self.counts[part] * self.series.length for role, part in (("tune", "tune"), ("final", "test"))}
+
+    def order(self, length: int, batch: int, seed: int) -> RowOrder:
+        return RowOrder(self.series.windows(0), batch, fold("order", seed))
+
+    def exam(self, role: str, length: int) -> Exam:
+        """Groups of neighbouring windows, none shorter than a horizon; one group where that leaves too few."""
+        windows = self.series.windows(1 if role == "tune" else 2)
+        groups = min(GROUPS, len(windows) // self.series.horizon)
+        return exam(windows, self.series.length, windows.asked(), groups=groups if groups >= FEWEST else 1)
+
+    def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
+        import torch
+
+        values, targets = said["forecast"].double(), batch.targets.double()
+        return torch.stack(
+            _spent(values, targets, torch.as_tensor(self.unit, dtype=torch.float64, device=values.device)), 1
+        )
+
+    def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
+        return {"mae": sums[1] / asked, "mase": sums[2] / asked}
+
+    def references(self, role: str) -> dict[str, np.ndarray]:
+        asked, found = self.exam(role, self.series.length), {}
+        for name, forecast in self.forecasters().items():
+            spent = [_spent(forecast(x), y.astype(np.float64), self.unit)[0] for x, y in pieces(asked.rows)]
+            found[name] = asked.groups(np.concatenate(spent))
+        return found
+
+    def forecasters(self) -> dict[str, Forecaster]:
+        """What forecasts without training of ours, by name: the last value, the last season, a ridge regression."""
+        horizon, outputs = self.series.horizon, self.series.asked
+        found = {"last value": last_value(horizon, outputs)}
+        if 1 < self.season <= self.series.length:
+            found[f"last season ({self.season})"] = seasonal(horizon, outputs, self.season)
+        return found | {"ridge": ridge(self.series.windows(0), outputs)}
+
+    def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
+        """Forecasts of the worst window and of two ordinary ones, and how the error grows with the steps ahead."""
+        index = np.unique(np.linspace(0, len(exam) - 1, min(LOOKED, len(exam))).astype(np.int64))
+        rows = [exam.take(index[at : at + 32]) for at in range(0, len(index), 32)]
+        said = np.concatenate([predict(each)["forecast"] for each in rows])
+        back, truth = (np.concatenate([each[name] for each in rows]) for name in ("tokens", "targets"))
+        error = np.square(said - truth)
+        with np.errstate(invalid="ignore"):
+            worth = np.nan_to_num(np.nanmean(error.reshape(len(error), -1), 1), nan=-1.0)
+            steps = np.nanmean(error, (0, 2))
+        order = np.argsort(worth)
+        chosen = {
+            "an ordinary window": order[len(order) // 2],
+            "a hard window": order[int(0.9 * (len(order) - 1))],
+            "the worst window": order[-1],
+        }
+        fans = [self._fan(title, back[at], truth[at], said[at]) for title, at in chosen.items()]
+        ahead = [float(step) for step in range(1, self.series.horizon + 1)]
+        grown = Line("error", ahead, [float(each) for each in steps])
+        return [*fans, Exhibit("error by step", "steps ahead", MSE.unit, [grown])]
+
+    def _fan(self, title: str, back: np.ndarray, truth: np.ndarray, said: np.ndarray) -> Exhibit:
+        """What was, what came and what was forecast, of the column that went worst, in its own units."""
+        off = np.nanmean(np.square(said - truth), 0) if np.isfinite(truth).any() else np.zeros(truth.shape[1])
+        column = int(np.nan_to_num(off).argmax())
+        horizon = self.series.horizon
+        shown = back[-2 * horizon :, column]
+        past, ahead = [float(i) for i in range(1 - len(shown), 1)], [float(i) for i in range(1, horizon + 1)]
+
+        def plain(values: np.ndarray) -> list[float | None]:
+            found = values.astype(np.float64) * self.series.scale[column] + self.series.offset[column]
+            return [float(value) if np.isfinite(value) else None for value in found]
+
+        lines = [
+            Line("what was", past, plain(shown)),
+            Line("what came", ahead, plain(truth[:, column])),
+            Line("forecast", ahead, plain(said[:, column])),
+        ]
+        return Exhibit(
+            f"{title} of {self.series.names[column]}" if self.series.asked == 1 else title,
+            "steps ahead",
+            self.series.names[column],
+            lines,
+        )
+
+
+def _spent(values: Any, targets: Any, unit: Any) -> list[Any]:
+    """What each window's forecast (n,H,K) costs, of arrays or of tensors: squared, absolute, in units of the guess."""
+    off = values - targets
+    off[targets != targets] = 0.0  # not asked
+    far = abs(off)
+    return [(off * off).sum((1, 2)), far.sum((1, 2)), (far / unit).sum((1, 2))]

@@ -1,0 +1,136 @@
+"""Labelled things as a comparison sees them: what to train on, exams by what belongs together, and their figures."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from blockyard.core.random import fold
+from blockyard.data.holdout import RULE, hold_out
+from blockyard.data.items import Items, Some
+from blockyard.data.rows import RowOrder
+from blockyard.task._classical import classical
+from blockyard.task._exhibit import Exhibit
+from blockyard.task._inputs import features, read_as
+from blockyard.task._material import GROUPS, ROLES, Exam, Material, Predict, ratio
+from blockyard.task._metric import ERROR, Metric
+from blockyard.task._shown import shown
+
+FEWEST = 8  # groups that say how much figures vary from one to the next
+LEARNED = 4000  # things that a classical rule learns from, at most
+BINS = 15
+F1 = Metric("macro-F1", "mean over classes", "higher", 0.0, 1.0)
+CALIBRATION = Metric("calibration error", "share of answers", "lower", 0.0, 1.0)
+LOG_LOSS = Metric("log loss", "nats/answer", "lower", 0.0)
+
+
+class Labelled(Material):
+    """Things to name the class of.
+
+    text    how the user named the task        patch, length   how much of a thing is a token, or how many there are
+    """
+
+    metric, also = ERROR, (F1, CALIBRATION, LOG_LOSS)
+
+    def __init__(self, text: str, items: Items, patch: int | None, length: int | None) -> None:
+        self.items, self.name = items, items.name
+        self.parts, notes = hold_out(items)
+        self.input = read_as(items, self.parts["train"], patch, length)
+        self.length, self.ends = self.input.length, self.input.ends
+        self.tokenizer = None if self.input.codec is None else self.input.codec.to_json()
+        self.hash = hashlib.sha256(json.dumps([RULE, items.hash, text, items.codec]).encode()).hexdigest()
+        self.units = {role: self._units(self.parts[part]) for role, part in ROLES.items()}
+        self.notes = (*items.notes, *self.input.notes, *notes, *self._few())
+
+    @property
+    def summary(self) -> str:
+        items, parts = self.items, self.parts
+        sizes = ", ".join(f"{len(parts[name]):,} {name}" for name in ("train", "tune", "test"))
+        apart = "as the data say" if items.test is not None else "by the hash of names"
+        units = "" if items.unit is None else f", by {len(np.unique(items.unit)):,} units"
+        return (
+            f"{items.name} (sha256 {self.hash[:12]}): {len(items):,} {items.kind} of {len(items.classes)} classes, "
+            f"{self.length} tokens each; {sizes} ({apart}{units})"
+        )
+
+    @property
+    def scored(self) -> dict[str, int]:
+        return {role: len(self.parts[part]) * self.input.length for role, part in ROLES.items()}
+
+    def order(self, length: int, batch: int, seed: int) -> RowOrder:
+        return RowOrder(self._rows("train"), batch, fold("order", seed))
+
+    def exam(self, role: str, length: int) -> Exam:
+        units = self.units[role]
+        asked = np.bincount(units).astype(np.float64)
+        return Exam(self._rows(ROLES[role]), self.input.length, units, asked, asked / asked.sum(), ratio)
+
+    def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
+        """(n,K) wrong, nats, then by bin of confidence and by class what the further figures are made of."""
+        import torch
+        from torch.nn.functional import one_hot
+
+        chances = said["classes"].double().log_softmax(-1)
+        sure, named = chances.exp().max(-1)
+        asked, classes = batch.targets, chances.shape[-1]
+        right = (named == asked).double()
+        place = one_hot((sure * BINS).long().clamp(max=BINS - 1), BINS).double()
+        nats = -chances.gather(1, asked[:, None]).squeeze(1)
+        kinds = one_hot(named, classes).double(), one_hot(asked, classes).double()
+        return torch.cat(
+            [torch.stack([1 - right, nats], 1), place * sure[:, None], place * right[:, None],
+             kinds[0] * kinds[1], *kinds], 1,
+        )  # fmt: skip
+
+    def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
+        """The further figures, from the sums of `amounts`."""
+        sure, right = sums[2 : 2 + BINS], sums[2 + BINS : 2 + 2 * BINS]
+        both, named, true = np.split(sums[2 + 2 * BINS :], 3)
+        met = true > 0
+        return {
+            F1.name: float((2 * both[met] / (named + true)[met]).mean()),
+            CALIBRATION.name: float(np.abs(sure - right).sum() / asked),
+            LOG_LOSS.name: float(sums[1] / asked),
+        }
+
+    def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
+        return shown(self.items, self.parts["test"], predict, exam)
+
+    def references(self, role: str) -> dict[str, np.ndarray]:
+        """Error rates by group of the commonest class, a linear rule and the nearest neighbours."""
+        items, train, test = self.items, self.parts["train"][:LEARNED], self.parts[ROLES[role]]
+        rows = self.input.rows if items.kind == "vectors" else items.rows  # numbers of one scale
+        near, far = (features(items, rows.take(places)) for places in (train, test))
+        said = classical(near, items.labels[train], far, len(items.classes))
+        wrong = {name: (found != items.labels[test]).astype(float) for name, found in said.items()}
+        return {name: self.exam(role, 0).groups(each) for name, each in wrong.items()}
+
+    def _rows(self, part: str) -> Some:
+        return Some(self.input.rows, self.parts[part], {"targets": self.items.labels})
+
+    def _units(self, places: np.ndarray) -> np.ndarray:
+        """(n,) which group each place belongs to: units whole, in groups of nearly equal numbers."""
+        if self.items.unit is None:
+            groups = min(GROUPS, len(places))
+            return np.arange(len(places)) * groups // len(places)
+        names, unit, sizes = np.unique(self.items.unit[places], return_inverse=True, return_counts=True)
+        groups = min(GROUPS, len(names))
+        if groups < FEWEST:
+            return np.zeros(len(places), np.int64)
+        filled, owner = np.zeros(groups), np.zeros(len(names), np.int64)
+        for one in np.argsort(-sizes, kind="stable"):
+            owner[one] = filled.argmin()
+            filled[owner[one]] += sizes[one]
+        return owner[unit]
+
+    def _few(self) -> tuple[str, ...]:
+        """A note where the test has too few units to say anything of others."""
+        if self.items.unit is None or self.units["final"].any():
+            return ()
+        units = len(np.unique(self.items.unit[self.parts["test"]]))
+        s = "s" * (units > 1)
+        return (
+            f"the test has {units} unit{s}, too few to say how figures vary among others; verdicts are about these",
+        )

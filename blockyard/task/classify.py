@@ -1,0 +1,35 @@
+"""Name the class of images, sounds, texts or vectors.
+
+    error = the share of held-out things that get another class than theirs
+
+Shapes   images (n,H,W,C), samples (n,S), ids (n,T) or frames (n,T,C); targets (n,) int64
+Source   none    Family  items
+Differs  nothing known
+"""
+
+from typing import Annotated
+
+from blockyard.core.settings import Count, Word
+from blockyard.data.items import Items
+from blockyard.task._base import DataTask
+from blockyard.task._labelled import Labelled
+
+
+class Classify(DataTask):
+    of = ("items",)
+
+    def __init__(
+        self, *, label: Annotated[Word, "the field that is the class; none: as the data say"] | None = None,
+        unit: Annotated[Word, "the field whose values are never split, such as speaker"] | None = None,
+        test: Annotated[Word, "which are held out, as n<5 or split=test; none: by hash"] | None = None,
+        size: Annotated[Count, "pixels of an image's longer side; none: at most 64"] | None = None,
+        patch: Annotated[Count, "pixels of an image's patches; none: so that there are at most 64"] | None = None,
+        length: Annotated[Count, "most tokens of a thing; none: 64 of an image, 128 of a sound, 256 of a text"]
+        | None = None,
+    ) -> None:  # fmt: skip
+        self.label, self.unit, self.test = label, unit, test
+        self.size, self.patch, self.length = size, patch, length
+
+    def material(self, data: Items) -> Labelled:
+        items = data.by(self.label, self.unit, self.test)
+        return Labelled(repr(self), items if self.size is None else items.sized(self.size), self.patch, self.length)

@@ -26,7 +26,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "probe": {"core", "model", "kernels", "systems"},
     "optimiser": {"core", "model", "systems"},
     "task": {"core", "data"},
-    "source": {"core", "data"},
+    "source": {"core", "data", "model"},
     "train": {"core", "data", "model", "transform", "decode", "optimiser"},
     "recipe": {"core"},
     "systems": {"core", "model", "recipe"},

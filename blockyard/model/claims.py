@@ -294,7 +294,7 @@ def _stand_in(model: Model, x: Tensor) -> Batch:
     if tokens.dim() == 3 and tokens.shape[:2] == x.shape[:2]:  # a vector a token
         return replace(example, tokens=x.repeat(1, 1, -(-tokens.shape[2] // x.shape[2]))[..., : tokens.shape[2]])
     if tokens.dim() == 2 and tokens.shape[1] <= x.shape[1]:  # a number a token
-        x = x[..., :1]
+        return replace(example, tokens=x[:, : tokens.shape[1], 0])
     count, of = tokens[0].numel(), x[0].numel()
     picked = torch.arange(count, device=x.device) * max(1, of // count) % of  # from all of its tokens
     return replace(example, tokens=x.flatten(1)[:, picked].reshape(tokens.shape))

@@ -95,7 +95,7 @@ def _answer(name: str, target: str, values: np.ndarray, kind: str | None) -> tup
     """What a target asks for, and what must be said of it."""
     different = list(dict.fromkeys(values))
     if len(different) < 2:
-        raise UsageError(f"{name}: {target} is {different[0]} in every row, so there is nothing to predict")
+        raise UsageError(f"{name}: {target} is {spelt(different[0])} in every row, so there is nothing to predict")
     if values.dtype.kind == "O":
         if kind == "numbers":
             raise UsageError(

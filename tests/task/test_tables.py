@@ -166,7 +166,7 @@ def test_what_a_target_holds(values, kind, wanted, names):
     [
         ("table:target=hihg", None, r"unknown column of made.csv 'hihg'; did you mean high"),
         ("table:target=high,drop=yy", None, "unknown column"),
-        ("table:target=t", np.ones(200), "t is 1.0 in every row, so there is nothing to predict"),
+        ("table:target=t", np.ones(200), "t is 1 in every row, so there is nothing to predict"),
         ("table:target=t", np.full(200, np.nan), "0 rows with a cell in t: too few"),
         ("table:target=t", words(*map(str, range(200))), "200 different cells in 200 rows: too many for classes"),
         ("table:target=high,kind=numbers", None, "kind=numbers asks for numbers"),

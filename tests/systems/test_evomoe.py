@@ -10,12 +10,17 @@ from system_cases import F64, gap, grads, normal, part, shake, tokens
 import blockyard as by
 from blockyard.core import Call, Spec
 from blockyard.core.call import Moment
+from blockyard.model.lineage import transformed
 from blockyard.model.model import Watch
 from blockyard.train.loop import Run, Settings
-from blockyard.transform.upcycle import upcycle
 
 SIZE = dict(dim=16, layers=2, heads=2, vocab=32, ffn=24)
 GATE = "dense_to_sparse"
+
+
+def upcycle(model, **settings):
+    """The grown model, and where its tensors came from."""
+    return transformed(model, Spec.of("transform", "upcycle", settings))
 
 
 def gate(**settings):

@@ -66,7 +66,7 @@ def test_weights_sum_to_one_and_loops_lie_in_their_range():
     """(2) for tokens that halt at different loops, the last one included."""
     u = weights(built())
     assert torch.allclose(u.sum(0), torch.ones(2, 11, dtype=u.dtype), atol=1e-12) and bool((u >= 0).all())
-    assert {int(n) for n in (u > 0).sum(0).flatten()} >= {1, 2}
+    assert {int(n) for n in (u > 0).sum(0).flatten()} >= {2, 3}
     slow = built()
     with torch.no_grad():
         slow.depth.w.zero_()

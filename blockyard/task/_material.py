@@ -64,10 +64,17 @@ class Ends:
         if _word(last, "learns", "tokens") == self.learns:
             program = tuple(each.but(objective=self._told(each["objective"])) for each in system["program"])
         else:
-            program = (phase(self._told(self.objective)),)
+            program = self._taught(system["program"])
         if changed:
             system = system.but(model=model.but(**changed))
         return system if program == system["program"] else system.but(program=program)
+
+    def _taught(self, program: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        """The objective of the task for the whole run; phases stay where they change the model."""
+        learns = self._told(self.objective)
+        if not any(each.get("apply") for each in program):
+            return (phase(learns),)
+        return tuple(phase(**dict(each.settings) | {"objective": learns}) for each in program)
 
     def _told(self, part: Spec) -> Spec:
         """The part with what the data decide about it and about what stands in its slots."""

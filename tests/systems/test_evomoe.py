@@ -1,5 +1,7 @@
 """What must hold of experts that grow from a channel, behind a gate that goes from dense to sparse."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -8,12 +10,17 @@ from system_cases import F64, gap, grads, normal, part, shake, tokens
 import blockyard as by
 from blockyard.core import Call, Spec
 from blockyard.core.call import Moment
+from blockyard.model.lineage import transformed
 from blockyard.model.model import Watch
 from blockyard.train.loop import Run, Settings
-from blockyard.transform.upcycle import upcycle
 
 SIZE = dict(dim=16, layers=2, heads=2, vocab=32, ffn=24)
 GATE = "dense_to_sparse"
+
+
+def upcycle(model, **settings):
+    """The grown model, and where its tensors came from."""
+    return transformed(model, Spec.of("transform", "upcycle", settings))
 
 
 def gate(**settings):
@@ -64,7 +71,7 @@ def test_fewer_experts_are_active_the_colder_the_gate():
     for hot in (1e6, 3.0, 1.0, 0.5, 0.2, 0.05, 1e-4):
         made = experts(router=gate(noise=0.0, hot=hot, cold=min(hot, 1e-4), least=0.2)).router
         counts.append((made(x, during(x))[0] > 0).sum(-1))
-    assert all(bool((b <= a).all()) for a, b in zip(counts, counts[1:]))
+    assert all(bool((b <= a).all()) for a, b in pairwise(counts))
     assert bool((counts[0] == 4).all()) and bool((counts[-1] == 1).all())
     assert len(counts[2].unique()) > 1
     empty = experts(router=gate(noise=0.0, least=0.9)).router  # above 1/E: the largest stays
@@ -94,9 +101,8 @@ def test_gathered_tokens_are_masked_ones(router):
     """(3) forward and gradients, in training and in evaluation."""
     made, x = experts(router=router), normal(2, 13, 16)
     for call in (Call.plain(x), during(x, 0.3)):
-        a, b = (
-            grads(lambda x, f=f: f(x), made, x) for f in (lambda x: made(x, call)[0], lambda x: by_mask(made, x, call))
-        )
+        a = grads(lambda x, call=call: made(x, call)[0], made, x)
+        b = grads(lambda x, call=call: by_mask(made, x, call), made, x)
         assert gap(made(x, call)[0], by_mask(made, x, call)) < 1e-12
         assert all(gap(p, q) < 1e-10 for p, q in zip(a, b)) and any(p.abs().max() > 0.1 for p in a)
 

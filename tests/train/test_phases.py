@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.core.spec import objective, phase, transform
+from blockyard.core.spec import head, objective, phase, stem, transform
 from blockyard.model.count import count_params, training_flops
 from blockyard.model.lineage import Origin, pairs
+from blockyard.task._material import Ends
 from blockyard.train.loop import Run, Settings, train
 from blockyard.transform.take import take
 
@@ -108,6 +109,16 @@ def test_every_phase_and_every_forward_is_charged():
     assert by.count(dense, length).flops_per_token == after.flops_per_token
 
 
+def test_a_task_that_teaches_otherwise_keeps_the_phases_that_change_the_model():
+    ends = Ends("ids", "classes", "classes", stem("tokens"), head("classes"), objective("classes"))
+    fitted = ends.fit(growing(objective("latent")))
+    assert [each["objective"].name for each in fitted["program"]] == ["classes"] * 3
+    assert [len(each.get("apply", ())) for each in fitted["program"]] == [0, 1, 0]
+    assert [each["share"] for each in fitted["program"]] == [0.5, 0.25, 0.25]
+    taught = by.spec("llama", **SIZE).but(program=(phase(objective("latent")), phase(NEXT)))
+    assert len(ends.fit(taught)["program"]) == 1
+
+
 def test_a_teacher_follows_and_no_gradient_reaches_it():
     system = by.spec("llama", **SIZE).but(program=(phase(objective("latent", keep=0.75)),))
     model = by.build(system)
@@ -131,7 +142,7 @@ def test_a_teacher_follows_and_no_gradient_reaches_it():
 def test_a_teacher_of_another_model_is_refused():
     system = growing()
     taught = objective("latent")
-    first, second, _ = system["program"]
+    _, second, _ = system["program"]
     system = system.but(program=(phase(taught, share=0.5), phase(taught, share=0.5, apply=second["apply"])))
     with pytest.raises(by.UsageError, match="transformed since"):
         train(system, by.build(system), Noise(), Settings(steps=4, lr=1e-2))

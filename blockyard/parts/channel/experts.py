@@ -33,11 +33,11 @@ class Experts(Sublayer):
         super().__init__()
         self.count = site.axis("count", experts)
         self.count.fixed = "experts are modules of their own, taken one by one"
-        self.router = site.build("router", router, self.count)
-        self.experts = nn.ModuleList([site.build(f"experts.{i}", expert) for i in range(experts)])
-        if not all(each.claims.get("per_token") for each in self.experts):
+        self.router: Any = site.build("router", router, self.count)
+        made: list[Sublayer] = [site.build(f"experts.{i}", expert) for i in range(experts)]
+        if not all(each.claims.get("per_token") for each in made):
             raise UsageError(f"{site.path}: an expert reads each token alone, channel:{expert.name} does not")
-        self.balance = balance
+        self.experts, self.balance = nn.ModuleList(made), balance
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         weight, share = self.router(x, call)

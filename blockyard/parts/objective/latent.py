@@ -1,7 +1,7 @@
 """Predict, where tokens are hidden, what a slow copy of the model makes of the whole.
 
     loss = sum over hidden of |P h_t(hidden) - N(h'_t(whole))|^2 / D  /  their number
-    w' <- keep w' + (1 - keep) w after every step
+    w' <- keep w' + (1 - keep) w
 
 h: the stream that the head reads, h' that of the copy, N: a norm without a gain.
 

@@ -45,8 +45,8 @@ def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
         bare = build(model.spec)
         shape = bare.example(ROWS, LENGTH)
     outline = transform.apply(bare, [shape, shape]).model
-    yield Verdict("outlines its result", {n: t.shape for n, t in outline.state_dict().items()}
-                  == {n: t.shape for n, t in made.state_dict().items()})  # fmt: skip
+    sizes = [sorted(tuple(tensor.shape) for tensor in each.state_dict().values()) for each in (outline, made)]
+    yield Verdict("outlines its result", sizes[0] == sizes[1])
     yield Verdict("its spec builds the same", shapes == {name: v.shape for name, v in made.state_dict().items()})
     with tempfile.TemporaryDirectory() as folder:
         made.save(f"{folder}/model")

@@ -1,11 +1,11 @@
 """From front to back through a model: what its projections read, each after those before it were changed.
 
-    for parts, rows in sweep(model, data):      # projections that read the same tensor, in the order of the forward
-        second_moment(rows) ...                 # what they read, batch by batch
-        part.weight.copy_(...)                  # what comes later reads through the new weights
+    for part, rows in sweep(model, data):       # projections in the order of the forward
+        second_moment(rows) ...                 # what it reads, batch by batch
+        part.weight.copy_(...)                  # what comes later reads through the new weight
 
 Inputs are read at the hook point `linear_in`. Where every step runs once and in order, the streams in front of a step
-are kept and nothing is computed twice; otherwise the whole model runs again for each tensor.
+are kept and nothing is computed twice; otherwise the whole model runs again for each projection.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -54,24 +54,24 @@ def copied(model: Model) -> Model:
     return fill(made, tensors, next(model.parameters()).device)
 
 
-def sweep(model: Model, data: Sequence[Batch]) -> Iterator[tuple[list[Any], Rows]]:
-    """Projections that read one tensor, and the rows (n,I) of it, batch by batch, of the tokens that count."""
+def sweep(model: Model, data: Sequence[Batch]) -> Iterator[tuple[Any, Rows]]:
+    """Every projection, and the rows (n,I) that it reads, batch by batch, of the tokens that count."""
     known = {part.path: part for part in projections(model)}
     steps = range(len(model.steps))
     plain = model.depth.order() == [(step, 0) for step in steps]
     flows, at = [], 0
-    for step, paths in _groups(model, data[0].rows(slice(0, 1)), known):
-        points = {(path, POINT): "read" for path in paths[:1]}
+    for step, path in _order(model, data[0].rows(slice(0, 1)), known):
         if plain and step in steps:
             flows = flows or [model.start(batch) for batch in data]
             for before in range(at, step):
                 flows = [model.run(flow, [before]) for flow in flows]
             at = step
+            points = {(path, POINT): "read"}
             asked = [flow._replace(call=flow.call._replace(points=points)) for flow in flows]
-            found = (model.run(flow, [step]).captures for flow in asked)
+            found = [model.run(flow, [step]).captures for flow in asked]
         else:
-            found = (model(batch, points={f"{paths[0]}:{POINT}": "read"}).captures for batch in data)
-        yield [known[path] for path in paths], _rows(found, paths[0], data)
+            found = [model(batch, points={f"{path}:{POINT}": "read"}).captures for batch in data]
+        yield known[path], _rows(found, path, data)
 
 
 def second_moment(rows: Rows) -> Tensor:
@@ -87,25 +87,16 @@ def _weight(part: Part) -> Any:
     return getattr(part, "weight", None)
 
 
-def _groups(model: Model, batch: Batch, known: dict[str, Any]) -> list[tuple[int, list[str]]]:
-    """The step and the paths of the projections that read one tensor, in the order in which they first read."""
-    found: list[tuple[int, list[str]]] = []
-    last: Any = None
-    seen: set[str] = set()
+def _order(model: Model, batch: Batch, known: Collection[str]) -> list[tuple[int, str]]:
+    """The step and the path of every projection, in the order in which they first read."""
     points = {f"{path}:{POINT}": "read" for path in known}
-    for (step, _, path, _), value in model(batch, points=points).captures.items():
-        if path in seen:
-            continue
-        seen.add(path)
-        if value is last and found[-1][0] == step:
-            found[-1][1].append(path)
-        else:
-            found.append((step, [path]))
-        last = value
-    return found
+    first: dict[str, int] = {}
+    for step, _, path, _ in model(batch, points=points).captures:
+        first.setdefault(path, step)
+    return [(step, path) for path, step in first.items()]
 
 
-def _rows(captures: Iterator[dict[Any, Tensor]], path: str, data: Sequence[Batch]) -> Rows:
+def _rows(captures: Sequence[dict[Any, Tensor]], path: str, data: Sequence[Batch]) -> Rows:
     for found, batch in zip(captures, data):
         for (_, _, of, name), value in found.items():
             if of == path and name == POINT:

@@ -50,16 +50,13 @@ class Gptq(Transform):
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
         planned, work, coded = self.plan(model), copied(model), {}
         errors: dict[str, float] = {}
-        for parts, rows in sweep(work, batches(data, "transform:gptq")):
-            parts = [part for part in parts if part.path in planned]
-            if not parts:
+        for part, rows in sweep(work, batches(data, "transform:gptq")):
+            if part.path not in planned:
                 continue
-            moment = second_moment(rows)
-            for part in parts:
-                before = part.weight.double()
-                found = coded[part.path] = solve(before, moment, self.grid, self.act_order, self.damp, self.block).coded
-                part.weight.copy_(found.weight)
-                errors[part.path] = _lost(before - found.weight, before, moment)
+            before, moment = part.weight.double(), second_moment(rows)
+            found = coded[part.path] = solve(before, moment, self.grid, self.act_order, self.damp, self.block).coded
+            part.weight.copy_(found.weight)
+            errors[part.path] = _lost(before - found.weight, before, moment)
         covered = {path: planned[path] for path in coded}
         return Applied(rebuilt(work, coded), covered, left_of(model, covered), {**told(coded), "output_error": errors})
 

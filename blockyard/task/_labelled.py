@@ -37,6 +37,7 @@ class Labelled(Material):
     def __init__(self, text: str, items: Items, patch: int | None, length: int | None) -> None:
         self.items, self.name = items, items.name
         self.parts, notes = hold_out(items)
+        self.counts = {name: len(places) for name, places in self.parts.items()}
         self.input = read_as(items, self.parts["train"], patch, length)
         self.length, self.ends = self.input.length, self.input.ends
         self.tokenizer = None if self.input.codec is None else self.input.codec.to_json()

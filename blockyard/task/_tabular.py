@@ -32,6 +32,7 @@ class Tabular(Material):
         self.name, self.target, self.found = f"{data.name}: {target}", target, found
         self.answer, self.metric, self.also = found.answer, found.answer.metric, found.answer.also
         self.width = self.length = len(found.columns)
+        self.counts = {split: len(rows) for split, rows in found.rows.items()}
         self.ends = Ends(
             "columns", self.answer.says, self.answer.learns, stem("columns"), self.answer.head, self.answer.objective,
             settings={
@@ -52,11 +53,10 @@ class Tabular(Material):
     @property
     def summary(self) -> str:
         words = sum(bool(column.words) for column in self.found.columns)
-        counts = {split: len(rows) for split, rows in self.found.rows.items() if len(rows)}
         return (
             f"{self.name} (sha256 {self.hash[:12]}): {self.answer.described}, from {self.width} columns "
             f"({self.width - words} of numbers, {words} of words); rows: "
-            + ", ".join(f"{count:,} {split}" for split, count in counts.items())
+            + ", ".join(f"{count:,} {split}" for split, count in self.counts.items() if count)
         )
 
     @property

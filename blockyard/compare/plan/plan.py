@@ -213,11 +213,16 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
     told = {name: value for name, value in material.ends.settings.items() if value != entry.schema.get(name)}
     overrides = {"length": length, **told} | said
     overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in target.overrides}
+
+    def fit(system: Spec) -> Spec:
+        """With the task's ends and its length, which some parts are as large as."""
+        system = material.fit(system)
+        return system.but(model=system["model"].but(length=length))
+
     if "memory" in matched:
-        system = at_memory(target.name, matched["memory"], length, request.batch, overrides, material.fit)
+        system = at_memory(target.name, matched["memory"], length, request.batch, overrides, fit)
     else:
-        system = solve(target.name, matched["params"], overrides, material.fit)
-    system = system.but(model=system["model"].but(length=length))
+        system = solve(target.name, matched["params"], overrides, fit)
     made = stages(system)
     _trainable(entry, system, made, material)
     costs = count(system, length, request.batch)

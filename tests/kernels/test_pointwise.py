@@ -101,3 +101,11 @@ def test_a_turn_keeps_lengths_and_turns_back():
     y = rotate(x, cos, sin)
     assert (y.norm(dim=-1) - x.norm(dim=-1)).abs().max() < 1e-12
     assert (rotate(y, cos, -sin) - x).abs().max() < 1e-12
+
+
+def test_what_learns_has_a_gradient_of_its_own_and_what_does_not_is_the_plain_form():
+    x, gain, cos, sin = inputs(torch.float32)
+    for op, given in ((rms_norm, (x, gain, 1e-5)), (rotate, (x, cos, sin))):
+        assert op.chunked(x.clone().requires_grad_(), *given[1:]).grad_fn.name().startswith("_R")
+        with torch.no_grad():
+            assert torch.equal(op.chunked(*given), op.reference(*given))

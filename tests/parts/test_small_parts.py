@@ -92,6 +92,9 @@ def test_a_packed_store_is_a_matrix_in_few_bits(bits):
     stream = Axis("stream", 96)
     site, rows = Site("", stream, BuildContext(0, Spec("linear", "dense"))), Cat(Axis("a", 40), Axis("b", 23))
     store, matrix = site.matrix("table", Spec.of("store", "packed", dict(bits=bits)), rows, stream, 0.25)
+    with torch.device("meta"):
+        planned = store.make(Site("", stream, BuildContext(0, Spec("linear", "dense"))), "table", rows, stream, 0.25)
+    assert planned.is_meta and planned.shape == matrix.shape
     full = dense(matrix, bits, 32, 96, torch.arange(63))
     assert full.shape == (63, 96) and abs(float(full.std()) / 0.25 - 1) < 0.1
     x, bias, ids = torch.randn(2, 5, 96), torch.randn(63), torch.tensor([[3, 62, 0], [7, 7, 41]])

@@ -463,6 +463,7 @@ def test_the_next_token_is_what_is_asked():
 
 
 def test_padding_is_not_asked_and_token_zero_is():
-    part = make("objective:next_token", dim=8)
+    part, model = make("objective:next_token", dim=8), by.build("llama", "tiny")
     batch = by.Batch(torch.tensor([[5, 0, 7, 0]]), valid=torch.tensor([[True, True, True, False]]))
-    assert part.targets(batch).tolist() == [[0, 7, -1, -1]] and part.counts(batch)["next_token"] == 2
+    assert part.targets(batch).tolist() == [[0, 7, -1, -1]]
+    assert part.counts(batch)["next_token"] == part(model, batch)["next_token"][1] == 2

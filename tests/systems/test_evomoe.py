@@ -1,5 +1,6 @@
 """What must hold of experts that grow from a channel, behind a gate that goes from dense to sparse."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from system_cases import F64, gap, grads, normal, part, shake, tokens
 
 import blockyard as by
+from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
+from blockyard.compare.run.job import run_job
 from blockyard.core import Call, Spec
 from blockyard.core.call import Moment
 from blockyard.model.lineage import transformed
@@ -212,3 +215,15 @@ def test_edits_of_a_channel_become_those_of_its_experts():
     with pytest.raises(by.UsageError, match="top=5"):
         by.make("channel:experts", dim=16, router=Spec.of("router", "top", dict(top=5)))
     assert next(grown.parameters()).dtype == F64
+
+
+def test_a_comparison_scores_and_saves_what_came_out(tmp_path):
+    """The grown model, not the one that went in."""
+    request = Request(("evomoe",), task="markov_mix:length=16", params="60k", tokens=512, batch=8, seeds=2)
+    plan = make_plan(request, lambda _: None)
+    plan = replace(plan, steps=steps_of(plan, {}))
+    job = make_job(plan, plan.arms[0], "final", plan.seeds[0], 1e-3)
+    result = run_job(job, tmp_path / "run", lambda step, loss: None)
+    saved = by.load(tmp_path / "run" / "model")
+    assert result.finished and sum(p.numel() for p in saved.parameters()) == plan.arms[0].params
+    assert {step.part.spec.name for step in saved.steps} == {"attention", "experts"}

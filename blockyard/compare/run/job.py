@@ -69,7 +69,7 @@ def _trained(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model,
     )  # fmt: skip
     trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell)
     curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
-    return model, RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
+    return trained.model, RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
 
 
 def _remade(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, RunResult]:

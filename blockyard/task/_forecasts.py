@@ -103,7 +103,7 @@ class Forecasts(Material):
         series, names = self.series, self.series.names
         what = names[0] if series.asked == 1 else f"{series.asked} columns"
         beside = f" beside {len(names) - series.asked} others" if len(names) > series.asked else ""
-        sizes = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        sizes = ", ".join(f"{count:,} {name}" for name, count in (self.counts or {}).items())
         season = f"season {self.season}" if self.season > 1 else "no season"
         return (
             f"{self.name} (sha256 {self.hash[:12]}): {series.ends[2]:,} rows, {series.horizon} steps ahead of {what}"
@@ -112,7 +112,7 @@ class Forecasts(Material):
 
     @property
     def scored(self) -> dict[str, int]:
-        return {role: self.counts[part] * self.series.length for role, part in (("tune", "tune"), ("final", "test"))}
+        return {role: len(self.series.windows(part)) * self.series.length for role, part in (("tune", 1), ("final", 2))}
 
     def order(self, length: int, batch: int, seed: int) -> RowOrder:
         return RowOrder(self.series.windows(0), batch, fold("order", seed))

@@ -48,7 +48,7 @@ class Forecast(DataTask):
         values = np.stack([data.columns[name] for name in names], 1)
         step = _step(data, notes)
         ends = self._ends(data, step)
-        known = np.isfinite(values[: ends[0]]).any(0)
+        known = np.asarray(np.isfinite(values[: ends[0]]).any(0))
         if not known[0]:
             raise UsageError(f"{data.name}: the stretch that trains has no number in {names[0]}; name another target")
         if not known.all():

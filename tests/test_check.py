@@ -118,18 +118,14 @@ def test_a_transform_that_writes_into_its_model_is_caught(monkeypatch):
         return honest(self, model, data)
 
     monkeypatch.setattr(Quantise, "apply", wrong)
-    failed = {v.claim for _, v in check("transform:quantise") if not v.ok}
-    assert "leaves the model it was given" in failed and failed <= {
-        "leaves the model it was given",
-        "makes the same twice",
-    }
+    assert "leaves the model it was given" in [v.claim for _, v in check("transform:quantise") if not v.ok]
 
 
 @pytest.mark.parametrize("promise,wrong", [
     ("leaves the dice", lambda done, model: (torch.rand(1), done)[1]),
     ("plans what it does", lambda done, model: replace(done, covered={"steps.9": "nothing that was planned"})),
     ("its spec builds the same", lambda done, model: replace(done, model=relabelled(done.model))),
-    ("outlines its result", lambda done, model: replace(done, model=model) if next(model.parameters()).is_meta else done),
+    ("outlines its result", lambda done, model: replace(done, model=model) if model.stem.table.is_meta else done),
 ])  # fmt: skip
 def test_a_transform_that_breaks_a_promise_is_caught(promise, wrong, monkeypatch):
     honest = Quantise.apply

@@ -106,7 +106,7 @@ def _settings(text: str, where: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     """A value; of words in brackets, several."""
     value = parse_value(text)
-    if isinstance(value, str) and text[0] + text[-1:] in ("()", "[]"):
+    if isinstance(value, str) and text[:1] + text[-1:] in ("()", "[]"):
         return tuple(parse_value(word.strip()) for word in text[1:-1].split(",") if word.strip())
     return value
 

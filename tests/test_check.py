@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+import blockyard as by
 from blockyard import cli
 from blockyard.check import check
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.model.model import Model
+from blockyard.transform.quantise import Quantise
 
 SETTINGS = {"mixer": "gla:heads=2", "task": "mqar:pairs=2,length=16", "norm": "rms:eps=0.01", "depth": "stack:layers=1"}
 
@@ -109,12 +111,32 @@ def test_an_optimiser_that_moves_too_much_is_caught(monkeypatch):
 
 
 def test_a_transform_that_writes_into_its_model_is_caught(monkeypatch):
-    def wrong(model, **_):
-        model.head.norm.gain.data += 1
-        return model, None
+    honest = Quantise.apply
 
-    monkeypatch.setattr("blockyard.transform.quantise.quantise", wrong)
-    assert [v.claim for _, v in check("transform:quantise") if not v.ok] == ["leaves the model it was given"]
+    def wrong(self, model, data=()):
+        model.head.norm.gain.data.mul_(2)
+        return honest(self, model, data)
+
+    monkeypatch.setattr(Quantise, "apply", wrong)
+    assert "leaves the model it was given" in [v.claim for _, v in check("transform:quantise") if not v.ok]
+
+
+@pytest.mark.parametrize("promise,wrong", [
+    ("leaves the dice", lambda done, model: (torch.rand(1), done)[1]),
+    ("plans what it does", lambda done, model: replace(done, covered={"steps.9": "nothing that was planned"})),
+    ("its spec builds the same", lambda done, model: replace(done, model=relabelled(done.model))),
+    ("outlines its result", lambda done, model: replace(done, model=model) if model.stem.table.is_meta else done),
+])  # fmt: skip
+def test_a_transform_that_breaks_a_promise_is_caught(promise, wrong, monkeypatch):
+    honest = Quantise.apply
+    monkeypatch.setattr(Quantise, "apply", lambda self, model, data=(): wrong(honest(self, model, data), model))
+    assert promise in [v.claim for _, v in check("transform:quantise") if not v.ok]
+
+
+def relabelled(model):
+    """A model whose spec is another's."""
+    model.spec = by.spec("llama", "tiny", dim=128)["model"]
+    return model
 
 
 def test_a_probe_that_draws_is_caught(monkeypatch):

@@ -161,7 +161,7 @@ class Setting:
             if isinstance(value, tuple) and all(isinstance(v, Spec) and v.kind == many for v in value):
                 return value
             raise self._refuse(value)
-        if get_origin(plain[0]) is tuple and not isinstance(value, list | tuple):
+        if get_origin(plain[0]) is tuple and value is not None and not isinstance(value, list | tuple):
             value = (value,)  # one of several is said without brackets
         try:
             return msgspec.convert(value, self.type)

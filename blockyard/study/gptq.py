@@ -2,17 +2,13 @@
 
 Source   arXiv 2210.17323    Slug  gptq    Family  quantisation
 Claim    at 3 bits rounding to the nearest loses much more than GPTQ, which stays close to the full model
-Differs  200k parameters on the texts of CPython; 8,192 tokens of calibration; tables are left in full
+Differs  100k parameters on the texts of CPython; 8,192 tokens of calibration; tables are left in full
 """
 
 from blockyard.compare.documents import Report
 from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better
 
-GRIDS = {
-    "4": "bits=4,group=none,symmetric=no",
-    "3": "bits=3,group=none,symmetric=no",
-    "2": "bits=2,group=32,symmetric=no",
-}
+GRIDS = {"3": "bits=3,group=none,symmetric=no", "2": "bits=2,group=32,symmetric=no"}
 
 
 def arms() -> tuple[str, ...]:
@@ -35,7 +31,7 @@ def less(race: str, a: str, b: str, base: str, share: float) -> Prediction:
 
 
 def study() -> Study:
-    options = {"params": "200k", "tokens": "400k", "seeds": 3, "tuning": "none"}
+    options = {"params": "100k", "tokens": "250k", "seeds": 3, "tuning": "none"}
     return Study(
         races=(Race("text", arms(), options=options),),
         predictions=(

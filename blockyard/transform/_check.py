@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from blockyard.core.errors import UsageError
 from blockyard.core.registry import Entry
 from blockyard.core.settings import check_settings
 from blockyard.model.claims import Verdict
@@ -50,5 +51,8 @@ def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     yield Verdict("its spec builds the same", shapes == {name: v.shape for name, v in made.state_dict().items()})
     with tempfile.TemporaryDirectory() as folder:
         made.save(f"{folder}/model")
-        again = load_model(f"{folder}/model").eval()(ids).logits
+        try:
+            again = load_model(f"{folder}/model").eval()(ids).logits
+        except UsageError:
+            again = torch.zeros(0)
     yield Verdict("is saved and loaded with the same numbers", torch.equal(again, logits))

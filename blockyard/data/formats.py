@@ -137,6 +137,7 @@ def _unzstd(data: bytes) -> bytes:
 
 
 def extra(name: str, what: str) -> Any:
+    """A module of a library that is not always there; `what` it is for is said where it is missing."""
     if find_spec(name.partition(".")[0]) is None:
         raise UsageError(f"{what} with the {name.partition('.')[0]} library: pip install 'blockyard[data]'")
     return importlib.import_module(name)

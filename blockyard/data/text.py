@@ -134,6 +134,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def missing(path: Path) -> UsageError:
+    """The error for a path that is not there, with what it may have meant."""
     parent = path.parent
     if not os.path.isdir(parent):
         return UsageError(f"no such file or folder: {path} (there is no folder {parent})")

@@ -201,6 +201,22 @@ def test_what_failed_in_training_fails_as_what_it_would_have_become(text, tmp_pa
         assert b.reasons == ["what it is made from failed: it broke"]
 
 
+def test_what_cannot_be_made_of_these_numbers_fails_alone(text, tmp_path, monkeypatch):
+    from blockyard.compare.run import job as running
+
+    honest = running.become
+
+    def become(model, job, data):
+        if job.seed == 1:
+            raise UsageError("too alike")
+        return honest(model, job, data)
+
+    monkeypatch.setattr(running, "become", become)
+    report = by.compare(["llama", "llama|rtn"], data=text, out=tmp_path / "o", quiet=True, **SMALL)
+    assert report.arm("llama").finished == 2
+    assert (report.arm("llama|rtn").finished, report.arm("llama|rtn").reasons) == (1, ["too alike"])
+
+
 def table(bases, gap=0.01, spread=0.2, seeds=4):
     """Two arms whose runs share what the seed does, and differ by little."""
     draw = np.random.default_rng(0)

@@ -83,7 +83,11 @@ def _remade(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, 
     if not result.finished:
         reason = f"what it is made from failed: {trained.reason}"
         return model, replace(result, reason=reason)
-    model, made = become(load_model(before / "model", job.device).eval(), job, data)
+    model = load_model(before / "model", job.device).eval()
+    try:
+        model, made = become(model, job, data)
+    except UsageError as error:  # of these numbers, not of the request: that was tried on untrained ones
+        return model, replace(result, status="failed", reason=str(error))
     return model, replace(result, made=made)
 
 

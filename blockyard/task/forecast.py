@@ -49,7 +49,7 @@ class Forecast(DataTask):
         step = _step(data, notes)
         ends = self._ends(data, step)
         known = np.asarray(np.isfinite(values[: ends[0]]).any(0))
-        if not known[0]:
+        if not known.any() or (self.target and not known[0]):
             raise UsageError(f"{data.name}: the stretch that trains has no number in {names[0]}; name another target")
         if not known.all():
             notes.append(f"left out, without a number to train on: {_listed(names, ~known)}")

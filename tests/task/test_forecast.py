@@ -173,6 +173,15 @@ def test_a_table_of_words_has_nothing_to_forecast():
         material(Table.of("w", {"a": np.array(["x"] * 50, object)}))
 
 
+def test_a_column_without_a_number_to_train_on_is_left_out_unless_it_is_asked_for():
+    late = np.where(np.arange(600) < 400, np.nan, 1.0)
+    data = Table.of("late", {"x": late, **table().columns})
+    made = material(data)
+    assert made.series.names == ["x0", "x1", "x2"] and any("left out" in note for note in made.notes)
+    with pytest.raises(UsageError, match="no number in x; name another target"):
+        material(data, target="x")
+
+
 def test_a_short_table_is_asked_for_less():
     made = make_task("forecast").material(table(300))
     assert (made.series.horizon, made.series.length) == (12, 30)

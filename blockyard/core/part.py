@@ -35,6 +35,7 @@ class Part(nn.Module):
     claims     what the part promises and the shared suite proves (core/claims.py: what it promises as built)
     known      a promise it cannot keep yet, with the reason
     needs      what a model must promise that an objective trains
+    on_grid    whether it works on tokens that lie on a grid, and on no others
     around     what a small model around it needs when it is held to its claims: a part by kind, with its settings
     points     the names under which inner values can be read or replaced (hook points)
     renamed    what its settings and tensors are called now, by the names they had before: old specs and saved models
@@ -48,6 +49,7 @@ class Part(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     known: Mapping[str, str] = {}
     around: ClassVar[Mapping[str, Any]] = {}
+    on_grid: ClassVar[bool] = False
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
     replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -81,10 +83,12 @@ class Part(nn.Module):
 class Stem(Part, ABC):
     """From a batch to the stream: `(batch, call, state) -> (x, call, state)`. It alone knows how its tokens lie.
 
-    reads   what `batch.tokens` holds: ids, or the name that a task gives to what it holds otherwise
+    reads       what `batch.tokens` holds: ids, or the name that a task gives to what it holds otherwise
+    lays_grid   whether its tokens lie on a grid
     """
 
     reads: ClassVar[str] = "ids"
+    lays_grid: ClassVar[bool] = False
 
     @abstractmethod
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:

@@ -67,6 +67,7 @@ class Site:
     alike: int = 1  # how many steps of the model hold the same part
     causal: bool = True
     length: int = 1024
+    grid: bool | None = None  # whether tokens lie on one here; None: not known, where a part is made alone
     axis_sizes: tuple[tuple[str, int], ...] = ()
     first_path: str = ""  # the path, where parts on the way renamed what they own, under the first names
     renamed: Mapping[str, str] = field(default_factory=dict)  # of the part that is built here, by old name
@@ -123,6 +124,8 @@ class Site:
         settings = check_settings(entry, settings, path)
         before = set(self.context.axes) if sizes else set()
         made_of = entry.load_named()
+        if self.grid is False and made_of.on_grid:
+            raise UsageError(f"{path}: {spec.kind}:{spec.name} needs tokens on a grid, and here they lie in a row")
         if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
             raise _one_way(path, entry)
         site = replace(self, path=path, first_path=first_path, renamed=made_of.renamed, axis_sizes=tuple(sizes.items()))
@@ -169,17 +172,20 @@ class Site:
         made = self.context.tensors[path] = nn.Parameter(value)
         return made
 
-    def buffer(self, name: str, make: Callable[[torch.Generator], Tensor]) -> nn.Buffer:
-        """A tensor that is saved but not learned; `make` gets what the (seed, path) draws."""
+    def buffer(
+        self, name: str, make: Callable[[torch.Generator], Tensor], axes: tuple[Expr, ...] | None = None
+    ) -> nn.Buffer:
+        """A tensor that is saved, not learned; `make` gets what the (seed, path) draws; with axes it is narrowed."""
         path = self.child(name)
+        if axes is not None:
+            self.context.uses.append(Use(path, axes, kept=True))
         made = nn.Buffer(make(torch.Generator().manual_seed(fold(self.context.seed, self.first_child(name)))))
         self.context.buffers[path] = made
         return made
 
     def statistic(self, name: str, axes: tuple[Expr, ...], start: float) -> nn.Buffer:
         """A tensor with axes that a part keeps by `update`: saved and narrowed, not learned by gradients."""
-        self.context.uses.append(Use(self.child(name), axes, kept=True))
-        return self.buffer(name, lambda _: torch.full(tuple([axis.size for axis in axes]), float(start)))
+        return self.buffer(name, lambda _: torch.full(tuple([axis.size for axis in axes]), float(start)), axes)
 
     def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:
         """A parameter that several parts own together: the first asker makes it, all get the same one."""

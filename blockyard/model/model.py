@@ -141,6 +141,7 @@ class Model(nn.Module):
         site = replace(site, steps=sum(len(blocks[name]["steps"]) * loops for name, loops in plan))
         alike = Counter(part.name for name, _ in plan for part in blocks[name]["steps"])
         self.stem = site.build("stem", spec["stem"])
+        site = replace(site, grid=self.stem.lays_grid)
         self.steps, steps_of = nn.ModuleList(), []
         seen: Counter[str] = Counter()
         for name, _ in plan:

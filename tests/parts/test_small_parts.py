@@ -26,9 +26,10 @@ def linear(name, biased=False, gain=3.0, **settings):
 @pytest.mark.parametrize("name", ["stack", "shared"])
 def test_a_depth_program_of_one_block(name):
     made = find("depth", name).load_named()
-    assert made(None, ("a",)).plan() == ([("a", 1)] * 2 if name == "stack" else [("a", 2)])
+    site = Site("depth", Axis("stream", 8), BuildContext(0, Spec("linear", "dense")))
+    assert made(site, ("a",)).plan() == ([("a", 1)] * 2 if name == "stack" else [("a", 2)])
     with pytest.raises(by.UsageError, match="repeats one block, given a, b"):
-        made(None, ("a", "b"))
+        made(site, ("a", "b"))
 
 
 def near(tensor, std):

@@ -17,6 +17,7 @@ from blockyard.core.settings import Count, Kernel, Natural, NormSpec
 
 
 class Conv(Junction):
+    on_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(
         stem=("conv_patches", dict(height=8, width=12, channels=1, kernel=2, stride=2)), head=("classes", {})

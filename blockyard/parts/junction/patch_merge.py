@@ -16,6 +16,7 @@ from blockyard.core.settings import Count, NormSpec
 
 
 class PatchMerge(Junction):
+    on_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(
         stem=("conv_patches", dict(height=8, width=8, channels=1, kernel=2, stride=2)), head=("classes", {})

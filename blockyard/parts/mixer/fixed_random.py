@@ -19,19 +19,20 @@ from blockyard.core.settings import Count
 
 class FixedRandom(Sublayer):
     claims = dict(causal=True, row_independent=True, bidirectional=True)
-    variants = (dict(length=13),)
+    variants = (dict(length=64),)
 
     def __init__(
         self, site: Site, *,
         length: Annotated[Count, "tokens of the longest row; none: as long as the model expects"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        size = length or site.length
+        tokens = site.axis("length", length or site.length)
+        tokens.ordered = True
 
         def drawn(rng: torch.Generator) -> Tensor:
-            return torch.randn(size, size, generator=rng)
+            return torch.randn(tokens.size, tokens.size, generator=rng)
 
-        self.weights = site.buffer("weights", drawn)
+        self.weights = site.buffer("weights", drawn, (tokens, tokens))
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         length = x.shape[1]

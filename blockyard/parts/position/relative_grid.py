@@ -17,6 +17,7 @@ from blockyard.core.settings import Count
 
 
 class RelativeGrid(Position):
+    on_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(stem=("conv_patches", dict(height=6, width=4, channels=1, kernel=1, stride=1)), head=("classes", {}))
     variants = (dict(size=6), dict(size=3))

@@ -19,6 +19,7 @@ from blockyard.core.settings import Channels, Count, Height, Natural, NormSpec, 
 
 class ConvPatches(Stem):
     reads = "images"
+    lays_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("classes", {}))
     variants = (

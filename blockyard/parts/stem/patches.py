@@ -19,6 +19,7 @@ from blockyard.parts.stem._cut import Cut
 
 class Patches(Stem):
     reads = "images"
+    lays_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("classes", {}))
     variants = ({}, dict(height=4, width=8, patch=2, channels=3, position="sinusoidal_2d"))

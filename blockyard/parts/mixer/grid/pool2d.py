@@ -18,6 +18,7 @@ from blockyard.core.settings import Kernel
 
 
 class Pool2d(Sublayer):
+    on_grid = True
     claims = dict(row_independent=True, bidirectional=True, time_exponent=1.0)
     around = dict(stem=("conv_patches", dict(height=8, width=6, channels=1, kernel=1, stride=1)), head=("classes", {}))
 

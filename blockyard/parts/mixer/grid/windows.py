@@ -21,6 +21,7 @@ from blockyard.core.settings import Count, MixerSpec, Natural
 
 
 class Windows(Sublayer):
+    on_grid = True
     claims = dict(row_independent=True, bidirectional=True, time_exponent=1.0)
     around = dict(stem=("conv_patches", dict(height=8, width=6, channels=1, kernel=1, stride=1)), head=("classes", {}))
     variants = (dict(size=4), dict(size=3, mixer=Spec.of("mixer", "attention", {"position": "relative_grid"})))

@@ -36,6 +36,7 @@ class Part(nn.Module):
     known      a promise it cannot keep yet, with the reason
     needs      what a model must promise that an objective trains
     on_grid    whether it works on tokens that lie on a grid, and on no others
+    unrecorded why what it does cannot be repeated as instructions when a model decodes; empty: it can
     around     what a small model around it needs when it is held to its claims: a part by kind, with its settings
     points     the names under which inner values can be read or replaced (hook points)
     renamed    what its settings and tensors are called now, by the names they had before: old specs and saved models
@@ -50,6 +51,7 @@ class Part(nn.Module):
     known: Mapping[str, str] = {}
     around: ClassVar[Mapping[str, Any]] = {}
     on_grid: ClassVar[bool] = False
+    unrecorded: ClassVar[str] = ""
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
     replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}

@@ -5,10 +5,21 @@ from functools import cache
 import torch
 
 import blockyard as by
+from blockyard.compare.run.speed import goes_on
 from blockyard.core import registry
+from blockyard.core.claims import keeps
 from blockyard.core.spec import block, channel, depth, head, mixer, model, residual, stem, system
+from blockyard.model.count import on_meta
 
-RECIPES = [*by.recipes()]
+RECIPES = [name for name in by.recipes() if goes_on(on_meta(by.spec(name, "tiny")))]  # what writes token by token
+
+
+def going_on(kind):
+    """The names of parts of a kind that go on from a state, on tokens in a row."""
+    found = {name: entry.load_named() for name, entry in registry.entries(kind).items()}
+    return [name for name, made in found.items() if keeps(made.claims, made.known, "streams") and not made.on_grid]
+
+
 NAMES = [*RECIPES, "windowed", "looped"]
 LOOPED = system(
     model(
@@ -44,9 +55,10 @@ def reaching(name, length):
 
 def wide(name, **overrides):
     """A recipe in widths of whole vectors, its small parameters moved away from where they start."""
-    heads = {"heads": 2} if "heads" in registry.find("recipe", name).schema else {}
+    schema = registry.find("recipe", name).schema
+    size = {key: value for key, value in dict(heads=2, layers=4).items() if key in schema}
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    built = by.build(by.spec(name, "tiny", dim=128, layers=4, **heads, **settings))
+    built = by.build(by.spec(name, "tiny", dim=128, **size, **settings))
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in built.parameters():

@@ -21,9 +21,7 @@ CHOICES = {  # what is drawn for a setting, in whichever part it is; others keep
     "size": [2, 3], "kernel": [1, 3], "length": [24], "experts": [1, 3], "loops": [2, 3],
 }  # fmt: skip
 IN_STEM = [n for n, entry in registry.entries("position").items() if "at_input" in vars(entry.load_named())]
-UNIT = [
-    n for n, entry in registry.entries("norm").items() if entry.load_named().claims.get("scale_invariant")
-]
+UNIT = [n for n, entry in registry.entries("norm").items() if entry.load_named().claims.get("scale_invariant")]
 ELSEWHERE = {"position": [n for n in registry.entries("position") if n not in IN_STEM]}
 
 

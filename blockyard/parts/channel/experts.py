@@ -21,6 +21,7 @@ from blockyard.core.settings import ChannelSpec, Count, NonNegative, RouterSpec
 
 
 class Experts(Sublayer):
+    unrecorded = "which experts run depends on what a token says"
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True, time_exponent=1.0)
     points = ("weight",)
 

@@ -23,6 +23,7 @@ from blockyard.core.settings import Depths, NonNegative, Number, PositionSpec, S
 
 
 class Halting(Depth):
+    unrecorded = "which tokens go on depends on what they say"
     claims = dict(per_token=True, row_independent=True)
     points = ("weight",)
 

@@ -14,6 +14,7 @@ from blockyard.core import Scaling, Site
 
 
 class Centred(Scaling):
+    unrecorded = "a mean over channels alone is no instruction yet"
     claims = dict(per_token=True, row_independent=True)
 
     def __init__(self, site: Site) -> None:

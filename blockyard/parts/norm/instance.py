@@ -14,6 +14,7 @@ from blockyard.core.settings import Eps
 
 
 class Instance(Scaling):
+    unrecorded = "its scale is made by no instruction yet"
     claims = dict(per_token=True, row_independent=True, scale_invariant=True)
 
     def __init__(self, site: Site, *, eps: Eps = 1e-5) -> None:

@@ -16,7 +16,6 @@ from blockyard.core.settings import Base
 
 
 class Sinusoidal2D(Position):
-    on_grid = True
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True)
 
     def __init__(self, site: Site, *, base: Base = 10000.0) -> None:

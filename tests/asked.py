@@ -19,7 +19,9 @@ def batch(model: Model, rows: int = 2, length: int = 20, seed: int = 0) -> Batch
 def gap(a: Out, b: Out, here: Callable[[Tensor], Tensor] = lambda said: said) -> float:
     """The largest difference of any prediction, or of `here` of it."""
     assert a.prediction.keys() == b.prediction.keys() and a.prediction
-    return max(float((here(said) - here(b.prediction[name])).detach().abs().max()) for name, said in a.prediction.items())
+    return max(
+        float((here(said) - here(b.prediction[name])).detach().abs().max()) for name, said in a.prediction.items()
+    )
 
 
 def equal(a: Out, b: Out) -> bool:

@@ -142,6 +142,12 @@ class Site:
         """An optional part in a slot, standing on `on`; None where the slot is empty."""
         return None if spec is None else (self if on is None else self.on(on)).build(name, spec)
 
+    def hold(self, name: str, why: str) -> None:
+        """Fix every axis of the part under `name`: where it is built for what its owner gives it, and for no less."""
+        for path, axis in self.context.axes.items():
+            if path.startswith(f"{self.child(name)}."):
+                axis.fixed = why
+
     def linear(
         self, name: str, reads: Expr, writes: Expr, *, bias: bool = False, gain: float = 1.0, kind: Spec | None = None
     ) -> Any:

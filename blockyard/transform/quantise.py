@@ -72,12 +72,12 @@ class Quantise(Transform):
             part = owners[0]
             edits.append(Spec.of("edit", part.path, {"store": store("packed", bits=bits, group=self.group)}))
             path = f"{part.path}.{part.store.name}"
-            if part is model.stem:
-                tensors["stem.like"] = tensors[path].new_zeros(0)
             tensors[path] = pack(tensors[path], bits, self.group)
             covered[part.path] = f"{bits} bits"
         with torch.device("meta"):
             made = build(model.spec.but(edits=tuple(edits)))
+        if getattr(made.stem, "like", None) is not None:  # a stem that has no number in full left to be like
+            tensors.setdefault("stem.like", next(model.parameters()).new_zeros(0))
         done = fill(made, tensors, next(model.parameters()).device)
         share = 1 - sum(p.numel() for p in done.parameters()) / sum(t.numel() for t in stored(model).values())
         return Applied(done, covered, tuple(left), {"share": share})

@@ -15,13 +15,13 @@ from dataclasses import replace
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from blockyard.core import registry
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError, unknown
-from blockyard.core.part import Part
+from blockyard.core.part import Part, Store
 from blockyard.core.settings import Places, Word
 from blockyard.core.spec import Spec
 from blockyard.model.lineage import Lineage, Origin
@@ -78,7 +78,7 @@ def _target(model: Model, axis: str, index: Tensor) -> Axis:
     """The axis of an address, where these places of it can be kept."""
     if axis not in model.axes:
         raise unknown("axis", axis, model.axes)
-    if {name for name, _ in model.named_buffers()} - {use.path for use in model.uses}:
+    if any(_packed(part) for part in model.parts()):
         raise UsageError("a packed model cannot be narrowed: narrow the model it was made from, then quantise that")
     target = model.axes[axis]
     if index.numel() == 0 or index.min() < 0 or index.max() >= target.size:
@@ -88,6 +88,12 @@ def _target(model: Model, axis: str, index: Tensor) -> Axis:
     if len(index) % target.multiple:
         raise UsageError(f"{axis} must stay a multiple of {target.multiple}; keep that many of its {target.size}")
     return target
+
+
+def _packed(part: Part) -> bool:
+    """Whether a part owns a matrix whose store keeps codes, which have no axes."""
+    store = getattr(part, "store", None)
+    return isinstance(store, Store) and not isinstance(getattr(part, store.name), nn.Parameter)
 
 
 def sized(model: Model, changed: dict[str, int]) -> Spec:

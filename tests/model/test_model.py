@@ -1,12 +1,14 @@
-"""The body: streaming, padding, packing, partial runs, notes and recomputation, for every recipe."""
+"""The body: streaming, padding, packing, partial runs, notes and recomputation, for every recipe that promises them."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 import blockyard as by
 from blockyard.core.errors import UsageError
+from tests.asked import batch, gap, promising, silent
 from tests.cover import each
 
 RECIPES = by.recipes()
@@ -25,45 +27,66 @@ def ids(rows=2, length=20, seed=0):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", promising("streams"))
 def test_pieces_equal_the_whole(name):
-    model, x = tiny(name), ids()
-    whole = model(x).logits
+    model = tiny(name)
+    x = batch(model).tokens
+    whole = model(x).prediction
     for sizes in ([7, 1, 12], [1] * 20):
         state, parts = model.init_state(2), []
         for piece in x.split(sizes, 1):
             out = model(piece, state)
             state = out.state
-            parts.append(out.logits)
-        assert (torch.cat(parts, 1) - whole).abs().max() < 1e-9
+            parts.append(out.prediction)
+        for said, value in whole.items():
+            assert (torch.cat([part[said] for part in parts], 1) - value).abs().max() < 1e-9
         assert state.length.tolist() == [20, 20]
 
 
+@pytest.mark.parametrize("name", silent("streams"))
+def test_a_state_is_refused_where_none_is_promised(name):
+    model = by.build(name, "tiny")
+    with pytest.raises(UsageError, match="a state needs a model that goes on from a state"):
+        model(batch(model), model.init_state(2))
+
+
+@pytest.mark.parametrize("name", silent("packs"))
+def test_a_packed_batch_is_refused_where_none_is_promised(name):
+    model = by.build(name, "tiny")
+    whole = batch(model)
+    with pytest.raises(UsageError, match="a packed batch needs a model that keeps packed documents apart"):
+        model(replace(whole, segment=torch.zeros(whole.tokens.shape[:2], dtype=torch.long)))
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", promising("packs"))
 def test_padding_and_packing_change_nothing(name):
-    model, x = tiny(name), ids(1, 20)
-    segment = torch.tensor([[0] * 7 + [1] * 13])
-    packed = model(by.Batch(x, segment=segment)).logits
-    for cut in (slice(0, 7), slice(7, 20)):
-        assert (packed[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
+    model = tiny(name)
+    x = batch(model, 1).tokens
+
+    def beside(whole, cut):
+        alone = model(x[:, cut]).prediction
+        return max(float((whole[said][:, cut] - value).abs().max()) for said, value in alone.items())
+
+    packed = model(by.Batch(x, segment=torch.tensor([[0] * 7 + [1] * 13]))).prediction
+    assert all(beside(packed, cut) < 1e-9 for cut in (slice(0, 7), slice(7, 20)))
     for cut in (slice(5, 20), slice(0, 15)):
         valid = torch.zeros(1, 20, dtype=torch.bool)
         valid[:, cut] = True
-        padded = model(by.Batch(x, valid=valid)).logits
-        assert (padded[:, cut] - model(x[:, cut]).logits).abs().max() < 1e-9
+        assert beside(model(by.Batch(x, valid=valid)).prediction, cut) < 1e-9
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", promising("streams"))
 def test_rewinding_equals_never_having_gone(name):
-    model, x = tiny(name), ids()
+    model = tiny(name)
+    x = batch(model).tokens
     state = model(x[:, :6], model.init_state(2)).state.mark()
     ahead = model(x[:, 6:], state).state
     back = ahead.rewind(11)
     assert bool((back.length <= 11).all()) and bool((back.length >= 6).all())
     again = model(x[:, int(back.length[0]) :], back)
-    assert (again.logits[:, -1] - model(x).logits[:, -1]).abs().max() < 1e-9
+    assert gap(again, model(x), lambda said: said[:, -1]) < 1e-9
     chosen = back.select(torch.tensor([1, 1, 0]))
     assert chosen.length.shape == (3,)
 
@@ -85,26 +108,28 @@ def test_a_packed_batch_is_unpacked_for_a_state():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recomputation_gives_the_same_gradients_and_notes(name):
-    x = ids(2, 12)
     found = []
     for recompute in (False, True):
         model = tiny(name)
         model.recompute = recompute
-        out = model(x, points={"steps.*.part:*": "read"})
-        out.logits.square().mean().backward()
+        x = batch(model, 2, 12)
+        inside = any(part.points for part in model.parts() if part.path.startswith("steps."))
+        out = model(x, points={"steps.*:*": "read"} if inside else None)
+        torch.stack([said.square().mean() for said in out.prediction.values()]).sum().backward()
         found.append(([p.grad for p in model.parameters()], out.captures))
     (grads, notes), (again, same) = found
-    assert notes.keys() == same.keys() and notes
+    assert notes.keys() == same.keys() and bool(notes) == inside
     assert all(torch.equal(notes[k], same[k]) for k in notes)
-    assert all(torch.equal(a, b) for a, b in zip(grads, again))
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(grads, again)) and any(g is not None for g in grads)
 
 
 @pytest.mark.parametrize("name", each(RECIPES, 1))
 def test_the_whole_model_compiles(name):
     torch._dynamo.reset()
-    model, x = by.build(name, "tiny"), ids(2, 16)
+    model = by.build(name, "tiny")
+    x = batch(model, 2, 16)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    assert (compiled(x).logits - model(x).logits).abs().max() < 1e-4
+    assert gap(compiled(x), model(x)) < 1e-4
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from blockyard.core.batch import Batch
 from blockyard.core.visible import visibility
 from blockyard.model.claims import feed
 from blockyard.model.model import make
+from tests.asked import batch, gap, promising
 
 IDS = torch.tensor([[0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 2, 2, 2, 0]])  # 0 and 1 come back
 RUNS = ((0, 3), (3, 5), (5, 9), (9, 10), (10, 13), (13, 14))
@@ -34,24 +35,34 @@ def test_a_mixer_keeps_apart_segments_whose_id_comes_back(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", by.recipes())
+@pytest.mark.parametrize("name", promising("packs"))
 def test_a_model_gives_every_run_what_it_gets_alone(name):
-    model, x = tiny(name), ids()
-    packed = model(Batch(x, segment=IDS)).logits
-    rows = Batch(x, segment=IDS).unpacked()
-    out = model(rows, model.init_state(len(RUNS)))
-    assert out.state.length.tolist() == [last - first for first, last in RUNS]
+    model = tiny(name)
+    x = batch(model, 1, 14).tokens
+    packed, rows = model(Batch(x, segment=IDS)), Batch(x, segment=IDS).unpacked()
+    out = model(rows)
     for row, (first, last) in enumerate(RUNS):
-        alone = model(x[:, first:last]).logits
-        assert (packed[:, first:last] - alone).abs().max() < 1e-9
         assert torch.equal(rows.tokens[row, : last - first], x[0, first:last])
-        assert (out.logits[row : row + 1, : last - first] - alone).abs().max() < 1e-9
+        for said, alone in model(x[:, first:last]).prediction.items():
+            assert (packed.prediction[said][:, first:last] - alone).abs().max() < 1e-9
+            assert (out.prediction[said][row : row + 1, : last - first] - alone).abs().max() < 1e-9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", promising("packs", "streams"))
+def test_a_model_goes_on_with_every_run(name):
+    model = tiny(name)
+    rows = Batch(batch(model, 1, 14).tokens, segment=IDS).unpacked()
+    whole, out = model(rows), model(rows, model.init_state(len(RUNS)))
+    assert out.state.length.tolist() == [last - first for first, last in RUNS]
+    assert gap(out, whole, lambda said: said[rows.valid]) < 1e-9
     state, pieces = model.init_state(len(RUNS)), []
     for start, end in ((0, 1), (1, 3), (3, 4)):
         piece = model(Batch(rows.tokens[:, start:end], valid=rows.valid[:, start:end]), state)
         state = piece.state
-        pieces.append(piece.logits)
-    assert (torch.cat(pieces, 1) - out.logits)[rows.valid].abs().max() < 1e-9
+        pieces.append(piece.prediction)
+    for said, value in whole.prediction.items():
+        assert (torch.cat([piece[said] for piece in pieces], 1) - value)[rows.valid].abs().max() < 1e-9
 
 
 @torch.no_grad()

@@ -25,7 +25,9 @@ class Values(Head):
     ) -> None:  # fmt: skip
         super().__init__()
         self.norm = site.slot("norm", norm)
-        self.proj = site.linear("proj", site.stream, site.axis("outputs", outputs), bias=True)
+        asked = site.axis("outputs", outputs)
+        asked.ordered = True
+        self.proj = site.linear("proj", site.stream, asked, bias=True)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[dict[str, Tensor], Call, Any]:
         x = x if self.norm is None else self.norm(x, call)

@@ -33,7 +33,7 @@ class Conv(Junction):
         super().__init__()
         self.out = site.axis("stream", dim or 2 * site.stream.size)
         rows, columns = site.axis("rows", kernel), site.axis("columns", kernel)
-        rows.ordered = columns.ordered = True
+        rows.fixed = columns.fixed = "the grid follows from the filter's sides"
         self.norm = site.slot("norm", norm)
         spread = normal(Prod(site.stream, rows, columns).size ** -0.5)
         self.weight = site.param("weight", (self.out, site.stream, rows, columns), spread, decay=True)

@@ -27,7 +27,7 @@ class RelativeGrid(Position):
         heads = Prod(*list(site.stream.leaves())[:-1])
         sides = site.axis("rows", 2 * size - 1), site.axis("columns", 2 * size - 1)
         for side in sides:
-            side.ordered = True
+            side.fixed = "steps to all sides are told apart, as far as the size says"
         self.table, self.size = site.param("table", (*sides, heads), normal(0.02)), size
 
     def bias(self, call: Call, positions: Tensor | None = None) -> Tensor | None:

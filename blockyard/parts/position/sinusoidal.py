@@ -21,7 +21,7 @@ class Sinusoidal(Position):
         super().__init__()
         self.stream, self.base = site.stream, base
         for axis in site.stream.leaves():
-            axis.ordered = True
+            axis.ordered, axis.multiple = True, 2
         if site.stream.size % 2:
             raise UsageError(f"{site.path}: sinusoidal positions need an even width, not {site.stream.size}")
 

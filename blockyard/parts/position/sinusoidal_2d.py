@@ -22,7 +22,7 @@ class Sinusoidal2D(Position):
         super().__init__()
         self.stream, self.base = site.stream, base
         for axis in site.stream.leaves():
-            axis.ordered = True
+            axis.ordered, axis.multiple = True, 4
         if site.stream.size % 4:
             raise UsageError(f"{site.path}: positions on a grid need a width of fours, not {site.stream.size}")
 

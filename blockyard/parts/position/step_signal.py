@@ -22,7 +22,7 @@ class StepSignal(Position):
         super().__init__()
         self.base = base
         for axis in site.stream.leaves():
-            axis.ordered = True
+            axis.ordered, axis.multiple = True, 2
         if site.stream.size % 2:
             raise UsageError(f"{site.path}: a step signal needs an even width, not {site.stream.size}")
 

@@ -18,8 +18,10 @@ class Cut:
     def __init__(self, site: Site, height: int, width: int, patch: int, channels: int) -> None:
         self.image, self.patch = (height, width, channels), patch
         self.grid = site.divide("patch", height, patch), site.divide("patch", width, patch)
-        rows, columns = site.axis("rows", patch), site.axis("columns", patch)
-        self.square = Prod(rows, columns, site.axis("channels", channels))
+        rows, columns, colours = site.axis("rows", patch), site.axis("columns", patch), site.axis("channels", channels)
+        rows.fixed = columns.fixed = "an image is cut into whole squares"
+        colours.fixed = "an image has these colours"
+        self.square = Prod(rows, columns, colours)
         self.path = site.path
 
     @property

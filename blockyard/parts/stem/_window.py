@@ -66,3 +66,5 @@ def whole(site: Site, length: Axis) -> None:
     """Refuse a stream that is not as wide as a window is long."""
     if site.stream.size != length.size:
         raise UsageError(f"{site.path}: a token is a whole window: dim must be length={length.size}")
+    for axis in (length, *site.stream.leaves()):
+        axis.fixed = "a token is a whole window: the stream is as wide as that is long"

@@ -35,6 +35,7 @@ class ClassPatches(Stem):
         self.proj = site.linear("proj", self.cut.square, site.stream, bias=True, gain=site.steps**0.5)
         self.token = site.param("token", (site.stream,), normal(0.02))
         self.position: Position | None = replace(site, length=1 + self.cut.count).slot("position", position)
+        site.hold("position", "an image is cut into so many squares")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(self.cut.example(rows, draw))

@@ -44,7 +44,8 @@ class ConvPatches(Stem):
             site.axis("rows", kernel),
             site.axis("columns", kernel),
         )
-        rows.ordered = columns.ordered = True
+        rows.fixed = columns.fixed = "the grid follows from the filter's sides"
+        colours.fixed = "an image has these colours"
         window = Prod(colours, rows, columns)
         spread = normal(window.size**-0.5)
         self.weight = site.param("weight", (site.stream, colours, rows, columns), spread, decay=True)

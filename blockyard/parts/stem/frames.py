@@ -26,6 +26,7 @@ class Frames(Stem):
     ) -> None:
         super().__init__()
         self.channels = site.axis("channels", channels)
+        self.channels.fixed = "the data have so many"
         self.proj = site.linear("proj", self.channels, site.stream, bias=True)
         self.position: Position | None = site.slot("position", position)
 

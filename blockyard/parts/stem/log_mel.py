@@ -33,7 +33,7 @@ class LogMel(Stem):
         super().__init__()
         self.hop, self.window, self.size = hop, window, 1 << (window - 1).bit_length()
         self.mels = site.axis("mels", mels)
-        self.mels.ordered = True
+        self.mels.fixed = "the bands of a spectrogram share all of its frequencies"
         self.bands = site.buffer("bands", lambda _: triangles(mels, self.size // 2 + 1, rate))
         self.proj = site.linear("proj", self.mels, site.stream, bias=True, gain=site.steps**0.5)
         self.position: Position | None = site.slot("position", position)

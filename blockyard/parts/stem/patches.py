@@ -32,6 +32,7 @@ class Patches(Stem):
         self.cut = Cut(site, height, width, patch, channels)
         self.proj = site.linear("proj", self.cut.square, site.stream, bias=True, gain=site.steps**0.5)
         self.position: Position | None = replace(site, length=self.cut.count).slot("position", position)
+        site.hold("position", "an image is cut into so many squares")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(self.cut.example(rows, draw))

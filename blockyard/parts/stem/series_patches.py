@@ -33,10 +33,12 @@ class SeriesPatches(Stem):
         self.length, self.channels, self.outputs = _window.axes(site, length, channels, outputs)
         self.patch = site.axis("patch", min(patch, length))
         self.patch.ordered, self.stride = True, stride
+        self.length.fixed = self.patch.fixed = "how many tokens there are follows from the window and its patches"
         self.tokens = _window.fixed(site, (length - self.patch.size) // stride + 2)
         self.scaling = _window.scaling(site, scaling, self.length)
         self.proj = site.linear("proj", self.patch, site.stream, bias=True)
         self.position: Position | None = site.slot("position", position)
+        site.hold("position", self.tokens.fixed)
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return _window.example(rows, self.length, self.channels, draw)

@@ -28,7 +28,7 @@ class Depthwise2d(Sublayer):
         if kernel % 2 == 0:
             raise UsageError(f"{site.path}: kernel={kernel} must be odd, so that a token lies in the middle")
         rows, columns = site.axis("rows", kernel), site.axis("columns", kernel)
-        rows.ordered = columns.ordered = True
+        rows.fixed = columns.fixed = "a square filter has a token in its middle"
         self.weight = site.param("weight", (site.stream, rows, columns), normal(1 / kernel), decay=True)
         self.bias = site.param("bias", (site.stream,), constant(0.0))
         self.kernel = kernel

@@ -1,0 +1,46 @@
+"""What a test asks of any model, whatever it reads and says: inputs of its own, and how far predictions are apart."""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+import blockyard as by
+from blockyard.core.batch import Batch
+from blockyard.model.model import Model, Out
+
+
+def batch(model: Model, rows: int = 2, length: int = 20, seed: int = 0) -> Batch:
+    """Random inputs of the kind that its stem reads, the same for the same seed."""
+    return model.example(rows, length, torch.Generator().manual_seed(seed))
+
+
+def gap(a: Out, b: Out, here: Callable[[Tensor], Tensor] = lambda said: said) -> float:
+    """The largest difference of any prediction, or of `here` of it."""
+    assert a.prediction.keys() == b.prediction.keys() and a.prediction
+    return max(
+        float((here(said) - here(b.prediction[name])).detach().abs().max()) for name, said in a.prediction.items()
+    )
+
+
+def equal(a: Out, b: Out) -> bool:
+    """Whether all predictions are the same to the bit."""
+    same = a.prediction.keys() == b.prediction.keys() and len(a.prediction) > 0
+    return same and all(torch.equal(said, b.prediction[name]) for name, said in a.prediction.items())
+
+
+@cache
+def _claims(name: str) -> frozenset[str]:
+    with torch.device("meta"):
+        return frozenset(claim for claim, kept in by.build(name, "tiny").claims.items() if kept)
+
+
+def promising(*claims: str) -> list[str]:
+    """The recipes whose models, as they are built, promise all of this."""
+    return [name for name in by.recipes() if _claims(name).issuperset(claims)]
+
+
+def silent(claim: str) -> list[str]:
+    """The recipes whose models do not promise it."""
+    return [name for name in by.recipes() if claim not in _claims(name)]

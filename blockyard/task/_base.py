@@ -226,7 +226,7 @@ def tasks() -> list[str]:
     return [name for name, entry in registry.entries("task").items() if not entry.constant("of")]
 
 
-def make_task(text: str) -> Any:
+def make_task(text: str) -> "Task | DataTask":
     """The task of `name` or `name:key=value,key=value`."""
     name, _, tail = text.partition(":")
     entry = registry.find("task", name)

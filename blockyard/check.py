@@ -105,7 +105,7 @@ def _home(label: str, part: Spec) -> Spec:
     """A small system that an objective can train: a recipe that has it, or one with the ends that it asks for."""
     recipes = registry.entries("recipe").values()
     home = systems.spec(next((entry.name for entry in recipes if label in parts_of(entry)), "llama"), "tiny")
-    ends = {kind: Spec.of(kind, name, own) for kind, (name, own) in find_around(part).items()}
+    ends = {kind: Spec.of(kind, name, dict(own)) for kind, (name, own) in find_around(part).items()}
     return home.but(model=home["model"].but(**ends))
 
 

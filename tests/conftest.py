@@ -1,6 +1,7 @@
 """What all tests share: one thread (many workers run side by side) and no leftovers between them."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,6 +22,14 @@ def _one_thread():
 def _seeded():
     torch.manual_seed(0)
     yield
+
+
+@pytest.fixture
+def heeds_ctrl_c():
+    """Programs that a test starts heed ctrl-C, also where the tests run in the background, which a shell lets ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

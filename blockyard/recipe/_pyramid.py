@@ -30,7 +30,10 @@ def pyramid(
     steps     the steps of a block of that width        between   the junction to a stage of that width
     growth    the widths of the stages in units of the first; none: each is twice as wide as the one before
     """
-    times = [int(word) for word in growth.split()] if growth else [1 << i for i in range(len(counts))]
+    words = growth.split() if growth else [str(1 << i) for i in range(len(counts))]
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise UsageError(f"growth={growth!r} must be whole numbers from 1, one for each stage, as in '1 2 5 8'")
+    times = [int(word) for word in words]
     if len(times) != len(counts):
         raise UsageError(f"growth={growth!r} names {len(times)} widths for {len(counts)} stages")
     blocks, order = [], []

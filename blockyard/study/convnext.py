@@ -10,7 +10,7 @@ from blockyard.study._base import Race, Study, level
 
 def study() -> Study:
     arms = ("filter=convnext:kernel=3", "window=swin:window=2")
-    options = {"data": "digits", "params": "100k", "tokens": "150k", "batch": 32, "seeds": 4, "tuning": "none",
+    options = {"data": ["digits"], "params": "100k", "tokens": "150k", "batch": 32, "seeds": 4, "tuning": "none",
                "margin": 0.02}  # fmt: skip
     return Study(
         races=(Race("digits", arms, options=options),),

@@ -12,7 +12,7 @@ def study() -> Study:
     mixers = {"pool": "pool2d", "attention": "attention", "filter": "depthwise2d", "random": "fixed_random",
               "nothing": "identity"}  # fmt: skip
     arms = tuple(f"{label}=metaformer:mixer=mixer:{name}" for label, name in mixers.items())
-    options = {"data": "digits", "params": "60k", "tokens": "150k", "batch": 32, "seeds": 3, "tuning": "none",
+    options = {"data": ["digits"], "params": "60k", "tokens": "150k", "batch": 32, "seeds": 3, "tuning": "none",
                "margin": 0.03}  # fmt: skip
     return Study(
         races=(Race("digits", arms, options=options),),

@@ -5,7 +5,7 @@ there from the tokens at and before that place. A task's settings are its diffic
 whose streams numpy promises to keep; every draw has a stream of its own, so that the first rows of a sample do not
 depend on how many rows are asked for.
 
-A task of other things than ids says so: `ends`, what a model needs at its ends; `metric`; `asked`, `amounts` and
+A task of other things than ids says so: `ends`, what a model needs at its ends; `metric`; `questions`, `amounts` and
 `figure`, how it is scored. Its targets are floats then, not a number where nothing is asked.
 """
 
@@ -70,7 +70,7 @@ class Task(ABC):
     def solve(self, tokens: np.ndarray) -> np.ndarray:
         """(n,T) the right answers, each from the tokens at and before its place; elsewhere any id."""
 
-    def asked(self, targets: np.ndarray) -> np.ndarray:
+    def questions(self, targets: np.ndarray) -> np.ndarray:
         """(n,) how much each example asks."""
         return (targets >= 0).sum(1)
 
@@ -226,7 +226,7 @@ def tasks() -> list[str]:
     return [name for name, entry in registry.entries("task").items() if not entry.constant("of")]
 
 
-def make_task(text: str) -> Any:
+def make_task(text: str) -> "Task | DataTask":
     """The task of `name` or `name:key=value,key=value`."""
     name, _, tail = text.partition(":")
     entry = registry.find("task", name)

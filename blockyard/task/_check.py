@@ -27,7 +27,7 @@ def promises(task: Task, count: int = 400) -> Iterator[tuple[str, bool]]:
     yield "shape", len(tokens) == len(targets) == count and (not task.of_ids or _rows_of_ids(task, examples))
     yield "seed", all(map(_equal, examples, again)) and not _equal(tokens, other.tokens)
     yield "rows", _equal(few.tokens, tokens[:7]) and _equal(few.targets, targets[:7])
-    yield "asked", bool((task.asked(targets) > 0).all())
+    yield "asked", bool((task.questions(targets) > 0).all())
     scores = {name: score(task, predictor, examples) for name, predictor in task.predictors().items()}
     best = min(scores.values()) if task.metric.sign > 0 else max(scores.values())
     yield "oracle", scores["oracle"] == (0.0 if task.exact else best)
@@ -40,7 +40,7 @@ def score(task: Task, predictor: Predictor, examples: Examples) -> float:
     said = predictor(examples.tokens)
     amounts = task.amounts(said if isinstance(said, Mapping) else {"ids": said}, examples.targets)
     sums = np.asarray(amounts, np.float64).reshape(len(examples.tokens), -1).sum(0, keepdims=True)
-    return float(task.figure(sums, task.asked(examples.targets).sum(keepdims=True))[0])
+    return float(task.figure(sums, task.questions(examples.targets).sum(keepdims=True))[0])
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

@@ -38,7 +38,7 @@ class Exercise(Material):
 
     @property
     def summary(self) -> str:
-        asked = float(self.task.asked(self.task.sample(0, 64).targets).sum()) / 64
+        asked = float(self.task.questions(self.task.sample(0, 64).targets).sum()) / 64
         what, _, chance = self.task.described().rpartition(", ")
         return f"task {self.name} (sha256 {self.hash[:12]}): {what}, {asked:.3g} answers asked, {chance}; " + (
             self.held.note or f"{len(self.held.exams['final'].tokens)} test examples, all new to training"
@@ -81,7 +81,7 @@ class Exercise(Material):
 
     def _exam(self, asked: Examples, length: int | None = None) -> Exam:
         rows = Held({"tokens": asked.tokens, "targets": asked.targets})
-        return exam(rows, length or self.task.length, self.task.asked(asked.targets), self.task.figure)
+        return exam(rows, length or self.task.length, self.task.questions(asked.targets), self.task.figure)
 
 
 @dataclass(frozen=True)

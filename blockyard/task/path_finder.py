@@ -76,7 +76,7 @@ class PathFinder(Task):
             reached = grown & line
         return ((reached & marked).sum((1, 2)) == 2).astype(np.int64)
 
-    def asked(self, targets: np.ndarray) -> np.ndarray:
+    def questions(self, targets: np.ndarray) -> np.ndarray:
         return np.ones(len(targets), np.int64)
 
     def amounts(self, said: Any, targets: Any) -> Any:

@@ -210,6 +210,7 @@ def test_the_names_of_runs_are_those_of_earlier_versions(monkeypatch):
     """Runs that were finished before documents had types are found again: a name is the hash of the same words."""
     monkeypatch.setattr("blockyard.compare.identity.loops", lambda: "0.66.0")
     monkeypatch.setattr("blockyard.compare.identity.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("blockyard.compare.identity.NUMERICS", 6)  # that of the version whose name stands below
     monkeypatch.setattr("blockyard.compare.identity.torch.__version__", "2.13.0+cpu")
     job = Job(
         system={"kind": "system"}, ordinal=1, data="d7", task=None, paths=["/a"], codec="bytes", steps=98, seed=3,
@@ -254,6 +255,7 @@ def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text, kills):
     assert facts(out) == facts(done)
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "stopped"
     command = [sys.executable, "-m", "blockyard", "compare", "llama", "gla", "--data", text, "--out", str(out)]

@@ -58,6 +58,6 @@ def test_an_exam_of_fewer_examples_than_groups_is_whole():
     assert len(exam) < 32 and len(exam.weights) == len(exam)
     assert stuff.references("tune")["oracle"].max() == 0
     sizes = [size for size, _ in stuff.at_lengths("final", 6)]
-    assert sizes == [6, 12, 24] and rows(next(stuff.at_lengths("final", 6))[1].examples) == rows(
-        stuff.held.exams["final"]
-    )
+    assert sizes == [6, 12, 24] and [
+        row.tobytes() for row in next(stuff.at_lengths("final", 6))[1].take(slice(None))["tokens"]
+    ] == rows(stuff.held.exams["final"])

@@ -448,8 +448,12 @@ def test_a_metric_where_higher_is_better_is_the_same_comparison_seen_from_the_ot
 @pytest.mark.parametrize("unit,other", [("error rate", "bits"), ("bits/byte", "error")])
 def test_a_page_speaks_of_its_own_metric(unit: str, other: str) -> None:
     metric = {"name": "error" if unit == "error rate" else "loss", "unit": unit, "better": "lower"}
-    page = render(document(LABELS[:3], 3, metric=metric))
-    assert unit in page and not re.search(other, page[: page.index("To repeat it")], re.IGNORECASE)
+    found = document(LABELS[:3], 3, metric=metric)
+    if unit == "error rate":  # nothing is read twice where there is no text
+        for probes in (each for arm in found["arms"] for each in arm["probes"]):
+            probes |= {"copying": None, "recall": None}
+    page = render(found)
+    assert unit in page and not re.search(rf"\b{other}", page[: page.index("To repeat it")], re.IGNORECASE)
 
 
 def test_json_of_the_plan_can_be_copied() -> None:

@@ -10,6 +10,7 @@ import pytest
 from blockyard.core import child
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("while_importing", ["argparse", "blockyard.core.registry", "numpy._core", "torch.nn.modules"])
 def test_ctrl_c_while_libraries_are_read(while_importing):
     command = [sys.executable, "-X", "importtime", "-m", "blockyard", "compare", "llama", "gla", "--dry-run"]

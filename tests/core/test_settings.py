@@ -103,7 +103,12 @@ def test_all_odd_values_of_a_recipe(name):
         ("llama", "mixer.heads", True, "heads=True must be"),
         ("llama", "norm.eps", -1, "eps=-1 must be a number"),
         ("llama", "norm.eps", float("nan"), "eps=nan must be a number"),
-        ("llama", "channel.activation", "norm:rms", r"activation='norm:rms' must be an activation \(gelu, relu"),
+        (
+            "llama",
+            "channel.activation",
+            "norm:rms",
+            r"activation='norm:rms' must be an activation \(gelu, gelu_exact, relu",
+        ),
         ("llama", "channel.activation", norm("rms"), "activation=norm:rms must be an activation"),
         ("llama", "channel.activation", "gellu", "unknown activation 'gellu'; did you mean gelu"),
         ("llama", "head.tied", "perhaps", "tied=perhaps must be true or false"),

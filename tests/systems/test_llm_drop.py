@@ -127,9 +127,10 @@ def test_a_cut_model_runs_as_one_whose_step_is_passed_over(tmp_path):
     found = make_transform("cut:steps=(1,6)").apply(made, [])
     flow = made.run(made.start(data), [0, 2, 3, 4, 5, 7])
     assert torch.equal(found.model(data).logits, made.finish(flow).logits)
-    assert found.moved["steps.1.part.qkv.weight"] == "steps.2.part.qkv.weight"
+    assert found.lineage["steps.1.part.qkv.weight"].path == "steps.2.part.qkv.weight"
     held = dict(made.named_parameters())
-    assert all(torch.equal(p, held[found.moved.get(name, name)]) for name, p in found.model.named_parameters())
+    came = {name: origin.path for name, origin in found.lineage.items()}
+    assert all(torch.equal(p, held[came.get(name, name)]) for name, p in found.model.named_parameters())
     said = found.model(data).logits
     found.model.save(tmp_path / "m")
     assert torch.equal(by.load(tmp_path / "m")(data).logits, said)

@@ -30,7 +30,9 @@ def _material(text: str | None, paths: tuple[str, ...], codec: str | None) -> Ma
     if task is not None and not isinstance(task, DataTask):
         return Exercise(text or "", task)
     data = read(paths, task.of if task else (), codec=codec or "bytes")
-    return (task or make_task(data.usually())).material(data)
+    asked = task or make_task(data.usually())
+    assert isinstance(asked, DataTask), "what data are usually for is asked of data"
+    return asked.material(data)
 
 
 def described(material: Material, choice: Choice) -> Data:

@@ -313,7 +313,7 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         head=head("lm", tied=False),
     )  # fmt: skip
     own = find_around(part)
-    around |= {kind: Spec.of(kind, name, settings) for kind, (name, settings) in own.items()}
+    around |= {kind: Spec.of(kind, name, dict(settings)) for kind, (name, settings) in own.items()}
     if part.kind == "junction":
         return model(dim=dim, blocks=(block("layer", reader, part, channel("mlp")),), causal=causal, **around)
     if part.kind == "store":

@@ -111,7 +111,7 @@ class Passage(nn.Module):
 
     def __init__(self, site: Site, part: Spec) -> None:
         super().__init__()
-        self.part = site.build("part", part)
+        self.part: Any = site.build("part", part)
 
     def forward(self, x: Tensor, call: Call, state: Any) -> tuple[Tensor, Call, Any]:
         """The stream, the call and the leaves from here on."""
@@ -152,8 +152,9 @@ class Model(nn.Module):
                 here = replace(site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name])
                 seen[part.name] += 1
                 if part.kind == "junction":
-                    self.steps.append(Passage(here, part))
-                    site = replace(site, stream=self.steps[-1].part.out or site.stream)
+                    passage = Passage(here, part)
+                    self.steps.append(passage)
+                    site = replace(site, stream=passage.part.out or site.stream)
                 else:
                     self.steps.append(Step(here, part, rule))
         self.depth.blocks = tuple(steps_of)

@@ -37,7 +37,7 @@ class RelatedTables(Source):
         label = (group % 2 == 1) ^ (draw.uniform(rows) < WRONG)
         names = [f"{site} {thing}" for thing in THINGS for site in SITES]
         columns = dict(zip(names, numbers.T))
-        pool = np.where(np.arange(rows) < FIRST, "first", None)
+        pool = np.array(["first" if row < FIRST else None for row in range(rows)], object)
         return Table.of(
             "related_tables", {**columns, "pool": pool, "label": np.where(label, "yes", "no").astype(object)}
         )

@@ -57,7 +57,7 @@ class Ends:
             "stem": self._told(model["stem"] if _word(model["stem"], "reads", "ids") == self.reads else self.stem),
             "head": self._told(model["head"] if _word(model["head"], "says", "tokens") == self.says else self.head),
         }
-        changed = {name: end for name, end in ends.items() if end != model[name]}
+        changed: dict[str, Any] = {name: end for name, end in ends.items() if end != model[name]}
         if self.causal is not None and self.causal != model.get("causal", True):
             changed["causal"] = self.causal
         last = system["program"][-1]["objective"]
@@ -74,7 +74,7 @@ class Ends:
         learns = self._told(self.objective)
         if not any(each.get("apply") for each in program):
             return (phase(learns),)
-        return tuple(phase(**dict(each.settings) | {"objective": learns}) for each in program)
+        return tuple(each.but(objective=learns) for each in program)
 
     def _told(self, part: Spec) -> Spec:
         """The part with what the data decide about it and about what stands in its slots."""

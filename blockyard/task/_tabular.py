@@ -56,7 +56,7 @@ class Tabular(Material):
         return (
             f"{self.name} (sha256 {self.hash[:12]}): {self.answer.described}, from {self.width} columns "
             f"({self.width - words} of numbers, {words} of words); rows: "
-            + ", ".join(f"{count:,} {split}" for split, count in self.counts.items() if count)
+            + ", ".join(f"{len(rows):,} {split}" for split, rows in self.found.rows.items() if len(rows))
         )
 
     @property

@@ -74,7 +74,7 @@ class Ends:
         learns = self._told(self.objective)
         if not any(each.get("apply") for each in program):
             return (phase(learns),)
-        return tuple(each.but(objective=learns) for each in program)
+        return tuple(Spec.of("phase", learns.name, dict(each.settings) | {"objective": learns}) for each in program)
 
     def _told(self, part: Spec) -> Spec:
         """The part with what the data decide about it and about what stands in its slots."""

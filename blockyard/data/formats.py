@@ -217,29 +217,3 @@ def _parquet(name: str, data: bytes, column: str) -> list[bytes]:
     if values is None:
         raise _no_column(name, column, columns)
     return [_text(f"{name} row {number}", column, value) for number, value in enumerate(values, 1)]
-
-
-def rows_in(name: str, data: bytes) -> list[dict[str, Any]]:
-    """The rows of a table's bytes: .jsonl, .ndjson, .csv, .tsv (the first line names the columns) or parquet."""
-    data = _unpacked(name, data)
-    if data.startswith(b"PAR1"):
-        library = extra("pyarrow.parquet", "parquet is read")
-        try:
-            return library.ParquetFile(io.BytesIO(data)).read().to_pylist()
-        except (OSError, ValueError) as error:
-            raise Unfit("damaged", f"{name} is damaged, it cannot be read as parquet: {error}") from None
-    if bare(name).endswith(ROWS):
-        lines = enumerate(_utf8(name, data).split(b"\n"), 1)
-        return [_object(name, n, line) for n, line in lines if line.strip()]
-    text = _utf8(name, data).decode()
-    csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if bare(name).endswith(".tsv") else ",")
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UsageError(f"{name} line {reader.line_num} is no row of a table: {error}") from None
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise UsageError(f"{name} row {number} has another number of cells than the {len(reader.fieldnames or [])} "
-                             "columns that its first line names")  # fmt: skip
-    return rows

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +26,11 @@ class Answer(ABC):
     head: ClassVar[Spec]
     objective: ClassVar[Spec]
     metric: ClassVar[Metric]
-    also: tuple[Metric, ...]
+
+    @property
+    @abstractmethod
+    def also(self) -> tuple[Metric, ...]:
+        """The further figures of the same predictions."""
 
     @property
     @abstractmethod
@@ -65,8 +68,8 @@ class Classes(Answer):
     head, objective = head("classes"), objective("classes")
     metric = ERROR
 
-    @cached_property
-    def also(self) -> tuple[Metric, ...]:  # type: ignore[override]
+    @property
+    def also(self) -> tuple[Metric, ...]:
         """The log loss and, of two classes, the area under the curve."""
         loss = Metric("log loss", "nats/row", "lower", 0.0)
         return (loss, Metric("AUC", "area", "higher", 0.0, 1.0)) if len(self.names) == 2 else (loss,)
@@ -128,8 +131,8 @@ class Numbers(Answer):
     head, objective = head("row_values"), objective("squared")
     metric = Metric("unexplained", "of the variance", "lower", 0.0)
 
-    @cached_property
-    def also(self) -> tuple[Metric, ...]:  # type: ignore[override]
+    @property
+    def also(self) -> tuple[Metric, ...]:
         """R2, and the errors in the unit of the target."""
         return (
             Metric("R2", "of the variance", "higher", None, 1.0), Metric("rmse", f"in {self.name}", "lower", 0.0),

@@ -44,7 +44,7 @@ class Tabular(Material):
         self.hash = hashlib.sha256(json.dumps(["table 1", data.hash, written]).encode()).hexdigest()
 
     @property
-    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]  # the plan asks; a worker never fits references
         """What must be said, with what the references took."""
         fits = ", ".join(f"{each.name} {each.seconds:.1f} s" for each in self.references_fitted[0])
         trained = len(self.found.rows["train"])

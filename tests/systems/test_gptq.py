@@ -84,6 +84,7 @@ def test_3_inputs_of_equal_power_round_to_the_nearest(grid):
 
 @pytest.mark.parametrize("act_order", [False, True])
 def test_4_rows_do_not_depend_on_one_another(act_order):
+    """(4)"""
     w, h = case()
     whole = solve(w, h, Grid(3, 8, False), act_order).coded
     some = solve(w[[4, 1]], h, Grid(3, 8, False), act_order).coded
@@ -92,7 +93,7 @@ def test_4_rows_do_not_depend_on_one_another(act_order):
 
 @pytest.mark.parametrize("grid", [grid for grid in GRIDS if not grid.symmetric], ids=str)
 def test_5_weights_on_the_grid_come_back(grid):
-    """With zero points: the ends of a symmetric grid lie half a step beyond its codes, so it is fitted anew."""
+    """(5) With zero points: the ends of a symmetric grid lie half a step beyond its codes, so it is fitted anew."""
     w, h = case()
     on = grid.nearest(w).weight
     assert torch.equal(grid.nearest(on).weight, on)
@@ -101,6 +102,7 @@ def test_5_weights_on_the_grid_come_back(grid):
 
 @pytest.mark.parametrize("bits,group,block", [(4, 32, 32), (8, 64, 64), (4, None, 64), (8, 96, 32)])
 def test_6_packed_and_unpacked_are_the_same(bits, group, block):
+    """(6)"""
     w, h = case(rows=21, columns=200, tokens=300)
     found = solve(w, h, Grid(bits, group, True)).coded
     assert found.block() == block
@@ -109,6 +111,7 @@ def test_6_packed_and_unpacked_are_the_same(bits, group, block):
 
 
 def test_6_what_no_store_packs_stays_in_full():
+    """(6)"""
     w, h = case(columns=64)
     grids = (Grid(3, 32, True), Grid(4, 32, False), Grid(4, 24, True))
     assert [solve(w, h, grid).coded.block() for grid in grids] == [None] * 3
@@ -117,6 +120,7 @@ def test_6_what_no_store_packs_stays_in_full():
 
 
 def test_7_permuted_inputs_permute_the_answer():
+    """(7)"""
     w, h = case()
     mixed = torch.randperm(32, generator=torch.Generator().manual_seed(2))
     grid = Grid(3, None, False)

@@ -52,6 +52,7 @@ def test_1_what_writes_nothing_scores_one_goes_first_and_is_not_missed():
 
 @torch.no_grad()
 def test_2_attention_and_mlp_of_a_block_are_the_block():
+    """(2)"""
     made, data = model(), batch()
     block = silenced(silenced(made, 2), 3)  # a block that goes first
     whole = make_transform("drop:of=block").apply(block, [data])
@@ -89,6 +90,7 @@ def test_4_the_cache_has_room_for_what_is_left():
 
 @torch.no_grad()
 def test_5_scores_depend_on_no_order_and_no_padding():
+    """(5)"""
     made, units = model(), [(i,) for i in range(8)]
     a, b = batch(0), batch(1)
     both = scores_of(made, [a, b], units)

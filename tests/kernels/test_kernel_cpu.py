@@ -125,6 +125,7 @@ def test_what_goes_wrong_in_a_thread_is_told(threads):
         parallel.run_threads(work, 2)
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_an_interruption_waits_for_all_threads(threads, monkeypatch):
     came, start = [], parallel.run_threads
 

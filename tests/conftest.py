@@ -26,7 +26,7 @@ def _seeded():
 
 @pytest.fixture
 def heeds_ctrl_c():
-    """A test and the programs that it starts heed ctrl-C, also where a shell runs the tests in the background, ignoring it."""
+    """A test and the programs it starts heed ctrl-C, also where a shell runs them in the background, ignoring it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -86,11 +86,11 @@ class Stem(Part, ABC):
     """From a batch to the stream: `(batch, call, state) -> (x, call, state)`. It alone knows how its tokens lie.
 
     reads       what `batch.tokens` holds: ids, or the name that a task gives to what it holds otherwise
-    lays_grid   whether its tokens lie on a grid
+    grid        the rows and columns on which its tokens lie, from when it is built; empty: they lie in a row
     """
 
     reads: ClassVar[str] = "ids"
-    lays_grid: ClassVar[bool] = False
+    grid: tuple[int, ...] = ()
 
     @abstractmethod
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
@@ -113,6 +113,7 @@ class Junction(Part):
     """Between steps: `(x, call, state) -> (x, call, state)`, with another length, grid or width from here on."""
 
     out: Any = None  # the axis that later steps stand on, where the width changes
+    grid: tuple[int, ...] | None = None  # on which tokens lie from here on; None: on the same, or not known
 
 
 Draws = Callable[[str, tuple[int, ...]], Tensor]  # numbers in [0,1) of a shape, by a name

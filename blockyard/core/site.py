@@ -67,7 +67,7 @@ class Site:
     alike: int = 1  # how many steps of the model hold the same part
     causal: bool = True
     length: int = 1024
-    grid: bool | None = None  # whether tokens lie on one here; None: not known, where a part is made alone
+    grid: tuple[int, ...] | None = None  # rows, columns of tokens; empty: in a row; None: not known, made alone
     axis_sizes: tuple[tuple[str, int], ...] = ()
     first_path: str = ""  # the path, where parts on the way renamed what they own, under the first names
     renamed: Mapping[str, str] = field(default_factory=dict)  # of the part that is built here, by old name
@@ -124,7 +124,7 @@ class Site:
         settings = check_settings(entry, settings, path)
         before = set(self.context.axes) if sizes else set()
         made_of = entry.load_named()
-        if self.grid is False and made_of.on_grid:
+        if self.grid == () and made_of.on_grid:
             raise UsageError(f"{path}: {spec.kind}:{spec.name} needs tokens on a grid, and here they lie in a row")
         if not self.causal and not keeps(made_of.claims, made_of.known, "bidirectional"):
             raise _one_way(path, entry)

@@ -141,10 +141,10 @@ class Model(nn.Module):
         site = replace(site, steps=sum(len(blocks[name]["steps"]) * loops for name, loops in plan))
         alike = Counter(part.name for name, _ in plan for part in blocks[name]["steps"])
         self.stem = site.build("stem", spec["stem"])
-        site = replace(site, grid=self.stem.lays_grid)
+        site = replace(site, grid=self.stem.grid)
         self.steps, steps_of = nn.ModuleList(), []
         seen: Counter[str] = Counter()
-        for name, _ in plan:
+        for name, loops in plan:
             rule = blocks[name].get("residual") or spec["residual"]
             steps_of.append(tuple(range(len(self.steps), len(self.steps) + len(blocks[name]["steps"]))))
             for part in blocks[name]["steps"]:
@@ -152,9 +152,12 @@ class Model(nn.Module):
                 here = replace(site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name])
                 seen[part.name] += 1
                 if part.kind == "junction":
+                    if loops > 1:
+                        raise UsageError(f"{here.path}: block {name} runs {loops} times, and a junction runs once")
                     passage = Passage(here, part)
                     self.steps.append(passage)
-                    site = replace(site, stream=passage.part.out or site.stream)
+                    grid = site.grid if passage.part.grid is None else passage.part.grid
+                    site = replace(site, stream=passage.part.out or site.stream, grid=grid)
                 else:
                     self.steps.append(Step(here, part, rule))
         self.depth.blocks = tuple(steps_of)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from blockyard.core import Call, Junction, Prod, Site, Spec, UsageError, constant, normal
+from blockyard.core import Call, Junction, Prod, Site, Spec, UsageError, constant, normal, strided
 from blockyard.core.settings import Count, Kernel, Natural, NormSpec
 
 
@@ -39,13 +39,13 @@ class Conv(Junction):
         self.weight = site.param("weight", (self.out, site.stream, rows, columns), spread, decay=True)
         self.bias = site.param("bias", (self.out,), constant(0.0))
         self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.grid = site.grid and strided(site.path, site.grid, kernel, stride, padding)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        if call.grid is None or min(call.grid) + 2 * self.padding < self.kernel:
-            where = "in a row" if call.grid is None else f"on a grid of {call.grid[0]} x {call.grid[1]}"
-            raise UsageError(f"{self.path}: a filter of {self.kernel} x {self.kernel} needs a grid, not tokens {where}")
+        if call.grid is None:
+            raise UsageError(f"{self.path}: a square filter needs a grid, and these tokens lie in a row")
+        grid = strided(self.path, call.grid, self.kernel, self.stride, self.padding)
         x = x if self.norm is None else self.norm(x, call)
         plane = x.unflatten(1, call.grid).permute(0, 3, 1, 2)
         y = conv2d(plane, self.weight.to(x.dtype), self.bias.to(x.dtype), self.stride, self.padding)
-        grid = tuple(y.shape[2:])
         return y.flatten(2).transpose(1, 2), call.laid(grid[0] * grid[1], grid), state

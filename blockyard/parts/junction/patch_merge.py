@@ -30,14 +30,19 @@ class PatchMerge(Junction):
         four = Axis("four", 4)
         together = Prod(four, site.stream)
         self.out = site.axis("stream", wider * site.stream.size)
+        self.grid = site.grid and self._halves(site.path, site.grid)
         self.norm = site.slot("norm", norm, on=together)
         self.proj = site.linear("proj", together, self.out, kind=Spec.of("linear", "dense", {"bias": False}))
 
+    @staticmethod
+    def _halves(path: str, grid: tuple[int, ...] | None) -> tuple[int, int]:
+        if not grid or grid[0] % 2 or grid[1] % 2:
+            where = f"on {grid[0]} x {grid[1]}" if grid else "in a row"
+            raise UsageError(f"{path}: merges tokens that lie on a grid of even sides, not {where}")
+        return grid[0] // 2, grid[1] // 2
+
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        if call.grid is None or call.grid[0] % 2 or call.grid[1] % 2:
-            where = "in a row" if call.grid is None else f"on {call.grid[0]} x {call.grid[1]}"
-            raise UsageError(f"{self.path}: merges tokens that lie on a grid of even sides, not {where}")
-        rows, columns = call.grid[0] // 2, call.grid[1] // 2
+        rows, columns = self._halves(self.path, call.grid)
         # the four in the order of the columns, then of the rows in each
         four = x.unflatten(1, (rows, 2, columns, 2)).permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)
         call = call.laid(rows * columns, (rows, columns))

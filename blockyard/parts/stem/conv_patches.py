@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from blockyard.core import Batch, Call, Prod, Site, Spec, Stem, UsageError, constant, normal
+from blockyard.core import Batch, Call, Prod, Site, Spec, Stem, UsageError, constant, normal, strided
 from blockyard.core.settings import Channels, Count, Height, Natural, NormSpec, Width
 
 
 class ConvPatches(Stem):
     reads = "images"
-    lays_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("classes", {}))
     variants = (
@@ -36,9 +35,7 @@ class ConvPatches(Stem):
     ) -> None:  # fmt: skip
         super().__init__()
         self.image, self.stride, self.padding = (height, width, channels), stride, padding
-        self.grid = tuple((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-        if min(self.grid) < 1:
-            raise UsageError(f"{site.path}: a filter of {kernel} pixels does not fit an image of {height} x {width}")
+        self.grid = strided(site.path, (height, width), kernel, stride, padding)
         colours, rows, columns = (
             site.axis("channels", channels),
             site.axis("rows", kernel),

@@ -19,7 +19,6 @@ from blockyard.parts.stem._cut import Cut
 
 class Patches(Stem):
     reads = "images"
-    lays_grid = True
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("classes", {}))
     variants = ({}, dict(height=4, width=8, patch=2, channels=3, position="sinusoidal_2d"))
@@ -30,6 +29,7 @@ class Patches(Stem):
     ) -> None:  # fmt: skip
         super().__init__()
         self.cut = Cut(site, height, width, patch, channels)
+        self.grid = self.cut.grid
         self.proj = site.linear("proj", self.cut.square, site.stream, bias=True, gain=site.steps**0.5)
         self.position: Position | None = replace(site, length=self.cut.count).slot("position", position)
         site.hold("position", "an image is cut into so many squares")
@@ -38,7 +38,7 @@ class Patches(Stem):
         return Batch(self.cut.example(rows, draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        call = call.laid(self.cut.count, self.cut.grid)
+        call = call.laid(self.cut.count, self.grid)
         x = self.proj(self.cut.squares(batch.tokens, next(self.proj.parameters()).dtype), call)
         if self.position is not None:
             x = self.position.at_input(x, call)

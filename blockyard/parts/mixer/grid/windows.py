@@ -11,6 +11,7 @@ Tags     memory=keys, decay=none
 Differs  windows at the border are smaller: nothing is rolled round and nothing masked, with the same result
 """
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -32,7 +33,8 @@ class Windows(Sublayer):
         shift: Annotated[Natural, "how much further every second window lies; none: half a window"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.mixer = site.build("mixer", mixer)
+        inside = site.grid and tuple(min(size, side) for side in site.grid)
+        self.mixer = replace(site, grid=inside).build("mixer", mixer)
         self.size, self.shift = size, (size // 2 if shift is None else shift % size) * (site.ordinal % 2)
 
     def prepare(self, call: Call) -> None:

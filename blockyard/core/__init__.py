@@ -7,7 +7,7 @@ _HOME = {
     "Axis": "axis", "Cat": "axis", "Expr": "axis", "Prod": "axis",
     "Batch": "batch", "Call": "call", "upcast": "call", "widest_dtype": "call", "gather": "call", "scatter": "call",
     "UsageError": "errors", "Flow": "flow", "strided": "grid",
-    "State": "state", "Cache": "state", "keep": "state", "leaf": "state", "sub": "state",
+    "State": "state", "Cache": "state", "Constant": "state", "keep": "state", "leaf": "state", "sub": "state",
     "Corruption": "part", "Depth": "part", "Head": "part", "Junction": "part", "Objective": "part", "Part": "part",
     "Position": "part", "Residual": "part", "Router": "part", "Scaling": "part", "Stem": "part", "Store": "part",
     "Sublayer": "part",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from blockyard.core.site import Site, constant, normal, uniform_in
     from blockyard.core.spec import Spec
-    from blockyard.core.state import Cache, State, keep, leaf, sub
+    from blockyard.core.state import Cache, Constant, State, keep, leaf, sub
     from blockyard.core.visible import distances, max_distance, update_cache, visibility
 
 

@@ -45,6 +45,14 @@ class Batch:
         more = {name: value[index] for name, value in self.more.items()}
         return replace(self, **{k: v[index] for k, v in picked.items() if isinstance(v, Tensor)}, more=more)
 
+    def before_targets(self) -> Tensor:
+        """(B,T) the tokens that count and stand before the first one whose target is asked for."""
+        targets = self.targets
+        assert targets is not None and targets.shape[:2] == self.tokens.shape[:2]
+        asked = targets.isfinite() if targets.is_floating_point() else targets >= 0
+        before = asked.flatten(2).any(2).cumsum(1) == 0 if asked.dim() > 2 else asked.cumsum(1) == 0
+        return before if self.valid is None else before & self.valid
+
     @property
     def count(self) -> Tensor:
         """() how many tokens count; of what is no row of tokens, how many rows there are."""

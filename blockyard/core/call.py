@@ -18,6 +18,17 @@ class Past(NamedTuple):
     int8: bool = False  # keys and values are kept in 8 bits
 
 
+class Memory(NamedTuple):
+    """What another stream leaves to be read: x (B,S,M), and which of its tokens count (B,S); None: all."""
+
+    x: Tensor
+    valid: Tensor | None = None
+
+    def each(self, fn: Callable[[Tensor], Tensor]) -> "Memory":
+        """`fn` of everything that has rows."""
+        return Memory(fn(self.x), None if self.valid is None else fn(self.valid))
+
+
 class Moment(NamedTuple):
     """When a forward of training happens: the seed of the run, the optimiser's step, the micro-batch's first row, and
     the share of the run that lies before this step."""
@@ -62,6 +73,7 @@ class Call(NamedTuple):
     past              the positions of all keys, cached ones first, while a state is kept
     grid              the sides of a regular grid that the tokens fill, row by row; None: a plain row
     conditions        what holds of a whole row, by name, rows first
+    memory            what towers leave to be read, by their names; with a state, at its first piece only
     aligned           every row has the same positions and no token is left out
     dtype             of the stream
     step, loop        which step of the depth program runs (-1: the stem), and for which time
@@ -84,6 +96,7 @@ class Call(NamedTuple):
     past: Past | None = None
     grid: tuple[int, ...] | None = None
     conditions: Mapping[str, Tensor] = {}
+    memory: Mapping[str, Memory] = {}
     aligned: bool = True
     dtype: torch.dtype = torch.float32
     step: int = 0
@@ -130,6 +143,9 @@ class Call(NamedTuple):
         positions = torch.arange(length, device=self.positions.device).expand(each * len(self.positions), length)
         if each > 1:
             changed["conditions"] = {name: held.repeat_interleave(each, 0) for name, held in self.conditions.items()}
+            changed["memory"] = {
+                name: held.each(lambda x: x.repeat_interleave(each, 0)) for name, held in self.memory.items()
+            }
         return self._replace(
             positions=positions, valid=None, segment=None, reset=None, grid=grid, aligned=True, memo={}, **changed
         )
@@ -185,13 +201,15 @@ class Call(NamedTuple):
         valid = gather(full, index) & (index >= 0)
         length = full.shape[1]
         owner = index.clamp(min=0) // length  # tokens of two rows stay apart, as they were
+        # what belongs to a whole row is that of a new row's first token
         conditions = {name: value[owner[:, 0]] for name, value in self.conditions.items()}
+        memory = {name: held.each(lambda x: x[owner[:, 0]]) for name, held in self.memory.items()}
         if self.segment is not None:
             owner = owner * length + gather(self.segment, index)
         reset = resets(owner, valid)
         return self._replace(
             positions=gather(self.positions, index), valid=valid, segment=reset.cumsum(1), reset=reset, order=order,
-            past=None, grid=None, conditions=conditions, aligned=False, memo={},
+            past=None, grid=None, conditions=conditions, memory=memory, aligned=False, memo={},
         )  # fmt: skip
 
 

@@ -67,6 +67,8 @@ class Site:
     alike: int = 1  # how many steps of the model hold the same part
     causal: bool = True
     length: int = 1024
+    root: str = ""  # the path of the model it stands in, where that is a tower of another
+    memory: tuple[tuple[str, Axis | Expr], ...] = ()  # the streams that towers leave to be read, by their names
     grid: tuple[int, ...] | None = None  # rows, columns of tokens; empty: in a row; None: not known, made alone
     axis_sizes: tuple[tuple[str, int], ...] = ()
     first_path: str = ""  # the path, where parts on the way renamed what they own, under the first names
@@ -81,6 +83,21 @@ class Site:
         name = next((old for old, new in self.renamed.items() if new == name), name)
         path = self.first_path or self.path
         return f"{path}.{name}" if path else name
+
+    def beside(self, path: str) -> str:
+        """The whole path of something in the same model: `stem.table`, say."""
+        return f"{self.root}.{path}" if self.root else path
+
+    def axis_of(self, path: str) -> Axis | None:
+        """An axis of the same model that was made before, such as `stem.vocab`; None where there is none."""
+        return self.context.axes.get(self.beside(path))
+
+    def memory_of(self, name: str) -> Expr:
+        """The axis of what a tower leaves to be read."""
+        found = dict(self.memory)
+        if name not in found:
+            raise unknown(f"tower that {self.path or 'part'} can read", name, found)
+        return found[name]
 
     def on(self, axis: Expr) -> "Site":
         """The site of a slot that stands on another axis."""
@@ -195,6 +212,7 @@ class Site:
 
     def shared(self, name: str, key: str, make: Callable[[], nn.Parameter]) -> nn.Parameter:
         """A parameter that several parts own together: the first asker makes it, all get the same one."""
+        key = self.beside(key)
         if key not in self.context.shared:
             made = make()
             self.context.shared[key] = self.context.uses[-1].path
@@ -203,15 +221,19 @@ class Site:
         self.context.uses.append(replace(first, path=self.child(name), of=first.path))
         return self.context.tensors[first.path]
 
-    def reuse(self, name: str, of: str, reads: Expr, writes: Expr) -> tuple[Any, Tensor]:
-        """A second use of a matrix made elsewhere (a tied head): its store and the tensor."""
+    def reuse(self, name: str, of: str, reads: Expr | None = None, writes: Expr | None = None) -> tuple[Any, Tensor]:
+        """A second use of a matrix made elsewhere, at a whole path (a tied head): its store and the tensor."""
         if of not in self.context.stores:
             raise unknown("matrix to reuse", of, self.context.stores)
+        path, held = self.child(name), self.context.stores[of]
+        self.context.stores[path] = held
         if of in self.context.buffers:
-            return self.context.stores[of], self.context.buffers[of]
+            self.context.buffers[path] = self.context.buffers[of]
+            return held, self.context.buffers[of]
         made = next(use for use in self.context.uses if use.path == of)
-        self.context.uses.append(replace(made, path=self.child(name), reads=reads, writes=writes, of=of))
-        return self.context.stores[of], self.context.tensors[of]
+        self.context.uses.append(replace(made, path=path, reads=reads, writes=writes, of=made.of or of))
+        tensor = self.context.tensors[path] = self.context.tensors[of]
+        return held, tensor
 
 
 def _one_way(path: str, entry: registry.Entry) -> UsageError:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the annotations are read as text
         PhaseShare,
         ResidualSpec,
         StemSpec,
+        Towers,
         Trains,
     )  # fmt: skip
 
@@ -214,12 +215,21 @@ def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:
 def model(
     *, dim: "Dim", stem: "StemSpec", blocks: "Blocks", depth: "DepthSpec", residual: "ResidualSpec",
     head: "HeadSpec", linear: "LinearSpec | None" = None, causal: "Causal" = True, length: "Length | None" = None,
-    edits: "Edits" = (),
+    edits: "Edits" = (), towers: "Towers" = (),
 ) -> Spec:  # fmt: skip
-    """A model: a stem, blocks planned by a depth program behind a residual rule, and a head."""
+    """A model: a stem, blocks planned by a depth program behind a residual rule, a head, and towers that it reads."""
     given = dict(dim=dim, stem=stem, blocks=blocks, depth=depth, residual=residual, head=head)
     extra = dict(linear=(linear, None), causal=(causal, True), length=(length, None), edits=(edits, ()))
+    extra["towers"] = (towers, ())
     return Spec.of("model", "model", given | {k: value for k, (value, default) in extra.items() if value != default})
+
+
+def tower(name: str, model: Spec, *, question: bool = False) -> Spec:
+    """A whole model whose stream another one reads under this name. What it reads itself a batch holds as `more[name]`.
+
+    question   whether it reads, of a batch that has no such thing but targets, the tokens before the first asked one
+    """
+    return Spec.of("tower", name, {"model": model, **({"question": True} if question else {})})
 
 
 def phase(

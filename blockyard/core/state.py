@@ -1,11 +1,12 @@
 """What a model carries from one piece of its input to the next: caches, matrix memories, convolution tails.
 
 A `State` is immutable; the leaves of a step stand at the address (step, loop). A part gets its own (`{}` at the first
-piece) and returns new ones. Rows are segments. Two kinds of leaf:
+piece) and returns new ones. Rows are segments. Three kinds of leaf:
 
     Cache    keys and values, one slot a token, aligned with the state's `positions` (-1: an empty slot); numbers as
              they are, or `Coded` in 8 bits where the state says so
     Tensor   recurrent: the whole past in one value, never written in place, so a mark is a reference
+    Constant what the first piece left and no later one changes: keys and values of another stream
 
 `rewind` cuts caches at any position; recurrent leaves go back to the nearest mark, and the caller feeds the rest.
 """
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 Leaves = dict[str, Any]
 
@@ -56,6 +58,24 @@ class Cache(NamedTuple):
         """Keys and values."""
         k, v = (x.numbers(dtype) if isinstance(x, Coded) else x for x in self)
         return k, v
+
+
+class Constant(NamedTuple):
+    """Tensors (B,S,...) that no token changes, by name, and which of their S places count (B,S)."""
+
+    values: dict[str, Tensor]
+    valid: Tensor
+
+    def empty(self, rows: int) -> "Constant":
+        """The same of so many rows, without any places."""
+        values = {name: x.new_zeros(rows, 0, *x.shape[2:]) for name, x in self.values.items()}
+        return Constant(values, self.valid.new_zeros(rows, 0))
+
+    def padded(self, places: int) -> "Constant":
+        """The same with so many places, of which the new ones do not count."""
+        room = places - self.valid.shape[1]
+        values = {name: pad(x, (0, 0) * (x.dim() - 2) + (0, room)) for name, x in self.values.items()}
+        return Constant(values, pad(self.valid, (0, room)))
 
 
 def tree_cat(trees: Sequence[Any], dim: int) -> Any:
@@ -105,12 +125,12 @@ def tensors(tree: Any) -> list[Tensor]:
     return found
 
 
-def _split(tree: Any, cached: bool) -> Any:
-    """The caches of a tree, or everything else."""
+def _split(tree: Any, recurrent: bool) -> Any:
+    """The recurrent leaves of a tree, or everything else."""
     if isinstance(tree, dict):
-        kept = {key: _split(value, cached) for key, value in tree.items()}
+        kept = {key: _split(value, recurrent) for key, value in tree.items()}
         return {key: value for key, value in kept.items() if value is not None}
-    return tree if isinstance(tree, Cache) == cached else None
+    return tree if isinstance(tree, Tensor) == recurrent else None
 
 
 def _merge(first: Any, second: Any) -> Any:
@@ -185,12 +205,12 @@ class State:
 
     def mark(self) -> "State":
         """A point that `rewind` can reach with the recurrent leaves, at the cost of keeping them."""
-        return replace(self, marks=(*self.marks, Mark(self.length, _split(self.leaves, cached=False))))
+        return replace(self, marks=(*self.marks, Mark(self.length, _split(self.leaves, recurrent=True))))
 
     def rewind(self, length: int | Tensor) -> "State":
         """The state at `length` tokens, row by row, or at the last mark before it where a leaf is recurrent."""
         goal = torch.as_tensor(length, device=self.length.device).expand_as(self.length).minimum(self.length)
-        recurrent = _split(self.leaves, cached=False)
+        recurrent = _split(self.leaves, recurrent=True)
         reached, leaves = goal, recurrent
         if tensors(recurrent):
             known = [Mark(torch.zeros_like(goal), tree_map(torch.zeros_like, recurrent)), *self.marks]
@@ -202,7 +222,7 @@ class State:
                 leaves = _choose(better, mark.recurrent, leaves)
         empty = self.positions >= reached[:, None]
         marks = tuple(mark for mark in self.marks if bool((mark.length <= reached).all()))
-        back = replace(self, length=reached, leaves=_merge(_split(self.leaves, cached=True), leaves), marks=marks)
+        back = replace(self, length=reached, leaves=_merge(_split(self.leaves, recurrent=False), leaves), marks=marks)
         if self.aligned and bool((reached == reached[:1]).all()):
             return back._cut(int(reached[0]) if len(reached) else 0)
         return replace(back, positions=self.positions.masked_fill(empty, -1), aligned=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blockyard.core.call import widest_dtype
 from blockyard.core.errors import UsageError
-from blockyard.decode.ragged import Prompt, fits, prefill, rows_of
+from blockyard.decode.ragged import Prompt, begun, fits, prefill, rows_of
 from blockyard.decode.rules import integer, sound
 from blockyard.model.model import Model
 
@@ -49,7 +49,7 @@ def beams(
     if width > MOST or not 0 <= power < float("inf"):
         raise UsageError(f"width {width} must be at most {MOST}, power {power} at least 0")
     fits(model, rows, tokens)
-    logits, state = prefill(model, rows[0][None], chunk=chunk)
+    logits, state = prefill(model, begun(rows, prompt), chunk=chunk)
     if any(not 0 <= ident < logits.shape[1] for ident in stop):
         raise UsageError(f"stop {[*stop]}: token ids go from 0 to {logits.shape[1] - 1}")
     ends = torch.tensor([*stop], dtype=torch.long, device=logits.device)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.ends import Step, Stop, StopTracker
 from blockyard.decode.program import Program
-from blockyard.decode.ragged import Prompt, compact, concat, fits, padded, prefill, rows_of
+from blockyard.decode.ragged import Prompt, alone, begun, compact, concat, fits, prefill, rows_of
 from blockyard.decode.rules import PLAIN, Draws, SamplingParams, choose, integer, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
@@ -33,7 +34,7 @@ def generate(
     """Yield a `Step` for each of at most `tokens` new tokens a row; it ends early when every row has met a stop.
 
     prompt       ids (B,T), padded on the right where `lengths` (B,) are given; a list of rows (T_i); or a batch with
-                 `valid`
+                 `valid`, and in `more` what towers read
     rules        how a token is chosen from its logits (SamplingParams); by default drawn as the model says
     seeds        one a row, its number in the batch by default        chunk    tokens of the prompt in one forward
     stop         ids and, with `decode` (ids to text), strings        store    where prefixes are found and left
@@ -42,11 +43,14 @@ def generate(
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
     fits(model, rows, tokens)
+    if store is not None:
+        alone(prompt, "a store of prefixes")
     if store is not None and store.model is not model:
         raise UsageError("this store holds the prefixes of another model")
     if store is not None and store.int8_cache != int8_cache:
         raise UsageError("a store and the calls that use it keep keys alike: PrefixStore(model, int8_cache=...)")
-    return _generate(model, rows, tokens, rules, own, StopTracker(len(rows), stop, decode), chunk, store, int8_cache)
+    ends = StopTracker(len(rows), stop, decode)
+    return _generate(model, rows, begun(rows, prompt), tokens, rules, own, ends, chunk, store, int8_cache)
 
 
 def seeds_of(rows: Sequence[Tensor], seeds: Sequence[int] | None, tokens: int, chunk: int) -> list[int]:
@@ -77,17 +81,17 @@ def seen_in(rows: Sequence[Tensor | list[int]], logits: Tensor, rules: SamplingP
 
 @torch.no_grad()
 def _generate(
-    model: Model, rows: list[Tensor], tokens: int, rules: SamplingParams, seeds: list[int], ends: StopTracker,
-    chunk: int, store: "PrefixStore | None", int8_cache: bool,
+    model: Model, rows: list[Tensor], prompt: Batch, tokens: int, rules: SamplingParams, seeds: list[int],
+    ends: StopTracker, chunk: int, store: "PrefixStore | None", int8_cache: bool,
 ) -> Iterator[Step]:  # fmt: skip
     if not tokens:
         return
     draws = Draws("generate", rules, seeds, rows[0].device)
     if store is None:
-        logits, state = prefill(model, padded(rows), model.init_state(len(rows), int8_cache=int8_cache), chunk=chunk)
+        logits, state = prefill(model, prompt, model.init_state(len(rows), int8_cache=int8_cache), chunk=chunk)
     else:
-        begun = [store.feed(ids, chunk=chunk) for ids in rows]
-        logits, state = torch.cat([row for row, _ in begun]), concat([one for _, one in begun])
+        fed = [store.feed(ids, chunk=chunk) for ids in rows]
+        logits, state = torch.cat([row for row, _ in fed]), concat([one for _, one in fed])
     seen = seen_in(rows, logits, rules)
     kept = _Kept(store, rows)
     program = program_for(model, rows, tokens, int8_cache) if store is None else None

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from blockyard.core.batch import Batch
 from blockyard.core.call import gather
 from blockyard.core.errors import UsageError
-from blockyard.core.state import Cache, State, tree_cat
+from blockyard.core.state import Cache, Constant, State, tree_cat
 from blockyard.model.model import Model
 
 Prompt = Tensor | Batch | Sequence[Tensor]
@@ -46,6 +46,17 @@ def rows_of(model: Model, prompt: Prompt, lengths: Tensor | Sequence[int] | None
     if not model.causal:
         raise UsageError("this model sees the future; only a causal one writes token by token")
     return [row.long() for row in rows]
+
+
+def begun(rows: Sequence[Tensor], prompt: Prompt) -> Batch:
+    """The first piece: the rows of a prompt, padded on the left, with what stands beside them in a batch."""
+    return replace(padded(rows), more=prompt.more if isinstance(prompt, Batch) else {})
+
+
+def alone(prompt: Prompt, asker: str) -> None:
+    """Refuse, in `asker`'s name, a prompt that is more than ids."""
+    if isinstance(prompt, Batch) and prompt.more:
+        raise UsageError(f"{asker} knows prompts by their ids alone, and this one comes with {', '.join(prompt.more)}")
 
 
 def fits(model: Model, rows: Sequence[Tensor], tokens: int) -> None:
@@ -85,7 +96,10 @@ def prefill(
     logits: Any = None
     for start in range(0, length, chunk):
         end = min(start + chunk, length)
-        piece = Batch(batch.tokens[:, start:end], valid=None if valid is None else valid[:, start:end])
+        piece = Batch(
+            batch.tokens[:, start:end], valid=None if valid is None else valid[:, start:end],
+            more={} if start else batch.more,
+        )  # fmt: skip
         flow = model.run(model.start(piece, state), steps)
         alone = type(model.head).claims.get("per_token")
         if alone and valid is None and end < length:
@@ -104,15 +118,18 @@ def prefill(
     return logits, state
 
 
-def flatten(leaves: Any) -> tuple[list[tuple[tuple[Any, ...], Cache]], list[tuple[tuple[Any, ...], Tensor]]]:
-    """Every cache and every other tensor of nested leaves, each with its path."""
-    caches: list[tuple[tuple[Any, ...], Cache]] = []
-    others: list[tuple[tuple[Any, ...], Tensor]] = []
+Found = list[tuple[tuple[Any, ...], Any]]
+
+
+def flatten(leaves: Any) -> tuple[Found, Found]:
+    """Every cache and every other leaf, tensors and constants, each with its path."""
+    caches: Found = []
+    others: Found = []
 
     def walk(tree: Any, path: tuple[Any, ...]) -> None:
         if isinstance(tree, Cache):
             caches.append((path, tree))
-        elif isinstance(tree, Tensor):
+        elif isinstance(tree, Tensor | Constant):
             others.append((path, tree))
         else:
             for key, value in tree.items():
@@ -169,12 +186,22 @@ def concat(states: Sequence[State]) -> State:
         found = [_cache_of(one.get(path), like, n, state) for one, n, state in zip(held, room, states)]
         caches[path] = tree_cat(found, 0)
     for path, like in others.items():
+        if isinstance(like, Constant):
+            others[path] = _constants([one.get(path) for one in kept], like, states)
+            continue
         blank = [like.new_zeros(len(state.length), *like.shape[1:]) for state in states]
         others[path] = torch.cat([one.get(path, zeros) for one, zeros in zip(kept, blank)])
     even = all(state.aligned for state in states) and len({int(state.length[0]) for state in states}) == 1
     length = torch.cat([state.length for state in states])
     leaves = unflatten([*caches.items(), *others.items()])
     return State(positions, length, even, None, states[0].int8_cache, leaves)
+
+
+def _constants(found: Sequence[Constant | None], like: Constant, states: Sequence[State]) -> Constant:
+    """The constants of several states as one of as many places as the longest; a state without any has none."""
+    held = [like.empty(len(state.length)) if mine is None else mine for mine, state in zip(found, states)]
+    places = max(each.valid.shape[1] for each in held)
+    return tree_cat([each.padded(places) for each in held], 0)
 
 
 def _cache_of(cache: Cache | None, like: Cache, room: int, state: State) -> Cache:

@@ -29,7 +29,7 @@ from blockyard.decode.ends import Step, Stop, StopTracker
 from blockyard.decode.generate import logprob, program_for, quiet, seeds_of, seen_in
 from blockyard.decode.past import OnProgram, OnState, Past
 from blockyard.decode.propose import Proposal, Proposer, Rows
-from blockyard.decode.ragged import Prompt, compact, fits, padded, prefill, rows_of
+from blockyard.decode.ragged import Prompt, alone, compact, fits, padded, prefill, rows_of
 from blockyard.decode.rules import GREEDY, Draws, SamplingParams, choose, integer, penalised, pick, probabilities, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
@@ -71,6 +71,7 @@ def speculate(
                       It matters where the model is no program
     counts            is filled in
     """
+    alone(prompt, "speculation")
     rows = rows_of(model, prompt, lengths)
     own = seeds_of(rows, seeds, tokens, chunk)
     fits(model, rows, tokens)

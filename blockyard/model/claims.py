@@ -31,7 +31,7 @@ from blockyard.core.claims import SHARED, keeps
 from blockyard.core.errors import UsageError
 from blockyard.core.flow import Flow
 from blockyard.core.part import Part
-from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, residual, stem, tower
 from blockyard.core.state import State
 from blockyard.kernels import count_flops
 from blockyard.model.model import Model, build, make
@@ -276,6 +276,7 @@ class Hosted(Part):
         model = self.model
         batch = replace(_stand_in(model, x), valid=call.valid)
         kept = None if state is None else replace(State.empty(len(x)), leaves=state)
+        call = call._replace(memory=model.read_towers(_towers_read(model, batch)))
         y, call, kept = model._ends(model.stem, batch, call, kept, "stem")
         call = call._replace(dtype=y.dtype)
         for part in model._preparing:
@@ -283,6 +284,16 @@ class Hosted(Part):
         out = model.finish(model.run(Flow(y, None, call, kept, {})))
         said = next(iter(out.prediction.values()))
         return said, None if out.state is None else out.state.leaves
+
+
+def _towers_read(model: Model, batch: Batch) -> Batch:
+    """The batch with the same few tokens for every row's towers, the last of which does not count."""
+    rows, read = len(batch.tokens), {}
+    for name, tokens in model.example(1, 7, torch.Generator().manual_seed(0)).more.items():
+        if name in model.towers:
+            read[name] = tokens.expand(rows, *tokens.shape[1:])
+            read[f"{name}.valid"] = torch.arange(tokens.shape[1], device=tokens.device).expand(rows, -1) < 6
+    return replace(batch, more={**batch.more, **read})
 
 
 def _stand_in(model: Model, x: Tensor) -> Batch:
@@ -312,7 +323,10 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
         head=head("lm", tied=False),
     )  # fmt: skip
-    own = find_around(part)
+    own = dict(find_around(part))
+    if "tower" in own:
+        name, settings = own.pop("tower")
+        around["towers"] = (tower(name, _reader(**settings)),)
     around |= {kind: Spec.of(kind, name, dict(settings)) for kind, (name, settings) in own.items()}
     if part.kind == "junction":
         return model(dim=dim, blocks=(block("layer", reader, part, channel("mlp")),), causal=causal, **around)
@@ -322,6 +336,14 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         around[part.kind] = part
     last = channel("experts", router=part) if part.kind == "router" else channel("mlp")
     return model(dim=dim, blocks=(block("layer", reader, last),), causal=causal, **around)
+
+
+def _reader(dim: int) -> Spec:
+    """A small model that others read."""
+    return model(
+        dim=dim, stem=stem("tokens"), blocks=(block("layer", mixer("attention"), channel("mlp")),), causal=False,
+        residual=residual("prenorm"), depth=depth("stack"), head=head("stream"),
+    )  # fmt: skip
 
 
 def find_around(part: Spec) -> Mapping[str, tuple[str, Mapping[str, Any]]]:

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
-from blockyard.core.call import Call, Captures, Moment, Penalty, Seen, gather, scatter
+from blockyard.core.call import Call, Captures, Memory, Moment, Seen, gather, scatter
 from blockyard.core.claims import together, unmet
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.flow import Flow
@@ -27,8 +27,10 @@ from blockyard.core.random import fold
 from blockyard.core.registry import KINDS, find
 from blockyard.core.settings import checked
 from blockyard.core.site import BuildContext, Site, Use
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, matching_edits
 from blockyard.core.state import State, tree_map
+from blockyard.model.step import Passage, Step, like, with_captures, within
+from blockyard.model.watch import Watch
 
 Points = Mapping[str, Any]
 
@@ -55,134 +57,119 @@ class Out:
         return self.prediction["logits"]
 
 
-class Watch:
-    """What the forwards of an optimiser step leave beside their predictions: sums that parts keep, and penalties."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, dict[str, Seen]] = {}
-        self.penalties: list[Tensor] = []
-        self.late: dict[tuple[Any, ...], Seen] = {}
-
-    def take(self, captures: Captures) -> Captures:
-        """The captures without what is kept here."""
-        plain = {}
-        for key, value in captures.items():
-            if isinstance(value, Seen):
-                self._see(key[2], key[3].partition(":")[2], value)
-            elif isinstance(value, Penalty):
-                self.penalties.append(value.loss)
-            else:
-                plain[key] = value
-        return plain
-
-    def penalty(self) -> Tensor | None:
-        """The penalties since this was last asked, summed."""
-        losses, self.penalties = self.penalties, []
-        return torch.stack(losses).sum() if losses else None
-
-    def everything(self) -> dict[str, dict[str, Seen]]:
-        """All that was observed, by path and name, what backward has left included."""
-        for (path, *_, name), value in self.late.items():
-            self._see(path, name, value)
-        self.late.clear()
-        return self.seen
-
-    def _see(self, path: str, name: str, value: Seen) -> None:
-        mine = self.seen.setdefault(path, {})
-        mine[name] = mine[name] + value if name in mine else value
-
-
-class Step(nn.Module):
-    """One sublayer behind one residual rule."""
-
-    def __init__(self, site: Site, part: Spec, rule: Spec) -> None:
-        super().__init__()
-        self.rule = site.build("rule", rule)
-        self.part = site.build("part", part)
-
-    def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
-        """The carry and the leaves after this step."""
-        y, state = self.part(self.rule.read(carry, self.part.ports, call), call, state)
-        return self.rule.write(carry, y, call), state
-
-
-class Passage(nn.Module):
-    """A junction between steps: the flow is flushed, and goes on as the junction says."""
-
-    def __init__(self, site: Site, part: Spec) -> None:
-        super().__init__()
-        self.part: Any = site.build("part", part)
-
-    def forward(self, x: Tensor, call: Call, state: Any) -> tuple[Tensor, Call, Any]:
-        """The stream, the call and the leaves from here on."""
-        return self.part(x, call, state)
-
-
 class Model(nn.Module):
     """A model of a `spec` (not of a system), whose first numbers follow from `seed` and each tensor's path.
 
-    `recompute` trades time for memory: a step's inner values are made again in backward.
+    `recompute` trades time for memory: a step's inner values are made again in backward. `inside`: where it stands
+    as a tower of another model, whose records it is built into.
     """
 
-    def __init__(self, spec: Spec, seed: int = 0) -> None:
+    def __init__(self, spec: Spec, seed: int = 0, inside: Site | None = None) -> None:
         super().__init__()
-        spec = checked(spec)
-        self.spec, self.recompute = spec, False
+        spec = checked(spec) if inside is None else spec
+        self.spec, self._recompute = spec, False
         self._moment: Moment | None = None
         self._watch: Watch | None = None
-        context = BuildContext(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
-        self.stream = Axis("stream", spec["dim"])
-        context.axes["stream"] = self.stream
-        site = Site("", self.stream, context, causal=spec.get("causal", True), length=spec.get("length") or 1024)
-        self.causal = site.causal
+        site = _site(spec, seed, inside)
+        context = site.context
+        assert isinstance(site.stream, Axis)
+        self.stream, self.causal = site.stream, site.causal
+        self.towers = nn.ModuleDict()
+        for each in spec.get("towers", ()):
+            self.towers[each.name] = Model(each["model"], seed, replace(site, path=site.child(f"towers.{each.name}")))
+        site = replace(site, memory=tuple((name, _answer(name, tower)) for name, tower in self.towers.items()))
         blocks = {block.name: block for block in spec["blocks"]}
         self.depth = site.build("depth", spec["depth"], tuple(blocks))
         plan = self.depth.plan()
         site = replace(site, steps=sum(len(blocks[name]["steps"]) * loops for name, loops in plan))
-        alike = Counter(part.name for name, _ in plan for part in blocks[name]["steps"])
         self.stem = site.build("stem", spec["stem"])
         site = replace(site, grid=self.stem.grid)
-        self.steps, steps_of = nn.ModuleList(), []
-        seen: Counter[str] = Counter()
-        for name, loops in plan:
-            rule = blocks[name].get("residual") or spec["residual"]
-            steps_of.append(tuple(range(len(self.steps), len(self.steps) + len(blocks[name]["steps"]))))
-            for part in blocks[name]["steps"]:
-                index = len(self.steps)
-                here = replace(site, path=f"steps.{index}", step=index, ordinal=seen[part.name], alike=alike[part.name])
-                seen[part.name] += 1
-                if part.kind == "junction":
-                    if loops > 1:
-                        raise UsageError(f"{here.path}: block {name} runs {loops} times, and a junction runs once")
-                    passage = Passage(here, part)
-                    self.steps.append(passage)
-                    grid = site.grid if passage.part.grid is None else passage.part.grid
-                    site = replace(site, stream=passage.part.out or site.stream, grid=grid)
-                else:
-                    self.steps.append(Step(here, part, rule))
-        self.depth.blocks = tuple(steps_of)
+        self.steps = nn.ModuleList()
+        site = self._build_steps(site, plan, blocks, spec["residual"])
         self.head = site.build("head", spec["head"])
         self.axes, self.uses = context.axes, tuple(context.uses)
-        self.claims = together(self.parts())
-        self._preparing = [m for m in self.modules() if isinstance(m, Part) and type(m).prepare is not Part.prepare]
-        _check(self, context, spec)
+        self.claims = self._promised()
+        self._preparing = [part for part in self.own_parts() if type(part).prepare is not Part.prepare]
+        if inside is None:
+            _check(self, context, spec)
+
+    def _build_steps(self, site: Site, plan: list[tuple[str, int]], blocks: dict[str, Spec], usual: Spec) -> Site:
+        """Every step of the planned blocks, `usual` the rule of those that name none; the site behind the last one."""
+        alike = Counter(part.name for name, _ in plan for part in blocks[name]["steps"])
+        seen: Counter[str] = Counter()
+        steps_of = []
+        for name, loops in plan:
+            parts, rule = blocks[name]["steps"], blocks[name].get("residual") or usual
+            steps_of.append(tuple(range(len(self.steps), len(self.steps) + len(parts))))
+            for part in parts:
+                step = len(self.steps)
+                path = site.child(f"steps.{step}")
+                here = replace(site, path=path, step=step, ordinal=seen[part.name], alike=alike[part.name])
+                seen[part.name] += 1
+                if part.kind != "junction":
+                    self.steps.append(Step(here, part, rule))
+                    continue
+                if loops > 1:
+                    raise UsageError(f"{path}: block {name} runs {loops} times, and a junction runs once")
+                passage = Passage(here, part)
+                self.steps.append(passage)
+                grid = site.grid if passage.part.grid is None else passage.part.grid
+                site = replace(site, stream=passage.part.out or site.stream, grid=grid)
+        self.depth.blocks = tuple(steps_of)
+        return site
+
+    @property
+    def of_ids(self) -> bool:
+        """Whether rows of ids are all that it reads."""
+        return self.stem.reads == "ids" and not self.towers
+
+    @property
+    def recompute(self) -> bool:
+        """Whether a step's inner values are made again in backward, in towers too."""
+        return self._recompute
+
+    @recompute.setter
+    def recompute(self, again: bool) -> None:
+        self._recompute = again
+        for _, tower in self._towers():
+            tower.recompute = again
+
+    def _towers(self) -> Iterator[tuple[str, "Model"]]:
+        """The towers by name; `nn.ModuleDict` does not say what it holds."""
+        for name, tower in self.towers.items():
+            assert isinstance(tower, Model)
+            yield name, tower
+
+    def _promised(self) -> dict[str, Any]:
+        """What this model's own parts promise together; of its towers only that rows are kept apart matters."""
+        claims = together(self.own_parts())
+        if not all(tower.claims.get("row_independent") for _, tower in self._towers()):
+            claims.pop("row_independent", None)
+        return claims
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         """A batch of the right shape with about so many tokens a row; `draw`: a generator for its numbers."""
-        return self.stem.example(rows, length, draw)
+        batch = self.stem.example(rows, length, draw)
+        read = {name: tower.example(rows, length, draw).tokens for name, tower in self._towers()}
+        return replace(batch, more={**batch.more, **read}) if read else batch
 
     def init_state(self, rows: int = 1, *, int8_cache: bool = False) -> State:
         """The state before the first piece; attention may keep its keys and values in 8 bits."""
         return State.empty(rows, next(self.parameters()).device, int8_cache)
 
     def parts(self) -> list[Part]:
-        """Every part of the model, those in slots included."""
+        """Every part of the model, those in slots and in towers included."""
         return [module for module in self.modules() if isinstance(module, Part)]
+
+    def own_parts(self) -> list[Part]:
+        """Every part but those of its towers."""
+        theirs = {id(module) for module in self.towers.modules()}
+        return [part for part in self.parts() if id(part) not in theirs]
 
     def require(self, claim: str, asker: str) -> None:
         """Refuse, in `asker`'s name, where not every part of this model keeps a claim."""
         if not self.claims.get(claim):
-            raise unmet(claim, asker, self.parts())
+            raise unmet(claim, asker, self.own_parts())
 
     @contextmanager
     def training_at(self, moment: Moment, watch: Watch | None = None) -> Iterator[Watch]:
@@ -211,30 +198,75 @@ class Model(nn.Module):
 
         `seed` gives a forward random numbers of its own, beside others of the same moment of training.
         """
-        batch = Batch.of(batch)
+        asked: dict[str, Any] = {} if points is None else {"points": self.resolve(points)}
+        if self._moment is not None:
+            run, tick, micro_batch, progress = self._moment
+            late = None if self._watch is None else self._watch.late
+            asked |= dict(
+                seed=fold(run, seed) if seed else run, tick=tick, micro_batch=micro_batch, progress=progress, late=late
+            )
+        elif seed:
+            asked["seed"] = seed
+        return self._start(Batch.of(batch), state, asked)
+
+    def _start(self, batch: Batch, state: State | None, asked: dict[str, Any]) -> Flow:
+        """The same of a call with these fields, towers first."""
         if state is not None:
             self.require("streams", "a state")
         if batch.segment is not None:
             self.require("packs", "a packed batch")
         if batch.order is not None:
             self.require("any_order", "a batch with an order")
-        call, state = batch.call(state, causal=self.causal)
-        if points is not None:
-            call = call._replace(points=self.resolve(points))
-        if self._moment is not None:
-            run, tick, micro_batch, progress = self._moment
-            late = None if self._watch is None else self._watch.late
-            call = call._replace(
-                seed=fold(run, seed) if seed else run, tick=tick, micro_batch=micro_batch, progress=progress, late=late
-            )
-        elif seed:
-            call = call._replace(seed=seed)
         captures: Captures = {}
-        x, call, state = self._ends(self.stem, batch, call._replace(step=-1, captures=captures), state, "stem")
+        memory = self.read_towers(batch, state, asked, captures) if self.towers else {}
+        call, state = batch.call(state, causal=self.causal)
+        call = call._replace(memory=memory, step=-1, captures=captures, **asked)
+        x, call, state = self._ends(self.stem, batch, call, state, "stem")
         call = call._replace(dtype=x.dtype)
         for part in self._preparing:
             part.prepare(call)
         return Flow(x, None, call._replace(step=0, captures=None), state, captures)
+
+    def read_towers(
+        self, batch: Batch, state: State | None = None, asked: Mapping[str, Any] | None = None,
+        captures: Captures | None = None,
+    ) -> dict[str, Memory]:  # fmt: skip
+        """What the towers make of `batch.more[name]`, where `more["name.valid"]` counts, or of the batch's question.
+
+        asked      fields of their calls        captures   where what is read in them goes
+        """
+        found = {}
+        for name, tower in self._towers():
+            theirs = self._read_by(name, batch)
+            if theirs is None:
+                continue
+            if state is not None and state.positions.shape[1]:
+                raise UsageError(f"what the tower {name} reads comes with the first piece, not with a later one")
+            flow = tower._start(theirs, None, dict(asked or {}))
+            said, flow = tower._said(tower.run(flow))
+            found[name] = Memory(said["stream"], flow.call.valid)
+            if captures is not None:
+                captures |= flow.captures
+        return found
+
+    def _read_by(self, name: str, batch: Batch) -> Batch | None:
+        """What a tower reads of a batch."""
+        if name in batch.more:
+            return Batch(batch.more[name], valid=batch.more.get(f"{name}.valid"))
+        tower = next(each for each in self.spec["towers"] if each.name == name)
+        if tower.get("question") and batch.targets is not None:
+            return Batch(batch.tokens, valid=batch.before_targets())
+        return None
+
+    def blind(self, batch: Batch) -> Batch:
+        """The batch without its targets, as it is scored: with what towers read of it, which targets may mark."""
+        more = dict(batch.more)
+        for name, _ in self._towers():
+            theirs = self._read_by(name, batch)
+            if theirs is not None:
+                more[name] = theirs.tokens
+                more |= {} if theirs.valid is None else {f"{name}.valid": theirs.valid}
+        return replace(batch, targets=None, more=more)
 
     def run(self, flow: Flow, steps: Iterable[int] | None = None) -> Flow:
         """All steps as the depth program wills, or just these."""
@@ -248,12 +280,16 @@ class Model(nn.Module):
 
     def finish(self, flow: Flow) -> Out:
         """Predictions from the stream as it stands."""
-        captures: Captures = {}
-        flow = flow._replace(call=flow.call._replace(step=len(self.steps), captures=captures))
         x = flow.x
-        prediction, _, state = self._ends(self.head, x, flow.call, flow.state, "head")
-        captures = flow.captures | captures
-        return Out(prediction, x, state, captures if self._watch is None else self._watch.take(captures))
+        prediction, flow = self._said(flow)
+        return Out(prediction, x, flow.state, flow.captures if self._watch is None else self._watch.take(flow.captures))
+
+    def _said(self, flow: Flow) -> tuple[dict[str, Tensor], Flow]:
+        """What the head says of the stream as it stands, and the flow with what it kept and captured."""
+        captures: Captures = {}
+        call = flow.call._replace(step=len(self.steps), captures=captures)
+        prediction, _, state = self._ends(self.head, flow._replace(call=call).x, call, flow.state, "head")
+        return prediction, flow._replace(state=state, captures=flow.captures | captures)
 
     def forward(self, batch: Batch | Tensor, state: State | None = None, **request: Any) -> Out:
         """All three: `request` is what `start` takes (points, seed)."""
@@ -303,15 +339,15 @@ class Model(nn.Module):
         if not grad:
             with torch.no_grad():
                 carry, leaves = unit(carry, call, leaves)
-        elif self.recompute and torch.is_grad_enabled():
-            carry, leaves, again = checkpoint(_captured, unit, carry, call, leaves, use_reentrant=False)
+        elif self._recompute and torch.is_grad_enabled():
+            carry, leaves, again = checkpoint(with_captures, unit, carry, call, leaves, use_reentrant=False)
             captured |= again
         else:
             carry, leaves = unit(carry, call, leaves)
         if tokens is not None:
-            carry = _within(lambda y, old: scatter(y, tokens, old), carry, flow.carry, unit.rule)
+            carry = within(lambda y, old: scatter(y, tokens, old), carry, flow.carry, unit.rule)
         if active is not None:
-            carry = _within(lambda y, old: torch.where(_like(active, y), y, old), carry, flow.carry, unit.rule)
+            carry = within(lambda y, old: torch.where(like(active, y), y, old), carry, flow.carry, unit.rule)
         state = state.put((step, loop), leaves) if state is not None and leaves else state
         return flow._replace(carry=carry, call=before, state=state, captures=flow.captures | captured)
 
@@ -328,31 +364,30 @@ class Model(nn.Module):
         return flow._replace(carry=x, rule=None, call=call, state=state, captures=flow.captures | captured)
 
 
-def _captured(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any, Any, Captures]:
-    """A step that returns its captures, so that a recomputation throws its own away."""
-    captures: Captures = {}
-    carry, leaves = unit(carry, call._replace(captures=captures), leaves)
-    return carry, leaves, captures
+def _site(spec: Spec, seed: int, inside: Site | None) -> Site:
+    """Where the parts of a model stand: in records of their own, or as a tower in those of the model around it."""
+    root = "" if inside is None else inside.path
+    if inside is None:
+        context = BuildContext(seed, spec.get("linear") or Spec("linear", "dense"), spec.get("edits", ()))
+    else:
+        context = inside.context
+        if spec.get("edits") or spec.get("linear") not in (None, context.linear):
+            raise UsageError(f"{root}: a tower has the edits and the kind of projection of the model around it")
+    edits = matching_edits(context.edits, root) if root else []
+    context.matched_edits.update(edits)
+    sizes = {key: value for edit in edits for key, value in edit.settings}
+    stream = Axis("stream", sizes.get("axes.stream", spec["dim"]))
+    context.axes[f"{root}.stream" if root else "stream"] = stream
+    length = spec.get("length") or 1024
+    return Site(root, stream, context, causal=spec.get("causal", True), length=length, root=root)
 
 
-def _like(rows: Tensor, x: Tensor) -> Tensor:
-    return rows.reshape(*rows.shape, *[1] * (x.dim() - 2))
-
-
-def _within(fn: Any, new: Any, old: Any, rule: Any) -> Any:
-    """The carry with what a step wrote for some tokens: the others keep what they had, so there must be something."""
-
-    def written(y: Tensor, before: Tensor) -> Tensor:
-        if y.shape[2:] != before.shape[2:]:
-            raise ValueError("this tensor has another shape")
-        return fn(y, before)
-
-    try:
-        return tree_map(written, new, old)
-    except ValueError:
-        raise UsageError(
-            f"{rule.path}: residual:{rule.spec.name} changes the shape of its carry; such a step runs on all tokens"
-        ) from None
+def _answer(name: str, tower: Model) -> Any:
+    """The axis of what a tower gives to be read."""
+    if tower.head.says != "stream":
+        head = tower.head
+        raise UsageError(f"towers.{name}: head:{head.spec.name} gives {head.says}, and what is read is head:stream's")
+    return tower.head.stream
 
 
 def _check(model: Model, context: BuildContext, spec: Spec) -> None:

@@ -55,7 +55,7 @@ class Task(ABC):
     @property
     def ends(self) -> Ends:
         """What a model needs at its ends."""
-        return token_ends(self.vocab)
+        return token_ends(self.vocab, asks=True)
 
     @property
     def of_ids(self) -> bool:

@@ -37,6 +37,7 @@ class Ends:
     says       what a head has to predict: tokens, or a word that heads use for it
     learns     what an objective has to teach
     causal     whether tokens may see ahead; None: as the recipe has it
+    asks       whether only some tokens are asked for, behind others that are the question
     settings   what the data decide (vocab, classes, channels...): told to every end that has such a setting and to
                what stands in its slots
     """
@@ -48,6 +49,7 @@ class Ends:
     head: Spec
     objective: Spec
     causal: bool | None = None
+    asks: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, system: Spec) -> Spec:
@@ -65,9 +67,23 @@ class Ends:
             program = tuple(each.but(objective=self._told(each["objective"])) for each in system["program"])
         else:
             program = self._taught(system["program"])
+        if model.get("towers"):
+            changed["towers"] = tuple(self._tower(each) for each in model["towers"])
         if changed:
             system = system.but(model=model.but(**changed))
         return system if program == system["program"] else system.but(program=program)
+
+    def _tower(self, tower: Spec) -> Spec:
+        """A tower that reads what this asks about, with what the data decide about its stem; others as they are."""
+        if not tower.get("question"):
+            return tower
+        if not self.asks:
+            raise UsageError(
+                f"the tower {tower.name} reads what stands before an answer, and here every token is asked for; "
+                f"take a task that asks, such as --task reverse"
+            )
+        model = tower["model"]
+        return tower.but(model=model.but(stem=self._told(model["stem"])))
 
     def _taught(self, program: tuple[Spec, ...]) -> tuple[Spec, ...]:
         """The objective of the task for the whole run; phases stay where they change the model."""
@@ -88,10 +104,10 @@ class Ends:
         return part.but(**changed) if changed else part
 
 
-def token_ends(vocab: int) -> Ends:
-    """The ends of what asks for the next token."""
+def token_ends(vocab: int, *, asks: bool = False) -> Ends:
+    """The ends of what asks for the next token: for every one, or for some behind a question."""
     ends = stem("tokens"), head("lm"), objective("next_token")
-    return Ends("ids", "tokens", "tokens", *ends, settings={"vocab": vocab})
+    return Ends("ids", "tokens", "tokens", *ends, asks=asks, settings={"vocab": vocab})
 
 
 def _word(part: Spec, name: str, default: str) -> str:

@@ -98,7 +98,11 @@ def _packed(part: Part) -> bool:
 
 def sized(model: Model, changed: dict[str, int]) -> Spec:
     """The model's spec with the size of every axis written out, some of them changed."""
-    sizes = {path: axis.size for path, axis in model.axes.items()} | changed
+    first: dict[Axis, str] = {}  # an axis that has two addresses is made at its first
+    for path, axis in model.axes.items():
+        first.setdefault(axis, path)
+    sizes = {path: axis.size for axis, path in first.items()}
+    sizes |= {first[model.axes[path]]: size for path, size in changed.items()}
     spec = model.spec.but(dim=sizes.pop("stream"))
     known = {edit.name: dict(edit.settings) for edit in spec.get("edits", ()) if "*" not in edit.name}
     broad = tuple(edit for edit in spec.get("edits", ()) if "*" in edit.name)

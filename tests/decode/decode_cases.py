@@ -17,7 +17,7 @@ RECIPES = [name for name in by.recipes() if goes_on(on_meta(by.spec(name, "tiny"
 def going_on(kind):
     """The names of parts of a kind that go on from a state, on tokens in a row."""
     found = {name: entry.load_named() for name, entry in registry.entries(kind).items()}
-    return [name for name, made in found.items() if keeps(made.claims, made.known, "streams") and not made.on_grid]
+    return [name for name, made in found.items() if keeps(made.claims, made.known, "streams") and not made.around]
 
 
 NAMES = [*RECIPES, "windowed", "looped"]

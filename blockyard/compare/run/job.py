@@ -111,7 +111,7 @@ def _predict(model: Model, job: Job) -> Predict:
     @torch.no_grad()
     def predict(arrays: Arrays) -> dict[str, np.ndarray]:
         with arithmetic(job.precision, job.device):
-            said = model(replace(to_batch(arrays, job.device), targets=None)).prediction
+            said = model(model.blind(to_batch(arrays, job.device))).prediction
         return {name: value.float().cpu().numpy() for name, value in said.items()}
 
     return predict
@@ -158,7 +158,7 @@ def amounts(model: Model, price: Price, exam: Exam, how: Scoring) -> np.ndarray:
     for first in range(0, len(exam), size):
         batch = to_batch(exam.take(slice(first, min(first + size, len(exam)))), how.device)
         with arithmetic(how.precision, how.device):
-            said = model(replace(batch, targets=None)).prediction
+            said = model(model.blind(batch)).prediction
         found.append(price(said, batch).cpu().numpy())
     return np.concatenate(found)
 

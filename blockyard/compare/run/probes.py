@@ -20,7 +20,7 @@ ROWS, PAIRS, TOKENS = 16, 8, 4  # a pair is two tokens of key and two of value
 
 def inside(model: Any, data: Material, length: int) -> Probes:
     """The figures of one run; what a step or a length does not allow is left out."""
-    if model.stem.reads != "ids" or not model.claims.get("streams"):
+    if not model.of_ids or not model.claims.get("streams"):
         return Probes([], [])
     rows = data.exam("final", length).take(slice(0, ROWS))["tokens"]
     copying = recall = None

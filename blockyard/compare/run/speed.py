@@ -69,8 +69,8 @@ def _after(job: Job, model: Model) -> Model:
 
 
 def goes_on(model: Model) -> bool:
-    """Whether what it predicts is what it reads next, token by token."""
-    return model.stem.reads == "ids" and model.head.says == "tokens" and bool(model.claims.get("streams"))
+    """Whether what it predicts is what it reads next, token by token, and it reads nothing else."""
+    return model.of_ids and model.head.says == "tokens" and bool(model.claims.get("streams"))
 
 
 def decode_seconds(model: Model, prompt: int = 32) -> float:

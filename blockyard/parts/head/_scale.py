@@ -7,7 +7,7 @@ from blockyard.core import Axis, Call, Site, UsageError
 
 def of_stem(site: Site, name: str) -> Axis:
     """An axis of the stem that a forecast has to know: `outputs`, the variables asked for, or `tokens` of each."""
-    found = site.context.axes.get(f"stem.{name}")
+    found = site.axis_of(f"stem.{name}")
     if found is None:
         raise UsageError(f"{site.path}: a forecast asks for the {name} of the stem's windows, and this stem has none")
     return found

@@ -25,7 +25,7 @@ class ClassToken(Head):
         norm: Annotated[NormSpec, "the norm before the scores; none: no norm"] | None = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
-        if "stem.token" not in site.context.tensors:
+        if site.beside("stem.token") not in site.context.tensors:
             raise UsageError(f"{site.path}: head:class_token reads the class token, and this stem has none")
         self.norm = site.slot("norm", norm)
         self.classes = site.axis("classes", classes)

@@ -27,11 +27,11 @@ class LanguageModel(Head):
     ) -> None:  # fmt: skip
         super().__init__()
         self.norm = site.slot("norm", norm)
-        vocab, stream = site.context.axes.get("stem.vocab"), site.stream
+        vocab, stream = site.axis_of("stem.vocab"), site.stream
         if vocab is None:
             raise UsageError(f"{site.path}: head:lm scores the ids that the stem reads, and this stem reads none")
         if tied:
-            self.store, self.table = site.reuse("table", "stem.table", reads=stream, writes=vocab)
+            self.store, self.table = site.reuse("table", site.beside("stem.table"), reads=stream, writes=vocab)
             if store not in (None, self.store.spec):
                 raise UsageError(f"{site.path}: a tied table is kept as the stem's is; leave store out, or tied=false")
         else:

@@ -25,17 +25,17 @@ class Transformed(Head):
         norm: Annotated[NormSpec, "the norm before the table"] = Spec("norm", "layer"),
     ) -> None:  # fmt: skip
         super().__init__()
-        vocab = site.context.axes.get("stem.vocab")
+        vocab = site.axis_of("stem.vocab")
         if vocab is None:
             raise UsageError(
                 f"{site.path}: head:transformed scores the ids that the stem reads, and this one reads none"
             )
-        embed = site.context.axes.get("stem.embed", site.stream)  # the channels of the stem's table
+        embed = site.axis_of("stem.embed") or site.stream  # the channels of the stem's table
         self.proj = site.linear("proj", site.stream, embed, bias=True)
         self.activation = site.slot("activation", activation, on=embed)
         self.norm = site.slot("norm", norm, on=embed)
         if tied:
-            self.store, self.table = site.reuse("table", "stem.table", reads=embed, writes=vocab)
+            self.store, self.table = site.reuse("table", site.beside("stem.table"), reads=embed, writes=vocab)
         else:
             use = dict(decay=True, reads=embed, writes=vocab)
             self.store, self.table = site.matrix("table", Spec("store", "dense"), vocab, embed, embed.size**-0.5, **use)

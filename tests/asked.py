@@ -16,6 +16,11 @@ def batch(model: Model, rows: int = 2, length: int = 20, seed: int = 0) -> Batch
     return model.example(rows, length, torch.Generator().manual_seed(seed))
 
 
+def piece(whole: Batch, first: int, last: int) -> Batch:
+    """Some tokens of every row; what stands beside them comes with the first."""
+    return Batch(whole.tokens[:, first:last], more={} if first else whole.more)
+
+
 def gap(a: Out, b: Out, here: Callable[[Tensor], Tensor] = lambda said: said) -> float:
     """The largest difference of any prediction, or of `here` of it."""
     assert a.prediction.keys() == b.prediction.keys() and a.prediction
@@ -33,11 +38,13 @@ def equal(a: Out, b: Out) -> bool:
 @cache
 def _claims(name: str) -> frozenset[str]:
     with torch.device("meta"):
-        return frozenset(claim for claim, kept in by.build(name, "tiny").claims.items() if kept)
+        made = by.build(name, "tiny")
+    kept = {claim for claim, promised in made.claims.items() if promised}
+    return frozenset(kept | ({"of_ids"} if made.of_ids else set()))
 
 
 def promising(*claims: str) -> list[str]:
-    """The recipes whose models, as they are built, promise all of this."""
+    """The recipes whose models, as they are built, promise all of this; `of_ids`: they read rows of ids alone."""
     return [name for name in by.recipes() if _claims(name).issuperset(claims)]
 
 

@@ -13,10 +13,9 @@ Arrays = dict[str, np.ndarray]
 
 
 def ids(model: Any, data: Any) -> Tensor:
-    """The data as int64 ids on the device of the model; refused of one that reads something else, or beside."""
-    if not model.of_ids:
-        read = [model.stem.reads, *(f"what its tower {name} reads" for name in model.towers)]
-        raise UsageError(f"a probe shows a model ids alone, and this one reads {' and '.join(read)}")
+    """The data as int64 ids on the device of the model, which reads nothing else."""
+    if getattr(model, "towers", None):
+        raise UsageError(f"a probe shows a model ids alone, and the tower {next(iter(model.towers))} reads its own")
     tokens = torch.as_tensor(data if isinstance(data, Tensor) else np.asarray(data, np.int64))
     device = next((p.device for p in model.parameters()), tokens.device)
     return tokens.to(device, torch.long)

@@ -76,8 +76,9 @@ class Quantise(Transform):
             covered[part.path] = f"{bits} bits"
         with torch.device("meta"):
             made = build(model.spec.but(edits=tuple(edits)))
-        if getattr(made.stem, "like", None) is not None:  # a stem that has no number in full left to be like
-            tensors.setdefault("stem.like", next(model.parameters()).new_zeros(0))
+        for part in made.parts():
+            if getattr(part, "like", None) is not None:  # a stem that has no number in full left to be like
+                tensors.setdefault(f"{part.path}.like", next(model.parameters()).new_zeros(0))
         done = fill(made, tensors, next(model.parameters()).device)
         share = 1 - sum(p.numel() for p in done.parameters()) / sum(t.numel() for t in stored(model).values())
         return Applied(done, covered, tuple(left), {"share": share})

@@ -2,13 +2,14 @@
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 import blockyard as by
 from blockyard.core.errors import UsageError
-from tests.asked import batch, gap, promising, silent
+from tests.asked import batch, gap, piece, promising, silent
 from tests.cover import each
 
 RECIPES = by.recipes()
@@ -30,12 +31,12 @@ def ids(rows=2, length=20, seed=0):
 @pytest.mark.parametrize("name", promising("streams"))
 def test_pieces_equal_the_whole(name):
     model = tiny(name)
-    x = batch(model).tokens
+    x = batch(model)
     whole = model(x).prediction
-    for sizes in ([7, 1, 12], [1] * 20):
+    for ends in ([7, 8, 20], range(1, 21)):
         state, parts = model.init_state(2), []
-        for piece in x.split(sizes, 1):
-            out = model(piece, state)
+        for first, last in pairwise([0, *ends]):
+            out = model(piece(x, first, last), state)
             state = out.state
             parts.append(out.prediction)
         for said, value in whole.items():
@@ -80,12 +81,12 @@ def test_padding_and_packing_change_nothing(name):
 @pytest.mark.parametrize("name", promising("streams"))
 def test_rewinding_equals_never_having_gone(name):
     model = tiny(name)
-    x = batch(model).tokens
-    state = model(x[:, :6], model.init_state(2)).state.mark()
-    ahead = model(x[:, 6:], state).state
+    x = batch(model)
+    state = model(piece(x, 0, 6), model.init_state(2)).state.mark()
+    ahead = model(piece(x, 6, 20), state).state
     back = ahead.rewind(11)
     assert bool((back.length <= 11).all()) and bool((back.length >= 6).all())
-    again = model(x[:, int(back.length[0]) :], back)
+    again = model(piece(x, int(back.length[0]), 20), back)
     assert gap(again, model(x), lambda said: said[:, -1]) < 1e-9
     chosen = back.select(torch.tensor([1, 1, 0]))
     assert chosen.length.shape == (3,)

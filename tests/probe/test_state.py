@@ -82,7 +82,7 @@ def miss(model, tokens):
     )
 
 
-@pytest.mark.parametrize("name", each(promising("streams")))
+@pytest.mark.parametrize("name", each(promising("streams", "of_ids")))
 def test_eigenvalues_and_influence_are_those_of_the_steps(name):
     turned = far(name)
     model, tokens = tiny(turned), ids()
@@ -129,7 +129,7 @@ def test_a_model_without_a_state_has_none_to_look_at(name):
         state_probe(by.build(name, "tiny"), ids())
 
 
-@pytest.mark.parametrize("name", each(promising("streams")))
+@pytest.mark.parametrize("name", each(promising("streams", "of_ids")))
 def test_rank_and_bytes(name):
     model = by.build(name, "tiny")
     found = state_probe(model, ids(2, 1))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from blockyard.core import Batch, Call, Site, Stem, UsageError
 from blockyard.core.settings import Word
+from blockyard.parts.stem._lookup import look_up, precision
 
 
 class Shared(Stem):
@@ -35,9 +36,10 @@ class Shared(Stem):
             axis.fixed = "two streams share a table"
         self.vocab = site.context.axes[site.child("vocab")] = vocab
         self.store, self.table = site.reuse("table", f"{path}.table")
+        self.like = precision(site, self.table)
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        return self.store.embedding(batch.tokens, self.table), call, state
+        return look_up(self, batch.tokens), call, state

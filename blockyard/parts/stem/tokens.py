@@ -10,10 +10,11 @@ Differs  nothing known
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blockyard.core import Batch, Call, Position, Site, Spec, Stem
 from blockyard.core.settings import PositionSpec, StoreSpec, Vocab
+from blockyard.parts.stem._lookup import look_up, precision
 
 
 class Tokens(Stem):
@@ -28,17 +29,14 @@ class Tokens(Stem):
         self.vocab = site.axis("vocab", vocab)
         self.vocab.ordered = True
         self.store, self.table = site.matrix("table", store, self.vocab, site.stream, site.stream.size**-0.5)
-        learns = isinstance(self.table, nn.Parameter)  # what does not has no precision of its own: that of all the rest
-        self.like = None if learns else site.buffer("like", lambda _: torch.zeros(0))
+        self.like = precision(site, self.table)
         self.position: Position | None = site.slot("position", position)
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        x = self.store.embedding(batch.tokens, self.table)
-        if self.like is not None:
-            x = x.to(self.like.dtype)
+        x = look_up(self, batch.tokens)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

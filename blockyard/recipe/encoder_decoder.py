@@ -2,7 +2,8 @@
 
 Source   arXiv 1910.10683; gated channels and the untied head 2002.05202    Family  foundations
 Claim    one model from text to text for every task of language
-Differs  bytes in place of subwords unless a size says otherwise; no dropout; taught to answer, not to fill spans
+Differs  bytes in place of subwords unless a size says otherwise; no dropout; taught to answer, not to fill spans;
+         scores are scaled, where the paper starts queries smaller (mixer.scale=1 reads its weights)
 """
 
 from typing import Annotated
@@ -32,7 +33,7 @@ def recipe(
     buckets: Annotated[Count, "buckets of distance in each of both"] = 32,
 ) -> Spec:  # fmt: skip
     heads = heads or max(1, dim // 32)
-    size = dict(heads=heads, head_dim=head_dim, scale=1.0)
+    size = dict(heads=heads, head_dim=head_dim)
     near, fine = position("t5", buckets=buckets), norm("rms", eps=1e-6)
     gated = channel("gated", inner=ffn, activation=activation("gelu"))
     body = dict(dim=dim, residual=residual("prenorm", norm=fine), depth=depth("stack", layers=layers))

@@ -9,7 +9,7 @@ from blockyard.core import Site
 
 
 def precision(site: Site, table: Tensor) -> nn.Buffer | None:
-    """A buffer in the precision of all the rest, for a table in few bits; None for one that learns, which has its own."""
+    """A buffer in the precision of all the rest, for a table in few bits; None for one that has its own: it learns."""
     return None if isinstance(table, nn.Parameter) else site.buffer("like", lambda _: torch.zeros(0))
 
 

@@ -203,7 +203,7 @@ FREE = (
     "model",
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
-    "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts",
+    "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "bottleneck", "beside", "behind",
 }  # fmt: skip
 
 

@@ -61,6 +61,7 @@ ValueDim = Annotated[Count, "channels of a head's values; none: the width divide
 Inner = Annotated[Count, "channels inside; none: the part's own multiple of the width"]
 StateDim = Annotated[Count, "numbers of state a channel"]
 Rank = Annotated[Count, "channels between the two thin matrices of a product"]
+Dropout = Annotated[float, Meta(ge=0, lt=1), "the share of inner numbers that training leaves out"]
 Vocab = Annotated[Count, "tokens of the vocabulary"]
 MaskId = Annotated[Natural, "the id that stands for a hidden token; none: the last of the vocabulary"]
 Tied = Annotated[bool, "whether the head reads the stem's table"]
@@ -72,7 +73,10 @@ Length = Annotated[Count, "tokens of the longest row that is expected"]
 Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
 Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
 PhaseShare = Annotated[Share, "the part of the budget"]
-Trains = Annotated[Word, "the paths of what trains, with * for any word"]
+Trains = Annotated[
+    Word | tuple[Word, ...],
+    "the paths of what trains, with * for any word, or `attached`: what was attached to the model; one or several",
+]
 Steps = Annotated[Sequence[int], "places of steps in the model"]
 Applies = Annotated[tuple[Spec, ...], Many("transform"), "transforms that the model goes through before it"]
 Bits = Annotated[Literal[4, 8], "bits a number"]

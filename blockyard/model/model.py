@@ -102,8 +102,18 @@ class Step(nn.Module):
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
         """The carry and the leaves after this step."""
-        y, state = self.part(self.rule.read(carry, self.part.ports, call), call, state)
+        y, state = self.part(self._read(carry, call), call, state)
         return self.rule.write(carry, y, call), state
+
+    def _read(self, carry: Any, call: Call) -> Any:
+        """What the sublayer reads at its ports: the stream as it stands, all else as the rule says."""
+        ports = self.part.ports
+        if "stream" not in ports:
+            return self.rule.read(carry, ports, call)
+        others = tuple(port for port in ports if port != "stream")
+        read = self.rule.read(carry, others, call)
+        given = dict(zip(others, read if len(others) > 1 else (read,)), stream=self.rule.flush(carry, call))
+        return tuple(given[port] for port in ports)
 
 
 class Passage(nn.Module):
@@ -361,8 +371,18 @@ def _check(model: Model, context: BuildContext, spec: Spec) -> None:
     recorded = {use.path for use in context.uses if not use.kept}
     if owned != recorded:
         raise RuntimeError(f"parameters made without the site's factories, or never kept: {owned ^ recorded}")
+    served = [sublayer for step in model.steps if isinstance(step, Step) for sublayer in _bases(step.part)]
+    for part in model.parts():
+        if "stream" in part.ports and part not in served:
+            name = f"{part.spec.kind}:{part.spec.name}"
+            raise UsageError(f"{part.path}: {name} reads the stream itself, which only the sublayer of a step can")
     for edit in set(spec.get("edits", ())) - context.matched_edits:
         raise unknown("module in an edit", edit.name, {m.path for m in model.modules() if isinstance(m, Part)})
+
+
+def _bases(part: Part) -> list[Part]:
+    """A part, and where it was attached to another one that one, and so on."""
+    return [part, *_bases(getattr(part, part.attached_to))] if part.attached_to else [part]
 
 
 def build(spec: Spec, seed: int = 0) -> Model:

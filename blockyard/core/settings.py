@@ -74,7 +74,7 @@ Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
 Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
 PhaseShare = Annotated[Share, "the part of the budget"]
 Trains = Annotated[
-    Word | tuple[Word, ...],
+    Word | tuple[str, ...],
     "the paths of what trains, with * for any word, or `attached`: what was attached to the model; one or several",
 ]
 Steps = Annotated[Sequence[int], "places of steps in the model"]
@@ -262,6 +262,9 @@ def _words(plain: Any, metas: list[Any]) -> str:
     above = next((m.gt for m in bounds if m.gt is not None), None)
     high = next((m.le for m in bounds if m.le is not None and m.le < _HUGE), None)
     low, above = (None, 0) if low == _TINY else (low if low is None or low > -_HUGE else None, above)
+    under = next((m.lt for m in bounds if m.lt is not None), None)
+    if low is not None and under is not None:
+        return f"{name} from {low:,} to below {under:,}"
     if low is not None:
         return f"{name} from {low:,} to {high:,}" if high is not None else f"{name} of at least {low:,}"
     if above is not None:

@@ -30,7 +30,7 @@ INDEX, TENSORS = "attachment.json", "attachment.safetensors"
 
 
 def save_attachment(model: Model, folder: str | Path) -> Path:
-    """Write what is attached to a model, and nothing else, and return the folder.
+    """Write what is attached to a model into a `folder`, and nothing else, and return that.
 
     An attachment that was saved there is replaced, a folder of anything else refused. The head is not saved: see
     `Model.save` for a whole model.
@@ -50,7 +50,7 @@ def save_attachment(model: Model, folder: str | Path) -> Path:
 
 
 def load_attachment(model: Model, folder: str | Path) -> Model:
-    """The model with what was saved attached to it; the model that is given stays as it is.
+    """The model with what was saved in a `folder` attached to it; the model that is given stays as it is.
 
     A backbone of another shape, or with other numbers, is refused in a line; its head may be another.
     """

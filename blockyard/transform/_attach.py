@@ -11,8 +11,6 @@ from blockyard.model.model import Model
 from blockyard.model.save import stored
 from blockyard.transform._base import Applied, matches
 
-BOTH = ("mixer", "channel")
-
 
 def outermost(parts: list[Any]) -> list[Any]:
     """Those of these parts that stand in no other of them."""
@@ -44,11 +42,11 @@ def taken_off(model: Model, on: tuple[str, ...], asker: str) -> dict[str, Part]:
     return found
 
 
-def at_sublayers(model: Model, kinds: tuple[str, ...], on: tuple[str, ...] | None, asker: str) -> dict[str, str]:
-    """The kinds of the sublayers of steps that are meant, by path: those that patterns mean, or all of some kinds."""
-    sublayers = [part for part in (step.part for step in cast(list[Any], list(model.steps))) if part.spec.kind in BOTH]
-    found = [part for part in sublayers if (part.spec.kind in kinds if on is None else matches(part.path, on))]
+def at_sublayers(model: Model, of: str, on: tuple[str, ...], asker: str) -> dict[str, str]:
+    """The kinds of the sublayers of steps that are meant, by path: a mixer, a channel or either, and by patterns."""
+    kinds = ("mixer", "channel") if of == "either" else (of,)
+    sublayers = [step.part for step in cast(list[Any], list(model.steps)) if step.part.spec.kind in kinds]
+    found = {part.path: part.spec.kind for part in sublayers if matches(part.path, on)}
     if not found:
-        asked = f"stands at {', '.join(on)}" if on else f"is a {' or a '.join(kinds)}"
-        raise UsageError(f"{asker}: no sublayer of a step {asked}")
-    return {part.path: part.spec.kind for part in found}
+        raise UsageError(f"{asker}: no {' or '.join(kinds)} of a step stands at {', '.join(on)}")
+    return found

@@ -7,11 +7,11 @@ is. The branch is no linear map of what the channel reads, so it cannot be merge
 
 Source   arXiv 2205.13535    Slug  adaptformer
 Family   adapters
-Differs  beside mixers too, where their paths are named
+Differs  beside mixers too, where that is asked
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from blockyard.core.batch import Batch
 from blockyard.core.settings import ActivationSpec, Count, Dropout, Natural, NormSpec, Number, Patterns
@@ -29,12 +29,13 @@ class Adaptformer(Transform):
         activation: Annotated[ActivationSpec, "the activation between the two matrices"] = Spec("activation", "relu"),
         norm: Annotated[NormSpec, "the norm of what the branch reads; none: no norm"] | None = None,
         dropout: Dropout = 0.1,
-        on: Annotated[Patterns, "patterns of paths of the sublayers; none: all channels"] | None = None,
+        of: Annotated[Literal["mixer", "channel", "either"], "at which sublayers"] = "channel",
+        on: Annotated[Patterns, "patterns of paths of those that are meant, with * for any word"] = ("*",),
         seed: Annotated[Natural, "of the first numbers of what is attached"] = 0,
     ) -> None:  # fmt: skip
         branch = channel("bottleneck", inner=inner, activation=activation, norm=norm, dropout=dropout)
         self.settings = dict(branch=branch, factor=factor, learned=learned)
-        self.words, self.on, self.seed = f"a bottleneck of {inner}", on, seed
+        self.words, self.of, self.on, self.seed = f"a bottleneck of {inner}", of, on, seed
 
     def plan(self, model: Model) -> dict[str, str]:
         return dict.fromkeys(self._where(model), self.words)
@@ -43,5 +44,5 @@ class Adaptformer(Transform):
         return put(model, self._where(model), self.words, self.seed)
 
     def _where(self, model: Model) -> dict[str, Spec]:
-        found = at_sublayers(model, ("channel",), self.on, "adaptformer")
+        found = at_sublayers(model, self.of, self.on, "adaptformer")
         return {path: Spec.of(kind, "beside", self.settings) for path, kind in found.items()}

@@ -10,7 +10,7 @@ Differs  a ReLU inside and no dropout where nothing else is said; W_2 starts at 
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from blockyard.core.batch import Batch
 from blockyard.core.settings import ActivationSpec, Count, Dropout, Natural, NormSpec, Number, Patterns
@@ -28,12 +28,13 @@ class Bottleneck(Transform):
         activation: Annotated[ActivationSpec, "the activation between the two matrices"] = Spec("activation", "relu"),
         norm: Annotated[NormSpec, "the norm of what the branch reads; none: no norm"] | None = None,
         dropout: Dropout = 0.0,
-        on: Annotated[Patterns, "patterns of paths of the sublayers; none: all mixers and channels"] | None = None,
+        of: Annotated[Literal["mixer", "channel", "either"], "at which sublayers"] = "either",
+        on: Annotated[Patterns, "patterns of paths of those that are meant, with * for any word"] = ("*",),
         seed: Annotated[Natural, "of the first numbers of what is attached"] = 0,
     ) -> None:  # fmt: skip
         branch = channel("bottleneck", inner=inner, activation=activation, norm=norm, dropout=dropout)
         self.settings = dict(branch=branch, factor=factor, learned=learned)
-        self.words, self.on, self.seed = f"a bottleneck of {inner}", on, seed
+        self.words, self.of, self.on, self.seed = f"a bottleneck of {inner}", of, on, seed
 
     def plan(self, model: Model) -> dict[str, str]:
         return dict.fromkeys(self._where(model), self.words)
@@ -42,5 +43,5 @@ class Bottleneck(Transform):
         return put(model, self._where(model), self.words, self.seed)
 
     def _where(self, model: Model) -> dict[str, Spec]:
-        found = at_sublayers(model, ("mixer", "channel"), self.on, "bottleneck")
+        found = at_sublayers(model, self.of, self.on, "bottleneck")
         return {path: Spec.of(kind, "behind", self.settings) for path, kind in found.items()}

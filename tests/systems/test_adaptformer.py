@@ -71,7 +71,7 @@ def test_1_at_first_it_is_the_backbone_to_the_bit(name):
     made = backbone(name)
     batch = images(made, rows=2)
     before = says(made, batch)
-    for what in ("adaptformer:inner=3,on=steps.*.part", "bottleneck:inner=3", "lora:rank=2"):
+    for what in ("adaptformer:inner=3,of=either", "bottleneck:inner=3", "lora:rank=2"):
         found = make_transform(what).apply(made)
         assert torch.equal(says(found.model, batch), before) and found.covered and not attachments(made)
         assert {part.path for part in attachments(found.model)} == found.covered.keys()
@@ -132,7 +132,7 @@ def test_5_statistics_of_what_is_frozen_stay_too():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("what", ["adaptformer:inner=8,on=steps.*.part", "bottleneck:inner=4", "lora:rank=2"])
+@pytest.mark.parametrize("what", ["adaptformer:inner=8,of=either", "bottleneck:inner=4", "lora:rank=2"])
 def test_6_detaching_restores_the_backbone(what, tmp_path):
     """(6)"""
     made = backbone()
@@ -227,7 +227,7 @@ def test_it_starts_as_the_reference_does():
 
 
 @pytest.mark.parametrize("what, says", [
-    ("adaptformer:on=nothing", "no sublayer of a step stands at nothing"),
+    ("adaptformer:on=nothing", "no channel of a step stands at nothing"),
     ("detach", "nothing is attached"),
     ("merge", "nothing is attached"),
     ("lora:on=steps", "no projection stands at steps; among them are stem.proj, steps.0.part.qkv"),
@@ -279,3 +279,15 @@ def test_a_killed_run_goes_on_with_what_is_attached(tmp_path):
     assert all(torch.equal(p, q) for p, q in zip(again.model.parameters(), whole.model.parameters()))
     assert count_params(system) == sum(p.numel() for p in whole.model.parameters())
     assert Spec.from_json(system.to_json()) == system and len(attached(whole.model)) == 8
+
+
+@pytest.mark.parametrize("then, share", [("beside", 1), ("behind", 1), ("lora", 18 / 17), ("head", 0), ("all", 0)])
+def test_the_recipe_adapts_in_each_way_by_as_many_numbers(then, share):
+    spec = by.spec("adaptformer", "tiny", inner=8, then=then)
+    more = count_params(spec) - count_params(by.spec("vit", "tiny"))
+    assert abs(more - share * 2 * (2 * 32 * 8 + 8 + 32)) < 64
+    run = Run(spec, by.build(spec), Pictures(by.build(spec)), Settings(steps=4, lr=1e-2))
+    for _ in range(4):
+        run.advance()
+    grows = [name for name, p in run.model.named_parameters() if p.requires_grad and not name.startswith("head.")]
+    assert len(grows) == {"head": 0, "all": len([*run.model.parameters()]) - 4}.get(then, len(attached(run.model)))

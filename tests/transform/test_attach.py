@@ -159,7 +159,7 @@ def test_edits_move_in_and_out_with_their_modules():
     made = take(shaken(by.build(spec).double()), "steps.1.part.inner", range(40))[0]
     made = take(made, "steps.3.part.down.rank", [0, 2])[0]
     says = made(IDS).logits
-    both = grown(made, "lora:rank=2", "adaptformer:inner=3,on=steps.*.part")
+    both = grown(made, "lora:rank=2", "adaptformer:inner=3,of=either")
     off = {"*:added": torch.zeros_like}
     assert torch.equal(both(IDS, points=off).logits, says) and apart(both(IDS).logits, says) > 1e-3
     assert both.axes["steps.1.part.base.inner"].size == 40

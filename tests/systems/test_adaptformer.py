@@ -182,6 +182,8 @@ def test_behind_is_a_skip_of_its_own():
     z, branch = made.base(x)[0], made.branch
     low = torch.relu(z @ branch.down.T + branch.down_bias)
     assert gap(made(x)[0], z + 0.7 * (low @ branch.up.T + branch.up_bias)) < 1e-12
+    beside = part("channel:beside", branch=channel("bottleneck", inner=3), factor=0.7)  # alone x is the stream as well
+    assert gap(beside(x)[0], beside.base(x)[0] + 0.7 * beside.branch(x)[0]) < 1e-12
     mixed = part("mixer:behind", branch=channel("bottleneck", inner=3))
     z = mixed.base(x)[0]
     assert gap(mixed(x)[0], z + mixed.branch(z)[0]) < 1e-12

@@ -1,6 +1,4 @@
-"""What is attached to a model: pairs by hand and by peft, merged, narrowed, taken off, packed, saved alone."""
-
-import json
+"""What is attached to a model: pairs by hand and by peft, merged, narrowed, taken off, packed."""
 
 import pytest
 import torch
@@ -213,59 +211,6 @@ def test_it_goes_onto_what_is_packed_and_is_not_merged_there():
     assert later.steps[0].part.qkv.base.store.spec.name == "packed"
 
 
-def test_saved_alone_it_is_small_and_comes_back(tmp_path):
-    made = llama().float()
-    both = grown(made, "lora:rank=2", "adaptformer:inner=4", "lora:rank=3,on=*.qkv")
-    by.save_attachment(both, tmp_path / "a")
-    again = by.load_attachment(made, tmp_path / "a")
-    assert torch.equal(again(IDS).logits, both(IDS).logits) and not attachments(made)
-    assert again.state_dict().keys() == both.state_dict().keys()
-    both.save(tmp_path / "whole")
-    alone, whole = (sum(f.stat().st_size for f in (tmp_path / name).iterdir()) for name in ("a", "whole"))
-    own = 4 * sum(both.state_dict()[name].numel() for name in attached(both))
-    assert alone < own + 8000 and alone < whole / 3
-    by.save_attachment(grown(made, "lora:rank=1"), tmp_path / "a")  # in place of the other
-    assert len(attachments(by.load_attachment(made, tmp_path / "a"))) == 8
-    wide = by.load_attachment(llama().float().double(), tmp_path / "a")
-    assert next(wide.parameters()).dtype == F64 and wide.steps[0].part.qkv.down.dtype == F64
-
-
-def test_the_head_may_be_another_and_the_rest_may_not(tmp_path):
-    made = shaken(by.build("vit", "tiny"))
-    by.save_attachment(grown(made, "adaptformer:inner=4"), tmp_path / "a")
-    fresh = by.build("vit", "tiny", classes=3)
-    for name, p in fresh.named_parameters():
-        if not name.startswith("head."):
-            p.data.copy_(dict(made.named_parameters())[name])
-    assert by.load_attachment(fresh, tmp_path / "a").steps[1].part.branch.down.shape == (4, 32)
-    with pytest.raises(by.UsageError, match="was attached to a model of other numbers"):
-        by.load_attachment(by.build("vit", "tiny"), tmp_path / "a")
-    for other in (by.build("vit", "tiny", ffn=40), by.build("llama", "tiny"), by.build("vit", "tiny", patch=4)):
-        with pytest.raises(by.UsageError, match="was attached to a model of another shape"):
-            by.load_attachment(other, tmp_path / "a")
-
-
-def test_what_is_no_attachment_is_refused(tmp_path):
-    made = llama().float()
-    with pytest.raises(by.UsageError, match="nothing is attached to this model"):
-        by.save_attachment(made, tmp_path / "a")
-    both = grown(made, "lora:rank=1")
-    by.save_attachment(both, tmp_path / "a")
-    with pytest.raises(by.UsageError, match="detach what there is first"):
-        by.load_attachment(both, tmp_path / "a")
-    with pytest.raises(by.UsageError, match="holds no attachment"):
-        by.load_attachment(made, tmp_path / "none")
-    made.save(tmp_path / "m")
-    with pytest.raises(by.UsageError, match="holds no attachment of ours"):
-        by.save_attachment(both, tmp_path / "m")
-    with pytest.raises(by.UsageError, match="holds no model"):
-        by.load(tmp_path / "a")
-    index = tmp_path / "a" / "attachment.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"attached": []}))
-    with pytest.raises(by.UsageError, match="damaged or was edited"):
-        by.load_attachment(made, tmp_path / "a")
-
-
 @pytest.mark.parametrize("name", ["lora", "lora:rank=2,alpha=4,on=*.qkv", "adaptformer:inner=4", "bottleneck:inner=4",
                                   "detach", "merge"])  # fmt: skip
 def test_they_promise_what_transforms_do(name):
@@ -276,3 +221,12 @@ def test_slots_of_a_transform_that_nobody_fills_have_what_is_usual():
     for text in ("upcycle:experts=2", "adaptformer"):
         made = make_transform(text).apply(by.build("llama", "tiny"))
         assert made.covered and by.build(made.model.spec).spec == made.model.spec
+
+
+def test_a_pair_of_its_own_defaults():
+    spec = by.spec("llama", "tiny")
+    part = by.build(spec.but(model=spec["model"].but(linear=linear("lora")))).steps[1].part.up
+    assert part.down.shape == (8, 32) and part.factor == 1.0 and part.dropout == 0.0
+    assert part.base.spec.name == "dense" and part.points == ("hidden", "added")
+    with pytest.raises(by.UsageError, match="must be a number from 0 to below 1"):
+        make_transform("lora:dropout=1.0")

@@ -230,3 +230,11 @@ def test_a_pair_of_its_own_defaults():
     assert part.base.spec.name == "dense" and part.points == ("hidden", "added")
     with pytest.raises(by.UsageError, match="must be a number from 0 to below 1"):
         make_transform("lora:dropout=1.0")
+
+
+def test_where_everything_came_from_is_said():
+    made = llama()
+    found = make_transform("lora:on=*.qkv").apply(made)
+    moved = {f"steps.{i}.part.qkv.base.weight": f"steps.{i}.part.qkv.weight" for i in (0, 2)}
+    assert {name: origin.path for name, origin in found.lineage.items()} == moved
+    assert len([*pairs(made, found.model, found.lineage)]) == len([*made.parameters()])

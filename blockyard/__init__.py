@@ -23,6 +23,7 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "scaling": "blockyard.compare.judge.surface", "take": "blockyard.transform.take",
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
+    "save_attachment": "blockyard.model.attachment", "load_attachment": "blockyard.model.attachment",
     "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",

@@ -16,6 +16,8 @@ from blockyard.decoder.prompt_lookup import PromptLookup as PromptLookup
 from blockyard.decoder.self_speculative import SelfSpeculative as SelfSpeculative
 from blockyard.interop import load as load
 from blockyard.kernels import exact as exact
+from blockyard.model.attachment import load_attachment as load_attachment
+from blockyard.model.attachment import save_attachment as save_attachment
 from blockyard.model.count import count as count
 from blockyard.model.model import Model as Model
 from blockyard.model.model import Out as Out

@@ -89,7 +89,8 @@ def parse_transform(text: str) -> Spec:
     missing = [name for name, (_, default) in entry.arguments.items() if default is None and name not in given]
     if missing:
         raise UsageError(f"transform:{entry.name} needs {', '.join(f'{name}=...' for name in missing)}")
-    return Spec.of("transform", entry.name, {**entry.schema, **given})
+    usual = {name: setting.usual for name, setting in entry.settings.items() if setting.slot is not None}
+    return Spec.of("transform", entry.name, {**entry.schema, **usual, **given})
 
 
 def _settings(text: str, where: str) -> dict[str, Any]:

@@ -189,6 +189,12 @@ class Call(NamedTuple):
         clock = (self.tick, self.micro_batch) if self.training else ()
         return uniform((self.seed, self.step, self.loop, path), shape, self.positions.device, clock)
 
+    def dropout(self, path: str, x: Tensor, share: float) -> Tensor:
+        """x, while training with this share of its numbers drawn to be 0 and the others scaled up to make up for it."""
+        if not self.training or not share:
+            return x
+        return x * (self.uniform(path, tuple(x.shape)) >= share).to(x.dtype) / (1 - share)
+
     def regroup(self, index: Tensor) -> "Call":
         """The call of the tokens `index` (R,K), flat positions b*T+t with -1 for an empty slot, as R new rows."""
 

@@ -28,6 +28,8 @@ from blockyard.core.call import Call, Seen
 from blockyard.core.errors import UsageError
 from blockyard.core.visible import distances, max_distance
 
+Merged = tuple[dict[str, Any], dict[str, Tensor]]  # settings of the part that change, and its tensors by name
+
 
 class Part(nn.Module):
     """The base of all parts. What a class says of itself:
@@ -43,7 +45,8 @@ class Part(nn.Module):
                still hold, and first numbers stay what they were
     variants   the settings with which it is held to its claims, the smallest first
     replaces   the names of parts that this one took the place of, with what fills its slots for each
-    ports      what a sublayer reads of the residual rule
+    ports      what a sublayer reads: `x` of the residual rule, `stream` the stream as it stands, which no rule has read
+    attached_to  of what was attached to another part: the slot that holds that one; empty: it stands for itself
     """
 
     claims: Mapping[str, Any] = {}
@@ -56,7 +59,8 @@ class Part(nn.Module):
     renamed: Mapping[str, str] = {}
     replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    ports: ClassVar[tuple[str, ...]] = ("x",)
+    ports: tuple[str, ...] = ("x",)
+    attached_to: ClassVar[str] = ""
     path = ""  # where it stands in its model
     spec: Any = None  # what it was built from
     stream: Any = None  # the axis it stands on
@@ -68,6 +72,12 @@ class Part(nn.Module):
 
     def update(self, seen: Mapping[str, Seen]) -> None:
         """Once an optimiser step, after it: what is learned from what all forwards of the step have observed."""
+
+    def merged(self) -> Merged:
+        """What becomes of the part that this is attached to, where the two are made one."""
+        raise UsageError(
+            f"{self.path}: {self.spec.kind}:{self.spec.name} is no part of a matrix, so it cannot be merged"
+        )
 
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
         """`value`, captured or replaced where this forward asks for this hook point."""
@@ -173,6 +183,14 @@ class Sublayer(Part):
         return super().__call__(x, call, state)
 
 
+class Linear(Part):
+    """A projection: `(x, call) -> y`, built with what it reads and writes, whether it has a bias, and a gain."""
+
+    def plus(self, up: Tensor, down: Tensor) -> Merged:
+        """What the projection is with up (writes, R) down (R, reads) added to its matrix."""
+        raise UsageError(f"{self.path}: linear:{self.spec.name} has no matrix that another could be added to")
+
+
 class Position(Part):
     """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
 
@@ -252,7 +270,7 @@ class Residual(Part):
         return x
 
     def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
-        """What a sublayer reads: one (B,T,D) for its port `x`, a tuple where it has several."""
+        """What a sublayer reads: one (B,T,D) for its port `x`, a tuple where it has several. Never of `stream`."""
         return carry
 
     def write(self, carry: Any, y: Tensor, call: Call) -> Any:

@@ -61,6 +61,7 @@ ValueDim = Annotated[Count, "channels of a head's values; none: the width divide
 Inner = Annotated[Count, "channels inside; none: the part's own multiple of the width"]
 StateDim = Annotated[Count, "numbers of state a channel"]
 Rank = Annotated[Count, "channels between the two thin matrices of a product"]
+Dropout = Annotated[float, Meta(ge=0, lt=1), "the share of inner numbers that training leaves out"]
 Vocab = Annotated[Count, "tokens of the vocabulary"]
 MaskId = Annotated[Natural, "the id that stands for a hidden token; none: the last of the vocabulary"]
 Tied = Annotated[bool, "whether the head reads the stem's table"]
@@ -73,7 +74,10 @@ Blocks = Annotated[tuple[Spec, ...], Many("block"), "named lists of sublayers"]
 Edits = Annotated[tuple[Spec, ...], Many("edit"), "changes of single modules, by path"]
 Towers = Annotated[tuple[Spec, ...], Many("tower"), "models whose answers its parts read, by name"]
 PhaseShare = Annotated[Share, "the part of the budget"]
-Trains = Annotated[Word, "the paths of what trains, with * for any word"]
+Trains = Annotated[
+    Word | tuple[str, ...],
+    "the paths of what trains, with * for any word, or `attached`: what was attached to the model; one or several",
+]
 Steps = Annotated[Sequence[int], "places of steps in the model"]
 Applies = Annotated[tuple[Spec, ...], Many("transform"), "transforms that the model goes through before it"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
@@ -259,6 +263,9 @@ def _words(plain: Any, metas: list[Any]) -> str:
     above = next((m.gt for m in bounds if m.gt is not None), None)
     high = next((m.le for m in bounds if m.le is not None and m.le < _HUGE), None)
     low, above = (None, 0) if low == _TINY else (low if low is None or low > -_HUGE else None, above)
+    under = next((m.lt for m in bounds if m.lt is not None), None)
+    if low is not None and under is not None:
+        return f"{name} from {low:,} to below {under:,}"
     if low is not None:
         return f"{name} from {low:,} to {high:,}" if high is not None else f"{name} of at least {low:,}"
     if above is not None:

@@ -396,8 +396,18 @@ def _check(model: Model, context: BuildContext, spec: Spec) -> None:
     recorded = {use.path for use in context.uses if not use.kept}
     if owned != recorded:
         raise RuntimeError(f"parameters made without the site's factories, or never kept: {owned ^ recorded}")
+    served = [sublayer for step in model.modules() if isinstance(step, Step) for sublayer in _bases(step.part)]
+    for part in model.parts():
+        if "stream" in part.ports and part not in served:
+            name = f"{part.spec.kind}:{part.spec.name}"
+            raise UsageError(f"{part.path}: {name} reads the stream itself, which only the sublayer of a step can")
     for edit in set(spec.get("edits", ())) - context.matched_edits:
         raise unknown("module in an edit", edit.name, {m.path for m in model.modules() if isinstance(m, Part)})
+
+
+def _bases(part: Part) -> list[Part]:
+    """A part, and where it was attached to another one that one, and so on."""
+    return [part, *_bases(getattr(part, part.attached_to))] if part.attached_to else [part]
 
 
 def build(spec: Spec, seed: int = 0) -> Model:

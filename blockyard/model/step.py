@@ -21,8 +21,18 @@ class Step(nn.Module):
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
         """The carry and the leaves after this step."""
-        y, state = self.part(self.rule.read(carry, self.part.ports, call), call, state)
+        y, state = self.part(self._read(carry, call), call, state)
         return self.rule.write(carry, y, call), state
+
+    def _read(self, carry: Any, call: Call) -> Any:
+        """What the sublayer reads at its ports: the stream as it stands, all else as the rule says."""
+        ports = self.part.ports
+        if "stream" not in ports:
+            return self.rule.read(carry, ports, call)
+        others = tuple(port for port in ports if port != "stream")
+        read = self.rule.read(carry, others, call)
+        given = dict(zip(others, read if len(others) > 1 else (read,)), stream=self.rule.flush(carry, call))
+        return tuple(given[port] for port in ports)
 
 
 class Passage(nn.Module):

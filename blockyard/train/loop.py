@@ -35,7 +35,7 @@ from blockyard.model.model import Model, Watch
 from blockyard.train.checkpoint import fingerprint
 from blockyard.train.journal import WEIGHTS, Journal
 from blockyard.train.precision import arithmetic
-from blockyard.train.schedule import schedule, trained
+from blockyard.train.schedule import frozen, schedule, trained
 
 FIELDS = ("tokens", "targets", "valid", "segment", "order")  # of a batch; other arrays are further fields of it
 
@@ -129,6 +129,7 @@ class Run:
             self.objectives[first] = made.to(self.settings.device)
         self.objective = self.objectives[first]
         self.params = trained(self.model, self.objective, spec["train"])
+        self.frozen = frozen(self.model, spec["train"])
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
         make = registry.find("optimiser", self.settings.optimiser).load_named()
@@ -164,7 +165,8 @@ class Run:
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.params.values(), self.settings.clip, foreach=True)
         self.optimiser.step()
-        self.model.update(self.watch.everything())
+        seen = self.watch.everything()
+        self.model.update({path: seen[path] for path in seen.keys() - self.frozen})
         self.objective.after(self.model)
         self.step += 1
         return loss

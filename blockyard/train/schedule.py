@@ -1,4 +1,4 @@
-"""Which parameters a phase trains, and the schedules of the rate.
+"""What a phase trains, and the schedules of the rate.
 
 A schedule rises by where a step ends and falls by where it begins: however short a run is, one of its steps has the
 whole rate, and none has a rate of zero.
@@ -10,8 +10,10 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from blockyard.core.errors import unknown
+from blockyard.core.errors import UsageError, unknown
+from blockyard.model.attach import attached
 from blockyard.model.model import Model
+from blockyard.model.save import stored
 
 Schedule = Callable[[float, float], float]  # of the shares of the run that lie before a step and up to its end
 
@@ -50,9 +52,31 @@ def schedule(name: str) -> Schedule:
     return SCHEDULES[name]()
 
 
-def trained(model: Model, objective: nn.Module, pattern: str = "*") -> dict[str, nn.Parameter]:
-    """The parameters that a phase trains, by path: those of the model that match, and all of the objective's."""
-    own = {name: p for name, p in model.named_parameters() if fnmatchcase(name, pattern)}
-    if not own:
-        raise unknown("parameters to train", pattern, dict(model.named_parameters()))
+Trains = str | tuple[str, ...]  # the `train` of a phase
+ATTACHED = "attached"  # in place of a pattern: all that was attached to the model
+
+
+def learned(model: Model, train: Trains = "*") -> set[str]:
+    """The paths of the parameters and buffers of the model that a phase trains: those that any of its words mean."""
+    found, held = set[str](), stored(model)
+    for word in (train,) if isinstance(train, str) else train:
+        mine = attached(model) if word == ATTACHED else [name for name in held if fnmatchcase(name, word)]
+        if word == ATTACHED and not mine:
+            raise UsageError("nothing is attached to the model that this phase trains: apply=(transform(...),) does it")
+        if not any(isinstance(held[name], nn.Parameter) for name in mine):
+            raise unknown("parameters to train", word, dict(model.named_parameters()))
+        found.update(mine)
+    return found
+
+
+def frozen(model: Model, train: Trains = "*") -> set[str]:
+    """The paths of the parts whose numbers a phase leaves as they are: what they observe changes nothing."""
+    owners = {name.rpartition(".")[0] for name in stored(model)}
+    return owners - {name.rpartition(".")[0] for name in learned(model, train)}
+
+
+def trained(model: Model, objective: nn.Module, train: Trains = "*") -> dict[str, nn.Parameter]:
+    """The parameters that a phase trains, by path: those of the model that are meant, and all of the objective's."""
+    names = learned(model, train)
+    own = {name: p for name, p in model.named_parameters() if name in names}
     return own | {f"objective.{name}": p for name, p in objective.named_parameters() if p.requires_grad}

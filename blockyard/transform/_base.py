@@ -43,9 +43,11 @@ class Transform(ABC):
     """The base of all transforms; the keyword-only arguments of the constructor are its settings.
 
     shown   whether it is shown data: batches of what the model was trained on
+    after   a transform that a model must have gone through before; empty: none
     """
 
     shown: ClassVar[bool] = False
+    after: ClassVar[str] = ""
 
     @abstractmethod
     def plan(self, model: Model) -> dict[str, str]:

@@ -13,7 +13,7 @@ from blockyard.model.claims import Verdict
 from blockyard.model.model import build
 from blockyard.model.save import load_model
 from blockyard.systems import build as of_recipe
-from blockyard.transform._base import Transform
+from blockyard.transform._base import Transform, make_transform
 
 ROWS, LENGTH = 4, 16  # of a batch that it is shown
 
@@ -22,6 +22,8 @@ ROWS, LENGTH = 4, 16  # of a batch that it is shown
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     """Each promise with what came of it; without settings those of the class's `example`."""
     model = of_recipe("llama", size="tiny").eval()
+    if first := entry.constant("after"):
+        model = make_transform(first).apply(model).model.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     ids = torch.randint(0, model.axes["stem.vocab"].size, (2, 9), generator=torch.Generator().manual_seed(0))
     given = check_settings(entry, entry.constant("example", {}) | settings)

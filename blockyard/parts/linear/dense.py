@@ -11,13 +11,14 @@ Differs  nothing known
 
 from typing import Annotated
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from blockyard.core import Call, Expr, Part, Site, Spec, constant
+from blockyard.core import Call, Expr, Linear, Site, Spec, UsageError, constant, widest_dtype
+from blockyard.core.part import Merged
 from blockyard.core.settings import StoreSpec
 
 
-class Dense(Part):
+class Dense(Linear):
     claims = dict(per_token=True, row_independent=True)
     points = ("linear_in", "linear_out")
     replaces = dict(packed=dict(store="packed"))
@@ -38,3 +39,10 @@ class Dense(Part):
             x = self.point("linear_in", x, call)
             return self.point("linear_out", self.store.linear(x, self.weight, self.bias), call)
         return self.store.linear(x, self.weight, self.bias)
+
+    def plus(self, up: Tensor, down: Tensor) -> Merged:
+        if not isinstance(self.weight, nn.Parameter):
+            raise UsageError(f"{self.path} keeps its matrix as store:{self.store.spec.name}: merge first, then pack")
+        wide = widest_dtype(self.weight.device)
+        made = self.weight.to(wide) + up.to(wide) @ down.to(wide)
+        return {}, {"weight": made.to(self.weight.dtype)}

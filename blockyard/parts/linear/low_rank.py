@@ -7,14 +7,16 @@ Source   none    Family  linear
 Differs  nothing known
 """
 
+import torch
 from torch import Tensor
 
-from blockyard.core import Call, Expr, Part, Site, constant, normal
+from blockyard.core import Call, Expr, Linear, Site, constant, normal
+from blockyard.core.part import Merged
 from blockyard.core.settings import Rank
 from blockyard.kernels import linear
 
 
-class LowRank(Part):
+class LowRank(Linear):
     claims = dict(per_token=True, row_independent=True)
     points = ("hidden",)
 
@@ -31,3 +33,8 @@ class LowRank(Part):
     def dense(self) -> Tensor:
         """The weight as one full matrix, whatever its store."""
         return self.up @ self.down
+
+    def plus(self, up: Tensor, down: Tensor) -> Merged:
+        made = {"up": torch.cat([self.up, up], 1), "down": torch.cat([self.down, down], 0)}
+        rank = len(made["down"])
+        return {"rank": rank, "axes.rank": rank}, made

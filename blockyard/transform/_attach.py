@@ -1,0 +1,52 @@
+"""What transforms that attach something share: which parts are meant, and what is said of what was done."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from blockyard.core.errors import UsageError
+from blockyard.core.part import Part
+from blockyard.core.spec import Spec
+from blockyard.model.attach import attach, attached, attachments, seat
+from blockyard.model.model import Model
+from blockyard.model.save import stored
+from blockyard.transform._base import Applied, matches
+
+
+def outermost(parts: list[Any]) -> list[Any]:
+    """Those of these parts that stand in no other of them."""
+    paths = {part.path for part in parts}
+
+    def inside(part: Part) -> bool:
+        words = part.path.split(".")
+        return any(".".join(words[:n]) in paths for n in range(1, len(words)))
+
+    return [part for part in parts if not inside(part)]
+
+
+def put(model: Model, where: Mapping[str, Spec], words: str, seed: int) -> Applied:
+    """The model with something attached at these paths, in these words."""
+    made, lineage = attach(model, where, seed)
+    names, held = attached(made), stored(made)
+    new = sum(held[name].numel() for name in names) - sum(stored(model)[name].numel() for name in attached(model))
+    whole = sum(tensor.numel() for tensor in held.values())
+    report = {"attached": new, "share": new / max(1, whole - new)}
+    return Applied(made, dict.fromkeys(where, words), report=report, lineage=lineage)
+
+
+def taken_off(model: Model, on: tuple[str, ...], asker: str) -> dict[str, Part]:
+    """The attachments whose place, as the model has it without any, is meant by a pattern."""
+    every = attachments(model)
+    found = {part.path: part for part in every if matches(seat(part, every), on) or matches(part.path, on)}
+    if not found:
+        raise UsageError(f"{asker}: nothing is attached to this model at {', '.join(on)}")
+    return found
+
+
+def at_sublayers(model: Model, of: str, on: tuple[str, ...], asker: str) -> dict[str, str]:
+    """The kinds of the sublayers of steps that are meant, by path: a mixer, a channel or either, and by patterns."""
+    kinds = ("mixer", "channel") if of == "either" else (of,)
+    sublayers = [step.part for step in cast(list[Any], list(model.steps)) if step.part.spec.kind in kinds]
+    found = {part.path: part.spec.kind for part in sublayers if matches(part.path, on)}
+    if not found:
+        raise UsageError(f"{asker}: no {' or '.join(kinds)} of a step stands at {', '.join(on)}")
+    return found

@@ -13,10 +13,12 @@ SHARES = {"test": 0.15, "tune": 0.15, "train": 0.70}
 Parts = dict[str, np.ndarray]
 
 
-def hold_out(items: Items) -> tuple[Parts, tuple[str, ...]]:
+def hold_out(items: Items, most: int | None = None) -> tuple[Parts, tuple[str, ...]]:
     """The places of each part by name, in an order that says nothing of the things, and what must be said of them.
 
     Published test sets stay what they are; units stay whole; else each class gives its shares, by the hash of names.
+
+    most   things that train; none: all that are not held out
     """
     order = np.array(sorted(range(len(items)), key=lambda i: hashlib.sha256(str(items.names[i]).encode()).digest()))
     notes: tuple[str, ...] = ()
@@ -29,6 +31,7 @@ def hold_out(items: Items) -> tuple[Parts, tuple[str, ...]]:
         parts = {"test": held} | _divided(items, free, left, whole=not shared)
         if shared:
             notes = ("the published test shares units with training: its figures are of units that are known",)
+    parts["train"] = parts["train"][:most]
     _check(items, parts)
     return parts, notes
 

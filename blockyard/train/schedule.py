@@ -5,7 +5,7 @@ whole rate, and none has a rate of zero.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from blockyard.core.errors import unknown
 from blockyard.model.model import Model
 
+Trains = dict[str, nn.Parameter]
 Schedule = Callable[[float, float], float]  # of the shares of the run that lie before a step and up to its end
 
 
@@ -50,9 +51,12 @@ def schedule(name: str) -> Schedule:
     return SCHEDULES[name]()
 
 
-def trained(model: Model, objective: nn.Module, pattern: str = "*") -> dict[str, nn.Parameter]:
-    """The parameters that a phase trains, by path: those of the model that match, and all of the objective's."""
+def trained(model: Model, objective: nn.Module, pattern: str = "*", also: Sequence[nn.Module] = ()) -> Trains:
+    """The parameters that a phase trains, by path: those of the model that match, and all of its objectives'."""
     own = {name: p for name, p in model.named_parameters() if fnmatchcase(name, pattern)}
     if not own:
         raise unknown("parameters to train", pattern, dict(model.named_parameters()))
-    return own | {f"objective.{name}": p for name, p in objective.named_parameters() if p.requires_grad}
+    for place, each in enumerate((objective, *also)):
+        called = f"objective+{place}" if place else "objective"
+        own |= {f"{called}.{name}": p for name, p in each.named_parameters() if p.requires_grad}
+    return own

@@ -45,7 +45,8 @@ def on_meta(spec: Spec) -> Model:
 
 def stages(spec: Spec) -> list[Model]:
     """The model of every phase of a system, on the meta device; of a model itself alone."""
-    model, made = on_meta(spec), []
+    model = on_meta(spec)
+    made: list[Model] = []
     program = spec["program"] if spec.kind == "system" else ()
     for phase, first in zip(program, restarts(program)):
         model = model if first is None else made[first]

@@ -1,4 +1,4 @@
-"""A ViT that learns pixels before classes, twice: its second time it begins again, near to what it became the first time.
+"""A ViT that learns pixels before classes twice: the second time it restarts, near to what it became the first time.
 
 Source   arXiv 2210.02871    Slug  self-distill-further-pretraining    Family  adapt
 Claim    further pretraining overfits few images; a student that restarts and keeps near to its teacher does not

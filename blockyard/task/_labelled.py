@@ -35,9 +35,7 @@ class Labelled(Material):
 
     metric, also = ERROR, (F1, CALIBRATION, LOG_LOSS)
 
-    def __init__(
-        self, text: str, items: Items, patch: int | None, length: int | None, rows: int | None = None
-    ) -> None:
+    def __init__(self, text: str, items: Items, patch: int | None, length: int | None, rows: int | None = None) -> None:
         self.items, self.name = items, items.name
         self.parts, notes = hold_out(items, rows)
         self.counts = {name: len(places) for name, places in self.parts.items()}

@@ -20,25 +20,9 @@ from blockyard.core.settings import (
     NonNegative,
     Patch,
     Width,
-)
-from blockyard.core.spec import (
-    Spec,
-    activation,
-    block,
-    channel,
-    corrupt,
-    depth,
-    head,
-    linear,
-    mixer,
-    model,
-    norm,
-    objective,
-    phase,
-    residual,
-    stem,
-    system,
-)
+)  # fmt: skip
+from blockyard.core.spec import Spec, corrupt, objective, phase
+from blockyard.recipe.vit import recipe as vit
 
 
 def recipe(
@@ -50,7 +34,6 @@ def recipe(
     weight: Annotated[NonNegative, "what the distance to the teacher is multiplied by"] = 1.0,
     held: Annotated[NonNegative, "how strongly the teacher's own numbers are held to where it began"] = 0.0,
 ) -> Spec:  # fmt: skip
-    attention = mixer("attention", heads=heads or max(1, dim // 32), position=None)
     pixels = objective("reconstruct", corrupt=corrupt("patches", patch=patch, channels=channels))
     program = [phase(pixels, share=pretraining)] if pretraining else []
     if further:
@@ -61,16 +44,8 @@ def recipe(
     if distilling:
         near = (objective("distil", weight=weight),)
         program.append(phase(pixels, share=distilling, also=near, restart=len(program) - 1))
-    return system(model(
-        dim=dim,
-        stem=stem("patches", height=height, width=width, channels=channels, patch=patch),
-        blocks=(block("layer", attention, channel("mlp", inner=ffn, activation=activation("gelu_exact"))),),
-        residual=residual("prenorm", norm=norm("layer", eps=1e-6)),
-        depth=depth("stack", layers=layers),
-        head=head("classes", classes=classes, norm=norm("layer", eps=1e-6)),
-        linear=linear("dense", bias=True),
-        causal=False,
-    ), *program, phase(objective("classes"), share=1 - pretraining - further - distilling))  # fmt: skip
+    body = vit(dim, layers, heads, ffn, height, width, channels, patch, classes)
+    return body.but(program=(*program, body["program"][0].but(share=1 - pretraining - further - distilling)))
 
 
 sizes = {"tiny": dict(dim=32, layers=2, height=8, width=8, channels=1, patch=2)}

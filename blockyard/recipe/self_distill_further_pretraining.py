@@ -27,7 +27,7 @@ from blockyard.recipe.vit import recipe as vit
 
 def recipe(
     dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None,
-    height: Height = 32, width: Width = 32, channels: Channels = 3, patch: Patch = 4, classes: Classes = 10,
+    height: Height = 32, width: Width = 32, channels: Channels = 3, patch: Patch = 4, classes: Classes = 10, *,
     pretraining: Annotated[Fraction, "the share of the steps before what restarts is kept"] = 0.2,
     further: Annotated[Fraction, "the share that makes a teacher of it"] = 0.2,
     distilling: Annotated[Fraction, "the share that restarts and keeps near to the teacher"] = 0.2,

@@ -47,7 +47,7 @@ def stages(spec: Spec) -> list[Model]:
     """The model of every phase of a system, on the meta device; of a model itself alone."""
     model = on_meta(spec)
     made: list[Model] = []
-    program = spec["program"] if spec.kind == "system" else ()
+    program: tuple[Spec, ...] = spec["program"] if spec.kind == "system" else ()
     for phase, first in zip(program, restarts(program)):
         model = model if first is None else made[first]
         for transform in phase.get("apply", ()):

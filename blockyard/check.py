@@ -114,7 +114,7 @@ def _trains(system: Spec, part: Spec) -> Verdict:
     model = build(system)
     objective = build_objective(part, model)
     draw = torch.Generator().manual_seed(0)
-    objective.adopt(model)
+    objective.adopt(model, model)
     batch = objective.prepare(objective.example(model, 2, 13, draw), lambda _, shape: torch.rand(shape, generator=draw))
     terms = objective(model, batch)
     torch.stack([total / count for total, count, *_ in terms.values()]).sum().backward()

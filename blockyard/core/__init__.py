@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Axis": "axis", "Cat": "axis", "Expr": "axis", "Prod": "axis",
     "Batch": "batch", "Call": "call", "upcast": "call", "widest_dtype": "call", "gather": "call", "scatter": "call",
-    "UsageError": "errors", "Flow": "flow", "strided": "grid",
+    "UsageError": "errors", "Flow": "flow", "squares": "grid", "strided": "grid",
     "State": "state", "Cache": "state", "Constant": "state", "keep": "state", "leaf": "state", "sub": "state",
     "Corruption": "part", "Depth": "part", "Head": "part", "Junction": "part", "Linear": "part", "Objective": "part",
     "Part": "part", "Position": "part", "Residual": "part", "Router": "part", "Scaling": "part", "Stem": "part",
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blockyard.core.call import Call, gather, scatter, upcast, widest_dtype
     from blockyard.core.errors import UsageError
     from blockyard.core.flow import Flow
-    from blockyard.core.grid import strided
+    from blockyard.core.grid import squares, strided
     from blockyard.core.part import (
         Corruption,
         Depth,

@@ -21,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from blockyard.core.batch import Batch
@@ -135,14 +136,26 @@ class Corruption(Part, ABC):
     The batch it gives has other inputs at some tokens, and targets: what stood there where it is asked, nothing
     elsewhere. It never asks for a token that does not count, nor for one whose target is below 0 on the way in.
 
-    share   of the tokens that it may ask for, how many it asks for on average
+    Of ids nothing is -1. Of tokens that are vectors it is no number, and targets on the way in are another one's.
+
+    share     of the tokens that it may ask for, how many it asks for on average
+    numbers   of a token that it asks for; 0: it is an id
     """
 
     share: float
+    numbers: int = 0
 
     @abstractmethod
     def forward(self, batch: Batch, draw: Draws) -> Batch:
         """The batch with other inputs, and what is asked."""
+
+    def cells(self, tokens: Tensor) -> Tensor:
+        """(B,T) the ids that can be asked, or (B,T,K) the numbers of what can."""
+        return tokens
+
+    def example(self, rows: int, length: int, draw: torch.Generator) -> Batch:
+        """A batch of so many tokens a row that this can be tried on."""
+        return Batch(torch.randint(0, 2, (rows, length), generator=draw))
 
 
 class Objective(Part, ABC):
@@ -155,8 +168,11 @@ class Objective(Part, ABC):
     learns: ClassVar[str] = "tokens"
     forwards: ClassVar[float] = 0.0
 
-    def adopt(self, model: Any) -> None:
-        """Once, when its first phase begins: what is made of the model as it then is, such as a teacher."""
+    def adopt(self, model: Any, before: Any) -> None:
+        """Once, when its first phase begins: what is made of the model as it then is, such as a teacher.
+
+        before   the model as the phase before left it: another one where this phase restarts or transforms it
+        """
 
     def prepare(self, batch: Batch, draw: Draws) -> Batch:
         """Once a step, before anything is counted: the batch to train on; `draw(name, shape)`: numbers in [0,1)."""

@@ -80,6 +80,8 @@ Trains = Annotated[
 ]
 Steps = Annotated[Sequence[int], "places of steps in the model"]
 Applies = Annotated[tuple[Spec, ...], Many("transform"), "transforms that the model goes through before it"]
+Also = Annotated[tuple[Spec, ...], Many("objective"), "objectives whose terms are added to it"]
+Restart = Annotated[Natural, "the phase, from 0, as at whose beginning all numbers are again; none: they go on"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]

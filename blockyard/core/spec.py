@@ -19,6 +19,7 @@ from blockyard.core.renamed import tell_new_name
 
 if TYPE_CHECKING:  # the annotations are read as text
     from blockyard.core.settings import (
+        Also,
         Applies,
         Blocks,
         Causal,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # the annotations are read as text
         ObjectiveSpec,
         PhaseShare,
         ResidualSpec,
+        Restart,
         StemSpec,
         Towers,
         Trains,
@@ -233,12 +235,28 @@ def tower(name: str, model: Spec, *, question: bool = False) -> Spec:
 
 
 def phase(
-    objective: "ObjectiveSpec", *, share: "PhaseShare" = 1.0, train: "Trains" = "*", apply: "Applies" = ()
-) -> Spec:
-    """A stretch of training: its objective, its share of the steps, which parameter paths train, and what the model
-    goes through before it begins."""
+    objective: "ObjectiveSpec", *, share: "PhaseShare" = 1.0, train: "Trains" = "*", apply: "Applies" = (),
+    also: "Also" = (), restart: "Restart | None" = None,
+) -> Spec:  # fmt: skip
+    """A stretch of training: its objective and what is added to it, its share of the steps, which parameter paths
+    train, from where it begins, and what the model goes through before."""
     given = {"objective": objective, "share": share, "train": train}
-    return Spec.of("phase", objective.name, given | ({"apply": apply} if apply else {}))
+    extra = dict(apply=(apply, ()), also=(also, ()), restart=(restart, None))
+    return Spec.of("phase", objective.name, given | {k: value for k, (value, usual) in extra.items() if value != usual})
+
+
+def objectives(phase: Spec) -> tuple[Spec, ...]:
+    """All that a phase minimises, its own objective first."""
+    return phase["objective"], *phase.get("also", ())
+
+
+def restarts(program: tuple[Spec, ...]) -> list[int | None]:
+    """The phase as at whose beginning each phase begins; None: it goes on from the one before it."""
+    found = [each.get("restart") for each in program]
+    for place, first in enumerate(found):
+        if first is not None and first >= place:
+            raise UsageError(f"phase {place} restarts from phase {first}: it must be an earlier one, counted from 0")
+    return found
 
 
 def system(model: Spec, *program: Spec) -> Spec:

@@ -13,10 +13,12 @@ SHARES = {"test": 0.15, "tune": 0.15, "train": 0.70}
 Parts = dict[str, np.ndarray]
 
 
-def hold_out(items: Items) -> tuple[Parts, tuple[str, ...]]:
+def hold_out(items: Items, most: int | None = None) -> tuple[Parts, tuple[str, ...]]:
     """The places of each part by name, in an order that says nothing of the things, and what must be said of them.
 
     Published test sets stay what they are; units stay whole; else each class gives its shares, by the hash of names.
+
+    most   things that train, each class as large a share of them as of all; none: all that are not held out
     """
     order = np.array(sorted(range(len(items)), key=lambda i: hashlib.sha256(str(items.names[i]).encode()).digest()))
     notes: tuple[str, ...] = ()
@@ -29,6 +31,8 @@ def hold_out(items: Items) -> tuple[Parts, tuple[str, ...]]:
         parts = {"test": held} | _divided(items, free, left, whole=not shared)
         if shared:
             notes = ("the published test shares units with training: its figures are of units that are known",)
+    if most is not None:
+        parts["train"] = _fewer(items, parts["train"], most)
     _check(items, parts)
     return parts, notes
 
@@ -46,6 +50,15 @@ def _divided(items: Items, places: np.ndarray, shares: dict[str, float], whole: 
         for name, first, last in zip(wanted, ends, ends[1:]):
             part[mine[first:last]] = name
     return {name: places[part == name] for name in wanted}
+
+
+def _fewer(items: Items, places: np.ndarray, most: int) -> np.ndarray:
+    """So many of these places in their order, of each class its share."""
+    labels, passed = items.labels[places], np.empty(len(places))
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        passed[mine] = (np.arange(len(mine)) + 0.5) / len(mine)  # the share of its class up to here
+    return places[np.sort(np.argsort(passed, kind="stable")[:most])]
 
 
 def _by_unit(items: Items, places: np.ndarray, wanted: dict[str, float]) -> Parts:

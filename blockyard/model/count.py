@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blockyard.core import registry
 from blockyard.core.call import Moment
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, objectives, restarts
 from blockyard.core.state import State
 from blockyard.model.lineage import transformed
 from blockyard.model.model import Model, build
@@ -45,12 +45,15 @@ def on_meta(spec: Spec) -> Model:
 
 def stages(spec: Spec) -> list[Model]:
     """The model of every phase of a system, on the meta device; of a model itself alone."""
-    made = [on_meta(spec)]
-    for phase in spec["program"] if spec.kind == "system" else ():
+    model = on_meta(spec)
+    made: list[Model] = []
+    program: tuple[Spec, ...] = spec["program"] if spec.kind == "system" else ()
+    for phase, first in zip(program, restarts(program)):
+        model = model if first is None else made[first]
         for transform in phase.get("apply", ()):
-            made[-1], _ = transformed(made[-1], transform)
-        made.append(made[-1])
-    return made[:-1] if len(made) > 1 else made
+            model, _ = transformed(model, transform)
+        made.append(model)
+    return made or [model]
 
 
 def count_params(spec: Spec) -> int:
@@ -103,7 +106,7 @@ def count_flops(model: Model, length: int) -> int:
 
 def training_flops(system: Spec, length: int) -> float:
     """Operations a token of training, the mean over its program: forward and backward of the model that a phase trains,
-    and the forwards that its objective makes beside."""
+    and the forwards that its objectives make beside."""
     phases = system["program"]
     whole, before, total = sum(phase["share"] for phase in phases), 0.0, 0.0
     for phase, model in zip(phases, stages(system)):
@@ -111,7 +114,8 @@ def training_flops(system: Spec, length: int) -> float:
         times = [before + share * (i + 0.5) / POINTS for i in range(POINTS)]
         ends = [_at(model, length, time) for time in (times[0], times[-1])]
         forward = ends[0] if ends[0] == ends[1] else sum(_at(model, length, time) for time in times) / POINTS
-        total += share * (3 + registry.find("objective", phase["objective"].name).load_named().forwards) * forward
+        beside = [registry.find("objective", each.name).load_named().forwards for each in objectives(phase)]
+        total += share * (3 + sum(beside)) * forward
         before += share
     return total / length
 

@@ -30,13 +30,14 @@ class Labelled(Material):
     """Things to name the class of.
 
     text    how the user named the task        patch, length   how much of a thing is a token, or how many there are
+    rows    how many things train at most; none: all that are not held out
     """
 
     metric, also = ERROR, (F1, CALIBRATION, LOG_LOSS)
 
-    def __init__(self, text: str, items: Items, patch: int | None, length: int | None) -> None:
+    def __init__(self, text: str, items: Items, patch: int | None, length: int | None, rows: int | None = None) -> None:
         self.items, self.name = items, items.name
-        self.parts, notes = hold_out(items)
+        self.parts, notes = hold_out(items, rows)
         self.counts = {name: len(places) for name, places in self.parts.items()}
         self.input = read_as(items, self.parts["train"], patch, length)
         self.length, self.ends = self.input.length, self.input.ends

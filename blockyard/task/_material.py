@@ -19,7 +19,7 @@ import numpy as np
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
-from blockyard.core.spec import Spec, head, objective, phase, stem
+from blockyard.core.spec import Spec, head, objective, objectives, phase, stem
 from blockyard.data.rows import Arrays, Batches, Rows
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._metric import Metric
@@ -64,7 +64,7 @@ class Ends:
             changed["causal"] = self.causal
         last = system["program"][-1]["objective"]
         if _word(last, "learns", "tokens") == self.learns:
-            program = tuple(each.but(objective=self._told(each["objective"])) for each in system["program"])
+            program = tuple(self._informed(each) for each in system["program"])
         else:
             program = self._taught(system["program"])
         if model.get("towers"):
@@ -85,8 +85,13 @@ class Ends:
         model = tower["model"]
         return tower.but(model=model.but(stem=self._told(model["stem"])))
 
+    def _informed(self, phase: Spec) -> Spec:
+        """A phase with what the data decide about its objectives."""
+        own, *also = (self._told(each) for each in objectives(phase))
+        return phase.but(objective=own, **({"also": tuple(also)} if also else {}))
+
     def _taught(self, program: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        """The objective of the task for the whole run; phases stay where they change the model."""
+        """The objective of the task for the whole run; phases stay where one changes the model."""
         learns = self._told(self.objective)
         if not any(each.get("apply") for each in program):
             return (phase(learns),)

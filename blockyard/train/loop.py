@@ -6,10 +6,11 @@
 A step's loss is sum / count over all its micro-batches, with the counts taken before the first backward, so that
 splitting a batch changes nothing. A batch that asks nothing teaches nothing: its step passes and leaves no trace. A
 loss that is not finite ends the run as failed. Out of memory halves the micro-batch and keeps the batch. With a folder
-the run leaves checkpoints and goes on from the last one. A phase may begin with transforms: the model that comes out of
-a run is `result.model`, which is the one that went in where nothing was applied.
+the run leaves checkpoints and goes on from the last one. A phase may begin with transforms, or with the numbers of an
+earlier moment: the model that comes out of a run is `result.model`, the one that went in where no phase does so.
 """
 
+import copy
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -25,10 +26,10 @@ from blockyard.core import registry
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
-from blockyard.core.part import Objective
+from blockyard.core.part import Draws, Objective
 from blockyard.core.random import fold, uniform
 from blockyard.core.site import BuildContext, Site
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, objectives, restarts
 from blockyard.data.rows import Arrays, Batches
 from blockyard.model.lineage import pairs, transformed
 from blockyard.model.model import Model, Watch
@@ -108,33 +109,77 @@ class Run:
         shares = [phase["share"] for phase in system["program"]]
         ends = np.cumsum(shares) / sum(shares) * settings.steps
         self.phases = list(zip(system["program"], [round(end) for end in ends]))
-        self.objectives: dict[int, Any] = {}  # by the first phase that has it
+        self.restarts = restarts(system["program"])
+        self.first = {  # phase and place where an objective stands first
+            each: (index, place)
+            for index, phase in reversed([*enumerate(system["program"])])
+            for place, each in reversed([*enumerate(objectives(phase))])
+        }
+        self.objectives: dict[str, Any] = {}  # by where each stands first
+        self.kept: dict[int, dict[str, Any]] = {}  # copies of everything as phases began that another restarts from
         self.moments: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)  # of all that was ever trained
         self.step, self.phase = 0, -1
         self.watch = Watch()
 
     def enter(self, index: int) -> None:
-        """Begin a phase: the model through its transforms, its objective, and an optimiser over what it trains.
+        """Begin a phase: the model through its transforms, its objectives, and an optimiser over what it trains.
 
-        What an earlier phase learned goes on: an objective of the same spec, and the moments of every parameter.
+        What an earlier phase learned goes on, an objective of the same spec and the moments of every parameter; with
+        `restart` all of it is what it was when that phase had begun, and what was made since is gone.
         """
         spec, _ = self.phases[index]
-        self.phase = index
+        before, first, self.phase = self.model, self.restarts[index], index
+        if first is not None:
+            self._restart(first)
         for place, transform in enumerate(spec.get("apply", ())):
             self._transform(transform, fold("transform", self.settings.seed, index, place))
-        first = next(i for i, (other, _) in enumerate(self.phases) if other["objective"] == spec["objective"])
-        if first not in self.objectives:
-            made = build_objective(spec["objective"], self.model, fold("objective", self.settings.seed, first))
-            made.adopt(self.model)
-            self.objectives[first] = made.to(self.settings.device)
-        self.objective = self.objectives[first]
-        self.params = trained(self.model, self.objective, spec["train"])
+        self.objective, *self.also = (self._objective(each, before) for each in objectives(spec))
+        self.params = trained(self.model, self.objective, spec["train"], self.also)
         self.frozen = frozen(self.model, spec["train"])
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
         make = registry.find("optimiser", self.settings.optimiser).load_named()
         self.optimiser = make(self.model, self.params, lr=self.settings.lr, decay=self.settings.weight_decay)
         self.optimiser.state = self.moments
+        later = self.restarts[index + 1 :]
+        if index in later:
+            self.kept[index] = self._copies(self._modules())
+        for done in self.kept.keys() - {*later}:
+            self._forget(self.kept.pop(done))
+
+    def _objective(self, spec: Spec, before: Model) -> Any:
+        """The objective of a spec, made when it is first met; `before`: the model as the last phase left it."""
+        phase, place = self.first[spec]
+        called = f"objective{phase}+{place}" if place else f"objective{phase}"
+        if called not in self.objectives:
+            seed = fold("objective", self.settings.seed, phase, *([place] if place else []))
+            made = build_objective(spec, self.model, seed)
+            made.adopt(self.model, before)
+            self.objectives[called] = made.to(self.settings.device)
+        return self.objectives[called]
+
+    def _modules(self) -> dict[str, Any]:
+        return {"model": self.model, **self.objectives}
+
+    def _copies(self, modules: dict[str, Any]) -> dict[str, Any]:
+        """Copies of modules, by the same names; what moments their parameters have, the copies have too."""
+        made = copy.deepcopy(modules)
+        for name, module in modules.items():
+            for old, new in zip(module.parameters(), made[name].parameters()):
+                if old in self.moments:
+                    self.moments[new] = {key: value.clone() for key, value in self.moments[old].items()}
+        return made
+
+    def _forget(self, modules: dict[str, Any]) -> None:
+        for module in modules.values():
+            for p in module.parameters():
+                self.moments.pop(p, None)
+
+    def _restart(self, first: int) -> None:
+        """The model, the objectives and the moments as they were when a phase had begun."""
+        self._forget(self._modules())
+        made = self._copies(self.kept[first])
+        self.model, self.objectives = made.pop("model"), made
 
     def _transform(self, transform: Spec, seed: int) -> None:
         """Another model from here on; the moments of a tensor go to all that were made of it."""
@@ -155,8 +200,7 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         batch = to_batch(self.source.next(self.step), self.settings.device)
-        batch = self.objective.prepare(batch, self._draw)
-        loss = self._gradient(batch)
+        loss = self._gradient([each.prepare(batch, self._drawing(i)) for i, each in enumerate(self._minimised())])
         if loss is None:
             self.step += 1
             return None
@@ -167,21 +211,29 @@ class Run:
         self.optimiser.step()
         seen = self.watch.everything()
         self.model.update({path: seen[path] for path in seen.keys() - self.frozen})
-        self.objective.after(self.model)
+        for each in self._minimised():
+            each.after(self.model)
         self.step += 1
         return loss
 
-    def _draw(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Numbers in [0,1) for what an objective does to the batch of this step."""
-        return uniform(("objective", self.settings.seed, self.step, name), shape, torch.device(self.settings.device))
+    def _minimised(self) -> list[Any]:
+        return [self.objective, *self.also]
 
-    def _gradient(self, batch: Batch) -> float | None:
-        """Gradients of the whole batch, in micro-batches that shrink where memory does not suffice."""
-        rows = batch.tokens.shape[0]
+    def _drawing(self, place: int) -> Draws:
+        """Numbers in [0,1) for what an objective of this phase does to the batch of this step."""
+        key, device = ("objective", self.settings.seed, self.step), torch.device(self.settings.device)
+        return lambda name, shape: uniform((*key, *([place] if place else []), name), shape, device)
+
+    def _gradient(self, batches: list[Batch]) -> float | None:
+        """Gradients of the whole batch, in micro-batches that shrink where memory does not suffice.
+
+        batches   the batch as each objective of the phase prepared it
+        """
+        rows = batches[0].tokens.shape[0]
         while True:
             self.optimiser.zero_grad(set_to_none=True)
             try:
-                return self._accumulate(batch, self.micro or rows)
+                return self._accumulate(batches, self.micro or rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error) or (self.micro or rows) == 1 or self._couples():
                     raise
@@ -190,29 +242,32 @@ class Run:
 
     def _couples(self) -> bool:
         """Whether a batch must stay whole: rows depend on one another."""
-        return bool(self.objective.couples) or any(part.couples for part in self.model.parts())
+        return any(part.couples for part in (*self._minimised(), *self.model.parts()))
 
-    def _accumulate(self, batch: Batch, micro: int) -> float | None:
-        rows = batch.tokens.shape[0]
+    def _accumulate(self, batches: list[Batch], micro: int) -> float | None:
+        minimised, batch, rows = self._minimised(), batches[0], batches[0].tokens.shape[0]
         with torch.no_grad():
-            counts = self.objective.counts(batch)
-            shares = {name: torch.where(count > 0, count, 1) for name, count in counts.items()}  # 0 of 0 is 0
+            counts = [each.counts(own) for each, own in zip(minimised, batches)]
+            shares = [{name: torch.where(n > 0, n, 1) for name, n in each.items()} for each in counts]  # 0 of 0 is 0
         if self._couples():
             micro = rows  # what one row is worth depends on all others
         total, self.watch = 0.0, Watch()
         for first in range(0, rows, micro):
-            piece = batch if micro >= rows else batch.rows(slice(first, first + micro))
+            pieces = batches if micro >= rows else [own.rows(slice(first, first + micro)) for own in batches]
             moment = Moment(self.settings.seed, self.step, first, self.step / self.settings.steps)
             with self.model.training_at(moment, self.watch), arithmetic(self.settings.precision, self.settings.device):
-                terms = self.objective(self.model, piece)
-                parts = [weight * amount / shares[name] for name, (amount, _, weight) in terms.items()]
+                parts = [
+                    weight * amount / share[name]
+                    for each, piece, share in zip(minimised, pieces, shares)
+                    for name, (amount, _, weight) in each(self.model, piece).items()
+                ]
                 penalty = self.watch.penalty()
                 if penalty is not None:
-                    parts.append(penalty if piece is batch else penalty * (piece.count / batch.count))
+                    parts.append(penalty if pieces is batches else penalty * (pieces[0].count / batch.count))
                 loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
             loss.backward()
             total += loss.item()
-        return total if any(float(count) > 0 for count in counts.values()) else None
+        return total if any(float(count) > 0 for count in counts[0].values()) else None
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint continues: settings that change figures, fingerprints of all else; asked before step 0."""
@@ -226,8 +281,10 @@ class Run:
         return found | {"the data": fingerprint(batches), WEIGHTS: fingerprint(self.owned())}
 
     def owned(self) -> dict[str, Tensor]:
-        """What training changes, by path: parameters and buffers of the model and of every objective so far."""
-        modules = {"model": self.model, **{f"objective{first}": made for first, made in self.objectives.items()}}
+        """What training changes, by path: parameters and buffers of the model and of every objective so far, and of
+        what is kept for a restart."""
+        modules = self._modules()
+        modules |= {f"kept{first}.{name}": made for first, held in self.kept.items() for name, made in held.items()}
         return {
             f"{place}.{name}": tensor
             for place, module in modules.items()

@@ -5,7 +5,7 @@ whole rate, and none has a rate of zero.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -75,8 +75,13 @@ def frozen(model: Model, train: Trains = "*") -> set[str]:
     return owners - {name.rpartition(".")[0] for name in learned(model, train)}
 
 
-def trained(model: Model, objective: nn.Module, train: Trains = "*") -> dict[str, nn.Parameter]:
-    """The parameters that a phase trains, by path: those of the model that are meant, and all of the objective's."""
+def trained(
+    model: Model, objective: nn.Module, train: Trains = "*", also: Sequence[nn.Module] = ()
+) -> dict[str, nn.Parameter]:
+    """The parameters that a phase trains, by path: those of the model that are meant, and all of its objectives'."""
     names = learned(model, train)
     own = {name: p for name, p in model.named_parameters() if name in names}
-    return own | {f"objective.{name}": p for name, p in objective.named_parameters() if p.requires_grad}
+    for place, each in enumerate((objective, *also)):
+        called = f"objective+{place}" if place else "objective"
+        own |= {f"{called}.{name}": p for name, p in each.named_parameters() if p.requires_grad}
+    return own

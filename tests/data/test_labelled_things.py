@@ -32,6 +32,18 @@ def test_every_class_gives_its_shares_and_no_thing_is_in_two_parts():
     assert all((parts[name] == again[name]).all() for name in parts)
 
 
+def test_fewer_things_train_and_the_same_are_held_out():
+    labels = np.array([0] * 200 + [1] * 100 + [2] * 40)
+    parts, _ = hold_out(things(labels))
+    few, _ = hold_out(things(labels), 34)
+    assert (few["test"] == parts["test"]).all() and (few["tune"] == parts["tune"]).all()
+    assert np.bincount(labels[few["train"]]).tolist() == [20, 10, 4]
+    assert [place for place in parts["train"] if place in few["train"]] == few["train"].tolist()
+    assert (hold_out(things(labels), 10_000)[0]["train"] == parts["train"]).all()
+    with pytest.raises(UsageError, match="no training example of 'c2'"):
+        hold_out(things(labels), 2)
+
+
 def test_units_stay_whole_and_classes_near_their_shares():
     draw = np.random.default_rng(0)
     unit = draw.integers(0, 40, 1000)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import blockyard as by
-from blockyard.core import Batch, registry
+from blockyard.core import Batch, Corruption, registry
 from blockyard.core.random import uniform
 from blockyard.model.corruption import PROMISES, promises
 
@@ -27,7 +27,7 @@ def test_a_corruption_keeps_its_promises(name, settings):
     assert [promise for promise, ok in promises(made(name, **settings)) if not ok] == []
 
 
-class Liar(torch.nn.Module):
+class Liar(Corruption):
     """A mask that is wrong in one named way."""
 
     share = 0.15

@@ -44,11 +44,11 @@ def test_one_step_of_every_phase_lowers_its_loss_and_all_learn(name):
     model, reached = by.build(spec), set()
     for phase in spec["program"]:
         objective = build_objective(phase["objective"], model)
-        objective.adopt(model)
+        objective.adopt(model, model)
         draw = torch.Generator().manual_seed(0)
         batch = objective.example(model, 4, 32, draw)
         batch = objective.prepare(batch, lambda _, shape, draw=draw: torch.rand(shape, generator=draw))
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.002)
         losses = []
         for _ in range(2):
             terms, counts = objective(model, batch), objective.counts(batch)

@@ -20,7 +20,7 @@ from blockyard.compare.plan.after import states, transformed
 from blockyard.compare.plan.budget import at_memory, solve
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
-from blockyard.core.spec import Spec, write_value
+from blockyard.core.spec import Spec, objectives, write_value
 from blockyard.model.count import count, stages, stored_bytes, training_flops
 from blockyard.model.model import Model
 from blockyard.task import Material
@@ -249,7 +249,8 @@ def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material:
     """Refuse, before anything is made, an objective that needs what its phase's model does not claim."""
     try:
         for phase, model in zip(system["program"], made):
-            build_objective(phase["objective"], model)
+            for each in objectives(phase):
+                build_objective(each, model)
     except UsageError as error:
         own = systems.spec(entry.name)["program"][-1]["objective"]
         learns = registry.find(own.kind, own.name).constant("learns", "")

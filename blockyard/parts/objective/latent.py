@@ -36,7 +36,7 @@ class Latent(Objective):
         self.share, self.mask, self.keep = share, mask, keep
         self.teacher: Teacher | None = None
 
-    def adopt(self, model: Any) -> None:
+    def adopt(self, model: Any, before: Any) -> None:
         """The slow copy of the model as it is now."""
         self.teacher = Teacher(model, self.keep)
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Prod, Site, UsageError
+from blockyard.core import Prod, Site, UsageError, squares
 
 
 class Cut:
@@ -36,9 +36,7 @@ class Cut:
                 f"{self.path}: reads images of {' x '.join(map(str, self.image))} numbers (height, width, channels), "
                 f"not of {' x '.join(map(str, images.shape[1:]))}"
             )
-        (down, across), side = self.grid, self.patch
-        cut = images.to(dtype).unflatten(2, (across, side)).unflatten(1, (down, side))
-        return cut.transpose(2, 3).flatten(3).flatten(1, 2)
+        return squares(images.to(dtype), self.patch, self.path)
 
     def example(self, rows: int, draw: Any) -> Tensor:
         """Images of the right shape."""

@@ -20,6 +20,7 @@ from blockyard.parts.stem._cut import Cut
 
 class ClassPatches(Stem):
     reads = "images"
+    points = ("embedded",)
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("class_token", {}))
     variants = (dict(height=8, width=8),)
@@ -43,6 +44,7 @@ class ClassPatches(Stem):
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
         call = call.laid(1 + self.cut.count)
         x = self.proj(self.cut.squares(batch.tokens, next(self.proj.parameters()).dtype), call)
+        x = self.point("embedded", x, call)
         x = torch.cat([self.token.to(x.dtype).expand(len(x), 1, -1), x], 1)
         if self.position is not None:
             x = self.position.at_input(x, call)

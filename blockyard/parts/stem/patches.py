@@ -19,6 +19,7 @@ from blockyard.parts.stem._cut import Cut
 
 class Patches(Stem):
     reads = "images"
+    points = ("embedded",)
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("classes", {}))
     variants = ({}, dict(height=4, width=8, patch=2, channels=3, position="sinusoidal_2d"))
@@ -40,6 +41,7 @@ class Patches(Stem):
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
         call = call.laid(self.cut.count, self.grid)
         x = self.proj(self.cut.squares(batch.tokens, next(self.proj.parameters()).dtype), call)
+        x = self.point("embedded", x, call)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

@@ -44,6 +44,7 @@ class Task(ABC):
     variants   the settings with which it is held to what it promises
     first      how the sha256 of its first examples begins: they never change between versions
     training   of training losses: their unit, what one nat is in it
+    usual      options that a comparison takes where the user says nothing, such as tokens
     """
 
     grows: ClassVar[tuple[str, ...]] = ("length",)
@@ -52,6 +53,7 @@ class Task(ABC):
     metric: ClassVar[Metric] = ERROR
     exact: ClassVar[bool] = True  # whether who knows the rule makes no error
     training: tuple[str, float] = ("nats/answer", 1.0)
+    usual: ClassVar[Mapping[str, float]] = {}
     vocab: int
     length: int  # T
     answers: range  # the ids that an answer can be

@@ -30,6 +30,7 @@ class Exercise(Material):
     def __init__(self, text: str, task: Task) -> None:
         self.name, self.task, self.metric, self.ends = text, task, task.metric, task.ends
         self.length, self.training, self.also = task.length, task.training, task.also
+        self.usual = task.usual
         self.held = hold_out(task)
         self.notes = tuple(filter(None, [self.held.note]))
         drawn = task.sample(0, 8)  # what it draws is part of what it is

@@ -1,4 +1,4 @@
-"""Rules for y = w.x + noise: the least squares, ridges, steps of gradient descent, neighbours; how far two of them part.
+"""Rules for y = w.x + noise: least squares, ridges, steps of gradient descent, neighbours; how far two of them part.
 
     least squares   w = X^+ y, the shortest w of the least error
     ridge           w = (X'X + lam I)^-1 X'y; with w ~ N(0,I) and lam the variance of the noise: the posterior mean

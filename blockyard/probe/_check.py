@@ -1,4 +1,4 @@
-"""What a probe promises, on small models of both kinds of memory; one whose file says `reads = "frames"` is shown those."""
+"""What a probe promises, on small models of both kinds of memory; it is shown ids, or what its file says it `reads`."""
 
 from collections.abc import Iterator
 from typing import Any

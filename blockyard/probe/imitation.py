@@ -1,13 +1,13 @@
 """Which rule does a model that learns from its context imitate?
 
-    from RULE        (P,)  mean (f - f_rule)^2 / mean y^2 over rows, at every x, by how many pairs stand before it: 0..P-1
+    from RULE        (P,)  mean (f - f_rule)^2 / mean y^2 over rows, at every x, by the pairs before it: 0..P-1
     error            (P,)  mean (f - y)^2 / mean y^2
-    weights RULE     (P,)  mean |w - w_rule|^2 of a model's own w, fitted to what it says of other x after the same pairs
+    weights RULE     (P,)  mean |w - w_rule|^2 of a model's own w, fitted to what it says of other x in one context
     unexplained      (P,)  the share of what it says there that no w explains: 0 for a model that is linear in x
 
 Rows are (0, x_1) (y_1, 0) (0, x_2) ..., as `task:regression` draws them; what counts is said at the x. The rules are
-those of `blockyard.predictor.rules`; weights have only those that are linear in x. Compare rules at one number of pairs:
-the differences shrink as pairs are added, whatever the rule. The other x are those of the last rows.
+those of `blockyard.predictor.rules`; weights have only those that are linear in x. Compare rules at one number of
+pairs: differences shrink as pairs are added, whatever the rule. The other x are those of the last rows.
 
 Source   arXiv 2211.15661    Slug  icl-linear
 Family   probes
@@ -48,7 +48,7 @@ def imitation_probe(
 
 
 def closest(found: Arrays) -> list[str]:
-    """The rule that a model is nearest to, after every number of pairs, of what the probe found; with none all agree."""
+    """The rule that a model is nearest to, after every number of pairs, as the probe found; with none all agree."""
     names = [name for name in found if name.startswith("from ")]
     return [names[i].removeprefix("from ") for i in np.stack([found[name] for name in names]).argmin(0)]
 

@@ -1,12 +1,12 @@
 """Where in the layers can the weights of a context be read?
 
-    said = R(sum_t softmax(a)_t h_t)        h: the stream after a step; a: learned, one number a place; R: linear, or MLP
+    said = R(sum_t softmax(a)_t h_t)        h: the stream after a step; a: learned, a number a place; R: linear, or MLP
     PATH:products      R^2 of X'y / P           PATH:weights      R^2 of the least squares' w
     PATH:... shuffled  the same for the targets of other rows: what the probe can do without the model
 
-Half of the rows teach, the others are scored; `stem` is the stream before the first step. That the stream tells w is no
-finding by itself: hold it against `... shuffled`, against `stem`, and against the same probe of a model that was trained
-on rows of one w, which had nothing to learn from its context.
+Half of the rows teach, the others are scored; `stem` is the stream before the first step. That the stream tells w is
+no finding by itself: hold it against `... shuffled`, against `stem`, and against the same probe of a model that was
+trained on rows of one w, which had nothing to learn from its context.
 
 Source   arXiv 2211.15661    Slug  icl-linear
 Family   probes
@@ -38,7 +38,7 @@ def readout_probe(
     """R^2 by layer of what is read off rows (n, 2 P, d + 1) of pairs."""
     rows = pairs_of(model, data)
     if len(rows) < 4:
-        raise UsageError(f"a readout is taught on half of the rows and scored on the others: 4 or more, not {len(rows)}")
+        raise UsageError(f"a readout is taught on half of the rows and scored on the rest: 4 or more, not {len(rows)}")
     plain = rows.double().cpu().numpy()
     x, y = plain[:, ::2, 1:], plain[:, 1::2, 0]
     goals = {"products": (x * y[..., None]).mean(1), "weights": least_squares(x, y)}

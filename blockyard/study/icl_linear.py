@@ -1,7 +1,7 @@
 """Which classic rule does a model imitate that learned to regress from its context?
 
 Source   arXiv 2211.15661    Slug  icl-linear    Family  in context
-Claim    trained models say what least squares say, with noise the ridge of the noise; shallow ones are nearer to one step
+Claim    trained models say what least squares say, with noise what the ridge says; shallow ones are nearer to one step
 Differs  3 numbers and 7 pairs; differences after 6 of them; two layers are the shallow ones: in one layer of attention
          no number can be laid beside its vector, as they are tokens of their own
 """

@@ -2,10 +2,10 @@
 
     y_t = W_o sum_s v_s (f(k_s) . f(q_t)) * scale        s up to t, or all tokens; f: nothing, or an activation
 
-Without f a layer is cubic in its input. Set by hand it is a step of gradient descent: where tokens are (y_i, x_i), keys
-and queries select x, values select y and W_o gives back -rate/n of it, y_i becomes y_i - w.x_i with w one step from 0 on
-the mean of (y_i - w.x_i)^2 / 2; m such layers that see both ways are m steps. A token that does not count is read by
-none and reads all the same: a query with y = 0 ends with *minus* w.x.
+Without f a layer is cubic in its input. Set by hand (`descend`) it is a step of gradient descent: of tokens (y_i, x_i)
+keys and queries select x, values select y, and W_o writes -rate/n of it. Behind it y_i is y_i - w.x_i, with w one step
+from 0 on the mean of (y_i - w.x_i)^2 / 2; m such layers that see both ways are m steps. A token that does not count is
+read by none and reads all the same: a query with y = 0 ends with *minus* w.x.
 
 Shapes   x, y (B,T,D)   q, k (B,T,H,K)   v (B,T,H,V)   S = sum k v^T (B,H,K,V)
 Source   arXiv 2006.16236, 2212.07677    Slug  icl-linear    Family  linear

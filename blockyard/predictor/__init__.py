@@ -8,7 +8,6 @@ Arrays are of numpy, in double precision.
 """
 
 from blockyard.predictor.linear import (
-    Rule,
     along,
     gradient_steps,
     implied_weights,
@@ -25,6 +24,6 @@ from blockyard.predictor.linear import (
 )
 
 __all__ = [
-    "Rule", "along", "gradient_steps", "implied_weights", "inverse", "least_squares", "nearest", "one_pass", "one_step",
+    "along", "gradient_steps", "implied_weights", "inverse", "least_squares", "nearest", "one_pass", "one_step",
     "recursive", "ridge", "rules", "squared_difference", "weight_difference",
 ]  # fmt: skip

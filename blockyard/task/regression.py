@@ -20,7 +20,8 @@ import numpy as np
 
 from blockyard.core.settings import Count, NonNegative
 from blockyard.core.spec import head, objective, stem
-from blockyard.predictor import Rule, along, rules, squared_difference
+from blockyard.predictor import along, rules, squared_difference
+from blockyard.predictor.linear import Rule
 from blockyard.task._base import Draw, Examples, Predictor, Task, fits
 from blockyard.task._exhibit import Exhibit, Line
 from blockyard.task._material import Ends

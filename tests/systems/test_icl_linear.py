@@ -276,6 +276,7 @@ def test_a_page_shows_the_error_beside_the_rules():
     task = Exercise("regression", make_task("regression:dim=2,points=5,noise=1"))
     ruled = task.task.predictors()["oracle"]
     error, apart = task.exhibits(lambda rows: ruled(rows["tokens"]), task.exam("final", 10))
+    assert (error.title[:8], apart.title[:10]) == ("Error by", "Which rule") and error.x == apart.x == "examples seen"
     assert [line.name for line in error.lines] == ["model", *rules(1.0)] and error.lines[0].y == error.lines[1].y
     assert error.lines[0].x == [0, 1, 2, 3, 4] and error.lines[0].y[4] < error.lines[0].y[0]
     assert None in error.lines[3].y  # least squares leave the picture where examples are as many as numbers

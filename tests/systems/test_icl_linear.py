@@ -275,7 +275,18 @@ def test_a_page_shows_the_error_beside_the_rules():
     """(5) by the number of examples seen, and the difference to every rule."""
     task = Exercise("regression", make_task("regression:dim=2,points=5,noise=1"))
     ruled = task.task.predictors()["oracle"]
-    error, apart = task.exhibits(lambda rows: ruled(rows["tokens"]), task.exam("final", 10))
+    exam, pieces = task.exam("final", 10), []
+
+    def predict(rows):
+        pieces.append(len(rows["tokens"]))
+        return ruled(rows["tokens"])
+
+    error, apart = task.exhibits(predict, exam)
+    assert sum(pieces) == len(exam) and max(pieces) == 64
+    rows = exam.take(slice(0, 3))
+    said = {name: torch.from_numpy(each) for name, each in ruled(rows["tokens"]).items()}
+    priced = task.amounts(said, Batch(*(torch.from_numpy(rows[name]) for name in ("tokens", "targets"))))
+    assert priced.dtype == F64 and np.allclose(priced, task.task.priced(ruled(rows["tokens"]), Examples(**rows)))
     assert (error.title[:8], apart.title[:10]) == ("Error by", "Which rule") and error.x == apart.x == "examples seen"
     assert [line.name for line in error.lines] == ["model", *rules(1.0)] and error.lines[0].y == error.lines[1].y
     assert error.lines[0].x == [0, 1, 2, 3, 4] and error.lines[0].y[4] < error.lines[0].y[0]

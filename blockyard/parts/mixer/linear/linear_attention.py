@@ -51,9 +51,9 @@ class LinearAttention(Sublayer):
             q, k = self.activation(q, call), self.activation(k, call)
         q, k, v = self.point("q", q, call), self.point("k", call.zero_invalid(k), call), self.point("v", v, call)
         if self.causal:
-            decay = upcast(k)[..., :1] * 0
+            none = torch.zeros(k.shape[2], 1, dtype=upcast(k).dtype, device=k.device).expand(*x.shape[:2], -1, 1)
             start = leaf(state, "memory")
-            o, memory = decayed_scan(q * self.scale, k, v, decay, initial_state=start, reset=call.reset)
+            o, memory = decayed_scan(q * self.scale, k, v, none, initial_state=start, reset=call.reset)
         else:
             o, memory = both_ways(q * self.scale, k, v, call.segment), None
         y = self.out(self.point("context", o.flatten(2), call), call)

@@ -1,4 +1,4 @@
-"""What probes share: ids on the model's device, and the nats of every token of a row."""
+"""What probes share: ids on the model's device and the nats of every token of a row; pairs and what is said of them."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from blockyard.core import UsageError
+from blockyard.core import Batch, UsageError
 
 Arrays = dict[str, np.ndarray]
 
@@ -27,6 +27,22 @@ def rows_of(model: Any, data: Any, least: int) -> Tensor:
     if tokens.dim() != 2 or not len(tokens) or tokens.shape[1] < least:
         raise UsageError(f"a probe reads rows of {least} tokens or more, not data of shape {tuple(tokens.shape)}")
     return tokens
+
+
+def pairs_of(model: Any, data: Any) -> Tensor:
+    """The data as rows (n, 2 P, d + 1) of vectors (0, x) and numbers (y, 0) in turns, in the model's precision."""
+    like = next(model.parameters())
+    rows = torch.as_tensor(data).to(like.device, like.dtype)
+    if rows.dim() != 3 or not len(rows) or rows.shape[1] < 4 or rows.shape[1] % 2 or rows.shape[2] < 2:
+        raise UsageError(f"a probe reads rows (n, 2 pairs, dim + 1) of pairs, not data of shape {tuple(rows.shape)}")
+    return rows
+
+
+@torch.no_grad()
+def values(model: Any, rows: Tensor, batch: int) -> np.ndarray:
+    """(n,P): what a model says at every x of such rows."""
+    said = [model(Batch(piece)).prediction["values"][:, ::2, 0].double() for piece in rows.split(batch)]
+    return torch.cat(said).cpu().numpy()
 
 
 @torch.no_grad()

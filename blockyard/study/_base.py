@@ -10,7 +10,7 @@ A race is a comparison with the comparison's own statistics. A prediction turns 
 hold* or *inconclusive*, with the value it looked at and the threshold; an inconclusive one stays that.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -92,6 +92,34 @@ def below(race: str, arm: str, most: float, length: int | None = None) -> Predic
 def above(race: str, arm: str, least: float, length: int | None = None) -> Prediction:
     """The score of every seed of an arm lies above a level."""
     return _against(race, arm, least, length, -1)
+
+
+def nearer(race: str, arm: str, figure: str, other: str) -> Prediction:
+    """Of an arm's further figures one is below another in every seed. The value is the mean of what it is less by."""
+
+    def judge(result: Report) -> Finding:
+        said = result.arm(arm).also
+        return _all_below([each.get(figure) for each in said], [each.get(other) for each in said])
+
+    return Prediction(f"{race}: of {arm} the figure {figure!r} is below {other!r}", race, judge)
+
+
+def lower(race: str, figure: str, a: str, b: str) -> Prediction:
+    """A further figure of a is below that of b in every seed. The value is the mean of what it is less by."""
+
+    def judge(result: Report) -> Finding:
+        return _all_below(*([each.get(figure) for each in result.arm(arm).also] for arm in (a, b)))
+
+    return Prediction(f"{race}: the figure {figure!r} of {a} is below that of {b}", race, judge)
+
+
+def _all_below(low: Sequence[float | None], high: Sequence[float | None]) -> Finding:
+    gaps = [b - a for a, b in zip(low, high) if a is not None and b is not None]
+    if not gaps:
+        return Finding(OPEN, None, 0.0)
+    all_known = len(gaps) == max(len(low), len(high))
+    said = HOLDS if min(gaps) > 0 and all_known else FAILS if max(gaps) <= 0 else OPEN
+    return Finding(said, sum(gaps) / len(gaps), 0.0)
 
 
 def _against(race: str, arm: str, bar: float, length: int | None, sign: int) -> Prediction:

@@ -5,8 +5,9 @@ there from the tokens at and before that place. A task's settings are its diffic
 whose streams numpy promises to keep; every draw has a stream of its own, so that the first rows of a sample do not
 depend on how many rows are asked for.
 
-A task of other things than ids says so: `ends`, what a model needs at its ends; `metric`; `questions`, `amounts` and
-`figure`, how it is scored. Its targets are floats then, not a number where nothing is asked.
+A task of other things than ids says so: `ends`, what a model needs at its ends; `metric` and `training`; `questions`,
+`amounts` and `figure`, how it is scored. Its targets are floats then, not a number where nothing is asked. `also` and
+`figures` say more of the same predictions, `exhibits` draws them.
 """
 
 import inspect
@@ -21,6 +22,7 @@ from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import check_settings
 from blockyard.core.spec import parse_value, write_value
+from blockyard.task._exhibit import Exhibit
 from blockyard.task._material import Ends, Material, ratio, token_ends
 from blockyard.task._metric import ERROR, Metric
 
@@ -41,6 +43,8 @@ class Task(ABC):
     grows      the settings that `stretched` multiplies
     variants   the settings with which it is held to what it promises
     first      how the sha256 of its first examples begins: they never change between versions
+    training   of training losses: their unit, what one nat is in it
+    usual      options that a comparison takes where the user says nothing, such as tokens
     """
 
     grows: ClassVar[tuple[str, ...]] = ("length",)
@@ -48,6 +52,8 @@ class Task(ABC):
     first: ClassVar[str] = ""
     metric: ClassVar[Metric] = ERROR
     exact: ClassVar[bool] = True  # whether who knows the rule makes no error
+    training: tuple[str, float] = ("nats/answer", 1.0)
+    usual: ClassVar[Mapping[str, float]] = {}
     vocab: int
     length: int  # T
     answers: range  # the ids that an answer can be
@@ -79,9 +85,26 @@ class Task(ABC):
         ids = said["ids"] if "ids" in said else said["logits"].argmax(-1)
         return ((ids != targets) & (targets >= 0)).sum(1)
 
+    def priced(self, said: Mapping[str, Any], examples: Examples) -> Any:
+        """As `amounts`, for who prices predictions by what was shown, too."""
+        return self.amounts(said, examples.targets)
+
     def figure(self, sums: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """(G,) the figures of groups, from their sums (G,K) and what they ask (G,)."""
         return ratio(sums, asked)
+
+    @property
+    def also(self) -> tuple[Metric, ...]:
+        """The further figures of the same predictions."""
+        return ()
+
+    def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
+        """The figures of `also` by name, from the sums (K,) of all examples and what they ask."""
+        return {}
+
+    def exhibits(self, said: Mapping[str, np.ndarray], examples: Examples) -> list[Exhibit]:
+        """What a page shows of these predictions."""
+        return []
 
     def described(self) -> str:
         """An example in words, and what chance gives."""

@@ -38,7 +38,7 @@ def promises(task: Task, count: int = 400) -> Iterator[tuple[str, bool]]:
 def score(task: Task, predictor: Predictor, examples: Examples) -> float:
     """The figure of a predictor on these examples."""
     said = predictor(examples.tokens)
-    amounts = task.amounts(said if isinstance(said, Mapping) else {"ids": said}, examples.targets)
+    amounts = task.priced(said if isinstance(said, Mapping) else {"ids": said}, examples)
     sums = np.asarray(amounts, np.float64).reshape(len(examples.tokens), -1).sum(0, keepdims=True)
     return float(task.figure(sums, task.questions(examples.targets).sum(keepdims=True))[0])
 

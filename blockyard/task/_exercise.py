@@ -13,10 +13,12 @@ from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
 from blockyard.data.rows import Arrays, Held
 from blockyard.task._base import Examples, Task
+from blockyard.task._exhibit import Exhibit
 from blockyard.task._held import EXAMPLES, HeldOut, hold_out
-from blockyard.task._material import Exam, Material, exam
+from blockyard.task._material import Exam, Material, Predict, exam
 
 LENGTHS = (1, 2, 4)  # in units of the training length
+PIECE = 64  # examples that are predicted at once, to be looked at
 
 
 class Exercise(Material):
@@ -27,7 +29,8 @@ class Exercise(Material):
 
     def __init__(self, text: str, task: Task) -> None:
         self.name, self.task, self.metric, self.ends = text, task, task.metric, task.ends
-        self.length = task.length
+        self.length, self.training, self.also = task.length, task.training, task.also
+        self.usual = task.usual
         self.held = hold_out(task)
         self.notes = tuple(filter(None, [self.held.note]))
         drawn = task.sample(0, 8)  # what it draws is part of what it is
@@ -67,7 +70,20 @@ class Exercise(Material):
         if not targets.is_floating_point():
             return self.task.amounts(said, targets).double()
         plain = {name: value.double().cpu().numpy() for name, value in said.items()}
-        return targets.new_tensor(self.task.amounts(plain, targets.cpu().numpy()))
+        shown = Examples(batch.tokens.cpu().numpy(), targets.cpu().numpy())
+        return targets.double().new_tensor(self.task.priced(plain, shown))
+
+    def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
+        return self.task.figures(sums, asked)
+
+    def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
+        if type(self.task).exhibits is Task.exhibits:
+            return []
+        pieces = [exam.take(slice(at, at + PIECE)) for at in range(0, len(exam), PIECE)]
+        said = [predict(piece) for piece in pieces]
+        shown = Examples(*(np.concatenate([piece[name] for piece in pieces]) for name in Examples._fields))
+        whole = {name: np.concatenate([each[name] for each in said]).astype(np.float64) for name in said[0]}
+        return self.task.exhibits(whole, shown)
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         """Figures by group of what needs no training: the oracle, chance, classical rules."""
@@ -76,7 +92,7 @@ class Exercise(Material):
         for name, predict in self.task.predictors().items():
             said = predict(asked.tokens)
             said = said if isinstance(said, Mapping) else {"ids": said}
-            found[name] = self._exam(asked).groups(np.asarray(self.task.amounts(said, asked.targets)))
+            found[name] = self._exam(asked).groups(np.asarray(self.task.priced(said, asked)))
         return found
 
     def _exam(self, asked: Examples, length: int | None = None) -> Exam:

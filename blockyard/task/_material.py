@@ -56,7 +56,7 @@ class Ends:
         """The system with these ends; what lies between them stays as it is."""
         model = system["model"]
         ends = {
-            "stem": self._told(model["stem"] if _word(model["stem"], "reads", "ids") == self.reads else self.stem),
+            "stem": self._told(self._entry(model["stem"])),
             "head": self._told(model["head"] if _word(model["head"], "says", "tokens") == self.says else self.head),
         }
         changed: dict[str, Any] = {name: end for name, end in ends.items() if end != model[name]}
@@ -89,6 +89,16 @@ class Ends:
         """A phase with what the data decide about its objectives."""
         own, *also = (self._told(each) for each in objectives(phase))
         return phase.but(objective=own, **({"also": tuple(also)} if also else {}))
+
+    def _entry(self, own: Spec) -> Spec:
+        """The recipe's stem where it reads the same; else that of the task, with the positions that the recipe's adds
+        where the task's has a place for them and says nothing of it."""
+        if _word(own, "reads", "ids") == self.reads:
+            return own
+        place = registry.find("stem", self.stem.name).settings.get("position")
+        if own.get("position") is None or place is None or place.usual or "position" in dict(self.stem.settings):
+            return self.stem
+        return self.stem.but(position=own["position"])
 
     def _taught(self, program: tuple[Spec, ...]) -> tuple[Spec, ...]:
         """The objective of the task for the whole run; phases stay where one changes the model."""

@@ -11,7 +11,7 @@ from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.core import registry
 from blockyard.core.files import sealed
 from blockyard.study import status, studies
-from blockyard.study._base import FAILS, HOLDS, OPEN, SMOKE, Study, above, below, better, level
+from blockyard.study._base import FAILS, HOLDS, OPEN, SMOKE, Study, above, below, better, level, lower, nearer
 from tests.cover import each
 
 
@@ -42,6 +42,19 @@ def outcome(difference, resolved, verdict="", scores=(0.1, 0.2), lengths=()):
 ])  # fmt: skip
 def test_a_prediction_says_what_the_outcome_allows(prediction, result, verdict):
     assert prediction.judge(result).verdict == verdict
+
+
+@pytest.mark.parametrize("mine,others,verdict", [
+    ((0.1, 0.2), (0.3, 0.3), HOLDS), ((0.1, 0.4), (0.3, 0.3), OPEN), ((0.4, 0.3), (0.3, 0.3), FAILS),
+    ((0.1, None), (0.3, 0.3), OPEN), ((None, None), (0.3, 0.3), OPEN),
+])  # fmt: skip
+def test_further_figures_are_compared_seed_by_seed(mine, others, verdict):
+    one = SimpleNamespace(also=[{"x": a, "y": b} for a, b in zip(mine, others)])
+    two = SimpleNamespace(also=[{"x": b} for b in others])
+    found = nearer("r", "a", "x", "y").judge(SimpleNamespace(arm=lambda _: one))
+    assert found == lower("r", "x", "a", "b").judge(SimpleNamespace(arm=lambda name: one if name == "a" else two))
+    gaps = [b - a for a, b in zip(mine, others) if a is not None]
+    assert found.verdict == verdict and found.value == (pytest.approx(sum(gaps) / len(gaps)) if gaps else None)
 
 
 def test_a_gap_counts_in_the_predicted_direction():

@@ -169,6 +169,7 @@ def test_distinct_numbers_are_fair():
         ("group_word:moves=most", "unknown choice of moves 'most'"),
         ("swap_recall:slots=5", "slots <= pairs <= names, not 5 <= 2 <= 8"),
         ("swap_recall:asked=2", "asked=2.0 must lie between 0 and 1"),
+        ("regression:points=1", "points=1 must be at least 2"),
         ("swap_recall:length=7", "need length 8 or more, not 7"),
     ],
 )

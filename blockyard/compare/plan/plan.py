@@ -246,11 +246,13 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
 
 
 def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material: Material) -> None:
-    """Refuse, before anything is made, an objective that needs what its phase's model does not claim."""
+    """Refuse, before anything is made, an objective or a task that needs what a phase's model does not claim."""
     try:
         for phase, model in zip(system["program"], made):
             for each in objectives(phase):
                 build_objective(each, model)
+            if material.ends.causal:
+                model.require("causal", f"--task {material.name}")
     except UsageError as error:
         own = systems.spec(entry.name)["program"][-1]["objective"]
         learns = registry.find(own.kind, own.name).constant("learns", "")

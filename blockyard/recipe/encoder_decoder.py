@@ -6,7 +6,7 @@ Differs  bytes in place of subwords unless a size says otherwise; no dropout; ta
          scores are scaled, where the paper starts queries smaller (mixer.scale=1 reads its weights)
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from blockyard.core.settings import Count, Dim, HeadDim, Heads, Inner, Layers, Vocab
 from blockyard.core.spec import (
@@ -36,7 +36,7 @@ def recipe(
     size = dict(heads=heads, head_dim=head_dim)
     near, fine = position("t5", buckets=buckets), norm("rms", eps=1e-6)
     gated = channel("gated", inner=ffn, activation=activation("gelu"))
-    body = dict(dim=dim, residual=residual("prenorm", norm=fine), depth=depth("stack", layers=layers))
+    body: dict[str, Any] = dict(dim=dim, residual=residual("prenorm", norm=fine), depth=depth("stack", layers=layers))
     encoder = model(
         stem=stem("tokens", vocab=vocab), blocks=(block("layer", mixer("attention", position=near, **size), gated),),
         head=head("stream", norm=fine), causal=False, **body,

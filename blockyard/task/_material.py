@@ -49,8 +49,8 @@ class Ends:
     head: Spec
     objective: Spec
     causal: bool | None = None
-    asks: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    asks: bool = False
 
     def fit(self, system: Spec) -> Spec:
         """The system with these ends; what lies between them stays as it is."""

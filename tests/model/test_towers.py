@@ -1,6 +1,7 @@
 """A model that reads another one: T5 against transformers with its own weights; the source given once, pieces, rows."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -192,7 +193,7 @@ def test_hook_points_reach_into_a_tower():
 
 
 def reader(**changed):
-    parts = dict(
+    parts: dict[str, Any] = dict(
         dim=16, stem=stem("tokens", vocab=37), blocks=(block("a", mixer("attention"), channel("mlp")),), causal=False,
         residual=residual("prenorm"), depth=depth("stack", layers=1), head=head("stream"),
     )  # fmt: skip

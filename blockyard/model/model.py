@@ -77,7 +77,7 @@ class Model(nn.Module):
         self.towers = nn.ModuleDict()
         for each in spec.get("towers", ()):
             self.towers[each.name] = Model(each["model"], seed, replace(site, path=site.child(f"towers.{each.name}")))
-        site = replace(site, memory=tuple((name, _answer(name, tower)) for name, tower in self.towers.items()))
+        site = replace(site, memory=tuple((name, _answer(name, tower)) for name, tower in self._towers()))
         blocks = {block.name: block for block in spec["blocks"]}
         self.depth = site.build("depth", spec["depth"], tuple(blocks))
         plan = self.depth.plan()

@@ -24,13 +24,16 @@ if TYPE_CHECKING:  # the annotations are read as text
         Blocks,
         Causal,
         DepthSpec,
+        Digest,
         Dim,
         Edits,
         HeadSpec,
         Length,
         LinearSpec,
         ObjectiveSpec,
+        PhaseData,
         PhaseShare,
+        PhaseTask,
         ResidualSpec,
         Restart,
         StemSpec,
@@ -236,18 +239,25 @@ def tower(name: str, model: Spec, *, question: bool = False) -> Spec:
 
 def phase(
     objective: "ObjectiveSpec", *, share: "PhaseShare" = 1.0, train: "Trains" = "*", apply: "Applies" = (),
-    also: "Also" = (), restart: "Restart | None" = None,
+    also: "Also" = (), restart: "Restart | None" = None, data: "PhaseData" = (), task: "PhaseTask | None" = None,
+    length: "Length | None" = None, digest: "Digest | None" = None,
 ) -> Spec:  # fmt: skip
     """A stretch of training: its objective and what is added to it, its share of the steps, which parameter paths
-    train, from where it begins, and what the model goes through before."""
+    train, from where it begins, what the model goes through before, and the rows of its own where it has some."""
     given = {"objective": objective, "share": share, "train": train}
-    extra = dict(apply=(apply, ()), also=(also, ()), restart=(restart, None))
+    extra = dict(apply=(apply, ()), also=(also, ()), restart=(restart, None), data=(data, ()), task=(task, None))
+    extra |= dict(length=(length, None), digest=(digest, None))
     return Spec.of("phase", objective.name, given | {k: value for k, (value, usual) in extra.items() if value != usual})
 
 
 def objectives(phase: Spec) -> tuple[Spec, ...]:
     """All that a phase minimises, its own objective first."""
     return phase["objective"], *phase.get("also", ())
+
+
+def has_own_rows(phase: Spec) -> bool:
+    """Whether a phase trains on other rows than the whole run does."""
+    return bool(phase.get("data")) or phase.get("task") is not None
 
 
 def restarts(program: tuple[Spec, ...]) -> list[int | None]:

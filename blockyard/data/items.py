@@ -77,7 +77,7 @@ class Items:
         if unit is not None:
             changed["unit"] = numbered(self._field(unit))[0]
         if test is not None:
-            changed["test"] = self._meets(test)
+            changed["test"] = self._meets(test, "test")
         return replace(self, **changed) if changed else self
 
     def sized(self, side: int) -> "Items":
@@ -86,7 +86,20 @@ class Items:
             raise UsageError(f"size={side}: {self.name} holds {self.kind} that are taken as they are; leave size out")
         return replace(self, rows=self.rows.sized(side))
 
+    def only(self, condition: str) -> "Items":
+        """The things of which a condition on a field holds, such as `class<5`, and the classes that they have."""
+        kept = np.flatnonzero(self._meets(condition, "only"))
+        held, labels = np.unique(self.labels[kept], return_inverse=True)
+        return replace(
+            self, name=f"{self.name} ({condition})", rows=Some(self.rows, kept), labels=labels,
+            classes=[self.classes[label] for label in held], names=[self.names[place] for place in kept],
+            unit=None if self.unit is None else self.unit[kept], test=None if self.test is None else self.test[kept],
+            fields={name: words[kept] for name, words in self.fields.items()},
+        )  # fmt: skip
+
     def _field(self, name: str) -> np.ndarray:
+        if name == "class" and name not in self.fields and len(self.labels):
+            return np.array(self.classes)[self.labels]
         if not self.fields:
             raise UsageError(
                 f"{self.name} says nothing of its {self.kind} but their class, so there is no {name!r}; name a pattern "
@@ -96,11 +109,12 @@ class Items:
             raise unknown(f"field of {self.name}", name, self.fields)
         return self.fields[name]
 
-    def _meets(self, condition: str) -> np.ndarray:
+    def _meets(self, condition: str, asker: str) -> np.ndarray:
         """(n,) where a condition on a field holds."""
         found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*", condition)
         if not found:
-            raise UsageError(f"test={condition} is no condition on a field; for example test=n<5 or test=split=test")
+            shown = f"for example {asker}=n<5 or {asker}=split=test"
+            raise UsageError(f"{asker}={condition} is no condition on a field; {shown}")
         name, sign, value = found.groups()
         words = self._field(name)
         if sign in ("=", "!="):
@@ -109,13 +123,13 @@ class Items:
             try:
                 numbers, bound = words.astype(float), float(value)
             except ValueError:
-                raise UsageError(f"test={condition}: {name} is not a number everywhere; compare it by =") from None
+                raise UsageError(f"{asker}={condition}: {name} is not a number everywhere; compare it by =") from None
             holds = {"<": numbers < bound, "<=": numbers <= bound, ">": numbers > bound, ">=": numbers >= bound}[sign]
         if not holds.any():
-            raise UsageError(f"test={condition} holds for none of the {len(self)} {self.kind}")
+            raise UsageError(f"{asker}={condition} holds for none of the {len(self)} {self.kind}")
         if holds.all():
             raise UsageError(
-                f"test={condition} holds for all {len(self)} {self.kind}, so that none is left to train on"
+                f"{asker}={condition} holds for all {len(self)} {self.kind}, so that none is left beside them"
             )
         return holds
 

@@ -106,14 +106,16 @@ def count_flops(model: Model, length: int) -> int:
 
 def training_flops(system: Spec, length: int) -> float:
     """Operations a token of training, the mean over its program: forward and backward of the model that a phase trains,
-    and the forwards that its objectives make beside."""
+    and the forwards that its objectives make beside. A row of a phase whose rows are of another length counts as one
+    of `length` tokens."""
     phases = system["program"]
     whole, before, total = sum(phase["share"] for phase in phases), 0.0, 0.0
     for phase, model in zip(phases, stages(system)):
         share = phase["share"] / whole
         times = [before + share * (i + 0.5) / POINTS for i in range(POINTS)]
-        ends = [_at(model, length, time) for time in (times[0], times[-1])]
-        forward = ends[0] if ends[0] == ends[1] else sum(_at(model, length, time) for time in times) / POINTS
+        tokens = phase.get("length") or length
+        ends = [_at(model, tokens, time) for time in (times[0], times[-1])]
+        forward = ends[0] if ends[0] == ends[1] else sum(_at(model, tokens, time) for time in times) / POINTS
         beside = [registry.find("objective", each.name).load_named().forwards for each in objectives(phase)]
         total += share * (3 + sum(beside)) * forward
         before += share

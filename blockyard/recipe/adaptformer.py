@@ -2,12 +2,26 @@
 
 Source   arXiv 2205.13535    Slug  adaptformer    Family  adapters
 Claim    with less than two hundredths of the numbers it adapts as well as training all of them, or better
-Differs  patches by vit; both phases read the same data and share one clock; how else to adapt is a setting
+Differs  patches by vit; one falling rate for both phases; how else to adapt is a setting
 """
 
 from typing import Annotated, Literal
 
-from blockyard.core.settings import Channels, Classes, Count, Dim, Heads, Height, Inner, Layers, Patch, Share, Width
+from blockyard.core.settings import (
+    Channels,
+    Classes,
+    Count,
+    Dim,
+    Heads,
+    Height,
+    Inner,
+    Layers,
+    Patch,
+    PhaseData,
+    PhaseTask,
+    Share,
+    Width,
+)
 from blockyard.core.spec import Spec, objective, phase, system, transform
 from blockyard.recipe.vit import recipe as vit
 
@@ -22,7 +36,9 @@ def recipe(
     ] = "beside",
     inner: Annotated[Count, "channels inside a bottleneck"] = 64,
     rank: Annotated[Count, "the rank of pairs; none: as many numbers as bottlenecks have"] | None = None,
+    first_data: PhaseData = (), first_task: PhaseTask | None = None,
 ) -> Spec:  # fmt: skip
+    """With images of its own the first phase learns their turns, not classes."""
     body = vit(dim, layers, heads, ffn, height, width, channels, patch, classes)["model"]
     pairs = rank or max(1, round((2 * inner + 1) / 6))  # 6 dim a rank; a bottleneck has (2 inner + 1) dim + inner
     attached = {
@@ -32,9 +48,9 @@ def recipe(
     }.get(then, ())
     learns = {"head": "head.*", "all": "*"}.get(then, ("attached", "head.*"))
     told = objective("classes")
-    return system(
-        body, phase(told, share=whole), phase(told, share=1 - whole, apply=attached, train=learns)
-    )  # fmt: skip
+    own = dict(data=first_data, task=first_task)
+    first = phase(objective("turns") if first_data else told, share=whole, **own)
+    return system(body, first, phase(told, share=1 - whole, apply=attached, train=learns))
 
 
 sizes = {

@@ -2,7 +2,7 @@
 
 Source   arXiv 2210.02871    Slug  self-distill-further-pretraining    Family  adapt
 Claim    further pretraining overfits few images; a student that restarts and keeps near to its teacher does not
-Differs  one source of images and one schedule of rates for all phases; no decoder; the mean of the tokens is classified
+Differs  one schedule of rates for all phases; no decoder; the mean of the tokens is classified
 """
 
 from typing import Annotated
@@ -19,6 +19,8 @@ from blockyard.core.settings import (
     Layers,
     NonNegative,
     Patch,
+    PhaseData,
+    PhaseTask,
     Width,
 )  # fmt: skip
 from blockyard.core.spec import Spec, corrupt, objective, phase
@@ -33,9 +35,11 @@ def recipe(
     distilling: Annotated[Fraction, "the share that restarts and keeps near to the teacher"] = 0.2,
     weight: Annotated[NonNegative, "what the distance to the teacher is multiplied by"] = 1.0,
     held: Annotated[NonNegative, "how strongly the teacher's own numbers are held to where it began"] = 0.0,
+    first_data: PhaseData = (), first_task: PhaseTask | None = None,
 ) -> Spec:  # fmt: skip
     pixels = objective("reconstruct", corrupt=corrupt("patches", patch=patch, channels=channels))
-    program = [phase(pixels, share=pretraining)] if pretraining else []
+    own = dict(data=first_data, task=first_task)
+    program = [phase(pixels, share=pretraining, **own)] if pretraining else []
     if further:
         pulled = (objective("l2_sp", weight=held),) if held else ()
         program.append(phase(pixels, share=further, also=pulled))

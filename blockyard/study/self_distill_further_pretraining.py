@@ -2,19 +2,20 @@
 
 Source   arXiv 2210.02871    Slug  self-distill-further-pretraining    Family  adapt
 Claim    self-distillation beats further pretraining and fine-tuning at once, on few images and equal steps
-Differs  digits pretrain too, for want of other images in a program; one falling rate; 100 images train, 60k parameters
+Differs  pixels of the digits 0 to 4 first, then 100 images of 5 to 9; one falling rate; 60k parameters
 """
 
 from blockyard.compare.documents import Report
 from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study
 
 NAME = "self_distill_further_pretraining"
+FIRST = "first_data=digits,first_task=classify:only=class<5"
 ARMS = (
-    f"direct={NAME}:further=0,distilling=0",
-    f"once={NAME}:distilling=0",
-    f"twice={NAME}:further=0.4,distilling=0",
-    f"distilled={NAME}",
-    f"held={NAME}:further=0.4,distilling=0,held=0.01",
+    f"direct={NAME}:further=0,distilling=0,{FIRST}",
+    f"once={NAME}:distilling=0,{FIRST}",
+    f"twice={NAME}:further=0.4,distilling=0,{FIRST}",
+    f"distilled={NAME}:{FIRST}",
+    f"held={NAME}:further=0.4,distilling=0,held=0.01,{FIRST}",
 )
 
 
@@ -37,7 +38,7 @@ def study() -> Study:
         "params": "60k", "tokens": "1.2M", "batch": 50, "seeds": 5, "tuning": "none", "data": ("digits",),
     }  # fmt: skip
     return Study(
-        races=(Race("digits", ARMS, task="classify:rows=100", options=options),),
+        races=(Race("digits", ARMS, task="classify:only=class>4,rows=100", options=options),),
         predictions=(
             no_worse("digits", "distilled", "twice"),
             no_worse("digits", "distilled", "held"),

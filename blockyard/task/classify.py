@@ -26,12 +26,14 @@ class Classify(DataTask):
         patch: Annotated[Count, "pixels of an image's patches; none: so that there are at most 64"] | None = None,
         length: Annotated[Count, "most tokens of a thing; none: 64 of an image, 128 of a sound, 256 of a text"]
         | None = None,
+        only: Annotated[Word, "which things are taken at all, as class<5; none: all"] | None = None,
         rows: Annotated[Count, "how many things train at most; none: all that are not held out"] | None = None,
     ) -> None:  # fmt: skip
-        self.label, self.unit, self.test, self.rows = label, unit, test, rows
+        self.label, self.unit, self.test, self.only, self.rows = label, unit, test, only, rows
         self.size, self.patch, self.length = size, patch, length
 
     def material(self, data: Items) -> Labelled:
         items = data.by(self.label, self.unit, self.test)
+        items = items if self.only is None else items.only(self.only)
         sized = items if self.size is None else items.sized(self.size)
         return Labelled(repr(self), sized, self.patch, self.length, self.rows)

@@ -13,7 +13,7 @@ earlier moment: the model that comes out of a run is `result.model`, the one tha
 import copy
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from blockyard.core import registry
 from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
+from blockyard.core.errors import UsageError
 from blockyard.core.part import Draws, Objective
 from blockyard.core.random import fold, uniform
 from blockyard.core.site import BuildContext, Site
-from blockyard.core.spec import Spec, objectives, restarts
+from blockyard.core.spec import Spec, has_own_rows, objectives, restarts
 from blockyard.data.rows import Arrays, Batches
 from blockyard.model.lineage import pairs, transformed
 from blockyard.model.model import Model, Watch
@@ -102,13 +103,19 @@ def to_batch(rows: np.ndarray | Arrays, device: str) -> Batch:
 class Run:
     """A training run in progress: what one step needs, and what a checkpoint holds."""
 
-    def __init__(self, system: Spec, model: Model, source: Batches, settings: Settings) -> None:
-        self.system, self.model, self.source, self.settings = system, model, source, settings
+    def __init__(
+        self, system: Spec, model: Model, source: Batches, settings: Settings, own: Mapping[int, Batches] | None = None
+    ) -> None:
+        self.system, self.model, self.settings = system, model, settings
         self.factor = schedule(settings.schedule)
         self.micro = settings.micro
         shares = [phase["share"] for phase in system["program"]]
         ends = np.cumsum(shares) / sum(shares) * settings.steps
         self.phases = list(zip(system["program"], [round(end) for end in ends]))
+        self.sources = [(own or {}).get(index, source) for index in range(len(self.phases))]
+        bare = [i for i, phase in enumerate(system["program"]) if has_own_rows(phase) and i not in (own or {})]
+        if bare:
+            raise UsageError(f"phase {bare[0]} trains on rows of its own: train(..., own={{{bare[0]}: ...}})")
         self.restarts = restarts(system["program"])
         self.first = {  # phase and place where an objective stands first
             each: (index, place)
@@ -199,7 +206,7 @@ class Run:
         rate = self.settings.lr * self.factor(self.step / steps, (self.step + 1) / steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        batch = to_batch(self.source.next(self.step), self.settings.device)
+        batch = to_batch(self.sources[self.phase].next(self.step), self.settings.device)
         loss = self._gradient([each.prepare(batch, self._drawing(i)) for i, each in enumerate(self._minimised())])
         if loss is None:
             self.step += 1
@@ -272,10 +279,13 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What a checkpoint continues: settings that change figures, fingerprints of all else; asked before step 0."""
         steps, batches = self.settings.steps, {}
-        for step in sorted({0, steps // 2, max(0, steps - 1)}):  # a source is known by some of its batches
-            rows = self.source.next(step)
-            arrays = {"ids": rows} if isinstance(rows, np.ndarray) else rows
-            batches |= {f"{step}.{i}": torch.from_numpy(values) for i, values in enumerate(arrays.values())}
+        different = {id(source): source for source in reversed(self.sources)}  # that of the last phase comes first
+        for place, source in enumerate(different.values()):
+            for step in sorted({0, steps // 2, max(0, steps - 1)}):  # a source is known by some of its batches
+                rows = source.next(step)
+                arrays = {"ids": rows} if isinstance(rows, np.ndarray) else rows
+                called = f"{place}.{step}" if place else f"{step}"
+                batches |= {f"{called}.{i}": torch.from_numpy(values) for i, values in enumerate(arrays.values())}
         found = asdict(self.settings) | {"the system": f"{self.system.hash} {self.model.spec.hash}"}
         del found["save_seconds"]
         return found | {"the data": fingerprint(batches), WEIGHTS: fingerprint(self.owned())}
@@ -314,16 +324,17 @@ def out_of_memory(error: BaseException) -> bool:
 
 def train(
     system: Spec, model: Model, source: Batches, settings: Settings, folder: Path | None = None,
-    watch: Callable[[int, float], None] | None = None,
+    watch: Callable[[int, float], None] | None = None, *, own: Mapping[int, Batches] | None = None,
 ) -> Trained:  # fmt: skip
     """Train the model in place; where a phase transforms it, `model` of the result is another one.
 
-    `watch(step, loss)` is told of every logged step.
+    `watch(step, loss)` is told of every logged step. `own` has the batches of phases that train on rows of their own,
+    by the place of the phase.
 
     With a folder the run leaves checkpoints and a log, goes on from its newest checkpoint, and is done at once where it
     was finished. A checkpoint of other settings, data, system or first weights is a `UsageError`.
     """
-    run = Run(system, model, source, settings)
+    run = Run(system, model, source, settings, own)
     journal = Journal(run, folder)
     status, reason = "finished", ""
     try:

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from blockyard.compare.documents import Choice, Data, Training
+from blockyard.compare.documents import Choice, Data, Job, Training
+from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.core.random import fold
+from blockyard.core.spec import Spec, has_own_rows
 from blockyard.data.corpus import cache_root
 from blockyard.data.once import keep
+from blockyard.data.rows import Batches
 from blockyard.source import read
 from blockyard.task import DataTask, make_task
 from blockyard.task._exercise import Exercise
@@ -23,7 +27,7 @@ def named(choice: Choice) -> Material:
     return _material(choice.task, tuple(choice.paths), choice.codec)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _material(text: str | None, paths: tuple[str, ...], codec: str | None) -> Material:
     """Read once a process."""
     task = make_task(text) if text else None
@@ -33,6 +37,54 @@ def _material(text: str | None, paths: tuple[str, ...], codec: str | None) -> Ma
     asked = task or make_task(data.usually())
     assert isinstance(asked, DataTask), "what data are usually for is asked of data"
     return asked.material(data)
+
+
+def own_rows(system: Spec, codec: str | None) -> dict[int, Material]:
+    """What phases train on that have rows of their own, by the place of the phase."""
+    found = {}
+    for index, phase in enumerate(system["program"]):
+        if has_own_rows(phase):
+            task, paths = phase.get("task"), phase.get("data", ())
+            found[index] = named(chosen(task, paths, codec or "bytes"))
+            if phase.get("digest") not in (None, found[index].hash):
+                raise UsageError(
+                    f"the data of phase {index} changed since this comparison was planned; use another --out"
+                )
+    return found
+
+
+def own_orders(system: Spec, job: Job, seed: int) -> dict[int, Batches]:
+    """The training batches of phases with rows of their own, in orders that the seed alone decides."""
+    program = system["program"]
+    return {
+        index: material.order(program[index].get("length") or job.length, job.batch, fold(index, seed))
+        for index, material in own_rows(system, job.codec).items()
+    }
+
+
+def with_own_rows(system: Spec, material: Material, length: int, codec: str) -> Spec:
+    """The system with what its phases' own rows were found to be: their hash, and how long they are.
+
+    Rows that the stem of the run cannot read are a `UsageError`.
+    """
+    program = list(system["program"])
+    for index, own in own_rows(system, codec).items():
+        _check_alike(f"phase {index}", system["model"]["stem"], own, material, codec)
+        size = own.length or length
+        program[index] = program[index].but(digest=own.hash, **({} if size == length else {"length": size}))
+    return system.but(program=tuple(program))
+
+
+def _check_alike(asker: str, stem: Spec, own: Material, material: Material, codec: str) -> None:
+    """Refuse rows of a phase that are not read as those of the run are."""
+    mine, theirs = own.ends, material.ends
+    known = registry.find("stem", stem.name).schema
+    told = [{name: value for name, value in ends.settings.items() if name in known} for ends in (mine, theirs)]
+    if (mine.reads, told[0]) != (theirs.reads, told[1]):
+        said = [f"{ends.reads} {dict(each)}" for ends, each in zip((mine, theirs), told)]
+        raise UsageError(f"{asker} trains on {said[0]}, and the model of this run reads {said[1]}")
+    if codec != "bytes" and mine.reads == "ids":
+        raise UsageError(f"{asker} has texts of its own, whose ids would mean other words with --codec {codec}")
 
 
 def described(material: Material, choice: Choice) -> Data:

@@ -216,7 +216,7 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
 
     def fit(system: Spec) -> Spec:
         """With the task's ends and its length, which some parts are as large as."""
-        system = material.fit(system)
+        system = dataset.with_own_rows(material.fit(system), material, length, request.codec)
         return system.but(model=system["model"].but(length=length))
 
     if "memory" in matched:

@@ -15,7 +15,7 @@ import torch
 
 from blockyard.compare.documents import FORMAT, Job, Point, RunResult
 from blockyard.compare.identity import key_of
-from blockyard.compare.plan.dataset import named
+from blockyard.compare.plan.dataset import named, own_orders
 from blockyard.compare.run.after import become
 from blockyard.compare.run.probes import inside
 from blockyard.core.batch import Batch
@@ -67,7 +67,8 @@ def _trained(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model,
         steps=job.steps, lr=job.lr, schedule=job.schedule, precision=job.precision, device=job.device,
         micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,
     )  # fmt: skip
-    trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell)
+    own = own_orders(system, job, job.seed)
+    trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell, own=own)
     curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
     return trained.model, RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
 

@@ -10,7 +10,7 @@ import torch
 
 from blockyard.compare.documents import Job, Timings
 from blockyard.compare.identity import key_of
-from blockyard.compare.plan.dataset import named
+from blockyard.compare.plan.dataset import named, own_orders
 from blockyard.compare.run.after import become
 from blockyard.core.errors import UsageError
 from blockyard.core.random import fold
@@ -58,7 +58,8 @@ def _prepared(job: Job) -> Run:
     system = Spec.from_json(job.system)
     model = build(system, fold("bench")).to(job.device)
     settings = Settings(steps=10**6, lr=1e-4, precision=job.precision, device=job.device, micro=job.micro)
-    return Run(system, model, named(job.choice).order(job.length, job.batch, 0), settings)
+    own = own_orders(system, job, 0)
+    return Run(system, model, named(job.choice).order(job.length, job.batch, 0), settings, own)
 
 
 def _after(job: Job, model: Model) -> Model:

@@ -48,8 +48,7 @@ def recipe(
     }.get(then, ())
     learns = {"head": "head.*", "all": "*"}.get(then, ("attached", "head.*"))
     told = objective("classes")
-    own = dict(data=first_data, task=first_task)
-    first = phase(objective("turns") if first_data else told, share=whole, **own)
+    first = phase(objective("turns") if first_data else told, share=whole, data=first_data, task=first_task)
     return system(body, first, phase(told, share=1 - whole, apply=attached, train=learns))
 
 

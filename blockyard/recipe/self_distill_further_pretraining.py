@@ -38,8 +38,8 @@ def recipe(
     first_data: PhaseData = (), first_task: PhaseTask | None = None,
 ) -> Spec:  # fmt: skip
     pixels = objective("reconstruct", corrupt=corrupt("patches", patch=patch, channels=channels))
-    own = dict(data=first_data, task=first_task)
-    program = [phase(pixels, share=pretraining, **own)] if pretraining else []
+    first = phase(pixels, share=pretraining or 1, data=first_data, task=first_task)
+    program = [first] if pretraining else []
     if further:
         pulled = (objective("l2_sp", weight=held),) if held else ()
         program.append(phase(pixels, share=further, also=pulled))

@@ -187,7 +187,7 @@ class Objective(Part, ABC):
 
     def example(self, model: Any, rows: int, length: int, draw: Any = None) -> Batch:
         """A batch that this can be tried on, with targets where the tokens are none."""
-        return model.stem.example(rows, length, draw)
+        return model.example(rows, length, draw)
 
 
 class Sublayer(Part):

@@ -55,6 +55,7 @@ def with_captures(unit: Step, carry: Any, call: Call, leaves: Any) -> tuple[Any,
 
 
 def like(rows: Tensor, x: Tensor) -> Tensor:
+    """What is said of rows of tokens (B,T), in the shape of x (B,T,...)."""
     return rows.reshape(*rows.shape, *[1] * (x.dim() - 2))
 
 

@@ -121,6 +121,9 @@ def test_scoring_takes_enough_tokens_at_once_and_not_too_many():
     class Watched:
         axes: ClassVar = {"stem.vocab": Axis("vocab", 4)}
 
+        def blind(self, batch):
+            return batch
+
         def __call__(self, batch):
             seen.append(batch.tokens.numel())
             return SimpleNamespace(prediction={"logits": batch.tokens})

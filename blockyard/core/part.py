@@ -80,6 +80,10 @@ class Part(nn.Module):
             f"{self.path}: {self.spec.kind}:{self.spec.name} is no part of a matrix, so it cannot be merged"
         )
 
+    def asked(self, call: Call | None, *names: str) -> bool:
+        """Whether a forward asks for any of these hook points: of what is not made where nobody looks."""
+        return call is not None and call.points is not None and any((self.path, name) in call.points for name in names)
+
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
         """`value`, captured or replaced where this forward asks for this hook point."""
         if call is None or call.points is None:

@@ -14,11 +14,14 @@ from .dispatch import count_flops, exact, force
 from .matrix import linear
 from .pointwise import gated, rms_norm, rotate
 from .selective import selective_scan
-from .softmax import attend
+from .softmax import attend, attend_scores, attend_values, attend_weights
 from .weights import packed_linear
 
 __all__ = [
     "attend",
+    "attend_scores",
+    "attend_values",
+    "attend_weights",
     "causal_conv",
     "count_flops",
     "decayed_scan",

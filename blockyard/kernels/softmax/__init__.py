@@ -1,5 +1,6 @@
 """Softmax attention."""
 
 from .op import attend
+from .reference import attend_scores, attend_values, attend_weights
 
-__all__ = ["attend"]
+__all__ = ["attend", "attend_scores", "attend_values", "attend_weights"]

@@ -1,4 +1,4 @@
-"""Softmax attention by the dense formula."""
+"""Softmax attention by the dense formula: scores, what they weigh, and what comes of the values."""
 
 import torch
 from torch import Tensor
@@ -11,18 +11,35 @@ def attend_reference(
     sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The dense formula."""
-    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
-    repeat = q.shape[2] // k.shape[2]
+    how = dict(causal=causal, mask=mask, window=window, sinks=sinks, spans=spans)
+    return attend_values(attend_weights(attend_scores(q, k, scale=scale, **how)), v)
+
+
+def attend_scores(
+    q: Tensor, k: Tensor, *, causal: bool = True, mask: Tensor | None = None, window: int | None = None, sinks: int = 0,
+    scale: float | None = None, spans: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(B,H,T,S) how well each query meets each key, its bias added; minus infinity where it does not see it."""
     see = visible(q, k, causal, mask, window, sinks, spans)
-    q, keys, values = (t.to(dtype).transpose(1, 2) for t in (q, k, v))
-    if repeat > 1:
-        keys, values = keys.repeat_interleave(repeat, 1), values.repeat_interleave(repeat, 1)
-    scores = (q @ keys.transpose(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    if see is not None:
-        scores = scores.masked_fill(~see, float("-inf")) if see.dtype == torch.bool else scores + see
-        blind = (scores == float("-inf")).all(-1, keepdim=True)
-        scores = scores.masked_fill(blind, 0.0)
-        weights = scores.softmax(-1).masked_fill(blind, 0.0)
-    else:
-        weights = scores.softmax(-1)
+    queries, keys = (_wide(t).transpose(1, 2) for t in (q, k))
+    keys = keys.repeat_interleave(q.shape[2] // k.shape[2], 1)
+    scores = (queries @ keys.transpose(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if see is None:
+        return scores
+    return scores.masked_fill(~see, float("-inf")) if see.dtype == torch.bool else scores + see
+
+
+def attend_weights(scores: Tensor) -> Tensor:
+    """(B,H,T,S) the softmax of scores over the keys; zeros for a query that sees none."""
+    blind = (scores == float("-inf")).all(-1, keepdim=True)
+    return scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
+
+
+def attend_values(weights: Tensor, v: Tensor) -> Tensor:
+    """(B,T,H,V) the values (B,S,G,V) as weights (B,H,T,S) count them."""
+    values = _wide(v).transpose(1, 2).repeat_interleave(weights.shape[1] // v.shape[2], 1)
     return (weights @ values).transpose(1, 2).to(v.dtype)
+
+
+def _wide(t: Tensor) -> Tensor:
+    return t if t.dtype == torch.float64 else t.float()

@@ -28,7 +28,7 @@ from blockyard.core.settings import (
     PositionSpec,
     Scale,
 )
-from blockyard.parts.mixer._past import attend_past
+from blockyard.parts.mixer._past import INSIDE, attend_past, attend_shown
 
 
 class Attention(Sublayer):
@@ -36,7 +36,7 @@ class Attention(Sublayer):
         causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, any_order=True,
         time_exponent=2.0,
     )  # fmt: skip
-    points = ("q", "k", "v", "gate", "context")
+    points = ("q", "k", "v", "scores", "weights", "gate", "context")
     variants = (
         {}, dict(kv_heads=1), dict(kv_heads=2, window=4), dict(window=3, sinks=2, position="alibi"),
         dict(position="t5", norm="rms"), dict(gate="silu", norm_all="rms"),
@@ -86,7 +86,8 @@ class Attention(Sublayer):
         if self.position is not None:
             q, k = self.position.at_qk(q, k, call)
         q, k, v = self.point("q", q, call), self.point("k", k, call), self.point("v", v, call)
-        y, state = attend_past(q, k, v, state, call, self.window, self.sinks, self.position, self.scale)
+        given = (q, k, v, state, call, self.window, self.sinks, self.position, self.scale)
+        y, state = attend_shown(self, *given) if self.asked(call, *INSIDE) else attend_past(*given)
         y = y.flatten(2)
         if self.gate is not None:
             y = y * self.point("gate", self.gate(self.gate_in(x, call), call), call)

@@ -19,6 +19,7 @@ from blockyard.core import Call, Cat, Constant, Prod, Site, Sublayer, UsageError
 from blockyard.core.call import Memory
 from blockyard.core.settings import HeadDim, Heads, Scale, Word
 from blockyard.kernels import attend
+from blockyard.parts.mixer._past import INSIDE, weighed
 
 
 class Cross(Sublayer):
@@ -26,7 +27,7 @@ class Cross(Sublayer):
     known = dict(packs="a tower answers a row, and a packed row has many documents")
     unrecorded = "what a tower left is no instruction yet"
     around = dict(tower=("source", dict(dim=24)))
-    points = ("q", "k", "v", "context")
+    points = ("q", "k", "v", "scores", "weights", "context")
     variants = ({}, dict(heads=2, head_dim=6, scale=1.0))
 
     def __init__(
@@ -56,8 +57,9 @@ class Cross(Sublayer):
         q = self.point("q", self.head.split(self.q(x, call)), call)
         k, v = self.point("k", k, call), self.point("v", v, call)
         mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, x.shape[1], -1)
-        y = attend(q, k, v, scale=self.scale, causal=False, mask=mask).flatten(2)
-        return self.out(self.point("context", y, call), call), None if kept is None else {"tower": kept}
+        how = dict(scale=self.scale, causal=False, mask=mask)
+        y = weighed(self, q, k, v, call, **how) if self.asked(call, *INSIDE) else attend(q, k, v, **how)
+        return self.out(self.point("context", y.flatten(2), call), call), None if kept is None else {"tower": kept}
 
     def _memory(self, call: Call) -> Memory:
         if self.tower not in call.memory:

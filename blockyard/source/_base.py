@@ -51,11 +51,16 @@ def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Corpus
     return entry.load_named()().read([] if entry.constant("known") else list(paths), **how)
 
 
+def known_by_name() -> list[str]:
+    """The names of data that need no file: `digits`."""
+    return [name for name, entry in registry.entries("source").items() if entry.constant("known")]
+
+
 def _source(paths: Sequence[str], wanted: Sequence[str]) -> registry.Entry:
     entries = registry.entries("source")
     names = [os.path.basename(path) for path in paths]
-    known = [name for name, entry in entries.items() if entry.constant("known")]
-    if len(paths) == 1 and not os.path.exists(paths[0]) and names[0] in known:
+    known = known_by_name()
+    if len(paths) == 1 and (paths[0] in known or (names[0] in known and not os.path.exists(paths[0]))):
         found = [entries[names[0]]]
     else:
         _refuse_missing(paths, known)

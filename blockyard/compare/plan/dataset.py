@@ -4,6 +4,7 @@ A task that makes its own examples needs no data. Otherwise a source reads the d
 one that was named, or the one that data of this kind are usually for.
 """
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from blockyard.data.corpus import cache_root
 from blockyard.data.once import keep
 from blockyard.data.rows import Batches
 from blockyard.source import read
+from blockyard.source._base import known_by_name
 from blockyard.task import DataTask, make_task
 from blockyard.task._exercise import Exercise
 from blockyard.task._material import Material
@@ -102,4 +104,10 @@ def chosen(task: str | None, paths: Sequence[str], codec: str) -> Choice:
         if paths:
             raise UsageError(f"--task {made.name} makes its own examples, so it takes no --data; give one of the two")
         return Choice(task, [], None)
-    return Choice(task, keep(paths, cache_root()), codec)
+    return Choice(task, _kept(paths), codec)
+
+
+def _kept(paths: Sequence[str]) -> list[str]:
+    """The paths for every process to read; what is data's own name now stays so, whatever is called so later."""
+    known = known_by_name()
+    return [path if path in known and not os.path.exists(path) else keep([path], cache_root())[0] for path in paths]

@@ -258,6 +258,24 @@ def reach(data: dict[str, Any], minutes: dict[str, Any] | None, crossing: list[l
     return sentences({**data, "along": {**data["along"], "minutes": minutes, "crossing": crossing}})[0]
 
 
+def test_what_needs_no_training_and_is_ahead_is_said_at_once() -> None:
+    """Who knows the answers is not counted; where more is better, more is ahead."""
+
+    def said(**changed: Any) -> list[str]:
+        return [each for each in sentences(document(LABELS, **changed)) if "no training" in each]
+
+    groups = {"oracle": [0.0] * 32, "counting": [9.0] * 32, "ridge": [0.5] * 32}
+    assert said(references=groups) == ["ridge (0.500) needs no training and is ahead of every arm."]
+    assert sentences(document(LABELS, references=groups))[1] == said(references=groups)[0]
+    both = said(references={**groups, "linear": [0.25] * 32})
+    assert both == ["ridge (0.500) and linear (0.250) need no training and are ahead of every arm."]
+    up = {"name": "gain", "unit": "points", "better": "higher"}
+    upside = {"oracle": [1.0] * 32, "ridge": [-9.0] * 32, "counting": [-0.5] * 32}
+    turned = said(turn=-1, metric=up, references=upside)
+    assert len(turned) == 1 and turned[0].startswith("counting (-0.5")
+    assert not said(references={"counting": [9.0] * 32})
+
+
 def test_the_answer_names_its_scope_and_its_price() -> None:
     data = document(["retnet", "llama"], 5)
     best = [arm["name"] for arm in data["arms"] if arm["candidate"]]

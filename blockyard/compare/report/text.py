@@ -6,6 +6,8 @@ from collections.abc import Callable
 from blockyard.compare.documents import ArmReport, Report
 from blockyard.compare.report.format import brief, decimals, duration, either, scope, shared, span, training
 
+ORACLE = "oracle"  # the reference that knows the answers
+
 
 def sentences(report: Report) -> list[str]:
     """What the figures say, and what they cannot say."""
@@ -66,9 +68,27 @@ def share(report: Report, difference: float) -> str:
     return f"{text} ({difference / abs(loss):.1%})"
 
 
+def _untrained(report: Report) -> list[str]:
+    """What needs no training and is ahead of all that was trained; who knows the answers does not count."""
+    sign = 1 if report.metric.better == "lower" else -1
+    means = [arm.score.mean for arm in report.arms if arm.score.mean is not None]
+    if not means:
+        return []
+    best = min(sign * mean for mean in means)
+    ahead = [
+        f"{name} ({value:.{decimals(report)}f})"
+        for name, value in report.references.items()
+        if name != ORACLE and sign * value < best
+    ]
+    if not ahead:
+        return []
+    said = "needs no training and is" if len(ahead) == 1 else "need no training and are"
+    return [f"{' and '.join(ahead)} {said} ahead of every arm."]
+
+
 def _budget(report: Report) -> list[str]:
-    """What this budget could show, and what the margin needs."""
-    lines, unit = [], report.metric.unit
+    """What is ahead without training, what this budget could show, and what the margin needs."""
+    lines, unit = _untrained(report), report.metric.unit
     if report.needed_difference and report.detectable:
         lines.append(
             f"This budget could show differences in {unit} of about {share(report, report.needed_difference)}, "

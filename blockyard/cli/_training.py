@@ -26,7 +26,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--flops", type=is_(numbers.FLOPS), help="training operations of every arm, instead of tokens")
     add("--minutes", type=is_(numbers.MINUTES), help="training minutes of every arm, instead of tokens")
     add("--length", type=is_(numbers.LENGTH), help="tokens a row (default 128; a task has its own)")
-    add("--batch", type=is_(numbers.BATCH), default=16, help="rows a step (default 16)")
+    add("--batch", type=is_(numbers.BATCH), help="rows a step (default: as many as the task takes, 16)")
     add("--codec", default="bytes", help="bytes (default), or bpe:4096: trained on your text")
     add("--device", help="cpu, cuda, mps (default: cuda if there is one)")
     add("--precision", help="float32 or bfloat16 (default: a rule, printed)")

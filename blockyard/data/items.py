@@ -92,7 +92,7 @@ class Items:
         held, labels = np.unique(self.labels[kept], return_inverse=True)
         return replace(
             self, name=f"{self.name} ({condition})", rows=Some(self.rows, kept), labels=labels,
-            classes=[self.classes[label] for label in held.tolist()], names=[self.names[place] for place in kept],
+            classes=[self.classes[label] for label in map(int, held)], names=[self.names[int(place)] for place in kept],
             unit=None if self.unit is None else self.unit[kept], test=None if self.test is None else self.test[kept],
             fields={name: words[kept] for name, words in self.fields.items()},
         )  # fmt: skip

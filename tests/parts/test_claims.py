@@ -10,7 +10,8 @@ from blockyard.core import registry
 from blockyard.core.part import Part, Sublayer
 from blockyard.core.spec import Spec, block, depth, head, residual, stem
 from blockyard.core.spec import model as model_spec
-from blockyard.model.claims import CHECKS, makers, verify, verify_model, verify_part
+from blockyard.model.claims import CHECKS, host, makers, verify, verify_model, verify_part
+from blockyard.model.count import count_flops, on_meta
 from blockyard.model.model import make
 from blockyard.transform.take import take
 
@@ -41,6 +42,21 @@ def test_every_claim_holds(name, settings):
     for how, fresh in makers(name, 24, settings):
         bad += [(how, v) for v in verify(lambda fresh=fresh: shaken(fresh())) if not v.ok]
     assert not bad
+
+
+@pytest.mark.parametrize("name,settings", [(n, each) for n in CLASSES for each in CLASSES[n].variants], ids=str)
+def test_a_model_around_it_is_counted_before_anything_is_made(name, settings):
+    """A plan counts every model on the meta device; what it is told there must be so on a device."""
+    kind, _, part = name.partition(":")
+    if kind in ("norm", "activation"):
+        return  # they stand in every model
+    claims = CLASSES[name].claims
+    causal = not claims.get("bidirectional") or bool(claims.get("causal"))
+    spec = host(Spec.of(kind, registry.find(kind, part).name, dict(settings)), claims, 24, causal=causal)
+    outline, made = on_meta(spec), by.build(spec)
+    assert count_flops(outline, 8) > 0
+    told = {name: (t.shape, t.dtype) for name, t in outline.state_dict().items()}
+    assert told == {name: (t.shape, t.dtype) for name, t in made.state_dict().items()}
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("mixer", "channel"))])

@@ -32,6 +32,7 @@ RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
 WIDTH = 64
 SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
 TUNINGS = ("fit", "nested", "none")
+BATCH = 16  # rows a step, unless the user or the task says otherwise
 LENGTH = 128  # tokens a row of text, unless the user says otherwise
 MOST_NESTED = 49  # seeds that can tune for themselves: their tuning seeds lie between the final ones and the common one
 
@@ -55,7 +56,7 @@ class Request:
     flops: str | float | None = None
     minutes: float | None = None
     length: int | None = None
-    batch: int = 16
+    batch: int | None = None
     device: str | None = None
     precision: str | None = None
     seeds: int | str | None = None
@@ -66,6 +67,11 @@ class Request:
     base: int = 0
     overrides: tuple[tuple[str, Any], ...] = ()
     alpha: float = 0.05
+
+    @property
+    def rows(self) -> int:
+        """Rows a step."""
+        return self.batch or BATCH
 
     def __post_init__(self) -> None:
         for name, kind in NUMBERS.items():
@@ -83,6 +89,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     material = dataset.named(choice)
     for note in material.notes:
         told(note)
+    request = replace(request, batch=request.batch or int(material.usual.get("batch", BATCH)))
     length = _length(request, material.length)
     matched = _matched(request, material.usual)
     arms, bases = _arms(request, matched, length, material)
@@ -165,7 +172,7 @@ def _same(request: Request, length: int, widest: int) -> Same:
     narrow = device == "cpu" and widest < SIDE_BY_SIDE
     return Same(
         length=length,
-        batch=request.batch,
+        batch=request.rows,
         schedule="cosine",
         warmup=0.1,
         weight_decay=0.1,
@@ -195,7 +202,7 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
             solved[typed] = _arm(request, matched, length, material, target)
         arm = plain = replace(solved[typed], label=target.label)
         if target.then:
-            arm = transformed(plain, target.then, length, request.batch)
+            arm = transformed(plain, target.then, length, request.rows)
         ordinal = seen[arm.hash]
         seen[arm.hash] += 1
         plain, arm = (replace(each, ordinal=ordinal, id=f"{each.hash}-{ordinal}") for each in (plain, arm))
@@ -220,12 +227,12 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         return system.but(model=system["model"].but(length=length))
 
     if "memory" in matched:
-        system = at_memory(target.name, matched["memory"], length, request.batch, overrides, fit)
+        system = at_memory(target.name, matched["memory"], length, request.rows, overrides, fit)
     else:
         system = solve(target.name, matched["params"], overrides, fit)
     made = stages(system)
     _trainable(entry, system, made, material)
-    costs = count(system, length, request.batch)
+    costs = count(system, length, request.rows)
     return Arm(
         label=target.label,
         name=entry.name,

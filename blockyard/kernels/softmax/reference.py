@@ -1,5 +1,7 @@
 """Softmax attention by the dense formula: scores, what they weigh, and what comes of the values."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ def attend_reference(
     sinks: int = 0, scale: float | None = None, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The dense formula."""
-    how = dict(causal=causal, mask=mask, window=window, sinks=sinks, spans=spans)
+    how: dict[str, Any] = dict(causal=causal, mask=mask, window=window, sinks=sinks, spans=spans)
     return attend_values(attend_weights(attend_scores(q, k, scale=scale, **how)), v)
 
 

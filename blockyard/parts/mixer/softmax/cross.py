@@ -57,7 +57,7 @@ class Cross(Sublayer):
         q = self.point("q", self.head.split(self.q(x, call)), call)
         k, v = self.point("k", k, call), self.point("v", v, call)
         mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, x.shape[1], -1)
-        how = dict(scale=self.scale, causal=False, mask=mask)
+        how: dict[str, Any] = dict(scale=self.scale, causal=False, mask=mask)
         y = weighed(self, q, k, v, call, **how) if self.asked(call, *INSIDE) else attend(q, k, v, **how)
         return self.out(self.point("context", y.flatten(2), call), call), None if kept is None else {"tower": kept}
 

@@ -27,7 +27,7 @@ from blockyard.task._exhibit import Exhibit, Line
 from blockyard.task._material import Ends
 from blockyard.task._metric import Metric
 
-SHARE = "of the variance of y"
+SHARE = "share of the variance"
 HIGHEST = 1.5  # of a line that is drawn, in shares of the variance
 
 

@@ -16,7 +16,7 @@ def sounds(folder):
     for digit in range(2):
         for n in range(40):
             tone = np.sin(np.arange(400 + 20 * n) * (0.2 + 0.4 * digit)) + draw.normal(0, 0.1, 400 + 20 * n)
-            with wave.open(str(folder / f"{digit}_{"abcdefgh"[n % 8]}_{n}.wav"), "wb") as file:
+            with wave.open(str(folder / f"{digit}_voice{n % 8}_{n}.wav"), "wb") as file:
                 file.setparams((1, 2, 8000, 0, "NONE", ""))
                 file.writeframes((8000 * tone).astype("<i2").tobytes())
     return str(folder / "{digit}_{speaker}_{n}.wav"), None

@@ -167,6 +167,6 @@ def test_a_random_composition(seed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 400))
+@pytest.mark.parametrize("seed", range(100, 500))
 def test_another_random_composition(seed, tmp_path):
     check(seed, tmp_path / "m")

@@ -189,8 +189,8 @@ def test_what_failed_in_training_fails_as_what_it_would_have_become(text, tmp_pa
 
     honest = running.train
 
-    def fails(system, model, order, settings, *rest):
-        done = honest(system, model, order, settings, *rest)
+    def fails(system, model, order, settings, *rest, **own):
+        done = honest(system, model, order, settings, *rest, **own)
         return replace(done, status="failed", reason="it broke") if settings.seed % 2 else done
 
     monkeypatch.setattr(running, "train", fails)

@@ -75,6 +75,12 @@ def test_it_is_t5():
     assert (ours(given).logits - untold).abs().max() > 1e-3
 
 
+def test_scores_are_scaled_by_the_root_of_a_heads_channels():
+    plain, told, other = small(), small(**{"mixer.scale": 6**-0.5}), small(**{"mixer.scale": 0.5})
+    assert torch.equal(plain(batch()).logits, told(batch()).logits)
+    assert (plain(batch()).logits - other(batch()).logits).abs().max() > 1e-3
+
+
 def test_pieces_are_the_whole_and_keys_are_made_once():
     made, given = small(), batch(short=4)
     whole = made(given).logits

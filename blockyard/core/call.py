@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
-from blockyard.core.random import uniform
+from blockyard.core.random import uniform, uniform_at
 
 
 class Past(NamedTuple):
@@ -188,6 +188,13 @@ class Call(NamedTuple):
         """
         clock = (self.tick, self.micro_batch) if self.training else ()
         return uniform((self.seed, self.step, self.loop, path), shape, self.positions.device, clock)
+
+    def uniform_at(self, path: str, places: Tensor) -> Tensor:
+        """Numbers in [0,1) by (seed, tick, path) and a place each: of pairs, say, whatever others are asked for.
+
+        The same in every step and for all micro-batches, since they are no row's.
+        """
+        return uniform_at((self.seed, path), places, (self.tick,) if self.training else ())
 
     def dropout(self, path: str, x: Tensor, share: float) -> Tensor:
         """x, while training with this share of its numbers drawn to be 0 and the others scaled up to make up for it."""

@@ -10,7 +10,9 @@ tensors depends on its kind:
     linear             (x, call) -> y, built with what it reads and writes
     router             built with the axis of experts: (x, call) -> (weights, shares)
     store              make(site, name, rows, columns, std) -> a tensor; linear(x, it, bias), embedding(ids, it) of it
-    position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n)
+    position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n); at_far(...); at_scores(...)
+    pattern            window, sinks; leaves(q_pos, k_pos, call) -> which pairs of those that may see each other do
+    weigh              (scores, call) -> weights
     residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
     depth              plan(), order(), forward(flow, run)
     corrupt            (batch, draw) -> batch: some inputs replaced, and asked
@@ -18,7 +20,7 @@ tensors depends on its kind:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -43,7 +45,7 @@ class Part(nn.Module):
     around     what a small model around it needs when it is held to its claims: a part by kind, with its settings
     points     the names under which inner values can be read or replaced (hook points)
     renamed    what its settings and tensors are called now, by the names they had before: old specs and saved models
-               still hold, and first numbers stay what they were
+               still hold, and first numbers stay what they were; `slot:part.setting` where a slot took one over
     variants   the settings with which it is held to its claims, the smallest first
     replaces   the names of parts that this one took the place of, with what fills its slots for each
     ports      what a sublayer reads: `x` of the residual rule, `stream` the stream as it stands, which no rule has read
@@ -212,7 +214,14 @@ class Linear(Part):
 
 
 class Position(Part):
-    """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing."""
+    """How positions enter: at the stem's output, on queries and keys, or as a bias by distance. Defaults do nothing.
+
+    cap        the distance from which on a query reads a key by `at_far`; None: none is that far
+    rescores   whether it changes scores by `at_scores`, which must then be made one by one
+    """
+
+    cap: int | None = None
+    rescores: ClassVar[bool] = False
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         """x (B,T,D), the stem's output, with what is added to or done with it."""
@@ -221,6 +230,26 @@ class Position(Part):
     def at_qk(self, q: Tensor, k: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         """q, k (B,T,H,K) rotated by their own positions, before the keys are stored."""
         return q, k
+
+    def turned(self, x: Tensor, steps: Tensor) -> Tensor:
+        """x (B,T,H,K), queries or keys as `at_qk` left them, as if they stood so many steps (B or 1,T) further."""
+        if type(self).at_qk is not Position.at_qk:
+            raise UsageError(f"{self.path}: position:{self.spec.name} does not say how it turns what stands elsewhere")
+        return x
+
+    def at_far(self, q: Tensor, k: Tensor, call: Call, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """q (B,T,H,K) and some keys k (B,S,G,K), as `at_qk` left them, as they meet at a distance of at least `cap`.
+
+        positions   (B or 1,S) of these keys
+        """
+        return q, k
+
+    def at_scores(self, scores: Tensor, q: Tensor, call: Call, positions: Tensor | None) -> Tensor:
+        """(B,H,T,S) other scores, bias included; they are minus infinity where a query does not see a key.
+
+        positions   (B,S) of the keys, where a cache dropped some
+        """
+        return scores
 
     def by_distance(self, n: int) -> Tensor | None:
         """(H, 2n-1): what is added to a score whose key lies d behind its query, at index d + n - 1."""
@@ -234,6 +263,39 @@ class Position(Part):
         bound = max_distance(call)
         table = self.by_distance(bound)
         return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+
+
+class Pattern(Part):
+    """Which keys a query reads of those that it may see, by where both stand. The defaults leave nothing out.
+
+    window    how many of the last tokens are seen, the own one counted; None: all
+    sinks     how many of the first tokens are always seen
+    chooses   whether it leaves out more by `leaves`, which takes a mask; a cache keeps what window and sinks say
+    """
+
+    window: int | None = None
+    sinks: int = 0
+    chooses: ClassVar[bool] = False
+
+    @property
+    def key(self) -> Hashable:
+        """Two patterns of one key see the same in a forward."""
+        return self.window, self.sinks
+
+    def leaves(self, q_pos: Tensor, k_pos: Tensor, call: Call) -> Tensor:
+        """(B or 1,T,S) whether the query at q_pos (B or 1,T) reads the key at k_pos (B or 1,S)."""
+        raise TypeError(f"{type(self).__name__} is a pattern that chooses, without `leaves`")
+
+
+class Weigh(Part):
+    """What a query makes of its scores: `(scores, call) -> weights`, both (B,H,T,S); unseen keys are minus infinity.
+
+    scale     factor on the products of queries and keys; None: one over the root of a key's channels
+    fused     whether it is the softmax itself, of which no weight need be kept
+    """
+
+    fused: ClassVar[bool] = False
+    scale: float | None = None
 
 
 class Scaling(Part, ABC):

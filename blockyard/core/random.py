@@ -31,12 +31,17 @@ def uniform(
     What `clock` holds (the optimiser's tick) is mixed in, not baked in: an integer, or the same as a 0-dim tensor where
     a compiled model would otherwise be compiled anew at every tick.
     """
-    start = torch.full((), fold(*key), dtype=torch.int64, device=device)
-    for part in clock:
-        count = part.to(torch.int64) if isinstance(part, Tensor) else torch.full_like(start, part)
-        start = _mix(start + count * _GOLDEN)
     count = 1
     for n in shape:
         count *= n
-    bits = _mix(start + torch.arange(1, count + 1, device=device) * _GOLDEN)
-    return (((bits >> 40) & 0xFFFFFF).to(torch.float32) / (1 << 24)).reshape(shape)
+    return uniform_at(key, torch.arange(count, device=device), clock).reshape(shape)
+
+
+def uniform_at(key: tuple[Any, ...], places: Tensor, clock: tuple[int | Tensor, ...] = ()) -> Tensor:
+    """The numbers that stand at these places (whole numbers from 0) of the endless row of a key and a clock."""
+    start = torch.full((), fold(*key), dtype=torch.int64, device=places.device)
+    for part in clock:
+        count = part.to(torch.int64) if isinstance(part, Tensor) else torch.full_like(start, part)
+        start = _mix(start + count * _GOLDEN)
+    bits = _mix(start + (places + 1) * _GOLDEN)
+    return ((bits >> 40) & 0xFFFFFF).to(torch.float32) / (1 << 24)

@@ -20,7 +20,7 @@ from msgspec import Meta
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
 from blockyard.core.renamed import tell_new_name
-from blockyard.core.spec import Spec, current_name, parse_value, write_value
+from blockyard.core.spec import Spec, current_settings, parse_value, write_value
 
 _TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
 
@@ -109,6 +109,8 @@ ConvSpec = Annotated[MixerSpec, "a short convolution before the recurrence"]
 ChannelSpec = Annotated[Spec, Slot("channel"), "a channel"]
 HeadSpec = Annotated[Spec, Slot("head"), "where predictions leave"]
 PositionSpec = Annotated[Spec, Slot("position"), "how positions enter: at the stem, on queries and keys, or as a bias"]
+PatternSpec = Annotated[Spec, Slot("pattern"), "which tokens are read of those that may be seen; none: all"]
+WeighSpec = Annotated[Spec, Slot("weigh"), "what weights become of scores"]
 NormSpec = Annotated[Spec, Slot("norm"), "the norm"]
 ScalingSpec = Annotated[
     NormSpec, "what a window is scaled by, and its forecast back: a norm that can be undone; none: nothing"
@@ -329,10 +331,10 @@ def current_part(spec: Spec) -> Spec:
 
 def check_settings(entry: "registry.Entry", settings: dict[str, Any], where: str = "") -> dict[str, Any]:
     """The settings in their final form; refused: one that the part does not have, or a value it does not take."""
-    settings = {current_name(entry, key): value for key, value in settings.items()}
-    registry.check_names(entry, settings)
     known = entry.settings
     try:
+        settings = current_settings(entry, settings)
+        registry.check_names(entry, settings)
         return {key: known[key].check(value) for key, value in settings.items()}
     except UsageError as error:
         raise UsageError(f"{where}: {error}" if where else str(error)) from None

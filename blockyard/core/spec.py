@@ -8,7 +8,7 @@ one JSON form and one override rule serve them all. An edit is a Spec too: it ad
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -127,11 +127,12 @@ class Spec:
             if spec.kind != kind:
                 return spec
             entry = registry.find(kind, spec.name)
-            name = current_name(entry, setting)
+            name = _home(entry, setting)[0]
             if name not in entry.settings:
                 return spec
             changed.append(spec.name)
-            return spec.but(**{name: entry.settings[name].check(value)})
+            given = current_settings(entry, dict(spec.settings) | {setting: value})
+            return spec.but(**{name: entry.settings[name].check(given.get(name, value))})
 
         def narrow(spec: Spec) -> Spec:
             return spec.map(change) if spec.kind == "block" and spec.name == where[0] else spec
@@ -197,6 +198,33 @@ def current_name(entry: registry.Entry, name: str) -> str:
     return new
 
 
+def current_settings(entry: registry.Entry, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under the names of today; what a slot took over becomes a setting of the part in it."""
+    found = {current_name(entry, key): value for key, value in settings.items()}
+    for key in [key for key in found if key not in entry.arguments]:
+        slot, part, inner = _home(entry, key)
+        if not inner:
+            continue
+        value, held = found.pop(key), found.get(slot, entry.settings[slot].usual)
+        tell_new_name(f"{entry.kind}:{entry.name}: the setting {key}", f"{slot}={part} with {slot}.{inner}")
+        if value is not None:
+            held = entry.settings[slot].check(part if held is None else held)
+            known = registry.find(held.kind, held.name).settings
+            if inner not in known:
+                raise UsageError(f"{key}={value}: {slot}={held.name} has no {inner}; {slot}={part} has")
+            found[slot] = held.but(**{inner: known[inner].check(value)})
+    return found
+
+
+def _home(entry: registry.Entry, key: str) -> tuple[str, str, str]:
+    """The setting that says today what `key` said; where a slot took it over, the part in it and that one's setting."""
+    slot, _, inner = entry.constant("renamed", {}).get(key, key).partition(".")
+    slot, _, part = slot.partition(":")
+    if key in entry.arguments or slot not in entry.arguments:
+        return key, "", ""
+    return slot, part, inner
+
+
 def _maker(kind: str) -> Any:
     def make(name: str, /, **settings: Any) -> Spec:
         return Spec.of(kind, name, settings)
@@ -210,6 +238,7 @@ stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _m
 norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
 store, residual, depth, objective = _maker("store"), _maker("residual"), _maker("depth"), _maker("objective")
 junction, corrupt, router, transform = _maker("junction"), _maker("corrupt"), _maker("router"), _maker("transform")
+pattern, weigh = _maker("pattern"), _maker("weigh")
 
 
 def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:

@@ -1,11 +1,11 @@
 """Who sees whom, and what is cached: the one file where cache, mask and positions meet.
 
 A query sees a key of its own segment that counts, with key.order <= query.order, inside the window (on both sides of
-the query, where it may see ahead); the first `sinks` positions are always inside. A query that sees no key sees itself
-only; its output means nothing.
+the query, where it may see ahead); the first `sinks` positions are always inside. A pattern says what both are, and may
+leave out more. A query that sees no key sees itself only; its output means nothing.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,8 +37,14 @@ class CacheUpdate(NamedTuple):
     state: Leaves | None
 
 
-def visibility(call: Call, window: int | None = None, sinks: int = 0, positions: Tensor | None = None) -> Visibility:
-    """What this call's queries see. The same for every layer of a window, unless a cache brings `positions`."""
+def visibility(call: Call, pattern: Any = None, positions: Tensor | None = None) -> Visibility:
+    """What this call's queries see. The same for every layer of a pattern, unless a cache brings `positions`.
+
+    pattern   a part of that kind (its window and sinks, and what it `leaves`); None: all that may be seen
+    """
+    window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
+    if pattern is not None and pattern.chooses:
+        return _masked(call, pattern, positions)
     length = call.positions.shape[1]
     slots = length if call.past is None else call.past.positions.shape[1]
     keys = slots if positions is None else positions.shape[1]
@@ -55,6 +61,12 @@ def visibility(call: Call, window: int | None = None, sinks: int = 0, positions:
         spans = _spans(call)
         if spans is not None:
             return Visibility(None, call.order is None, window, 0, spans)
+    return _masked(call, pattern, positions)
+
+
+def _masked(call: Call, pattern: Any, positions: Tensor | None) -> Visibility:
+    """The same as a mask, whatever it is."""
+    length = call.positions.shape[1]
     rows = slice(0, 1) if call.aligned else slice(None)
     q_pos = call.positions[rows]
     q_order = call.order[rows] if isinstance(call.order, Tensor) else q_pos
@@ -71,8 +83,12 @@ def visibility(call: Call, window: int | None = None, sinks: int = 0, positions:
         seen = seen & (k_order[:, None, :] <= q_order[:, :, None])
     if call.segment is not None:
         seen = seen & (call.segment[rows][:, None, :] == call.segment[rows][:, :, None])
-    if window is not None:
-        seen = seen & (((q_pos[:, :, None] - k_pos[:, None, :]).abs() < window) | (k_pos < sinks)[:, None, :])
+    if pattern is not None and pattern.window is not None:
+        near = (q_pos[:, :, None] - k_pos[:, None, :]).abs() < pattern.window
+        seen = seen & (near | (k_pos < pattern.sinks)[:, None, :])
+    if pattern is not None and pattern.chooses:
+        seen = seen & pattern.leaves(q_pos, k_pos.clamp(min=0), call)
+    keys = k_pos.shape[1]
     itself = pad(torch.eye(length, dtype=torch.bool, device=seen.device), (keys - length, 0))
     return Visibility(seen | (itself & ~seen.any(-1, keepdim=True)), False)
 

@@ -312,12 +312,13 @@ def _stand_in(model: Model, x: Tensor) -> Batch:
 
 
 _ALONE = ("mixer", "channel", "norm", "activation")
+_INSIDE = ("pattern", "weigh")  # of attention
 
 
 def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True) -> Spec:
     """A small model around a part of a kind that does nothing alone; with attention where the part may mix tokens."""
-    where = part if part.kind == "position" else None
-    reader = channel("gated") if claims.get("per_token") else mixer("attention", position=where)
+    where, inside = part if part.kind == "position" else None, {part.kind: part} if part.kind in _INSIDE else {}
+    reader = channel("gated") if claims.get("per_token") else mixer("attention", position=where, **inside)
     reader = part if part.kind in _ALONE[:2] else reader
     around = dict(
         stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
@@ -332,7 +333,7 @@ def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True
         return model(dim=dim, blocks=(block("layer", reader, part, channel("mlp")),), causal=causal, **around)
     if part.kind == "store":
         around["linear"] = Spec.of("linear", "dense", {"store": part})
-    elif part.kind not in ("position", "router", *_ALONE[:2]):
+    elif part.kind not in ("position", "router", *_INSIDE, *_ALONE[:2]):
         around[part.kind] = part
     last = channel("experts", router=part) if part.kind == "router" else channel("mlp")
     return model(dim=dim, blocks=(block("layer", reader, last),), causal=causal, **around)

@@ -157,7 +157,7 @@ def test_what_is_built_in_python_is_checked_too():
     with pytest.raises(by.UsageError, match=r"mixer:gla: heads=0"):
         by.make("mixer:gla", dim=16, heads=0)
     assert by.make("mixer:attention", dim=16, heads=2, position="alibi").position.spec == position("alibi")
-    with pytest.raises(by.UsageError, match=r"steps.0.part: mixer:attention: window=0"):
+    with pytest.raises(by.UsageError, match=r"steps.0.part: pattern:band: window=0"):
         by.build(by.spec("llama", "tiny").at("steps.0.part", window=0))
     bad = by.spec("llama", "tiny").map(lambda s: mixer("attention", heads=-2) if s.kind == "mixer" else s)
     with torch.device("meta"), pytest.raises(by.UsageError, match="heads=-2"):

@@ -22,6 +22,10 @@ from blockyard.kernels.dispatch import count_flops, force
 from tests.cover import each
 
 
+def band(**settings):
+    return dict(pattern=Spec.of("pattern", "band", settings))
+
+
 def agree(model, lengths=(9, 9), steps=12, tolerance=1e-4, **how):
     if any(part.unrecorded for part in model.parts()):
         assert refusal(model) is not None, "it can be repeated now: its part says otherwise"
@@ -81,8 +85,8 @@ def test_every_position(where):
 
 
 @pytest.mark.parametrize("settings", [
-    dict(window=5), dict(window=4, sinks=2), dict(norm=Spec("norm", "rms")), dict(norm_all=Spec("norm", "rms")),
-    dict(gate=Spec("activation", "silu")), dict(kv_heads=1), dict(scale=0.3),
+    band(window=5), band(window=4, sinks=2), dict(norm=Spec("norm", "rms")), dict(norm_all=Spec("norm", "rms")),
+    dict(gate=Spec("activation", "silu")), dict(kv_heads=1), dict(weigh=Spec.of("weigh", "softmax", dict(scale=0.3))),
 ])  # fmt: skip
 def test_settings_of_attention(settings):
     agree(small(mixer("attention", heads=4, **settings)), (3, 12))
@@ -93,7 +97,7 @@ def test_residual_rules(rule):
     agree(small(mixer("attention", heads=2), rule=rule))
 
 
-@pytest.mark.parametrize("settings", [dict(), dict(window=70, sinks=3), dict(window=5, sinks=130), dict(window=200)])
+@pytest.mark.parametrize("settings", [dict(), band(window=70, sinks=3), band(window=5, sinks=130), band(window=200)])
 def test_blocks_of_a_long_past(settings):
     """Those that nobody sees are passed over; those at both ends are seen in part."""
     agree(small(mixer("attention", heads=4, kv_heads=2, **settings)), (317, 250), steps=70)

@@ -19,8 +19,8 @@ NAMES = {str(path): f"{path.parts[path.parts[0] == 'parts']}:{path.stem}" for pa
 TOGETHER = """
 import sys, torch, blockyard as by
 from blockyard.core.spec import (
-    activation, block, channel, corrupt, depth, head, junction, linear, mixer, model, norm, objective, phase, position,
-    residual, stem, store, system,
+    activation, block, channel, corrupt, depth, head, junction, linear, mixer, model, norm, objective, pattern, phase,
+    position, residual, stem, store, system,
 )
 from blockyard.decode.program import Program, refusal
 from blockyard.decode.ragged import prefill
@@ -32,7 +32,7 @@ spec = system(model(
     stem=stem("my_stem", norm=own, store=store("my_store")),
     blocks=(
         block("memory", mixer("my_mixer"), channel("my_channel"), junction("my_junction")),
-        block("attention", mixer("attention", heads=2, position=position("my_position")),
+        block("attention", mixer("attention", heads=2, position=position("my_position"), pattern=pattern("my_pattern")),
               channel("mlp", activation=activation("my_activation"))),
     ),
     residual=residual("my_residual", norm=own),
@@ -156,7 +156,8 @@ def test_each_is_listed_shown_and_keeps_what_it_claims(house):
 
 
 def test_together_they_train_stream_and_decode_as_instructions(house):
-    apart = ("router:",)  # where a token goes depends on its numbers, which no instruction decides by
+    # where a token goes depends on its numbers, which no instruction decides by; nor is there one for other weights
+    apart = ("router:", "weigh:")
     parts = [name for path, name in NAMES.items() if path.startswith("parts")]
     run(house, TOGETHER, *(name for name in parts if not name.startswith(apart)))
 

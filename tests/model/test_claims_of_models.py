@@ -91,7 +91,8 @@ def test_a_known_failure_is_no_promise():
 
 
 def test_a_window_lies_on_both_sides_of_a_token_that_sees_ahead():
-    attention = by.make("mixer:attention", dim=16, heads=2, window=2, causal=False).double()
+    near = Spec.of("pattern", "band", dict(window=2))
+    attention = by.make("mixer:attention", dim=16, heads=2, pattern=near, causal=False).double()
     x = torch.randn(1, 9, 16, dtype=torch.float64)
     from blockyard.model.claims import feed
 

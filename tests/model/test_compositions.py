@@ -19,7 +19,7 @@ from blockyard.model.save import load_model, save_model
 CHOICES = {  # what is drawn for a setting, in whichever part it is; others keep their defaults
     "kv_heads": [1, 2], "window": [None, None, 1, 3, 8], "sinks": [0, 2], "beta_max": [1.0, 2.0], "head_dim": [8],
     "state": [4, 8], "groups": [1, 2], "width": [1, 2, 4], "bias": [False, True], "inner": [None, 8, 24],
-    "size": [2, 3], "kernel": [1, 3], "length": [24], "experts": [1, 3], "loops": [2, 3],
+    "size": [2, 3], "cap": [2, 5], "kernel": [1, 3], "length": [24], "experts": [1, 3], "loops": [2, 3],
 }  # fmt: skip
 IN_STEM = [n for n, entry in registry.entries("position").items() if "at_input" in vars(entry.load_named())]
 UNIT = [n for n, entry in registry.entries("norm").items() if entry.load_named().claims.get("scale_invariant")]
@@ -37,7 +37,9 @@ def drawn(draw, kind, names=None):
     name = draw.choice([*(names or registry.entries(kind))])
     settings, heads = {}, draw.choice([2, 4])
     for key, setting in registry.find(kind, name).settings.items():
-        if setting.slot in ("activation", "norm", "position"):
+        if key == "conv":
+            settings[key] = draw.choice([None, Spec("mixer", "short_conv")])
+        elif setting.slot in ("activation", "norm", "position", "pattern", "weigh"):
             empty = setting.optional and draw.random() < 0.5
             names = UNIT if key == "unit" else ELSEWHERE.get(setting.slot)
             settings[key] = None if empty else drawn(draw, setting.slot, names)

@@ -18,7 +18,9 @@ from blockyard.transform.take import take
 KINDS = ("mixer", "channel", "norm", "activation", "position")
 NAMES = [f"{kind}:{name}" for kind in KINDS for name, e in registry.entries(kind).items() if not e.load_named().around]
 PLACED = [f"{kind}:{name}" for kind in KINDS for name, e in registry.entries(kind).items() if e.load_named().around]
-INSIDE = ("stem", "head", "linear", "store", "residual", "depth", "junction", "router")  # checked in a small model
+INSIDE = (  # checked in a small model
+    "stem", "head", "linear", "store", "residual", "depth", "junction", "router", "pattern", "weigh"
+)  # fmt: skip
 HOSTED = [*PLACED, *(f"{kind}:{name}" for kind in INSIDE for name in registry.entries(kind))]
 CLASSES = {name: registry.find(*name.split(":")).load_named() for name in NAMES + HOSTED}
 

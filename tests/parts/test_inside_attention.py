@@ -5,12 +5,12 @@ import torch
 
 import blockyard as by
 from blockyard.core.spec import Spec, block, channel, depth, head, model, residual, stem
-from blockyard.parts.mixer import _past
 from blockyard.parts.mixer.softmax import attention as module
 
 KINDS = [
-    {}, dict(kv_heads=1, position=None), dict(window=3, sinks=1), dict(position="alibi", window=4), dict(position="t5"),
-    dict(norm="rms", gate="silu", scale=0.3),
+    {}, dict(kv_heads=1, position=None), dict(pattern=Spec.of("pattern", "band", dict(window=3, sinks=1))),
+    dict(position="alibi", pattern=Spec.of("pattern", "band", dict(window=4))), dict(position="t5"),
+    dict(norm="rms", gate="silu", weigh=Spec.of("weigh", "softmax", dict(scale=0.3))),
 ]  # fmt: skip
 READ = {"*:scores": "read", "*:weights": "read"}
 
@@ -103,7 +103,7 @@ def test_nobody_pays_who_does_not_ask(monkeypatch):
         raise AssertionError("the dense formula")
 
     made, x = built(), ids()
-    monkeypatch.setattr(_past, "weighed", refused)
+    monkeypatch.setattr(module, "attend_shown", refused)
     made(x, points={"*:q": "read", "*:context": "read"})
     with pytest.raises(AssertionError, match="dense"):
         made(x, points={"*:scores": "read"})

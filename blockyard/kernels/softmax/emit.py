@@ -11,9 +11,13 @@ from ..program.emission import Emission, whole
 
 
 def attend_past(
-    e: Emission, q: Tensor, k: Tensor, v: Tensor, state: Any, call: Any, window: int | None, sinks: int, position: Any,
-    scale: float,
+    e: Emission, q: Tensor, k: Tensor, v: Tensor, state: Any, call: Any, pattern: Any, position: Any, scale: float
 ) -> Vector:  # fmt: skip
+    window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
+    if pattern is not None and pattern.chooses:
+        raise Unrecordable(f"pattern:{pattern.spec.name}, which reads by a mask")
+    if position is not None and position.cap is not None:
+        raise Unrecordable(f"position:{position.spec.name}, which reads otherwise what is far")
     w, (G, K), H, S = e.w, k.shape[2:], q.shape[2], e.w.capacity
     whole(K)
     if v.shape[-1] != K:

@@ -1,36 +1,58 @@
-"""Attention to what is cached and to this piece: one op, whatever it keeps and however a bias is added."""
+"""Attention to what is cached and to this piece: one op, whatever it keeps, adds by distance, or reads from afar."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from blockyard.core import Call, Part, Position, update_cache, visibility
+from blockyard.core import Call, Part, Position, distances, max_distance, update_cache, visibility
+from blockyard.core.part import Pattern, Weigh
 from blockyard.kernels import attend, attend_scores, attend_values, attend_weights
 from blockyard.kernels.dispatch import emitted, one_op
 
 INSIDE = ("scores", "weights")  # hook points of what the op does not make
 
 
+class Read(NamedTuple):
+    """Keys and values with the past before them, who sees them and with which bias, the new leaves; the positions (B,S)
+    of the keys where a cache dropped some."""
+
+    k: Tensor
+    v: Tensor
+    how: dict[str, Any]
+    state: Any
+    positions: Tensor | None
+
+
 @one_op(emitted("blockyard.kernels.softmax.op", "attend_past"))
 def attend_past(
-    q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, window: int | None, sinks: int, position: Position | None,
+    q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, pattern: Pattern | None, position: Position | None,
     scale: float,
 ) -> tuple[Tensor, Any]:  # fmt: skip
     """Append k, v (B,T,G,K) to the state's cache and weigh it for q (B,T,H,K); the new leaves (None without a state).
 
-    `position` may add a bias by distance; `window` and `sinks` say who is seen.
+    `position` may add a bias and read otherwise what is far; `pattern` says who is seen of those who may be.
     """
-    k, v, how, state = _seen(k, v, state, call, window, sinks, position)
-    return attend(q, k, v, scale=scale, **how), state
+    read = _read(k, v, state, call, pattern, position)
+    if position is None or not _is_far(position, pattern, call):
+        return attend(q, read.k, read.v, scale=scale, **read.how), read.state
+    if _is_two_pieces(position, pattern, read, q.shape[1]):
+        return _near_and_far(q, read, call, pattern, position, scale), read.state
+    weights = attend_weights(_scores(q, read, call, pattern, position, scale))
+    return attend_values(weights, read.v), read.state
 
 
 def attend_shown(
-    part: Part, q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, window: int | None, sinks: int,
-    position: Position | None, scale: float,
+    part: Part, q: Tensor, k: Tensor, v: Tensor, state: Any, call: Call, pattern: Pattern | None,
+    position: Position | None, weigh: Weigh, scale: float,
 ) -> tuple[Tensor, Any]:  # fmt: skip
     """The same by the dense formula, with the hook points INSIDE: scores and weights (B,H,T,S), over all keys."""
-    k, v, how, state = _seen(k, v, state, call, window, sinks, position)
-    return weighed(part, q, k, v, call, scale=scale, **how), state
+    read = _read(k, v, state, call, pattern, position)
+    scores = _scores(q, read, call, pattern, position, scale)
+    if position is not None and position.rescores:
+        scores = position.at_scores(scores, q, call, read.positions)
+    weights = weigh(part.point("scores", scores, call), call)
+    return attend_values(part.point("weights", weights, call), read.v), read.state
 
 
 def weighed(part: Part, q: Tensor, k: Tensor, v: Tensor, call: Call, **how: Any) -> Tensor:
@@ -39,17 +61,21 @@ def weighed(part: Part, q: Tensor, k: Tensor, v: Tensor, call: Call, **how: Any)
     return attend_values(part.point("weights", weights, call), v)
 
 
-def _seen(
-    k: Tensor, v: Tensor, state: Any, call: Call, window: int | None, sinks: int, position: Position | None
-) -> tuple[Tensor, Tensor, dict[str, Any], Any]:
-    """Keys and values with the past before them, who sees them and with which bias, the new leaves."""
+def seen(call: Call, pattern: Pattern | None) -> Any:
+    """The key and the maker of what is seen of a call's own tokens, for its memo."""
+    key = ("visibility", None if pattern is None else pattern.key)
+    return key, lambda: visibility(call, pattern)
+
+
+def _read(
+    k: Tensor, v: Tensor, state: Any, call: Call, pattern: Pattern | None, position: Position | None
+) -> Read:  # fmt: skip
+    window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
     k, v, positions, state = update_cache(state, k, v, call, window, sinks)
-    if positions is None:
-        seen = call.memoised(("visibility", window, sinks), lambda: visibility(call, window, sinks))
-    else:
-        seen = visibility(call, window, sinks, positions)
-    mask = _biased(seen.mask, call, positions, position)
-    return k, v, dict(mask=mask, causal=seen.causal, window=seen.window, sinks=seen.sinks, spans=seen.spans), state
+    found = call.memoised(*seen(call, pattern)) if positions is None else visibility(call, pattern, positions)
+    mask = _biased(found.mask, call, positions, position)
+    how = dict(mask=mask, causal=found.causal, window=found.window, sinks=found.sinks, spans=found.spans)
+    return Read(k, v, how, state, positions)
 
 
 def _biased(mask: Tensor | None, call: Call, positions: Tensor | None, position: Position | None) -> Tensor | None:
@@ -59,3 +85,57 @@ def _biased(mask: Tensor | None, call: Call, positions: Tensor | None, position:
     if bias is None:
         return mask
     return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+
+
+def _is_far(position: Position, pattern: Pattern | None, call: Call) -> bool:
+    """Whether a query of this call may see a key at the distance from which on it is read otherwise."""
+    if position.cap is None or max_distance(call) <= position.cap:
+        return False
+    return pattern is None or pattern.window is None or pattern.window > position.cap or pattern.sinks > 0
+
+
+def _is_two_pieces(position: Position, pattern: Pattern | None, read: Read, length: int) -> bool:
+    """Whether the window ends just where distance is capped, so that only sinks are far, in one whole row of tokens."""
+    plain = read.how["mask"] is None and read.how["spans"] is None and read.how["causal"] and read.k.shape[1] == length
+    return plain and pattern is not None and pattern.window == position.cap and length > pattern.window + pattern.sinks
+
+
+def _scores(
+    q: Tensor, read: Read, call: Call, pattern: Pattern | None, position: Position | None, scale: float
+) -> Tensor:
+    """(B,H,T,S) all scores; of pairs that are far those of queries and keys as they meet there."""
+    scores = attend_scores(q, read.k, scale=scale, **read.how)
+    if position is None or not _is_far(position, pattern, call):
+        return scores
+    q, k = position.at_far(q, read.k, call, _places(call, read.positions))
+    far = (distances(call, read.positions) >= (position.cap or 0))[:, None]
+    return torch.where(far, attend_scores(q, k, scale=scale, **read.how), scores)
+
+
+def _places(call: Call, positions: Tensor | None) -> Tensor:
+    """(B or 1,S) the positions of the keys."""
+    if positions is None:
+        positions = call.positions if call.past is None else call.past.positions
+    return positions[:1] if call.aligned else positions
+
+
+def _near_and_far(
+    q: Tensor, read: Read, call: Call, pattern: Pattern | None, position: Position, scale: float
+) -> Tensor:
+    """The op on the window and on the sinks, in one softmax and at the cost of both.
+
+    Behind the first window and the sinks every sink is far and outside the window. There a query stands twice, as it
+    meets what is near and what is far, side by side, and a key once, beside zeros.
+    """
+    assert pattern is not None and pattern.window is not None
+    sinks, whole = pattern.sinks, pattern.window + pattern.sinks
+    call = call._replace(past=None)  # a state holds nothing yet but these tokens
+    near_q, far_q = q[:, whole:], position.at_far(q, read.k[:, :sinks], call, _places(call, None)[:, :sinks])
+    first = read._replace(k=read.k[:, :whole], v=read.v[:, :whole], positions=None)
+    begin = call._replace(positions=call.positions[:, :whole])
+    one = attend_values(attend_weights(_scores(q[:, :whole], first, begin, pattern, position, scale)), first.v)
+    k, v = read.k, torch.cat([read.v[:, :sinks], read.v], 1)
+    far, near = torch.cat([torch.zeros_like(far_q[1]), far_q[1]], -1), torch.cat([k, torch.zeros_like(k)], -1)
+    both = torch.cat([near_q, far_q[0][:, whole:]], -1)
+    rest = attend(both, torch.cat([far, near], 1), v, scale=scale, **read.how)
+    return torch.cat([one, rest], 1)

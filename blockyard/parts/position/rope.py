@@ -29,11 +29,14 @@ class Rope(Position):
         self.base = base
 
     def tables(self, call: Call) -> tuple[Tensor, Tensor]:
-        positions = call.positions[:1] if call.aligned else call.positions
+        return self._waves(call.positions[:1] if call.aligned else call.positions, call.dtype)
+
+    def _waves(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos, sin (B or 1,T,1,K/2) at these positions."""
         half = self.head_dim.size // 2
         power = torch.arange(half, device=positions.device, dtype=widest_dtype(positions.device)) / half
         angle = positions[..., None, None] * self.base**-power
-        return angle.cos().to(call.dtype), angle.sin().to(call.dtype)
+        return angle.cos().to(dtype), angle.sin().to(dtype)
 
     def prepare(self, call: Call) -> None:
         key = ("rope", self.head_dim.size, self.base)
@@ -44,6 +47,9 @@ class Rope(Position):
         cos, sin = call.memoised(("rope", self.head_dim.size, self.base), lambda: self.tables(call))
         cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         return rotate(q, cos, sin), rotate(k, cos, sin)
+
+    def turned(self, x: Tensor, steps: Tensor) -> Tensor:
+        return rotate(x, *self._waves(steps, x.dtype))
 
     def unrotate(self, k: Tensor, call: Call) -> Tensor:
         """The keys as they were before `at_qk`."""

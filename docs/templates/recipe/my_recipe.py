@@ -8,14 +8,28 @@ Differs  nothing known
 from typing import Annotated
 
 from blockyard.core.settings import Count, Dim, Heads, Inner, Layers, Vocab
-from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, position, residual, stem, system
+from blockyard.core.spec import (
+    Spec,
+    block,
+    channel,
+    depth,
+    head,
+    mixer,
+    model,
+    pattern,
+    position,
+    residual,
+    stem,
+    system,
+)
 
 
 def recipe(
     dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
     window: Annotated[Count, "tokens that a query sees, itself included"] = 64,
 ) -> Spec:  # fmt: skip
-    attention = mixer("attention", heads=heads or max(1, dim // 32), window=window, position=position("rope"))
+    band = pattern("band", window=window)
+    attention = mixer("attention", heads=heads or max(1, dim // 32), pattern=band, position=position("rope"))
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),

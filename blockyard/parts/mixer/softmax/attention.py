@@ -2,9 +2,10 @@
 
     q, k, v = W x        y_t = W_o sum_s softmax_s(q_t . k_s * scale + bias) v_s        s visible to t
 
-Query heads come in `kv_heads` groups that share keys and values (grouped and, with 1, multi-query heads). `window`
-keeps the last so many tokens visible, `sinks` the first so many always. Slots: a position, a norm on the queries
-and keys of each head (`norm`) or of all heads at once (`norm_all`), and the activation of a gate on the output.
+Query heads come in `kv_heads` groups that share keys and values (grouped and, with 1, multi-query heads). Slots: a
+position; a norm on the queries and keys of each head (`norm`) or of all heads at once (`norm_all`); a convolution of
+queries, keys and values over tokens; a pattern of who reads whom; what weights become of scores; the activation of a
+gate on the output.
 
 Shapes   x (B,T,D)   q (B,T,H,K)   k, v (B,T,G,K)
 Source   arXiv 1706.03762    Family  softmax
@@ -16,19 +17,20 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, visibility
+from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, sub
+from blockyard.core.part import Pattern, Weigh
 from blockyard.core.settings import (
     ActivationSpec,
-    Count,
     HeadDim,
     Heads,
     KVHeads,
-    Natural,
+    MixerSpec,
     NormSpec,
+    PatternSpec,
     PositionSpec,
-    Scale,
+    WeighSpec,
 )
-from blockyard.parts.mixer._past import INSIDE, attend_past, attend_shown
+from blockyard.parts.mixer._past import INSIDE, attend_past, attend_shown, seen
 
 
 class Attention(Sublayer):
@@ -37,8 +39,9 @@ class Attention(Sublayer):
         time_exponent=2.0,
     )  # fmt: skip
     points = ("q", "k", "v", "scores", "weights", "gate", "context")
+    renamed = dict(window="pattern:band.window", sinks="pattern:band.sinks", scale="weigh:softmax.scale")
     variants = (
-        {}, dict(kv_heads=1), dict(kv_heads=2, window=4), dict(window=3, sinks=2, position="alibi"),
+        {}, dict(kv_heads=1), dict(kv_heads=2, pattern="band"), dict(position="alibi", weigh="off_by_one"),
         dict(position="t5", norm="rms"), dict(gate="silu", norm_all="rms"),
     )  # fmt: skip
 
@@ -47,9 +50,9 @@ class Attention(Sublayer):
         position: PositionSpec | None = Spec("position", "rope"),
         norm: Annotated[NormSpec, "the norm of each head's queries and keys; none: no norm"] | None = None,
         norm_all: Annotated[NormSpec, "the norm of queries and keys over all heads at once; none: none"] | None = None,
+        conv: Annotated[MixerSpec, "a short convolution of queries, keys and values; none: none"] | None = None,
         gate: Annotated[ActivationSpec, "the activation of a gate on the output; none: no gate"] | None = None,
-        window: Annotated[Count, "how many of the last tokens are seen, the own one counted; none: all"] | None = None,
-        sinks: Annotated[Natural, "how many of the first tokens are always seen"] = 0, scale: Scale | None = None,
+        pattern: PatternSpec | None = None, weigh: WeighSpec = Spec("weigh", "softmax"),
     ) -> None:  # fmt: skip
         super().__init__()
         kv = site.axis("kv", kv_heads or heads)
@@ -59,6 +62,7 @@ class Attention(Sublayer):
         self.layout = Cat(q, k, k)
         self.qkv = site.linear("qkv", site.stream, self.layout)
         self.out = site.linear("out", q, site.stream)
+        self.conv = site.slot("conv", conv, on=self.layout)
         self.position: Position | None = site.slot("position", position, on=q)
         self.q_norm, self.k_norm = (
             site.slot("q_norm", norm, on=self.head_dim),
@@ -68,15 +72,21 @@ class Attention(Sublayer):
         self.gate = site.slot("gate", gate, on=q)
         if gate is not None:
             self.gate_in = site.linear("gate_in", site.stream, q)
-        self.window, self.sinks, self.scale = window, sinks, scale or self.head_dim.size**-0.5
+        self.pattern: Pattern | None = site.slot("pattern", pattern)
+        self.weigh: Weigh = site.build("weigh", weigh)
+        self.scale = self.weigh.scale or self.head_dim.size**-0.5
+        self.dense = not self.weigh.fused or (self.position is not None and self.position.rescores)
 
     def prepare(self, call: Call) -> None:
-        key = ("visibility", self.window, self.sinks)
+        key, make = seen(call, self.pattern)
         if key not in call.memo:
-            call.memo[key] = visibility(call, self.window, self.sinks)
+            call.memo[key] = make()
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
-        q, k, v = self.layout.split(self.qkv(x, call))
+        qkv, tail = self.qkv(x, call), None
+        if self.conv is not None:
+            qkv, tail = self.conv(qkv, call, sub(state, "conv"))
+        q, k, v = self.layout.split(qkv)
         q = q.flatten(2, 3)
         if self.q_all is not None:
             q = self.q_all(q.flatten(2), call).view_as(q)
@@ -86,8 +96,13 @@ class Attention(Sublayer):
         if self.position is not None:
             q, k = self.position.at_qk(q, k, call)
         q, k, v = self.point("q", q, call), self.point("k", k, call), self.point("v", v, call)
-        given = (q, k, v, state, call, self.window, self.sinks, self.position, self.scale)
-        y, state = attend_shown(self, *given) if self.asked(call, *INSIDE) else attend_past(*given)
+        given = (q, k, v, state, call, self.pattern, self.position)
+        if self.dense or self.asked(call, *INSIDE):
+            y, state = attend_shown(self, *given, self.weigh, self.scale)
+        else:
+            y, state = attend_past(*given, self.scale)
+        if state is not None and self.conv is not None:
+            state = {**state, "conv": tail}
         y = y.flatten(2)
         if self.gate is not None:
             y = y * self.point("gate", self.gate(self.gate_in(x, call), call), call)

@@ -1,0 +1,124 @@
+"""Which tokens attention reads, and what weights become of scores: their laws, and the names they had before."""
+
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core import Call, Spec
+from blockyard.core.spec import mixer, pattern, weigh
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def attention(seed=1, **settings):
+    return by.make("mixer:attention", dim=16, heads=4, seed=seed, **settings).double()
+
+
+def test_the_old_settings_are_those_of_the_slots():
+    x = normal(2, 11, 16)
+    with pytest.warns(UserWarning, match="pattern=band with pattern.window"):
+        old = attention(window=3, sinks=2, scale=0.3)
+    new = attention(pattern=pattern("band", window=3, sinks=2), weigh=weigh("softmax", scale=0.3))
+    assert old.spec == new.spec and torch.equal(old(x)[0], new(x)[0])
+    assert attention(window=None).spec == attention().spec
+    said = by.spec("llama", "tiny", **{"mixer.window": 5, "mixer.sinks": 1})
+    assert said == by.spec("llama", "tiny", **{"mixer.pattern": pattern("band", window=5, sinks=1)})
+    with pytest.raises(by.UsageError, match="pattern=random_blocks has no window; pattern=band has"):
+        attention(pattern="random_blocks", window=3)
+
+
+def test_a_spec_of_before_is_built():
+    before = dict(kind="mixer", name="attention", settings=dict(heads=2, window=3, sinks=1))
+    spec = by.spec("llama", "tiny").map(lambda s: Spec.from_json(before) if s.kind == "mixer" else s)
+    now = mixer("attention", heads=2, pattern=pattern("band", window=3, sinks=1))
+    tokens = torch.arange(12)[None]
+    same = by.spec("llama", "tiny").map(lambda s: now if s.kind == "mixer" else s)
+    assert torch.equal(by.build(spec)(tokens).logits, by.build(same)(tokens).logits)
+
+
+def kept(part, call):
+    return part.leaves(call.positions, call.positions, call)[0]
+
+
+def training(length, tick=0, seed=0):
+    return Call.plain(torch.empty(1, length, 4))._replace(tick=tick, seed=seed)
+
+
+@torch.no_grad()
+def test_blocks_without_a_fall_are_dense_attention():
+    x = normal(2, 13, 16)
+    dense, blocks = attention(), attention(pattern=pattern("random_blocks", size=3, fall=0.0))
+    assert torch.allclose(blocks(x)[0], dense(x)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [dict(fall=1.0), dict(fall=3.0, floor=0.25)], ids=str)
+def test_as_many_blocks_are_read_as_their_chances_say(settings):
+    part, size = by.make("pattern:random_blocks", dim=4, size=2, **settings), 120
+    found = torch.stack([kept(part, training(2 * size, tick))[::2, ::2] for tick in range(4)]).double()
+    rows = torch.arange(size)
+    apart = (rows[:, None] - rows).abs()
+    chance = ((1.0 + apart) ** -settings["fall"]).clamp(min=settings.get("floor", 0.0))
+    chance[apart == 0] = 1.0
+    assert bool(found[:, rows, rows].all()), "a block does not read itself"
+    spread = (4 * chance * (1 - chance)).sum().sqrt()
+    assert abs(found.sum() - 4 * chance.sum()) < 3 * spread
+    for distance in (1, 4):
+        here = found[:, apart == distance]
+        share = chance[apart == distance][0]
+        assert abs(here.mean() - share) < 4 * (share * (1 - share) / here.numel()) ** 0.5
+
+
+def test_the_same_moment_reads_the_same_blocks():
+    part = by.make("pattern:random_blocks", dim=4, size=2)
+    first, again, other = (kept(part, training(40, *moment)) for moment in ((3, 1), (3, 1), (4, 1)))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first, kept(part, training(40, 3, seed=2)))
+    assert torch.equal(kept(part, training(60, 3, seed=1))[:40, :40], first), "a longer text reads other blocks"
+    asleep = Call.plain(torch.empty(1, 40, 4))
+    assert torch.equal(kept(part, asleep), kept(part, asleep._replace(step=3, loop=1)))
+    twins = by.build(by.spec("llama", "tiny", layers=2, **{"mixer.pattern": "random_blocks"})).steps
+    keys = {step.part.pattern.key for step in twins if hasattr(step.part, "pattern")}
+    assert len(keys) == 2, "layers draw the same blocks"
+
+
+@torch.no_grad()
+def test_weights_follow_their_equations():
+    scores = 3 * normal(1, 2, 5, 5)
+    scores[0, :, 0, 1:] = float("-inf")
+    soft, bent, off = (by.make(f"weigh:{name}", dim=4) for name in ("softmax", "softcap", "off_by_one"))
+    bent.cap = 2.0
+    assert torch.allclose(soft(scores), scores.softmax(-1))
+    assert torch.allclose(bent(scores), (2 * (scores / 2).tanh()).masked_fill(scores.isinf(), -torch.inf).softmax(-1))
+    assert torch.allclose(off(scores), scores.exp() / (1 + scores.exp().sum(-1, keepdim=True)))
+    bent.cap = 1e9
+    assert torch.allclose(bent(scores), soft(scores), atol=1e-8)
+    assert torch.equal(soft(scores)[0, :, 0, 1:], torch.zeros(2, 4, dtype=torch.float64))
+    assert not bool(off(torch.full((1, 1, 1, 3), -torch.inf)).any())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["softcap", "off_by_one"])
+def test_other_weights_stand_in_attention(name):
+    """What is read at the points inside is what the output is made of."""
+    x, part = normal(1, 7, 16), attention(weigh=name)
+    call = Call.plain(x)._replace(points={("part", key): "read" for key in ("weights", "v", "context", "scores")})
+    part(x, call)
+    found = {key: call.captures[0, 0, "part", key] for key in ("weights", "v", "context", "scores")}
+    assert torch.allclose(found["weights"], part.weigh(found["scores"]))
+    mixed = torch.einsum("bhts,bshv->bthv", found["weights"], found["v"]).flatten(2)
+    assert torch.allclose(mixed, found["context"])
+    assert (attention(weigh=weigh(name, scale=2.0))(x)[0] - part(x)[0]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_short_convolution_of_queries_keys_and_values():
+    """In pieces as at once; with taps that pass the own token on it is not there."""
+    x = normal(2, 9, 16)
+    conv = mixer("short_conv", width=3, activation=None)
+    part, plain = attention(conv=conv, kv_heads=2), attention(kv_heads=2)
+    whole = part(x)[0]
+    assert (whole - plain(x)[0]).abs().max() > 1e-3
+    part.conv.weight.copy_(torch.tensor([0.0, 0.0, 1.0]).expand_as(part.conv.weight))
+    assert torch.allclose(part(x)[0], plain(x)[0], atol=1e-12)

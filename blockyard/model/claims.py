@@ -360,6 +360,8 @@ def makers(name: str, dim: int, settings: Mapping[str, Any]) -> Iterator[tuple[s
     for causal in (True, False):
         if not keeps(claims, known, "causal" if causal else "bidirectional") or (not causal and "per_token" in claims):
             continue
+        if not causal and not all(_reads_both_ways(spec) for spec in settings.values() if isinstance(spec, Spec)):
+            continue
 
         def fresh(causal: bool = causal) -> Any:
             if kind in _ALONE and not find_around(Spec(kind, entry.name)):
@@ -369,6 +371,12 @@ def makers(name: str, dim: int, settings: Mapping[str, Any]) -> Iterator[tuple[s
             return Hosted(built, {k: v for k, v in own.claims.items() if k in SHARED}, own.known).double()
 
         yield ("" if causal else " (causal=False)"), fresh
+
+
+def _reads_both_ways(spec: Spec) -> bool:
+    """Whether what fills a slot, and all that fills its own, is built in both directions."""
+    made = [registry.find(each.kind, each.name).load_named() for each in spec.walk()]
+    return all(keeps(each.claims, each.known, "bidirectional") for each in made)
 
 
 def verify_part(name: str, dim: int = 32, **settings: Any) -> Iterator[Verdict]:

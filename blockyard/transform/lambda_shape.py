@@ -60,7 +60,7 @@ class LambdaShape(Transform):
         if not found:
             known = ", ".join(part.path for part in every[:6]) or "none"
             raise UsageError(f"lambda_shape: no attention stands at {', '.join(self.on)}; among them are {known}")
-        one = next((part for part in found if part.position is not None and part.position.cap is not None), None)
+        one = next((part for part in found if getattr(part.position, "cap", None) is not None), None)
         if one is not None:
             raise UsageError(f"lambda_shape: the distances of {one.path} are capped already")
         return found

@@ -128,7 +128,8 @@ def _near_and_far(
     meets what is near and what is far, side by side, and a key once, beside zeros.
     """
     assert pattern is not None and pattern.window is not None
-    sinks, whole = pattern.sinks, pattern.window + pattern.sinks
+    sinks = pattern.sinks
+    whole = pattern.window + sinks
     call = call._replace(past=None)  # a state holds nothing yet but these tokens
     near_q, far_q = q[:, whole:], position.at_far(q, read.k[:, :sinks], call, _places(call, None)[:, :sinks])
     first = read._replace(k=read.k[:, :whole], v=read.v[:, :whole], positions=None)

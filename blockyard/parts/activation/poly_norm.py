@@ -29,7 +29,7 @@ class PolyNorm(Part):
     ) -> None:  # fmt: skip
         super().__init__()
         powers = site.axis("powers", order)
-        powers.ordered, powers.fixed = True, "each place is a power of its own"
+        powers.fixed = "each place is a power of its own"
         self.weight = site.param("weight", (powers,), constant(1 / powers.size))
         self.bias = site.param("bias", (), constant(0.0))
         self.eps = eps

@@ -26,7 +26,7 @@ class PolyReLU(Part):
     def __init__(self, site: Site, *, order: Annotated[Count, "the highest power"] = 3) -> None:
         super().__init__()
         powers = site.axis("powers", order + 1)
-        powers.ordered, powers.fixed = True, "each place is a power of its own"
+        powers.fixed = "each place is a power of its own"
         self.coefficients = site.param("coefficients", (powers,), _even)
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:

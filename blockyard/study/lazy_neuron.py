@@ -7,8 +7,7 @@ Differs  a few hundred steps at sixty to a hundred thousand parameters, where un
          of as many parameters the model with more units has the narrower stream; digits of 8 x 8 pixels
 """
 
-from blockyard.compare.documents import Report
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better, level, lower
+from blockyard.study._base import Race, Study, better, less, level, lower
 
 NOISE = "classify:noise=0.4"
 TEXT = (
@@ -22,21 +21,6 @@ DIGITS = (
 )
 
 
-def silent(race: str, narrow: str, wide: str) -> Prediction:
-    """In every seed a smaller share of the units of one arm fires than of another's, over all channels."""
-
-    def judge(result: Report) -> Finding:
-        few, many = ([sum(p.firing) / len(p.firing) for p in result.arm(arm).probes if p and p.firing]
-                     for arm in (wide, narrow))  # fmt: skip
-        gaps = [b - a for a, b in zip(few, many)]
-        if not gaps:
-            return Finding(OPEN, None, 0.0)
-        said = HOLDS if min(gaps) > 0 else FAILS if max(gaps) <= 0 else OPEN
-        return Finding(said, sum(gaps) / len(gaps), 0.0)
-
-    return Prediction(f"{race}: a smaller share of the units of {wide} fires than of those of {narrow}", race, judge)
-
-
 def study() -> Study:
     text = {"params": "100k", "tokens": "300k", "seeds": 2, "tuning": "none", "margin": 0.02}
     digits = {"data": ["digits"], "params": "60k", "tokens": "300k", "batch": 32, "seeds": 4, "tuning": "none",
@@ -48,7 +32,7 @@ def study() -> Study:
             Race("noisy digits", DIGITS, task=NOISE, options=digits),
         ),
         predictions=(
-            silent("text", "narrow", "wide"),
+            less("text", "firing", "wide", "narrow"),
             level("text", "wide_top_k", "wide"),
             level("digits", "top_k", "relu"),
             better("noisy digits", "top_k", "relu"),

@@ -15,8 +15,7 @@ from blockyard.kernels import count_flops, largest
 from blockyard.model.count import count_flops as flops_of
 from blockyard.model.count import on_meta
 from blockyard.probe import sparsity_probe
-from blockyard.study._base import FAILS, HOLDS, OPEN
-from blockyard.study.lazy_neuron import silent
+from blockyard.study._base import FAILS, HOLDS, OPEN, less
 
 UNITS = 96  # of a channel on 24
 
@@ -78,7 +77,7 @@ def test_the_gathered_product_is_the_masked_one(k):
 def test_the_second_product_costs_what_it_reads():
     """(3) 2 K N operations a token in place of 2 F N, in a count of the op and of a whole model."""
     with torch.device("meta"), count_flops() as tally:
-        by.make("channel:sparse_mlp", dim=24, k=5)(torch.empty(2, 7, 24))
+        assert by.make("channel:sparse_mlp", dim=24, k=5)(torch.empty(2, 7, 24))[0].shape == (2, 7, 24)
     assert tally == {"gathered_linear": 2 * 14 * 5 * 24}
     sparse, dense = (
         by.spec("polycom", "tiny").at("steps.1.part", spec=each)
@@ -179,6 +178,6 @@ def test_the_prediction_compares_seed_by_seed(few, many, said):
         name: SimpleNamespace(probes=[Probes([], [], firing=each) for each in shares] + [None])
         for name, shares in (("few", few), ("many", many))
     }
-    found = silent("text", "many", "few").judge(SimpleNamespace(arm=arms.get))
+    found = less("text", "firing", "few", "many").judge(SimpleNamespace(arm=arms.get))
     assert found.verdict == said and (found.value is None) == (few == [[]])
     assert said is not HOLDS or found.value == pytest.approx((0.25 + 0.1) / 2)

@@ -5,6 +5,7 @@ recall    nats that having seen a key with its value saves on that value (text)
 horizon   tokens until what a recurrent step remembers has halved, the median over heads, a figure a step
 rank      how many directions of that memory are in use, the mean over rows and heads, a figure a step
 firing    the share of a channel's units that are not zero, a figure a channel that has exact zeros
+entropy   nats of how widely tokens spread their attention, the mean over rows and heads, a figure an attention
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 
 from blockyard.compare.documents import Probes
 from blockyard.core.errors import UsageError
-from blockyard.probe import copying_probe, recall_probe, sparsity_probe, state_probe
+from blockyard.probe import attention_entropy_probe, copying_probe, recall_probe, sparsity_probe, state_probe
 from blockyard.task import Material
 
 ROWS, PAIRS, TOKENS = 16, 8, 4  # a pair is two tokens of key and two of value
@@ -34,7 +35,8 @@ def inside(model: Any, data: Material, length: int) -> Probes:
     state = state_probe(model, rows, facts=("horizon", "rank"))
     horizon = [_plain(np.median(value)) for name, value in state.items() if name.endswith(":horizon")]
     rank = [_plain(np.mean(value)) for name, value in state.items() if name.endswith(":rank")]
-    return Probes(horizon, rank, copying, recall, _firing(model, rows))
+    entropy = [_plain(value.mean()) for value in attention_entropy_probe(model, rows).values()]
+    return Probes(horizon, rank, copying, recall, _firing(model, rows), entropy)
 
 
 def _firing(model: Any, rows: np.ndarray) -> list[float | None]:

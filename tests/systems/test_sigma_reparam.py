@@ -46,9 +46,7 @@ def test_the_largest_singular_value_is_gamma():
     """(1) within 1e-6 from the start on, within 1e-3 after 30 power steps towards other matrices, of every piece."""
     part = made(24, 12, 9)
     assert gap(norms(part), part.gamma) < 1e-6
-    part.weight.copy_(
-        normal(45, 16, seed=3) + normal(45, 1, seed=4) * normal(1, 16, seed=5)
-    )  # one direction stands out
+    part.weight.copy_(normal(45, 16, seed=3) + normal(45, 1, seed=4) * normal(1, 16, seed=5))
     part.gamma.copy_(torch.tensor([2.0, -0.5, 3.0]))
     assert gap(norms(part), part.gamma.abs()) > 0.01
     for _ in range(30):

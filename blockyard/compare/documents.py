@@ -275,12 +275,14 @@ class Progress(Document):
 
 @dataclass(frozen=True)
 class Probes:
-    """What was found inside a model: shares of recall and copying (of a text), horizons and ranks a step."""
+    """What was found inside a model: recall and copying (of a text); horizons, ranks, firing, entropy a step."""
 
     horizon: list[float | None]
     rank: list[float | None]
     copying: float | None = None
     recall: float | None = None
+    firing: list[float | None] = field(default_factory=list)
+    entropy: list[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .decayed import decayed_scan
 from .delta import delta_scan
 from .diagonal import diagonal_scan
 from .dispatch import count_flops, exact, force
+from .gathered import gathered_linear, largest
 from .matrix import linear
 from .pointwise import gated, rms_norm, rotate
 from .selective import selective_scan
@@ -30,6 +31,8 @@ __all__ = [
     "exact",
     "force",
     "gated",
+    "gathered_linear",
+    "largest",
     "linear",
     "packed_linear",
     "rms_norm",

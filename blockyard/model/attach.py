@@ -80,10 +80,10 @@ def attached_spec(model: Model, where: Mapping[str, Spec]) -> Spec:
         inside = next((each for each in where if _within(path, each)), None)
         return path if inside is None else f"{inside}.{slots[inside]}{path.removeprefix(inside)}"
 
-    edits = _edits(model, {path: moved(path) for path in parts})
+    edits = moved_edits(model, {path: moved(path) for path in parts})
     for path, spec in where.items():
         edits.append(Spec.of("edit", path, {"spec": spec.but(**{slots[path]: parts[path].spec})}))
-    return _edited(model.spec, edits)
+    return with_edits(model.spec, edits)
 
 
 def detach(
@@ -108,12 +108,12 @@ def detach(
 
 def _outline(model: Model, taken: Collection[Part], instead: Mapping[str, Merged]) -> Model:
     """The model without these attachments, on the meta device; what edits do not say of it is said by some more."""
-    edits = _edits(model, {part.path: place(part.path, taken) for part in model.parts()})
+    edits = moved_edits(model, {part.path: place(part.path, taken) for part in model.parts()})
     changed = [Spec.of("edit", path, settings) for path, (settings, _) in instead.items() if settings]
     bases = {place(base.path, taken): base.spec for base in _bases(taken)}
     with torch.device("meta"):
         try:
-            made = build(_edited(model.spec, edits))
+            made = build(with_edits(model.spec, edits))
             specs = {part.path: part.spec for part in made.parts()}
             whole = all(specs.get(str(path)) == spec for path, spec in bases.items())
         except UsageError:  # the spec itself has the attachment, so that edits of its base met another part
@@ -121,7 +121,7 @@ def _outline(model: Model, taken: Collection[Part], instead: Mapping[str, Merged
         if whole and not changed:
             return made
         said = [] if whole else [Spec.of("edit", str(path), {"spec": spec}) for path, spec in bases.items()]
-        return build(_edited(model.spec, [*said, *edits, *changed]))
+        return build(with_edits(model.spec, [*said, *edits, *changed]))
 
 
 def _bases(taken: Collection[Part]) -> list[Part]:
@@ -130,7 +130,7 @@ def _bases(taken: Collection[Part]) -> list[Part]:
     return [part for part in found if part not in taken]
 
 
-def _edits(model: Model, places: Mapping[str, str | None]) -> list[Spec]:
+def moved_edits(model: Model, places: Mapping[str, str | None]) -> list[Spec]:
     """The edits of a model whose parts stand elsewhere; None: nowhere. One of several modules, of which one moves, is
     written out."""
     found = []
@@ -144,7 +144,7 @@ def _edits(model: Model, places: Mapping[str, str | None]) -> list[Spec]:
     return found
 
 
-def _edited(spec: Spec, edits: Collection[Spec]) -> Spec:
+def with_edits(spec: Spec, edits: Collection[Spec]) -> Spec:
     """The spec with these edits and no others."""
     settings = {key: value for key, value in spec.settings if key != "edits"}
     return Spec.of(spec.kind, spec.name, settings | ({"edits": tuple(edits)} if edits else {}))

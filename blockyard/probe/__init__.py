@@ -6,17 +6,22 @@
     step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
     imitation_probe(model, pairs)["from ridge"]              how far a model is from rules that learn from a context
     readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
+    sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
+    attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
 
 Arrays are of numpy, in single or double precision.
 """
 
+from blockyard.probe.attention_entropy import attention_entropy_probe
 from blockyard.probe.copying import copying_probe
 from blockyard.probe.imitation import imitation_probe
 from blockyard.probe.readout import readout_probe
 from blockyard.probe.recall import recall_probe
+from blockyard.probe.sparsity import sparsity_probe
 from blockyard.probe.state import state_probe
 from blockyard.probe.step_cosine import step_cosine_probe
 
 __all__ = [
-    "copying_probe", "imitation_probe", "readout_probe", "recall_probe", "state_probe", "step_cosine_probe",
+    "attention_entropy_probe", "copying_probe", "imitation_probe", "readout_probe", "recall_probe", "sparsity_probe",
+    "state_probe", "step_cosine_probe",
 ]  # fmt: skip

@@ -113,6 +113,22 @@ def lower(race: str, figure: str, a: str, b: str) -> Prediction:
     return Prediction(f"{race}: the figure {figure!r} of {a} is below that of {b}", race, judge)
 
 
+def less(race: str, figure: str, a: str, b: str) -> Prediction:
+    """What a probe found in the steps of a, their mean, is below that of b in every seed; as `lower` otherwise."""
+
+    def judge(result: Report) -> Finding:
+        found = [[getattr(probes, figure) for probes in result.arm(arm).probes if probes] for arm in (a, b)]
+        return _all_below(*([_mean(steps) for steps in arm] for arm in found))
+
+    return Prediction(f"{race}: the {figure} of {a} is below that of {b}", race, judge)
+
+
+def _mean(steps: Sequence[float | None]) -> float | None:
+    """The mean of what is known of some steps; None where nothing is."""
+    known = [step for step in steps if step is not None]
+    return sum(known) / len(known) if known else None
+
+
 def _all_below(low: Sequence[float | None], high: Sequence[float | None]) -> Finding:
     gaps = [b - a for a, b in zip(low, high) if a is not None and b is not None]
     if not gaps:

@@ -31,20 +31,25 @@ class Labelled(Material):
 
     text    how the user named the task        patch, length   how much of a thing is a token, or how many there are
     rows    how many things train at most; none: all that are not held out
+    noise   the share of those that train whose class is drawn anew
     """
 
     metric, also = ERROR, (F1, CALIBRATION, LOG_LOSS)
 
-    def __init__(self, text: str, items: Items, patch: int | None, length: int | None, rows: int | None = None) -> None:
+    def __init__(
+        self, text: str, items: Items, patch: int | None, length: int | None, rows: int | None = None,
+        noise: float = 0.0,
+    ) -> None:  # fmt: skip
         self.items, self.name = items, items.name
         self.parts, notes = hold_out(items, rows)
         self.counts = {name: len(places) for name, places in self.parts.items()}
+        self.labels, said = self._disturbed(noise)
         self.input = read_as(items, self.parts["train"], patch, length)
         self.length, self.ends = self.input.length, self.input.ends
         self.tokenizer = None if self.input.codec is None else self.input.codec.to_json()
         self.hash = hashlib.sha256(json.dumps([RULE, items.hash, text, items.codec]).encode()).hexdigest()
         self.units = {role: self._units(self.parts[part]) for role, part in ROLES.items()}
-        self.notes = (*items.notes, *self.input.notes, *notes, *self._few())
+        self.notes = (*items.notes, *self.input.notes, *notes, *said, *self._few())
 
     @property
     def summary(self) -> str:
@@ -105,12 +110,23 @@ class Labelled(Material):
         items, train, test = self.items, self.parts["train"][:LEARNED], self.parts[ROLES[role]]
         rows = self.input.rows if items.kind == "vectors" else items.rows  # numbers of one scale
         near, far = (features(items, rows.take(places)) for places in (train, test))
-        said = classical(near, items.labels[train], far, len(items.classes))
+        said = classical(near, self.labels[train], far, len(items.classes))
         wrong = {name: (found != items.labels[test]).astype(float) for name, found in said.items()}
         return {name: self.exam(role, 0).groups(each) for name, each in wrong.items()}
 
+    def _disturbed(self, noise: float) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The classes, of a share of those that train drawn anew, the same for every model; and what is said of it."""
+        if not noise:
+            return self.items.labels, ()
+        labels, train = self.items.labels.copy(), self.parts["train"]
+        draw = np.random.default_rng(fold("noise", self.items.hash))
+        drawn = draw.permutation(len(train))[: round(noise * len(train))]  # of more noise, the same ones and others
+        labels[train[drawn]] = draw.integers(len(self.items.classes), size=len(train))[: len(drawn)]
+        wrong = int((labels != self.items.labels).sum())
+        return labels, (f"{len(drawn):,} of {len(train):,} that train got a class by lot, {wrong:,} of them another",)
+
     def _rows(self, part: str) -> Some:
-        return Some(self.input.rows, self.parts[part], {"targets": self.items.labels})
+        return Some(self.input.rows, self.parts[part], {"targets": self.labels})
 
     def _units(self, places: np.ndarray) -> np.ndarray:
         """(n,) which group each place belongs to: units whole, in groups of nearly equal numbers."""

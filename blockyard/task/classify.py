@@ -9,7 +9,7 @@ Differs  nothing known
 
 from typing import Annotated
 
-from blockyard.core.settings import Count, Word
+from blockyard.core.settings import Count, Fraction, Word
 from blockyard.data.items import Items
 from blockyard.task._base import DataTask
 from blockyard.task._labelled import Labelled
@@ -28,12 +28,13 @@ class Classify(DataTask):
         | None = None,
         only: Annotated[Word, "which things are taken at all, as class<5; none: all"] | None = None,
         rows: Annotated[Count, "how many things train at most; none: all that are not held out"] | None = None,
+        noise: Annotated[Fraction, "the share of those that train whose class is drawn anew, among all"] = 0.0,
     ) -> None:  # fmt: skip
         self.label, self.unit, self.test, self.only, self.rows = label, unit, test, only, rows
-        self.size, self.patch, self.length = size, patch, length
+        self.size, self.patch, self.length, self.noise = size, patch, length, noise
 
     def material(self, data: Items) -> Labelled:
         items = data.by(self.label, self.unit, self.test)
         items = items if self.only is None else items.only(self.only)
         sized = items if self.size is None else items.sized(self.size)
-        return Labelled(repr(self), sized, self.patch, self.length, self.rows)
+        return Labelled(repr(self), sized, self.patch, self.length, self.rows, self.noise)

@@ -53,11 +53,18 @@ def attentions(rows, T):
         yield [normal(rows, T, 4, 8), k, k], {"causal": False, "mask": torch.rand(rows, 1, T, past + T) < 0.6}
 
 
+def picks(rows, T):
+    places = torch.rand(rows, T, 7).argsort(-1)
+    for K in (1, 3, 7):
+        yield [normal(rows, T, K), normal(7, 5)], {"index": places[..., :K]}
+
+
 PACKED = {"bits": 8, "group": 32, "N": 5}
 CASES = {
     **{name: scans(name) for name in {op.name for op in OPS.values()}},
     "causal_conv": filters,
     "attend": attentions,
+    "gathered_linear": picks,
     "linear": lambda rows, T: [([normal(rows, T, 16).float(), normal(5, 16).float(), normal(5).float()], {})],
     "packed_linear": lambda rows, T: [([normal(rows, T, 32)], {"packed": pack(normal(5, 32), 8, 32), **PACKED})],
     "rms_norm": lambda rows, T: [([normal(rows, T, 3, 16), normal(16)], {"eps": 1e-5})],

@@ -151,3 +151,21 @@ def test_what_is_unlike_the_rest_teaches_the_same_objective():
     batch = to_batch(made.order(made.length, 8, 0).next(0), "cpu")
     ((total, count, _),) = objective(model, batch).values()
     assert int(count) == 8 and float(total.detach() / count) == pytest.approx(np.log(2), abs=0.4)
+
+
+def test_a_share_of_the_classes_that_train_is_drawn_anew():
+    clean, noisy, lots = (material(grey(), f"classify{how}") for how in ("", ":noise=0.4", ":noise=1"))
+    train = clean.parts["train"]
+    assert np.array_equal(clean.labels, clean.items.labels) and clean.hash != noisy.hash
+    for made, share in ((noisy, 0.4), (lots, 1.0)):
+        changed = np.flatnonzero(made.labels != clean.labels)
+        assert set(changed) <= set(train) and np.array_equal(made.items.labels, clean.items.labels)
+        assert 0.25 * share < len(changed) / len(train) < 0.75 * share  # of two classes half of what is drawn is right
+        batch = made.order(made.length, len(train), 0).next(0)
+        assert (np.sort(batch["targets"]) == np.sort(made.labels[train])).all()
+        for role, name in (("tune", "tune"), ("final", "test")):
+            assert np.array_equal(made.exam(role, 0).take(slice(None))["targets"], clean.labels[made.parts[name]])
+    again = material(grey(), "classify:noise=0.4")
+    assert np.array_equal(again.labels, noisy.labels) and "got a class by lot" in noisy.notes[-1]
+    assert set(np.flatnonzero(noisy.labels != clean.labels)) <= set(np.flatnonzero(lots.labels != clean.labels))
+    assert lots.references("final")["linear"].mean() > clean.references("final")["linear"].mean()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from blockyard.core import Call, Cat, Site, Spec, Sublayer
-from blockyard.core.settings import ActivationSpec, Inner
+from blockyard.core.settings import ActivationSpec, Inner, LinearSpec
 
 
 class Gated(Sublayer):
@@ -23,13 +23,14 @@ class Gated(Sublayer):
         self, site: Site, *,
         inner: Annotated[Inner, "channels inside; none: 8/3 of the width, rounded up"] | None = None,
         activation: Annotated[ActivationSpec, "the activation of the gate"] = Spec("activation", "silu"),
+        linear: Annotated[LinearSpec, "the kind of its projections; none: the model's"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         hidden = site.axis("inner", inner or (8 * site.stream.size + 2) // 3)
         self.layout = Cat(hidden, hidden)
-        self.up = site.linear("up", site.stream, self.layout)
+        self.up = site.linear("up", site.stream, self.layout, kind=linear)
         self.activation = site.slot("activation", activation, on=hidden)
-        self.down = site.linear("down", hidden, site.stream)
+        self.down = site.linear("down", hidden, site.stream, kind=linear)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         gate, value = self.layout.split(self.up(x, call))

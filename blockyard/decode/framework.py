@@ -139,9 +139,18 @@ def clamp(e: Emitter, node: Node, x: Tensor, low: float | None = None, high: flo
 
 @emits("aten.stack.default", "aten.cat.default")
 def joined(e: Emitter, node: Node, xs: list[Tensor], dim: int = 0) -> Vector:
-    if len(xs) != 1:
-        raise Unrecordable(f"{node.name} of several tensors")
-    return same(e, node, xs[0])
+    if len(xs) == 1:
+        return same(e, node, xs[0])
+    if "cat" not in node.name or dim % xs[0].dim() != xs[0].dim() - 1 or any(x.numel() != x.shape[-1] for x in xs):
+        raise Unrecordable(f"{node.name} of several tensors, but for channels of one token")
+    whole(*(x.numel() for x in xs))  # what is written first does not reach into what is written next
+    y, begin = e.w.fresh(sum(x.numel() for x in xs)), 0
+    for x in xs:
+        place = Vector(y.held, x.numel(), begin)
+        sizes = (place.size, codes.SAME, e.w.number(1.0), e.w.number(0.0))
+        e.w.write(codes.MAP, *e.vector(x).operand, *place.operand, *sizes)
+        begin += place.size
+    return y
 
 
 @emits("aten.embedding.default")

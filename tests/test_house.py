@@ -205,7 +205,7 @@ FREE = (
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
-    "bottleneck", "beside", "behind",
+    "bottleneck", "beside", "behind", "rotate", "replace",
 }  # fmt: skip
 
 

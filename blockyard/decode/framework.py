@@ -64,12 +64,17 @@ def _number(e: Emitter, x: Any) -> bool:
     return not isinstance(x, Tensor) or (x.dim() == 0 and not e.varies(x))
 
 
+def _plain(x: Any) -> float:
+    """The number, of a parameter too."""
+    return float(x.detach() if isinstance(x, Tensor) else x)
+
+
 @emits("aten.mul.Tensor")
 def multiply(e: Emitter, node: Node, a: Any, b: Any) -> Vector:
     if _number(e, a):
         a, b = b, a
     if _number(e, b):
-        return e.map(codes.SAME, a, float(b))
+        return e.map(codes.SAME, a, _plain(b))
     else:
         return e.join(node, codes.TIMES, a, b)
 
@@ -78,13 +83,13 @@ def multiply(e: Emitter, node: Node, a: Any, b: Any) -> Vector:
 def divide(e: Emitter, node: Node, a: Tensor, b: Any) -> Vector:
     if not _number(e, b):
         raise Unrecordable("a division by a tensor")
-    return e.map(codes.SAME, a, 1 / float(b))
+    return e.map(codes.SAME, a, 1 / _plain(b))
 
 
 @emits("aten.add.Tensor")
 def add(e: Emitter, node: Node, a: Any, b: Any, alpha: float = 1) -> Vector:
     if _number(e, b):
-        return e.map(codes.SAME, a, 1.0, float(b) * alpha)
+        return e.map(codes.SAME, a, 1.0, _plain(b) * alpha)
     elif alpha != 1:
         raise Unrecordable("a sum with a factor")
     else:
@@ -94,7 +99,7 @@ def add(e: Emitter, node: Node, a: Any, b: Any, alpha: float = 1) -> Vector:
 @emits("aten.sub.Tensor")
 def subtract(e: Emitter, node: Node, a: Any, b: Any, alpha: float = 1) -> Vector:
     if _number(e, b):
-        return e.map(codes.SAME, a, 1.0, -float(b) * alpha)
+        return e.map(codes.SAME, a, 1.0, -_plain(b) * alpha)
     else:
         raise Unrecordable("a difference of tensors")
 
@@ -134,9 +139,18 @@ def clamp(e: Emitter, node: Node, x: Tensor, low: float | None = None, high: flo
 
 @emits("aten.stack.default", "aten.cat.default")
 def joined(e: Emitter, node: Node, xs: list[Tensor], dim: int = 0) -> Vector:
-    if len(xs) != 1:
-        raise Unrecordable(f"{node.name} of several tensors")
-    return same(e, node, xs[0])
+    if len(xs) == 1:
+        return same(e, node, xs[0])
+    if "cat" not in node.name or dim % xs[0].dim() != xs[0].dim() - 1 or any(x.numel() != x.shape[-1] for x in xs):
+        raise Unrecordable(f"{node.name} of several tensors, but for channels of one token")
+    whole(*(x.numel() for x in xs))  # what is written first does not reach into what is written next
+    y, begin = e.w.fresh(sum(x.numel() for x in xs)), 0
+    for x in xs:
+        place = Vector(y.held, x.numel(), begin)
+        sizes = (place.size, codes.SAME, e.w.number(1.0), e.w.number(0.0))
+        e.w.write(codes.MAP, *e.vector(x).operand, *place.operand, *sizes)
+        begin += place.size
+    return y
 
 
 @emits("aten.embedding.default")

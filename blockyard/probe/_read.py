@@ -48,8 +48,11 @@ def values(model: Any, rows: Tensor, batch: int) -> np.ndarray:
 @torch.no_grad()
 def nats(model: Any, rows: Tensor, batch: int) -> np.ndarray:
     """(n,L-1): what each token but the first of a row costs after those before it."""
-    found = []
-    for piece in rows.split(batch):
-        logits = model(piece).logits[:, :-1].double()
-        found.append(cross_entropy(logits.flatten(0, 1), piece[:, 1:].flatten(), reduction="none").view(len(piece), -1))
+    found = [next_nats(model(piece).logits, piece) for piece in rows.split(batch)]
     return torch.cat(found).cpu().numpy()
+
+
+def next_nats(logits: Tensor, rows: Tensor) -> Tensor:
+    """(n,L-1): the same of what was said of rows (n,L) by logits (n,L,V)."""
+    said = logits[:, :-1].double().flatten(0, 1)
+    return cross_entropy(said, rows[:, 1:].flatten(), reduction="none").view(len(rows), -1)

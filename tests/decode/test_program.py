@@ -269,6 +269,8 @@ def test_text_from_the_program_is_text_from_the_model(name, monkeypatch):
 @pytest.mark.parametrize("name", each(RECIPES, 5))
 def test_some_tokens_at_once_are_the_same_to_the_last_bit(name, int8_cache):
     model = wide(name)
+    if any(part.unrecorded for part in model.parts()):
+        return  # it has no program: `test_every_recipe` sees to that
     model = model if name in ("llama", "mamba2") else model.bfloat16()
     rows = [torch.randint(model.axes["stem.vocab"].size, (n,)) for n in (5, 9)]
     _, state = prefill(model, padded(rows), model.init_state(2, int8_cache=int8_cache))

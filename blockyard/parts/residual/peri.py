@@ -3,7 +3,7 @@
     x <- x + N_out(F(N_in(x)))
 
 Shapes   x (B,T,D)
-Source   arXiv 2502.02732    Slug  peri-ln    Family  residual
+Source   arXiv 2502.02732, 2105.13290 (sandwich, with layer norms)    Slug  peri-ln    Family  residual
 Differs  nothing known
 """
 

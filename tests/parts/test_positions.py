@@ -164,7 +164,7 @@ def test_a_base_that_grows_keeps_no_state():
     """Keys that a state keeps have turned at other speeds."""
     made = position("dynamic_ntk")
     call, _ = by.Batch(torch.zeros(1, 3, dtype=torch.long)).call(State.empty(1), causal=True)
-    with pytest.raises(by.UsageError, match="a state cannot know"):
+    with pytest.raises(by.UsageError, match="cannot know; use position:ntk"):
         made.prepare(call)
     model = by.build("llama", "tiny", **{"mixer.position": "dynamic_ntk"})
     with pytest.raises(by.UsageError, match="dynamic_ntk"):

@@ -26,24 +26,27 @@ class Rotary(Position):
         self.head_dim.multiple, self.head_dim.ordered = 2, True
         self.base = base
 
-    def powers(self, call: Call) -> Tensor:
+    def powers(self, device: torch.device) -> Tensor:
         """(K/2,) 2i/K."""
-        device, half = call.positions.device, self.head_dim.size // 2
+        half = self.head_dim.size // 2
         return torch.arange(half, device=device, dtype=widest_dtype(device)) / half
 
-    def reach(self, call: Call) -> Tensor:
+    def reach(self, device: torch.device) -> Tensor:
         """(K/2,) 2i/(K-2): from 0 for the fastest pair to 1 for the slowest."""
-        device, half = call.positions.device, self.head_dim.size // 2
+        half = self.head_dim.size // 2
         return torch.arange(half, device=device, dtype=widest_dtype(device)) / max(1, half - 1)
 
     def speeds(self, call: Call) -> Tensor:
         """(K/2,), or (B or 1,T or 1,1,K/2): how far a pair turns from one position to the next."""
-        return self.base ** -self.powers(call)
+        return self.base ** -self.powers(call.positions.device)
+
+    def places(self, call: Call) -> Tensor:
+        """(B or 1,T): the positions that are turned by."""
+        return call.positions[:1] if call.aligned else call.positions
 
     def tables(self, call: Call) -> tuple[Tensor, Tensor]:
         """cos, sin (B or 1,T,1,K/2), times c."""
-        positions = call.positions[:1] if call.aligned else call.positions
-        angle = positions[..., None, None] * self.speeds(call)
+        angle = self.places(call)[..., None, None] * self.speeds(call)
         return self.as_given(angle.cos(), call), self.as_given(angle.sin(), call)
 
     def as_given(self, table: Tensor, call: Call) -> Tensor:
@@ -69,10 +72,13 @@ class Rotary(Position):
         return rotate(k, cos, -sin)
 
 
-def document_lengths(call: Call, path: str) -> Tensor:
-    """(B or 1,T or 1) how many tokens the document has that each token is in: all of it, so no state may go on."""
+def document_lengths(call: Call, path: str, instead: str) -> Tensor:
+    """(B or 1,T or 1) how many tokens the document has that each token is in: all of it, so no state may go on.
+
+    instead   what can go on from a state
+    """
     if call.past is not None:
-        raise UsageError(f"{path}: turns keys by the length of the whole row, which a state cannot know: keep none")
+        raise UsageError(f"{path}: turns keys by the length of the whole row, which a state cannot know; use {instead}")
     if call.aligned:
         return torch.full_like(call.positions[:1, :1], call.positions.shape[1])
     count = call.positions + 1

@@ -29,6 +29,7 @@ class DynamicNtk(Rotary):
         self.factor, self.trained = factor, trained or site.length
 
     def speeds(self, call: Call) -> Tensor:
-        length = document_lengths(call, self.path).to(widest_dtype(call.positions.device))
+        device = call.positions.device
+        length = document_lengths(call, self.path, "position:ntk").to(widest_dtype(device))
         longer = (self.factor * length / self.trained - (self.factor - 1)).clamp(min=1)
-        return super().speeds(call) * longer[..., None, None] ** -self.reach(call)
+        return super().speeds(call) * longer[..., None, None] ** -self.reach(device)

@@ -24,4 +24,4 @@ class Ntk(Rotary):
         self.factor = factor
 
     def speeds(self, call: Call) -> Tensor:
-        return super().speeds(call) * self.factor ** -self.reach(call)
+        return super().speeds(call) * self.factor ** -self.reach(call.positions.device)

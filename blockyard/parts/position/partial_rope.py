@@ -40,5 +40,5 @@ class PartialRope(Rotary):
 
     def speeds(self, call: Call) -> Tensor:
         half, pairs = self.head_dim.size // 2, self.pairs
-        powers = self.powers(call)[:pairs] * (half / pairs)
+        powers = self.powers(call.positions.device)[:pairs] * (half / pairs)
         return pad(self.base**-powers, (0, half - pairs))

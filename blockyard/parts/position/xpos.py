@@ -39,9 +39,9 @@ class Xpos(Rotary):
     def tables(self, call: Call) -> tuple[Tensor, ...]:
         """cos, sin of queries and of keys (B or 1,T,1,K/2)."""
         self.refuse_too_far(call)
-        positions = (call.positions[:1] if call.aligned else call.positions)[..., None, None]
+        positions = self.places(call)[..., None, None]
         angle = positions * self.speeds(call)
-        log_fade = positions * (((self.powers(call) + self.gamma) / (1 + self.gamma)).log() / self.span)
+        log_fade = positions * (((self.powers(positions.device) + self.gamma) / (1 + self.gamma)).log() / self.span)
         waves = (angle.cos(), angle.sin())
         return tuple([(wave * power.exp()).to(call.dtype) for power in (log_fade, -log_fade) for wave in waves])
 

@@ -231,7 +231,7 @@ class Position(Part):
         """q, k (B,T,H,K) rotated by their own positions, before the keys are stored."""
         return q, k
 
-    def turned(self, x: Tensor, steps: Tensor) -> Tensor:
+    def turned(self, x: Tensor, steps: Tensor, call: Call) -> Tensor:
         """x (B,T,H,K), queries or keys as `at_qk` left them, as if they stood so many steps (B or 1,T) further."""
         if type(self).at_qk is not Position.at_qk:
             raise UsageError(f"{self.path}: position:{self.spec.name} does not say how it turns what stands elsewhere")

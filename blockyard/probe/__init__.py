@@ -5,6 +5,7 @@
     recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
     step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
     imitation_probe(model, pairs)["from ridge"]              how far a model is from rules that learn from a context
+    attention_distance_probe(model, rows, other)             how differently two models look at the same tokens
     readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
     sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
     attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
@@ -12,6 +13,7 @@
 Arrays are of numpy, in single or double precision.
 """
 
+from blockyard.probe.attention_distance import attention_distance_probe
 from blockyard.probe.attention_entropy import attention_entropy_probe
 from blockyard.probe.copying import copying_probe
 from blockyard.probe.imitation import imitation_probe
@@ -22,6 +24,6 @@ from blockyard.probe.state import state_probe
 from blockyard.probe.step_cosine import step_cosine_probe
 
 __all__ = [
-    "attention_entropy_probe", "copying_probe", "imitation_probe", "readout_probe", "recall_probe", "sparsity_probe",
-    "state_probe", "step_cosine_probe",
+    "attention_distance_probe", "attention_entropy_probe", "copying_probe", "imitation_probe", "readout_probe",
+    "recall_probe", "sparsity_probe", "state_probe", "step_cosine_probe",
 ]  # fmt: skip

@@ -94,6 +94,16 @@ def above(race: str, arm: str, least: float, length: int | None = None) -> Predi
     return _against(race, arm, least, length, -1)
 
 
+def better_at(race: str, length: int, a: str, b: str) -> Prediction:
+    """At another length than they were trained at the error of a is below that of b in every seed. The value is the
+    mean of what it is less by."""
+
+    def judge(result: Report) -> Finding:
+        return _all_below(*([(each or {}).get(str(length)) for each in result.arm(arm).lengths] for arm in (a, b)))
+
+    return Prediction(f"{race}: at length {length} {a} is better than {b} in every seed", race, judge)
+
+
 def nearer(race: str, arm: str, figure: str, other: str) -> Prediction:
     """Of an arm's further figures one is below another in every seed. The value is the mean of what it is less by."""
 

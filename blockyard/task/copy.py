@@ -33,10 +33,10 @@ class Copy(Task):
         self.length, self.vocab, self.answers = 2 * count + offset, letters + 2, range(letters)
 
     def sample(self, seed: int, n: int) -> Examples:
-        return drawn(seed, n, self.count, self.letters, self.offset, _turn)
+        return drawn(seed, n, self.count, self.letters, self.offset, _spelt)
 
     def solve(self, tokens: np.ndarray) -> np.ndarray:
-        return solved(tokens, self.letters, _turn)
+        return solved(tokens, self.letters, _spelt)
 
     def stretched(self, factor: float) -> Task:
         """Longer strings, behind so much fewer blanks."""
@@ -44,6 +44,6 @@ class Copy(Task):
         return longer.but(offset=int(self.offset / max(1, factor)))
 
 
-def _turn(places: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Which letter of a string of that size stands at a place of the answer."""
-    return places + 0 * size
+def _spelt(text: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The letters as they are."""
+    return text

@@ -96,6 +96,20 @@ def test_gradients_are_right_and_a_turn_differentiates_twice():
         assert torch.autograd.gradgradcheck(lambda x, g: rms_norm(x, g, 1e-5), (x, gain), fast_mode=True)
 
 
+@pytest.mark.parametrize("length", [5, 700])
+def test_angles_may_learn(length):
+    """Every implementation has their gradient, of few numbers and of many."""
+    x = torch.randn(2, length, 3, 32, dtype=torch.float64)
+    for implementation in (rotate, rotate.chunked):
+        speed = torch.linspace(0.1, 1, 16).double().requires_grad_()
+        found = []
+        for one in (implementation, rotate.reference):
+            angle = torch.arange(length)[None, :, None, None] * speed
+            y = one(x, angle.cos(), angle.sin())
+            found += torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), speed)
+        assert found[1].abs().min() > 0 and (found[0] - found[1]).abs().max() < 1e-9 * found[1].abs().max()
+
+
 def test_a_turn_keeps_lengths_and_turns_back():
     x, _, cos, sin = inputs(torch.float64)
     y = rotate(x, cos, sin)

@@ -11,7 +11,20 @@ from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.core import registry
 from blockyard.core.files import sealed
 from blockyard.study import status, studies
-from blockyard.study._base import FAILS, HOLDS, OPEN, SMOKE, Study, above, below, better, level, lower, nearer
+from blockyard.study._base import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    SMOKE,
+    Study,
+    above,
+    below,
+    better,
+    better_at,
+    level,
+    lower,
+    nearer,
+)
 from tests.cover import each
 
 
@@ -55,6 +68,23 @@ def test_further_figures_are_compared_seed_by_seed(mine, others, verdict):
     assert found == lower("r", "x", "a", "b").judge(SimpleNamespace(arm=lambda name: one if name == "a" else two))
     gaps = [b - a for a, b in zip(mine, others) if a is not None]
     assert found.verdict == verdict and found.value == (pytest.approx(sum(gaps) / len(gaps)) if gaps else None)
+
+
+@pytest.mark.parametrize("mine,others,verdict", [
+    ((0.1, 0.2), (0.3, 0.3), HOLDS), ((0.1, 0.4), (0.3, 0.3), OPEN), ((0.4, 0.3), (0.3, 0.3), FAILS),
+    ((0.1, None), (0.3, 0.3), OPEN), ((None, None), (0.3, 0.3), OPEN),
+])  # fmt: skip
+def test_errors_at_another_length_are_compared_seed_by_seed(mine, others, verdict):
+    """A run without that length, or without any, leaves the question open."""
+    lengths = {
+        name: [None if error is None else {"32": error, "16": 1 - error} for error in errors]
+        for name, errors in (("a", mine), ("b", others))
+    }
+    arms = {name: SimpleNamespace(lengths=each) for name, each in lengths.items()}
+    found = better_at("r", 32, "a", "b").judge(SimpleNamespace(arm=arms.get))
+    gaps = [b - a for a, b in zip(mine, others) if a is not None]
+    assert found.verdict == verdict and found.value == (pytest.approx(sum(gaps) / len(gaps)) if gaps else None)
+    assert better_at("r", 64, "a", "b").judge(SimpleNamespace(arm=arms.get)).verdict == OPEN
 
 
 def test_a_gap_counts_in_the_predicted_direction():

@@ -33,10 +33,13 @@ def dense(part, x, cap=W, window=W, sinks=G):
     apart = (at[:, None] - at).clamp(max=cap)
     see = (at[:, None] >= at) & ((at[:, None] - at < window) | (at < sinks))
     scores = torch.empty(x.shape[0], 4, length, length, dtype=x.dtype)
+    plainly = Call.plain(x)
     rope = by.make("position:rope", dim=4).double() if part.position.of.spec.name == "rope" else None
     for i in range(length):
         for j in range(length):
-            turned = q[:, i] if rope is None else rope.turned(q[:, i : i + 1], apart[i : i + 1, j : j + 1])[:, 0]
+            turned = (
+                q[:, i] if rope is None else rope.turned(q[:, i : i + 1], apart[i : i + 1, j : j + 1], plainly)[:, 0]
+            )
             scores[:, :, i, j] = (turned * k[:, j]).sum(-1) / 2
     if rope is None:
         scores = scores + part.position.of.by_distance(length)[:, apart + length - 1]
@@ -119,10 +122,10 @@ def test_no_score_is_of_a_distance_beyond_the_cap():
     part(x, call)
     scores, q, k = (call.captures[0, 0, "part", name] for name in ("scores", "q", "k"))
     at, rope = torch.arange(18), part.position.of
-    raw_q, raw_k = rope.turned(q, -at[None]), rope.turned(k, -at[None]).repeat_interleave(2, 2)
+    raw_q, raw_k = rope.turned(q, -at[None], call), rope.turned(k, -at[None], call).repeat_interleave(2, 2)
     for i in (6, 11, 17):
         apart = (i - at[: i + 1]).clamp(max=5)
-        want = torch.stack([(rope.turned(raw_q[:, i : i + 1], apart[None, j : j + 1]) * raw_k[:, j : j + 1]).sum(-1) / 2
+        want = torch.stack([(rope.turned(raw_q[:, i : i + 1], apart[None, j : j + 1], call) * raw_k[:, j : j + 1]).sum(-1) / 2
                             for j in range(i + 1)], -1)[0, 0]  # fmt: skip
         assert torch.allclose(scores[0, :, i, : i + 1], want, atol=1e-10)
 

@@ -45,6 +45,32 @@ def test_selective_copying():
         assert tokens[-5:] == [4] * 5 and tokens[:-5].count(3) == task.length - 10
 
 
+STRINGS = {
+    "copy": lambda text: text,
+    "reverse": lambda text: text[::-1],
+    "sort": sorted,
+    "modular_sum": lambda text: [sum(text[: i + 1]) % 5 for i in range(len(text))],
+}
+
+
+@pytest.mark.parametrize("name", STRINGS)
+def test_strings(name):
+    """Letters, a mark, what is asked and, as the next inputs, what was answered; blanks around."""
+    _, examples = rows(f"{name}:count=6,letters=5,offset=4")
+    sizes, starts = set(), set()
+    for tokens, targets in examples:
+        mark = tokens.index(6)
+        start = next(i for i, token in enumerate(tokens) if token != 5)
+        text = tokens[start:mark]
+        answer = list(STRINGS[name](text))
+        assert targets == [-1] * mark + answer + [-1] * (16 - mark - len(text))
+        assert tokens[mark + 1 : mark + 1 + len(text)] == answer[: 15 - mark]
+        assert set(tokens[mark + 1 + len(text) :]) <= {5} and all(letter < 5 for letter in text)
+        sizes.add(len(text))
+        starts.add(start)
+    assert sizes == set(range(1, 7)) and starts == set(range(5))
+
+
 def test_induction():
     _, examples = rows("induction:period=9,length=30,alphabet=12")
     periods = set()

@@ -59,6 +59,6 @@ class _Rotate(Function):
 
 
 def rotate_fast(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or cos.requires_grad or sin.requires_grad:
         return rotate_reference(x, cos, sin)
     return _Rotate.apply(x, cos, sin)  # pyright: ignore[reportReturnType]

@@ -33,7 +33,8 @@ def _gated_serves(x: Tensor, g: Tensor) -> bool:
 
 
 def _rotate_serves(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
-    return x.dim() == 4 and _passes_pay(x, 32) and x.dtype == cos.dtype == sin.dtype
+    learned = cos.requires_grad or sin.requires_grad  # angles that learn are for the framework to differentiate
+    return x.dim() == 4 and _passes_pay(x, 32) and x.dtype == cos.dtype == sin.dtype and not learned
 
 
 def _nothing(*_: Any, **__: Any) -> int:

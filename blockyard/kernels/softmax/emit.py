@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blockyard.core.part import Position
+
 from ..program.builder import Unrecordable, Vector
 from ..program.codes import ATTEND, BLOCK
 from ..program.emission import Emission, whole
@@ -23,6 +25,8 @@ def attend_past(
     if v.shape[-1] != K:
         raise Unrecordable(f"values of {v.shape[-1]} numbers behind keys of {K}")
     cache, given, y, bias = e.cache_of(state), [e.vector(x) for x in (q, k, v)], w.fresh(q.numel()), 0
+    if position is not None and type(position).bias is not Position.bias:
+        raise Unrecordable("a bias that is not by distance alone")
     table = None if position is None else position.by_distance(S)
     if table is not None:  # of the distances 1 - S to S - 1; none is below 0
         bias = w.constant(table[:, S - 1 :]).address

@@ -42,7 +42,8 @@ class Capped(Position):
     def at_far(self, q: Tensor, k: Tensor, call: Call, positions: Tensor) -> tuple[Tensor, Tensor]:
         own = call.positions[:1] if call.aligned else call.positions
         assert self.cap is not None
-        return self.of.turned(q, self.cap - own), self.of.turned(k, -positions.clamp(min=0))
+        far, back = self.cap - own, -positions.clamp(min=0)
+        return self.of.turned(q, far, call), self.of.turned(k, back, call)
 
     def by_distance(self, n: int) -> Tensor | None:
         assert self.cap is not None

@@ -1,6 +1,6 @@
 """The contract of a source, and which of them reads what a user named.
 
-corpus   documents of text, split and tokenised          blockyard.data.corpus.Corpus
+corpus   documents of text, split and tokenised          blockyard.data.corpus.Corpus, or blockyard.data.mixed.Mixed
 table    columns of numbers, words and times             blockyard.data.table.Table
 items    images, sounds, texts or vectors with labels    blockyard.data.items.Items
 """
@@ -16,6 +16,7 @@ from blockyard.core.errors import UsageError
 from blockyard.data.corpus import Corpus
 from blockyard.data.formats import bare
 from blockyard.data.items import Items
+from blockyard.data.mixed import Mixed
 from blockyard.data.table import Table
 
 MANY = 10_000  # files of a folder that are looked at to see what it holds
@@ -45,7 +46,7 @@ class Source(ABC):
         """
 
 
-def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Corpus | Table | Items:
+def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Corpus | Mixed | Table | Items:
     """The data that these paths name, of one of the kinds that are wanted (none: of any)."""
     entry = _source(paths, wanted)
     return entry.load_named()().read([] if entry.constant("known") else list(paths), **how)

@@ -3,8 +3,8 @@
     row of task i, with chance share_i:   tag_i  x_1 .. x_n  pad ..        asked as the task itself asks
 
 Ids mean what they mean in each task, so the same ids stand for different things under different tags. The score is the
-share of wrong answers among all that is asked; that of each task stands beside it. Which task a row is of, and which row
-of that task, follows from the seed alone.
+share of wrong answers among all that is asked; that of each task stands beside it. Which task a row is of, and which
+of its rows, follows from the seed alone.
 
 Shapes   ids: those of the tasks, which they share, then a tag each, then pad    T = 1 + the longest task's
 Source   arXiv 2208.01066 (several kinds of functions in one model)    Family  mixtures

@@ -83,6 +83,14 @@ def test_a_head_says_each_level_of_each_step_in_the_scale_of_the_window(stem_nam
     assert torch.equal(said["forecast"], said["quantiles"][..., 1])  # nearest to the median
 
 
+def test_the_objective_has_an_example_of_its_own():
+    built = by.build(material(**ASKED).fit(by.spec("patchtst", "tiny", length=24)))
+    loss = build_objective(objective("quantile"), built)
+    batch = loss.example(built, 3, 24, torch.Generator().manual_seed(0))
+    assert batch.tokens.shape == (3, 24, 3) and batch.targets.shape == (3, 8, 3)
+    assert int(loss(built, batch)["quantile"][1]) == 72 and batch.targets.std() > 0.5
+
+
 def test_levels_leave_forecasts_without_them_as_they_were():
     made, data = material(), table()
     said = "forecast:horizon=8,length=24,target=None,split=0.6:0.2:0.2,season=None"

@@ -1,6 +1,7 @@
-"""Texts mixed by shares: rows of each in exact shares, a function of seed and step; each scored by itself and together."""
+"""Texts mixed by shares: rows in exact shares, by seed and step; each scored by itself and together."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,15 +143,15 @@ def test_one_codec_is_learned_from_what_all_train_on_and_kept(texts):
     assert one.codec.vocab == 300 and one.codec.hash == again.codec.hash
     assert one.parts[0].codec.hash == one.parts[1].codec.hash
     for part, path in zip(one.parts, texts):
-        assert part.codec.decode(np.asarray(part.train.tokens[:40])) in open(path).read()
+        assert part.codec.decode(np.asarray(part.train.tokens[:40])) in Path(path).read_text()
         assert len(part.train) < part.bytes["train"]  # words of both were learned
     assert one.hash != mixed(texts, 0.6).hash
 
 
 def test_text_that_stands_on_both_sides_is_told(texts, tmp_path):
-    lines = [f"{line} and {line[::-1]}" for line in open(texts[0]).read().split("\n")]
+    lines = [f"{line} and {line[::-1]}" for line in Path(texts[0]).read_text().split("\n")]
     (tmp_path / "a.txt").write_text("\n".join(lines))
-    (tmp_path / "d.txt").write_text("\n".join([*lines[::-1], open(texts[1]).read()]))
+    (tmp_path / "d.txt").write_text("\n".join([*lines[::-1], Path(texts[1]).read_text()]))
     notes = load_mixed({str(tmp_path / "a.txt"): 0.5, str(tmp_path / "d.txt"): 0.5}).notes
     assert any(
         "100% of the long lines of the test of a.txt stand word for word in what d.txt" in note for note in notes
@@ -166,7 +167,7 @@ def test_a_plan_and_its_runs_read_the_same(texts):
 
 def test_a_file_that_is_called_so_is_a_file(texts, tmp_path):
     name = tmp_path / "rows@0.5"
-    name.write_text(open(texts[0]).read())
+    name.write_text(Path(texts[0]).read_text())
     assert shared([str(name)]) is None and shared(["me@home", texts[0]]) is None
     assert read([str(name)], ("corpus",)).name == "rows@0.5"
 

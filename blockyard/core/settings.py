@@ -102,6 +102,9 @@ Window = Annotated[Count, "steps of a window"]
 Variables = Annotated[Count, "variables of a window, side by side"]
 Asked = Annotated[Count, "variables to forecast: the first so many"]
 Horizon = Annotated[Count, "steps to forecast"]
+Levels = Annotated[
+    tuple[Annotated[float, Meta(gt=0, lt=1)], ...], "levels of the quantiles that are said, rising; none: one number"
+]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from blockyard.core.errors import UsageError, unknown
 from blockyard.data.rows import Arrays, Rows
 
-KINDS = ("images", "sounds", "texts", "vectors")
+KINDS = ("images", "sounds", "texts", "pairs", "vectors")
 KEPT = 1 << 28  # bytes of things that were read once and are kept
 Fields = Mapping[str, np.ndarray]
 
@@ -28,9 +28,9 @@ class Sized(Rows, Protocol):
 class Items:
     """Labelled things of one kind.
 
-    hash      of all things, their labels and names           kind      images, sounds, texts or vectors
+    hash      of all things, their labels and names           kind      images, sounds, texts, pairs or vectors
     rows      "tokens": images (n,H,W,C) in [0,1], sounds (n,S) in [-1,1] padded on the right with "valid" (n,S),
-              texts (n,) as bytes of UTF-8, vectors (n,C)
+              texts (n,) as bytes of UTF-8, pairs (n,) of such texts, vectors (n,C)
     labels    (n,) the class of each, by its place in `classes`, which are in the order that they are shown in; (0,)
               where nobody says which field is the class
     names     of the things, such as their files: all different

@@ -1,8 +1,11 @@
 """The contract of a source, and which of them reads what a user named.
 
-corpus   documents of text, split and tokenised          blockyard.data.corpus.Corpus
-table    columns of numbers, words and times             blockyard.data.table.Table
-items    images, sounds, texts or vectors with labels    blockyard.data.items.Items
+corpus          documents of text, split and tokenised          data.corpus.Corpus, or data.mixed.Mixed
+table           columns of numbers, words and times             data.table.Table
+items           images, sounds, texts or vectors with labels    data.items.Items
+tagged          sentences with a tag for every word             data.annotated.Tagged
+questions       texts, questions, where their answers stand     data.annotated.Questions
+rows of texts   a table of which several columns are texts      data.annotated.Rows
 """
 
 import difflib
@@ -13,10 +16,7 @@ from typing import Any, ClassVar
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
-from blockyard.data.corpus import Corpus
 from blockyard.data.formats import bare
-from blockyard.data.items import Items
-from blockyard.data.table import Table
 
 MANY = 10_000  # files of a folder that are looked at to see what it holds
 
@@ -45,7 +45,7 @@ class Source(ABC):
         """
 
 
-def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Corpus | Table | Items:
+def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Any:
     """The data that these paths name, of one of the kinds that are wanted (none: of any)."""
     entry = _source(paths, wanted)
     return entry.load_named()().read([] if entry.constant("known") else list(paths), **how)

@@ -7,12 +7,15 @@ from typing import Any
 
 from blockyard.core.errors import UsageError
 from blockyard.core.registry import Entry
+from blockyard.data.annotated import Questions, Rows, Tagged
 from blockyard.data.corpus import Corpus
 from blockyard.data.items import Items
 from blockyard.data.table import Table
 from blockyard.model.claims import Verdict
 
-KINDS = {"corpus": Corpus, "table": Table, "items": Items}
+KINDS = {
+    "corpus": Corpus, "table": Table, "items": Items, "tagged": Tagged, "questions": Questions, "rows of texts": Rows,
+}  # fmt: skip
 
 
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:

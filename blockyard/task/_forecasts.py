@@ -128,7 +128,7 @@ class Forecasts(Material):
 
         values, targets = said["forecast"].double(), batch.targets.double()
         return torch.stack(
-            _spent(values, targets, torch.as_tensor(self.unit, dtype=torch.float64, device=values.device)), 1
+            spent(values, targets, torch.as_tensor(self.unit, dtype=torch.float64, device=values.device)), 1
         )
 
     def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
@@ -137,8 +137,8 @@ class Forecasts(Material):
     def references(self, role: str) -> dict[str, np.ndarray]:
         asked, found = self.exam(role, self.series.length), {}
         for name, forecast in self.forecasters().items():
-            spent = [_spent(forecast(x), y.astype(np.float64), self.unit)[0] for x, y in pieces(asked.rows)]
-            found[name] = asked.groups(np.concatenate(spent))
+            lost = [spent(forecast(x), y.astype(np.float64), self.unit)[0] for x, y in pieces(asked.rows)]
+            found[name] = asked.groups(np.concatenate(lost))
         return found
 
     def forecasters(self) -> dict[str, Forecaster]:
@@ -153,7 +153,9 @@ class Forecasts(Material):
         """Forecasts of the worst window and of two ordinary ones, and how the error grows with the steps ahead."""
         index = np.unique(np.linspace(0, len(exam) - 1, min(LOOKED, len(exam))).astype(np.int64))
         rows = [exam.take(index[at : at + 32]) for at in range(0, len(index), 32)]
-        said = np.concatenate([predict(each)["forecast"] for each in rows])
+        found = [predict(each) for each in rows]
+        whole = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        said = whole["forecast"]
         back, truth = (np.concatenate([each[name] for each in rows]) for name in ("tokens", "targets"))
         error = np.square(said - truth)
         with np.errstate(invalid="ignore"):
@@ -165,27 +167,27 @@ class Forecasts(Material):
             "a hard window": order[int(0.9 * (len(order) - 1))],
             "the worst window": order[-1],
         }
-        fans = [self._fan(title, back[at], truth[at], said[at]) for title, at in chosen.items()]
+        fans = [
+            self._fan(title, back[at], truth[at], {name: each[at] for name, each in whole.items()})
+            for title, at in chosen.items()
+        ]
         ahead = [float(step) for step in range(1, self.series.horizon + 1)]
         grown = Line("error", ahead, [float(each) for each in steps])
         return [*fans, Exhibit("error by step", "steps ahead", MSE.unit, [grown])]
 
-    def _fan(self, title: str, back: np.ndarray, truth: np.ndarray, said: np.ndarray) -> Exhibit:
+    def _fan(self, title: str, back: np.ndarray, truth: np.ndarray, said: Mapping[str, np.ndarray]) -> Exhibit:
         """What was, what came and what was forecast, of the column that went worst, in its own units."""
-        off = np.nanmean(np.square(said - truth), 0) if np.isfinite(truth).any() else np.zeros(truth.shape[1])
+        known = np.isfinite(truth).any()
+        off = np.nanmean(np.square(said["forecast"] - truth), 0) if known else np.zeros(truth.shape[1])
         column = int(np.nan_to_num(off).argmax())
         horizon = self.series.horizon
         shown = back[-2 * horizon :, column]
         past, ahead = [float(i) for i in range(1 - len(shown), 1)], [float(i) for i in range(1, horizon + 1)]
 
-        def plain(values: np.ndarray) -> list[float | None]:
-            found = values.astype(np.float64) * self.series.scale[column] + self.series.offset[column]
-            return [float(value) if np.isfinite(value) else None for value in found]
-
         lines = [
-            Line("what was", past, plain(shown)),
-            Line("what came", ahead, plain(truth[:, column])),
-            Line("forecast", ahead, plain(said[:, column])),
+            Line("what was", past, _points(self.plain(shown, column))),
+            Line("what came", ahead, _points(self.plain(truth[:, column], column))),
+            *self.fan(said, column, ahead),
         ]
         return Exhibit(
             f"{title} of {self.series.names[column]}" if self.series.asked == 1 else title,
@@ -194,8 +196,21 @@ class Forecasts(Material):
             lines,
         )
 
+    def plain(self, values: np.ndarray, column: int) -> np.ndarray:
+        """Scaled values of a column in its own units."""
+        return values.astype(np.float64) * self.series.scale[column] + self.series.offset[column]
 
-def _spent(values: Any, targets: Any, unit: Any) -> list[Any]:
+    def fan(self, said: Mapping[str, np.ndarray], column: int, ahead: Sequence[float]) -> list[Line]:
+        """What is drawn of the predictions of a window, for a column."""
+        return [Line("forecast", list(ahead), _points(self.plain(said["forecast"][:, column], column)))]
+
+
+def _points(values: np.ndarray) -> list[float | None]:
+    """Values as a line has them: gaps are None."""
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def spent(values: Any, targets: Any, unit: Any) -> list[Any]:
     """What each window's forecast (n,H,K) costs, of arrays or of tensors: squared, absolute, in units of the guess."""
     off = values - targets
     off[targets != targets] = 0.0  # not asked

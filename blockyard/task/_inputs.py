@@ -3,6 +3,7 @@
 images   square patches, as few pixels wide as at most PATCHES of them allow
 sounds   frames of a spectrogram, every 10 ms, or as seldom as at most FRAMES of them allow
 texts    their first ids, as many as all but the longest twentieth have, and at most TOKENS
+pairs    two texts with a mark between them, of as many ids as texts have
 vectors  each number as a token
 """
 
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from blockyard.core.errors import UsageError
+from blockyard.core.random import fold
 from blockyard.core.spec import Spec, head, objective, position, stem
 from blockyard.data.items import Items, Sized
 from blockyard.data.rows import Arrays, Held, Rows
 from blockyard.data.tokens import Bpe, Bytes, Codec, parse_codec
 from blockyard.task._material import Ends
+from blockyard.task._rows_of_text import joined, learned, padded, width
 
 PATCHES, FRAMES, TOKENS = 64, 128, 256  # of a row, at most
 HOP, WINDOW = 0.010, 2.5  # seconds from frame to frame, and how many of these a frame lasts
@@ -45,6 +48,8 @@ def read_as(items: Items, train: np.ndarray, patch: int | None, length: int | No
         return _sounds(items, length or FRAMES)
     if items.kind == "texts":
         return _texts(items, train, length)
+    if items.kind == "pairs":
+        return _two_texts(items, train, length)
     return _vectors(items, train)
 
 
@@ -95,6 +100,19 @@ def _texts(items: Items, train: np.ndarray, length: int | None) -> Input:
     return Input(rows, width, _ends("ids", entry, items, vocab=codec.vocab), notes, codec)
 
 
+def _two_texts(items: Items, train: np.ndarray, length: int | None) -> Input:
+    pairs: list[tuple[bytes, bytes]] = list(items.rows.take(slice(None))["tokens"])
+    codec = learned(items.codec, (text for i in train for text in pairs[i]))
+    ids = [list(codec.encode_each(pair)) for pair in pairs]
+    most = width([len(a) + 1 + len(b) for a, b in ids], length)
+    rows = [joined(a, b, codec.vocab, most) for a, b in ids]
+    cut = sum(len(a) + 1 + len(b) > most for a, b in ids)
+    notes = (f"{cut} of {len(ids)} pairs are longer than {most} ids; the longer text is cut",) if cut else ()
+    arrays = padded([row for row, _ in rows], most, [begin for _, begin in rows])
+    entry = stem("tokens", position=position("sinusoidal"))
+    return Input(Held(arrays), most, _ends("ids", entry, items, vocab=codec.vocab + 1), notes, codec)
+
+
 def _vectors(items: Items, train: np.ndarray) -> Input:
     values = items.rows.take(slice(None))["tokens"]
     mean, spread = values[train].mean(0), values[train].std(0)
@@ -112,6 +130,8 @@ def features(items: Items, arrays: Arrays) -> np.ndarray:
         return _spectra(tokens, arrays["valid"], items.rate or 1.0)
     if items.kind == "texts":
         return np.stack([_pairs(text) for text in tokens])
+    if items.kind == "pairs":
+        return np.stack([_both(*pair) for pair in tokens])
     return tokens[..., 0]
 
 
@@ -145,3 +165,12 @@ def _pairs(text: bytes, size: int = 1024) -> np.ndarray:
     np.add.at(found, (triples * 2654435761 >> 7) % size, 1.0)
     found = np.log1p(found)
     return found / max(1e-9, float(np.linalg.norm(found)))
+
+
+def _both(first: bytes, second: bytes, size: int = 256) -> np.ndarray:
+    """(4 size,) which words stand in each text, in both, and in one of them alone, by the hash of each."""
+    words = [{fold("word", word) % size for word in text.lower().split()} for text in (first, second)]
+    found = np.zeros((4, size))
+    for row, places in zip(found, (*words, words[0] & words[1], words[0] ^ words[1])):
+        row[list(places)] = 1.0
+    return found.ravel()

@@ -70,6 +70,9 @@ def _worst(items: Items, places: np.ndarray, says: list[str]) -> Exhibit:
     if items.kind == "texts":
         documents = items.rows.take(places)["tokens"]
         names = [document[: 4 * WORDS].decode("utf-8", "replace")[:WORDS] for document in documents]
+    if items.kind == "pairs":
+        pairs = items.rows.take(places)["tokens"]
+        names = [" / ".join(text.decode("utf-8", "replace")[: WORDS // 2] for text in pair) for pair in pairs]
     return Exhibit(title, texts=[f"{say}: {name}" for say, name in zip(says, names)])
 
 

@@ -2,6 +2,8 @@
 
     mse = mean (y - forecast)^2 over all windows of the held-out stretch of time, one window a step, none left out
 
+With levels, quantiles of them in place of one number, and the pinball loss in place of the square.
+
 Columns are scaled to mean 0 and deviation 1 by the stretch that trains. The test lies after the tuning stretch, that
 after training; windows of both look back across the border, and none that trains looks ahead across it.
 
@@ -19,6 +21,7 @@ from blockyard.core.settings import Count, Word
 from blockyard.data.table import Table
 from blockyard.task._base import DataTask
 from blockyard.task._forecasts import Forecasts, Series
+from blockyard.task._quantiles import Quantiles, levels_of
 from blockyard.task._series import rhythm
 
 USUAL = 96  # steps back and ahead: four days of hours, the shortest input that published comparisons share
@@ -29,7 +32,7 @@ SEASONS = ((DAY, 7), (7 * DAY, 52), (30.4 * DAY, 12), (91.3 * DAY, 4))  # of ste
 
 class Forecast(DataTask):
     of = ("table",)
-    variants = ({}, dict(horizon=4, length=12))
+    variants = ({}, dict(horizon=4, length=12), dict(horizon=4, length=12, levels="0.1+0.5+0.9"))
 
     def __init__(
         self, *, horizon: Annotated[Count, "steps to forecast; none: 96, or a 25th of a short table"] | None = None,
@@ -39,7 +42,10 @@ class Forecast(DataTask):
         = "0.6:0.2:0.2",
         season: Annotated[Count, "steps after which a pattern repeats, 1: none does; none: found from the data"]
         | None = None,
+        levels: Annotated[str | float, "quantiles to say, with + between them, as 0.1+0.5+0.9; none: one number a step"]
+        | None = None,
     ) -> None:  # fmt: skip
+        self.levels, self._levels = levels, levels_of(levels)
         self.horizon, self.length, self.target, self.split, self.season = horizon, length, target, split, season
         self._parts = _parts(split)
 
@@ -66,7 +72,10 @@ class Forecast(DataTask):
         asked = 1 if self.target else len(names)
         series = Series.of(names, values, asked, ends, length, horizon)
         season = self.season or _season(step) or rhythm(series.filled[: ends[0]], min(ends[0] // 3, 1000))
-        return Forecasts(data, repr(self), series, season, step, tuple(notes))
+        task = repr(self).removesuffix(",levels=None")  # what was compared before there were levels is the same
+        if self._levels:
+            return Quantiles(data, task, series, season, step, tuple(notes), self._levels)
+        return Forecasts(data, task, series, season, step, tuple(notes))
 
     def _columns(self, data: Table) -> tuple[list[str], list[str]]:
         """The columns of numbers, the target first, and what is to be said of the others."""

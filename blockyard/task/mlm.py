@@ -12,8 +12,10 @@ Differs  a hidden token of a test is always shown as the mask
 
 from typing import Annotated
 
+from blockyard.core.errors import UsageError
 from blockyard.core.settings import Share
 from blockyard.data.corpus import Corpus
+from blockyard.data.mixed import Mixed
 from blockyard.task._base import DataTask
 from blockyard.task._hidden import HiddenText
 
@@ -26,5 +28,7 @@ class MaskedTokens(DataTask):
     def __init__(self, *, share: Annotated[Share, "of the tokens, how many are hidden"] = 0.15) -> None:
         self.share = share
 
-    def material(self, data: Corpus) -> HiddenText:
+    def material(self, data: Corpus | Mixed) -> HiddenText:
+        if isinstance(data, Mixed):
+            raise UsageError("--task mlm is asked of one text: name its files without shares")
         return HiddenText(data, self.share)

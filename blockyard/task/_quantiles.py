@@ -1,0 +1,158 @@
+"""Forecasts that say quantiles: pinball losses, how often the truth lies below each, whether they cross.
+
+    quantile loss            mean over numbers and levels q of max(q e, (q - 1) e), e = y - f_q, on scaled columns
+    weighted quantile loss   2 sum of the same / sum |y|, both in the columns' own units
+    off level                mean over levels of | share of numbers below f_q  -  q |
+    crossing                 share of neighbouring levels of which the higher one's quantile is the lower
+
+Twice the quantile loss of the level 0.5 is the absolute error.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from blockyard.core import registry
+from blockyard.core.errors import UsageError
+from blockyard.core.spec import Spec, objective
+from blockyard.data.table import Table
+from blockyard.task._exhibit import Exhibit, Line
+from blockyard.task._forecasts import ALSO, LOOKED, MSE, Forecasts, Series, spent
+from blockyard.task._material import Exam, Predict
+from blockyard.task._metric import Metric
+from blockyard.task._series import Forecaster, Windows, pieces
+
+LOSS = Metric("quantile loss", "scaled pinball loss", "lower", 0.0)
+WEIGHTED = Metric("weighted quantile loss", "share of what came", "lower", 0.0)
+OFF = Metric("off level", "share of numbers", "lower", 0.0, 1.0)
+CROSSING = Metric("crossing", "share of neighbouring levels", "lower", 0.0, 1.0)
+NUMBERS = 10_000_000  # errors that the quantiles of a reference are read from, at most
+
+
+class Quantiles(Forecasts):
+    """A table of which quantiles of the next steps are asked."""
+
+    metric, also = LOSS, (WEIGHTED, MSE, *ALSO, OFF, CROSSING)
+
+    def __init__(
+        self, table: Table, task: str, series: Series, season: int, step: float | None, notes: tuple[str, ...],
+        levels: tuple[float, ...],
+    ) -> None:  # fmt: skip
+        super().__init__(table, task, series, season, step, notes)
+        self.levels, self.training = levels, (LOSS.unit, 1.0)
+        self.ends = replace(
+            self.ends, learns="quantiles", objective=objective("quantile"),
+            settings={**self.ends.settings, "levels": levels},
+        )  # fmt: skip
+
+    def fit(self, system: Spec) -> Spec:
+        """The system with the ends that this asks for; refused: a head of its own that cannot say quantiles."""
+        fitted = super().fit(system)
+        head = fitted["model"]["head"]
+        if "levels" not in registry.find("head", head.name).schema:
+            raise UsageError(f"head:{head.name} has no setting `levels`, so it says no quantiles; leave levels out")
+        return fitted
+
+    def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
+        """(n,7+Q) pinball; squared, absolute and by the guess, of the middle; twice the pinball and what came, in the
+        columns' units; crossings; then numbers below each level."""
+        import torch
+
+        def like(values: Any) -> Any:
+            return torch.as_tensor(values, dtype=torch.float64, device=targets.device)
+
+        targets, quantiles = batch.targets.double(), said["quantiles"].double()
+        point = spent(said["forecast"].double(), targets, like(self.unit))
+        columns = slice(None, self.series.asked)
+        scale, offset = like(self.series.scale[columns]), like(self.series.offset[columns])
+        asked = targets == targets
+        off = (targets[..., None] - quantiles).masked_fill(~asked[..., None], 0)
+        level = like(self.levels)
+        lost = torch.maximum(level * off, (level - 1) * off).mean(-1)
+        came = (targets * scale + offset).abs().masked_fill(~asked, 0)
+        below = ((off < 0) & asked[..., None]).double().sum((1, 2))
+        crossed = ((quantiles.diff(dim=-1) < 0) & asked[..., None]).double().sum((1, 2, 3))
+        first = [lost.sum((1, 2)), *point, 2 * (lost * scale).sum((1, 2)), came.sum((1, 2)), crossed]
+        return torch.cat([torch.stack(first, 1), below], 1)
+
+    def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
+        _, squared, absolute, guessed, weighted, came, crossed, *below = sums
+        off = [abs(count / asked - level) for count, level in zip(below, self.levels)]
+        pairs = asked * max(1, len(self.levels) - 1)
+        return {
+            WEIGHTED.name: float(weighted / came) if came else float("nan"),
+            MSE.name: float(squared / asked), "mae": float(absolute / asked), "mase": float(guessed / asked),
+            OFF.name: float(np.mean(off)), CROSSING.name: float(crossed / pairs),
+        }  # fmt: skip
+
+    def references(self, role: str) -> dict[str, np.ndarray]:
+        """What needs no training of ours, with the quantiles of its errors where models train; and what was usual."""
+        asked, train = self.exam(role, self.series.length), _some(self.series)
+        usual = np.nanquantile(self.series.truth[: self.series.ends[0]], self.levels, 0).T  # (K,Q)
+        makers = {"what was usual": lambda x: np.broadcast_to(usual, (len(x), self.series.horizon, *usual.shape))}
+        makers |= {name: self._with_errors(each, train) for name, each in self.forecasters().items()}
+        return {
+            name: asked.groups(np.concatenate([self._lost(say(x), y) for x, y in pieces(asked.rows)]))
+            for name, say in makers.items()
+        }
+
+    def _with_errors(self, forecast: Forecaster, train: list[tuple[np.ndarray, np.ndarray]]) -> Forecaster:
+        """A forecast with the quantiles of what it missed by, for each step and column."""
+        missed = np.concatenate([y - forecast(x) for x, y in train])
+        added = np.nanquantile(missed, self.levels, 0).transpose(1, 2, 0)
+        return lambda x: forecast(x)[..., None] + added
+
+    def _lost(self, quantiles: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """(n,) the pinball loss of each window."""
+        level = np.array(self.levels)
+        off = np.nan_to_num(truth.astype(np.float64)[..., None] - quantiles)
+        return np.maximum(level * off, (level - 1) * off).mean(-1).sum((1, 2))
+
+    def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
+        """As of all forecasts, with fans; and how often the truth lay below what was said of each level."""
+        below, number = np.zeros(len(self.levels)), 0
+        index = np.unique(np.linspace(0, len(exam) - 1, min(LOOKED, len(exam))).astype(np.int64))
+        for at in range(0, len(index), 32):
+            rows = exam.take(index[at : at + 32])
+            truth = rows["targets"][..., None]
+            below += (truth < predict(rows)["quantiles"]).sum((0, 1, 2))
+            number += int(np.isfinite(truth).sum())
+        levels = list(self.levels)
+        found = [float(count) / max(1, number) for count in below]
+        lines = [Line("model", levels, [*found]), Line("as asked", levels, [*levels])]
+        return [*super().exhibits(predict, exam), Exhibit("share below each level", "level", "share below", lines)]
+
+    def fan(self, said: Mapping[str, np.ndarray], column: int, ahead: Sequence[float]) -> list[Line]:
+        """A band between the lowest and the highest level, the next ones within it, and so on; then the middle."""
+        values = self.plain(said["quantiles"][:, column], column)  # (H,Q)
+        bands = []
+        for low in range(len(self.levels) // 2):
+            high = len(self.levels) - 1 - low
+            name = f"{self.levels[low]:g} to {self.levels[high]:g}"
+            low_high = (np.sort(values[:, [low, high]], 1).T).tolist()
+            bands.append(Line(name, list(ahead), [None] * len(ahead), *low_high))
+        return [*bands, *super().fan(said, column, ahead)]
+
+
+def _some(series: Series) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Windows that train, evenly spread, as many as the errors of a reference are read from."""
+    windows: Windows = series.windows(0)
+    count = max(1, min(len(windows), NUMBERS // (series.horizon * series.asked)))
+    rows = windows.take(np.unique(np.linspace(0, len(windows) - 1, count).astype(np.int64)))
+    return [(rows["tokens"], rows["targets"])]
+
+
+def levels_of(text: str | float | None) -> tuple[float, ...]:
+    """The levels of a text such as 0.1+0.5+0.9."""
+    if text is None:
+        return ()
+    try:
+        found = tuple(float(word) for word in str(text).split("+"))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < level < 1 for level in found) or any(a >= b for a, b in pairwise(found)):
+        raise UsageError(f"levels={text} must be numbers between 0 and 1 that rise, such as 0.1+0.5+0.9")
+    return found

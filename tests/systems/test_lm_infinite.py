@@ -125,8 +125,8 @@ def test_no_score_is_of_a_distance_beyond_the_cap():
     raw_q, raw_k = rope.turned(q, -at[None], call), rope.turned(k, -at[None], call).repeat_interleave(2, 2)
     for i in (6, 11, 17):
         apart = (i - at[: i + 1]).clamp(max=5)
-        want = torch.stack([(rope.turned(raw_q[:, i : i + 1], apart[None, j : j + 1], call) * raw_k[:, j : j + 1]).sum(-1) / 2
-                            for j in range(i + 1)], -1)[0, 0]  # fmt: skip
+        turned = [rope.turned(raw_q[:, i : i + 1], apart[None, j : j + 1], call) for j in range(i + 1)]
+        want = torch.stack([(y * raw_k[:, j : j + 1]).sum(-1) / 2 for j, y in enumerate(turned)], -1)[0, 0]
         assert torch.allclose(scores[0, :, i, : i + 1], want, atol=1e-10)
 
 

@@ -4,6 +4,7 @@ check("gla")                    a recipe: its whole model, then every part in it
 check("mixer:gla:heads=4")      a part alone, or inside a small model where it needs one
 check("task:mqar:pairs=8")      a task: its examples, answers and rules
 check("study:deltanet")         a study: its races can be run, and its predictions are about them
+check("mup:llama")              whether rates carry over from a narrow to a wide model: the coordinate check
 check("transform:quantise")     a transform, probe, optimiser, decoder: what all of its kind promise, on a small model
 """
 
@@ -26,6 +27,7 @@ from blockyard.model.count import stages
 from blockyard.model.model import Model, build, make
 from blockyard.task import DataTask, make_task
 from blockyard.task._check import PROMISES, promises
+from blockyard.train.coordinates import Coordinates, coordinates
 from blockyard.train.loop import build_objective
 
 ALONE = ("mixer", "channel", "norm", "position", "activation")
@@ -42,6 +44,8 @@ def check(target: str) -> list[tuple[str, Verdict]]:
             )
         return [(f"task:{task.name}", Verdict(f"{name}: {PROMISES[name]}", bool(ok))) for name, ok in promises(task)]
     name, _, tail = rest.partition(":")
+    if kind == "mup":
+        return list(widths(rest)[1])
     if kind == "study":
         return list(_study(registry.find("study", name)))
     if kind in registry.ROOMS and kind != "recipe":  # each of these rooms says what everything in it promises
@@ -57,6 +61,22 @@ def check(target: str) -> list[tuple[str, Verdict]]:
     _, name, overrides = systems.parse_target(f"{name}:{tail}" if kind == "recipe" else target)
     system = systems.spec(name, "tiny", **overrides)
     return [*_whole(name, system), *_inside(registry.find("recipe", name), system)]
+
+
+def widths(target: str) -> tuple[Coordinates, Iterator[tuple[str, Verdict]]]:
+    """The coordinate check of a recipe, perhaps with an optimiser: `llama`, `llama:heads=2@mup:base=32`."""
+    arm = systems.parse_arm(target)
+    found = coordinates(arm.name, optimiser=arm.optimiser, **arm.overrides)
+    wide = " to ".join(map(str, (found.widths[0], found.widths[-1])))
+    verdicts = (
+        (f"mup:{arm.label}", Verdict(_carries(place, wide), found.carries(place), f"as its power {slope:+.3f}"))
+        for place, slope in found.slopes.items()
+    )
+    return found, verdicts
+
+
+def _carries(place: str, widths: str) -> str:
+    return f"{place} moves {'no further' if place == 'out' else 'as far'} at widths {widths}"
 
 
 def _part(kind: str, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, Verdict]]:
@@ -138,4 +158,4 @@ def _study(entry: registry.Entry) -> Iterator[tuple[str, Verdict]]:
             yield label, Verdict(f"race {race.name}", True)
     races = {race.name for race in study.races}
     for prediction in study.predictions:
-        yield label, Verdict(f"predicts: {prediction.text}", prediction.race in races)
+        yield label, Verdict(f"predicts: {prediction.text}", races.issuperset(prediction.races))

@@ -46,26 +46,45 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
     return system
 
 
+RUN_S = ("lr", "decay")  # settings of an optimiser that a run says
+
+
 class Target(NamedTuple):
-    """An arm as a user names it: a recipe with overrides, and what becomes of the trained model, in order."""
+    """An arm as a user names it: a recipe with overrides, an optimiser of its own, and what becomes of the trained
+    model, in order."""
 
     label: str
     name: str
     overrides: dict[str, Any]
     then: tuple[Spec, ...] = ()
+    optimiser: Spec | None = None
 
 
 def parse_arm(text: str) -> Target:
-    """`label=name:key=value,key=value|transform:key=value|...`: all but the name may be left out.
+    """`label=name:key=value,key=value@optimiser:key=value|transform:key=value|...`: all but the name may be left out.
 
-    Without a label an arm of transforms is called by its recipe and them: `llama|gptq:bits=4`.
+    Without a label an arm is called by its recipe, its optimiser and its transforms: `llama@mup|gptq:bits=4`.
     """
     first, *after = text.split("|")
+    first, at, trainer = first.partition("@")
     label, name, overrides = parse_target(first)
     then = tuple(parse_transform(each) for each in after)
-    if after and label == name and "=" not in first.partition(":")[0]:
-        label = "|".join([label, *(each.strip() for each in after)])
-    return Target(label, name, overrides, then)
+    if (after or at) and label == name and "=" not in first.partition(":")[0]:
+        label = "|".join([f"{label}@{trainer.strip()}" if at else label, *(each.strip() for each in after)])
+    return Target(label, name, overrides, then, parse_optimiser(trainer) if at else None)
+
+
+def parse_optimiser(text: str) -> Spec:
+    """`name:key=value,...` as a spec of an optimiser, with the settings that were given, checked."""
+    head, _, tail = text.strip().partition(":")
+    if not head:
+        raise UsageError("an @ stands before an optimiser, as in llama@mup:base=64; see: blockyard list optimiser")
+    entry = registry.find("optimiser", head)
+    given = check_settings(entry, _settings(tail, f"optimiser {text!r}"))
+    own = [key for key in given if key in RUN_S]
+    if own:
+        raise UsageError(f"optimiser {text!r}: {', '.join(own)} is said by the run, the same for all arms")
+    return Spec.of("optimiser", entry.name, given)
 
 
 def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
+from blockyard.core import registry
 from blockyard.core.document import Document, Json
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._metric import Metric
@@ -101,6 +102,15 @@ class Arm:
     base: str = ""
     model_bytes: int = 0
     training_flops_per_token: float | None = None
+
+    @property
+    def tuned_at(self) -> int:
+        """The width that its rate is given for: its own, or the `base` of an optimiser with a rule for others."""
+        own = self.system["settings"].get("optimiser")
+        if own is None:
+            return self.dim
+        base = own["settings"].get("base", registry.find("optimiser", own["name"]).schema.get("base"))
+        return self.dim if base is None else base
 
     @property
     def training_flops(self) -> float:

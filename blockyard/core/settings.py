@@ -128,6 +128,7 @@ ResidualSpec = Annotated[Spec, Slot("residual"), "how steps read the stream and 
 DepthSpec = Annotated[Spec, Slot("depth"), "which blocks there are and when they run"]
 CorruptSpec = Annotated[Spec, Slot("corrupt"), "what is taken away and asked for"]
 RouterSpec = Annotated[Spec, Slot("router"), "which experts a token goes to, and how much each counts"]
+OptimiserSpec = Annotated[Spec, Slot("optimiser"), "what turns gradients into steps; none: as the run says"]
 ObjectiveSpec = Annotated[Spec, Slot("objective"), "what training minimises"]
 
 _YES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the annotations are read as text
         Length,
         LinearSpec,
         ObjectiveSpec,
+        OptimiserSpec,
         PhaseData,
         PhaseShare,
         PhaseTask,
@@ -238,7 +239,7 @@ stem, head, mixer, channel = _maker("stem"), _maker("head"), _maker("mixer"), _m
 norm, activation, linear, position = _maker("norm"), _maker("activation"), _maker("linear"), _maker("position")
 store, residual, depth, objective = _maker("store"), _maker("residual"), _maker("depth"), _maker("objective")
 junction, corrupt, router, transform = _maker("junction"), _maker("corrupt"), _maker("router"), _maker("transform")
-pattern, weigh = _maker("pattern"), _maker("weigh")
+pattern, weigh, optimiser = _maker("pattern"), _maker("weigh"), _maker("optimiser")
 
 
 def block(name: str, *steps: Spec, residual: Spec | None = None) -> Spec:
@@ -298,6 +299,8 @@ def restarts(program: tuple[Spec, ...]) -> list[int | None]:
     return found
 
 
-def system(model: Spec, *program: Spec) -> Spec:
-    """A model with its training program; next-token prediction when none is named."""
-    return Spec.of("system", "system", {"model": model, "program": program or (phase(objective("next_token")),)})
+def system(model: Spec, *program: Spec, optimiser: "OptimiserSpec | None" = None) -> Spec:
+    """A model with its training program, next-token prediction when none is named, and an optimiser where it needs one
+    of its own."""
+    given = {"model": model, "program": program or (phase(objective("next_token")),)}
+    return Spec.of("system", "system", given | ({} if optimiser is None else {"optimiser": optimiser}))

@@ -16,6 +16,7 @@ from torch import nn, optim
 
 from blockyard.core.settings import NonNegative, Positive
 from blockyard.model.model import Model
+from blockyard.optimiser._groups import decayed
 
 
 def adamw(
@@ -23,13 +24,5 @@ def adamw(
     decay: Annotated[NonNegative, "how much of a projection a step of rate 1 takes away"] = 0.1,
 ) -> optim.Optimizer:  # fmt: skip
     """The optimiser of these parameters, by their paths in the model."""
-    decayed = {use.path for use in model.uses if use.decay and not use.of}
-    groups = [
-        {
-            "params": [p for name, p in params.items() if (name in decayed) == flag],
-            "weight_decay": decay if flag else 0.0,
-        }
-        for flag in (True, False)
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = decayed(model, params, decay)
     return optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)

@@ -39,7 +39,7 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         found = compare(race.arms, task=race.task, out=work, quiet=quiet, **options)
         assert isinstance(found, Report)
         results[race.name] = found
-    findings = [(p, p.judge(results[p.race])) for p in study.predictions]
+    findings = [(p, p.judge(*(results[name] for name in p.races))) for p in study.predictions]
     record = Record(
         slug=entry.header.get("Slug", entry.name),
         study=entry.name,

@@ -41,11 +41,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is expected of a race, in words and as a function of its result."""
+    """What is expected of a race, or of several, in words and as a function of its result, or of theirs in order."""
 
     text: str
-    race: str
-    judge: Callable[[Report], Finding]
+    race: str | tuple[str, ...]
+    judge: Callable[..., Finding]
+
+    @property
+    def races(self) -> tuple[str, ...]:
+        """The names of the races that it looks at."""
+        return (self.race,) if isinstance(self.race, str) else self.race
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,10 @@ class Run:
         self.frozen = frozen(self.model, spec["train"])
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
-        make = registry.find("optimiser", self.settings.optimiser).load_named()
-        self.optimiser = make(self.model, self.params, lr=self.settings.lr, decay=self.settings.weight_decay)
+        own = self.system.get("optimiser") or Spec("optimiser", self.settings.optimiser)
+        make = registry.find("optimiser", own.name).load_named()
+        rule = dict(own.settings) | dict(lr=self.settings.lr, decay=self.settings.weight_decay)
+        self.optimiser = make(self.model, self.params, **rule)
         self.optimiser.state = self.moments
         later = self.restarts[index + 1 :]
         if index in later:
@@ -205,7 +207,7 @@ class Run:
         steps = self.settings.steps
         rate = self.settings.lr * self.factor(self.step / steps, (self.step + 1) / steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)  # of a role: matrices of wide models, say
         batch = to_batch(self.sources[self.phase].next(self.step), self.settings.device)
         loss = self._gradient([each.prepare(batch, self._drawing(i)) for i, each in enumerate(self._minimised())])
         if loss is None:

@@ -197,7 +197,7 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
         if target.label in (arm.label for arm in arms):
             name = target.name
             raise UsageError(f"two arms are called {target.label}; give them labels, for example: a={name} b={name}")
-        typed = repr((target.name, sorted(target.overrides.items())))
+        typed = repr((target.name, sorted(target.overrides.items()), target.optimiser))
         if typed not in solved:
             solved[typed] = _arm(request, matched, length, material, target)
         arm = plain = replace(solved[typed], label=target.label)
@@ -224,7 +224,8 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
     def fit(system: Spec) -> Spec:
         """With the task's ends and its length, which some parts are as large as."""
         system = dataset.with_own_rows(material.fit(system), material, length, request.codec)
-        return system.but(model=system["model"].but(length=length))
+        own = {} if target.optimiser is None else {"optimiser": target.optimiser}
+        return system.but(model=system["model"].but(length=length), **own)
 
     if "memory" in matched:
         system = at_memory(target.name, matched["memory"], length, request.rows, overrides, fit)
@@ -299,7 +300,7 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         steps=plan.steps[arm.id],
         seed=seed,
         role=role,
-        lr=rate * math.sqrt(WIDTH / arm.dim),
+        lr=rate * math.sqrt(WIDTH / arm.tuned_at),
         batch=same.batch,
         length=same.length,
         schedule=same.schedule,

@@ -315,7 +315,7 @@ def _tuning(report: Report) -> list[Markup]:
     ends = [loss for arm in report.arms for loss in arm.trials if loss is not None]
     if not any(arm.trials for arm in report.arms):
         return []
-    dims = {arm.label: arm.dim for arm in report.plan.arms}
+    dims = {arm.label: arm.tuned_at for arm in report.plan.arms}
     found = []
     for arm in report.arms:
         factor = math.sqrt(WIDTH / dims[arm.name])

@@ -7,13 +7,13 @@ Source   none    Family  stem
 Differs  nothing known
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from blockyard.core import Batch, Call, Position, Site, Spec, Stem
-from blockyard.core.settings import PositionSpec, StoreSpec, Vocab
+from blockyard.core.settings import PositionSpec, Positive, StoreSpec, Vocab
 from blockyard.parts.stem._lookup import look_up, precision
 
 
@@ -24,11 +24,13 @@ class Tokens(Stem):
     def __init__(
         self, site: Site, *, vocab: Vocab = 256, position: PositionSpec | None = None,
         store: StoreSpec = Spec("store", "dense"),
+        std: Annotated[Positive, "how far its numbers spread at first; none: one over the root of the width"]
+        | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
         self.vocab.ordered = True
-        self.store, self.table = site.matrix("table", store, self.vocab, site.stream, site.stream.size**-0.5)
+        self.store, self.table = site.matrix("table", store, self.vocab, site.stream, std or site.stream.size**-0.5)
         self.like = precision(site, self.table)
         self.position: Position | None = site.slot("position", position)
 

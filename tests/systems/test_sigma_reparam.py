@@ -66,6 +66,8 @@ def test_the_size_of_the_matrix_does_not_matter():
         part.weight *= torch.cat([torch.full((24, 1), 7.0), torch.full((12, 1), 0.2)])
     assert gap(part.matrix(), before) < 1e-12
     assert slope.abs().max() > 1e-3
+    part.u.mul_(3)  # as where some of what it reads was taken away
+    assert gap(part.matrix(), before) < 1e-12
 
 
 @torch.no_grad()

@@ -111,6 +111,14 @@ def test_what_does_not_divide_is_refused(name, settings, says):
         made(linear(name, **settings))
 
 
+@pytest.mark.parametrize("spec", [*THREE, linear("guided", base=THREE[0])], ids=lambda s: s.name)
+def test_its_matrices_are_decayed_and_nothing_else(spec):
+    net = by.build(by.spec("vit", "tiny", dim=32).at("steps.1.part.up", spec=spec))
+    uses = [use for use in net.uses if use.path.startswith("steps.1.part.up.")]
+    assert len(uses) == (4 if spec.name == "guided" else 2)
+    assert all(use.decay == (len(use.axes) == 2) and (use.reads is None) == use.kept for use in uses)
+
+
 def test_its_sides_cannot_be_narrowed_alone():
     net = by.build("structured_ffn", **TINY, structure="block_shuffle", guided=False)
     for axis in ("stream", "steps.1.part.inner", "steps.1.part.up.each"):

@@ -117,7 +117,7 @@ def trained(recompute=False, micro=None):
     spec = by.spec("llama", **TINY)
     net = by.build(spec).double()
     net.recompute = recompute
-    train(spec, net, Noise(), Settings(steps=4, lr=1e-2, micro=micro))
+    train(spec, net, Noise(), Settings(steps=3, lr=1e-2, micro=micro))
     return net
 
 

@@ -172,7 +172,7 @@ def test_in_pieces_and_made_again_a_run_is_the_same():
         spec = by.spec("structured_ffn", **TINY).but(program=by.spec("llama", "tiny")["program"])
         net = by.build(spec).double()
         net.recompute = recompute
-        train(spec, net, Noise(), Settings(steps=5, lr=1e-2, micro=micro))
+        train(spec, net, Noise(), Settings(steps=3, lr=1e-2, micro=micro))
         found.append(net.state_dict())
     plain, again, pieces = found
     assert all(torch.equal(plain[name], again[name]) for name in plain)
@@ -192,7 +192,7 @@ def test_the_recipe_drops_the_guide_half_way():
     spec = by.spec("structured_ffn", **TINY)
     net = by.build(spec)
     assert sum("guide" in name for name in attached(net)) == 4
-    done = train(spec, net, Noise(), Settings(steps=6, lr=1e-2)).model
+    done = train(spec, net, Noise(), Settings(steps=4, lr=1e-2)).model
     bare = by.build("structured_ffn", **TINY, guided=False)
     assert not attached(done) and {n: p.shape for n, p in done.named_parameters()} == {
         n: p.shape for n, p in bare.named_parameters()

@@ -111,6 +111,14 @@ def test_what_does_not_divide_is_refused(name, settings, says):
         made(linear(name, **settings))
 
 
+@pytest.mark.parametrize("spec", [*THREE, linear("guided", base=THREE[0])], ids=lambda s: s.name)
+def test_its_matrices_are_decayed_and_nothing_else(spec):
+    net = by.build(by.spec("vit", "tiny", dim=32).at("steps.1.part.up", spec=spec))
+    uses = [use for use in net.uses if use.path.startswith("steps.1.part.up.")]
+    assert len(uses) == (4 if spec.name == "guided" else 2)
+    assert all(use.decay == (len(use.axes) == 2) and (use.reads is None) == use.kept for use in uses)
+
+
 def test_its_sides_cannot_be_narrowed_alone():
     net = by.build("structured_ffn", **TINY, structure="block_shuffle", guided=False)
     for axis in ("stream", "steps.1.part.inner", "steps.1.part.up.each"):
@@ -164,7 +172,7 @@ def test_in_pieces_and_made_again_a_run_is_the_same():
         spec = by.spec("structured_ffn", **TINY).but(program=by.spec("llama", "tiny")["program"])
         net = by.build(spec).double()
         net.recompute = recompute
-        train(spec, net, Noise(), Settings(steps=5, lr=1e-2, micro=micro))
+        train(spec, net, Noise(), Settings(steps=3, lr=1e-2, micro=micro))
         found.append(net.state_dict())
     plain, again, pieces = found
     assert all(torch.equal(plain[name], again[name]) for name in plain)
@@ -184,7 +192,7 @@ def test_the_recipe_drops_the_guide_half_way():
     spec = by.spec("structured_ffn", **TINY)
     net = by.build(spec)
     assert sum("guide" in name for name in attached(net)) == 4
-    done = train(spec, net, Noise(), Settings(steps=6, lr=1e-2)).model
+    done = train(spec, net, Noise(), Settings(steps=4, lr=1e-2)).model
     bare = by.build("structured_ffn", **TINY, guided=False)
     assert not attached(done) and {n: p.shape for n, p in done.named_parameters()} == {
         n: p.shape for n, p in bare.named_parameters()

@@ -58,7 +58,7 @@ class Sigma(Linear):
     def sigma(self) -> Tensor:
         """(P): how much of every piece's direction it makes."""
         found = []
-        for piece, u in zip(upcast(self.weight).split(self.sizes), upcast(self.u)):
+        for piece, u in zip(upcast(self.weight).split(self.sizes), normalize(upcast(self.u), dim=-1)):
             out = piece @ u
             found.append(out @ normalize(out.detach(), dim=0))
         return torch.stack(found)
@@ -70,7 +70,7 @@ class Sigma(Linear):
         return torch.cat(each).to(self.weight.dtype)
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
-        if call is not None:
+        if call is not None and call.training:
             call.observe(self.path, "steps", torch.ones((), device=x.device), 1)  # so that `update` follows
         return linear(x, self.matrix(), self.bias)
 

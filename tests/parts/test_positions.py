@@ -287,19 +287,6 @@ def test_a_bias_that_needs_both_ends_is_no_instruction():
     assert refusal(by.build("llama", "tiny", dim=64, **{"mixer.position": "kerple_log"})) is None
 
 
-def test_harmonic_numbers():
-    """Har(n) = 1 + 1/2 + ... + 1/n, on slopes of a geometric series; a sum with what turns."""
-    made = position("harmonic", heads=8, slope=3.0)
-    har = [sum(1 / r for r in range(1, abs(d) + 1)) for d in range(-9, 10)]
-    expected = torch.tensor([[-3 * 2.0**-h * n for n in har] for h in range(1, 9)])
-    assert gap(made.by_distance(10).double(), expected.double()) < 1e-6
-    q, k = normal(1, 5, 8, 8), normal(1, 5, 8, 8, seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(position("harmonic", turn=None).at_qk(q, k, at([*range(5)])), (q, k)))
-    inside = Spec.of("position", "ntk", dict(factor=2.0))
-    one, other = turned(position("harmonic", turn=inside), range(9)), turned(position("ntk", factor=2.0), range(9))
-    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
-
-
 REFUSED = [
     ("partial_rope", dict(share=0.2), "no pair"), ("yarn", dict(fast=1.0), "more turns"),
     ("llama3", dict(slow=5.0), "more turns"), ("yarn", dict(base=1.0), "above 1"), ("ntk", dict(width=7), "odd"),

@@ -109,6 +109,10 @@ def test_speeds_are_those_of_transformers(width, factor, base):
         found, grown = theirs("yarn", width, base, **given)
         made = position("yarn", width=width, factor=factor, base=base, trained=1024, fast=fast, slow=slow)
         assert ((speeds(made) / found.double()) - 1).abs().max() < 1e-5 and made.grown == pytest.approx(grown)
+    given = dict(factor=factor, beta_fast=9.0, beta_slow=1.0, original_max_position_embeddings=10**6)
+    found, _ = theirs("yarn", width, 10.0, **given)  # no pair is as slow as that: the last channel ends the ramp
+    made = position("yarn", width=width, factor=factor, base=10.0, trained=10**6, fast=9.0)
+    assert ((speeds(made) / found.double()) - 1).abs().max() < 1e-5
     given = dict(factor=factor, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=1024)
     found, _ = theirs("llama3", width, base, **given)
     made = position("llama3", width=width, factor=factor, base=base, trained=1024)

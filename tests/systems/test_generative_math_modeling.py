@@ -1,4 +1,6 @@
-"""A penalty by the harmonic number of the distance: its two limits, and what it adds to."""
+"""A penalty by the harmonic number of the distance, and words cut where that is likeliest: limits and orders."""
+
+from collections import Counter
 
 import pytest
 import torch
@@ -7,6 +9,8 @@ from system_cases import decode, gap, normal, part, shake, tokens
 import blockyard as by
 from blockyard.core import Axis, Call, Prod, Site, Spec
 from blockyard.core.site import BuildContext
+from blockyard.data.likelihood import cut, learn
+from blockyard.data.tokens import learned_codec
 
 
 def harmonic(heads=4, width=8, **settings):
@@ -93,3 +97,23 @@ def test_decoding_in_pieces_is_the_whole():
     model = shake(by.build("llama", "tiny", **{"mixer.position": "harmonic", "mixer.heads": 4}).double())
     x = tokens(2, 14)
     assert gap(decode(model, x, [5, 1, 8])[0], model(x).logits) < 1e-10
+
+
+def test_the_likeliest_cut_is_at_least_as_likely_as_a_greedy_one():
+    """(4) Of every word of a text; and what is cut and joined again is the text."""
+    text = "bcd\n" * 50 + "ab\n" * 40 + "a\n" * 60 + "the banana of the bandana, a quay in the cabana\n" * 9
+    words = Counter(text.encode().split())
+    pieces = learn(words, 300)
+    likelier = 0
+    for word in (*words, b"abcd", b"ananas"):
+        greedy, rest = [], word
+        while rest:
+            greedy.append(next(rest[:n] for n in range(len(rest), 0, -1) if rest[:n] in pieces))
+            rest = rest[len(greedy[-1]) :]
+        best, first = (sum(pieces[part] for part in parts) for parts in (cut(word, pieces), greedy))
+        assert best >= first - 1e-12
+        likelier += best > first + 1e-9
+        assert b"".join(cut(word, pieces)) == word
+    assert likelier > 0 and cut(b"abcd", pieces) == [b"a", b"bcd"]
+    codec = learned_codec("likelihood:270", [text.encode()])
+    assert codec.decode(codec.encode(text)) == text

@@ -203,6 +203,21 @@ def test_powers_keep_their_precision_until_they_are_refused():
     position("xpos").prepare(Call.plain(torch.zeros(1, 36000, 1, dtype=F64)))
 
 
+def test_the_last_position_is_that_of_a_token_that_counts():
+    """Of a span so short that the range of single precision ends at 69 tokens: padding is none of them."""
+    made, x = position("xpos", span=1.0), torch.zeros(1, 75, 1)
+    end = int(0.98 * math.log(torch.finfo(torch.float32).max) / math.log(1.4 / 0.4))
+    for count in (end, end + 1):
+        valid = torch.arange(75)[None] < count
+        whole, padded = (Call.plain(x[:, :count]), by.Batch(x[..., 0], valid=valid).call(None, causal=True)[0])
+        for call in (whole, padded):
+            if count == end:
+                assert all(table.isfinite().all() for table in made.tables(call))
+            else:
+                with pytest.raises(by.UsageError, match=f"{count} tokens, but powers of span=1 end at {end}"):
+                    made.tables(call)
+
+
 @pytest.mark.parametrize("name", BIASES)
 @torch.no_grad()
 def test_a_bias_is_by_distance(name):
@@ -269,6 +284,14 @@ def test_a_network_reads_the_share_of_the_past():
     assert gap(made.bias(call, kept), full[:, :, 19:, [0, 7, 19]]) < 1e-12
     made.down.zero_()
     assert gap(made.bias(call)[0, :, 0], made.offset[:, None].expand(4, 20)) < 1e-12
+
+
+def test_a_network_starts_as_its_source_does():
+    """Thirty-two numbers inside, drawn as a layer of that width is."""
+    made = position("fire", heads=64)
+    assert float(made.c) == pytest.approx(0.1) and float(made.threshold) == 512 and made.down.shape == (32, 64)
+    for tensor, most in ((made.up, 1.0), (made.shift, 1.0), (made.down, 32**-0.5), (made.offset, 32**-0.5)):
+        assert 0.8 * most < tensor.max() <= most and -most <= tensor.min() < -0.8 * most
 
 
 def test_a_network_sees_nothing_far_that_it_has_not_seen():

@@ -40,6 +40,16 @@ def test_a_recipe_is_its_whole_model_and_all_its_parts():
     assert all(verdict.ok for _, verdict in verdicts)
 
 
+def test_what_a_program_makes_need_not_go_on_from_a_state():
+    """Only what does is asked how it decodes."""
+    told = check("clex")
+    assert all(v.ok for _, v in told)
+    assert [v.claim for label, v in told if label == "clex"][-1] == "decodes as recorded instructions"
+    assert {v.claim for label, v in told if label == "clex, at last"} == {
+        "causal", "packs", "any_order", "row_independent",
+    }  # fmt: skip
+
+
 def test_a_check_does_without_compiled_loops(monkeypatch):
     monkeypatch.setattr("blockyard.kernels.dispatch.compiles", lambda: False)
     told = [v for label, v in check("llama:dim=64,heads=2") if label == "llama"]

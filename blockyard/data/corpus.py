@@ -11,7 +11,7 @@ from blockyard.data.default import default_text
 from blockyard.data.shards import FORMAT, Damaged, Split, encode_split, open_shards, write_shards
 from blockyard.data.split import NAMES, RULE, Fractions, Parts, split_documents
 from blockyard.data.text import Paths, Texts, distinct, read_text
-from blockyard.data.tokens import Bpe, Bytes, Codec, learner, parse_codec
+from blockyard.data.tokens import Codec, learned_codec, learner, parse_codec
 
 NEEDED_BYTES = 1000  # below this a 5% split is a line or less, and no loss on it means anything
 LINE = 40  # bytes: shorter lines repeat in any text
@@ -59,7 +59,7 @@ def load_text(
     """Read, split and tokenise text; without paths, the text that every CPython carries.
 
     paths      files, folders, tables (`rows.jsonl:body` names the column), `-` for standard input
-    codec      `bytes`, `bpe:N` (learned from the train split), or the codec of a saved model
+    codec      `bytes`, `bpe:N` or `likelihood:N` (learned from the train split), or the codec of a saved model
     cache      folder for token shards; else BLOCKYARD_CACHE, else ~/.cache/blockyard; memory where none can be written
     fractions  shares of train, tune and test by bytes
     """
@@ -75,7 +75,7 @@ def load_text(
     notes = [*texts.notes, *_overlap(parts)]
     built, splits = _prepare(parts, content, codec, vocab, cache_root(cache), notes)
     if vocab is not None and built.vocab < vocab:
-        notes.append(f"the text yields only {built.vocab} of the {vocab} BPE tokens asked for")
+        notes.append(f"the text yields only {built.vocab} of the {vocab} tokens asked for")
     for name, split in splits.items():
         if len(split) < 2:
             raise UsageError(f"{texts.name} is too short: its {name} split has {len(split)} token and needs 2")
@@ -116,7 +116,7 @@ def _prepare(
                 return opened
         except Damaged as error:
             notes.append(f"rebuilt the token shards in {folder}: {error}")
-    built = codec if isinstance(codec, Codec) else Bytes() if vocab is None else Bpe.train(parts.train, vocab)
+    built = codec if isinstance(codec, Codec) else learned_codec(codec, parts.train)
     splits = {name: encode_split(name, getattr(parts, name), built) for name in NAMES}
     if folder is None:
         notes.append("no home folder for a cache; tokens are kept in memory")

@@ -1,7 +1,7 @@
 """Codecs: text to token ids and back, with the byte length of every token so that a loss becomes bits per byte.
 
-Two codecs, bytes and byte-level BPE. Both reach every byte (no unknown token), add no special token, normalise nothing,
-and are saved as a `tokenizer.json` that the `tokenizers` library reads.
+Bytes, byte-level BPE, and pieces that make a text likely. All reach every byte (no unknown token), add no special
+token, normalise nothing, and are saved as a `tokenizer.json` that the `tokenizers` library reads.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
@@ -19,9 +20,11 @@ import numpy as np
 
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import write_whole
+from blockyard.data.likelihood import learn
 
 PIECE = 1 << 16  # characters in a piece, and pieces encoded at once: the tokenizer keeps offsets and strings for all
 BATCH = 64
+KINDS = {"BPE": "bpe", "Unigram": "likelihood"}  # what a learned codec is called, by its model in a tokenizer.json
 
 
 class Codec(ABC):
@@ -92,7 +95,8 @@ class Bytes(Codec):
 
 
 class Bpe(Codec):
-    """Byte-level byte-pair encoding, from the content of a `tokenizer.json`, ours or another library's.
+    """Byte-level byte-pair encoding, or the likeliest byte-level pieces, from the content of a `tokenizer.json`, ours
+    or another library's.
 
     Of another's, the added tokens stand for their own text, and ids may be missing. Where its rules change a text (a
     normaliser may), that text is refused as it is encoded.
@@ -107,7 +111,7 @@ class Bpe(Codec):
         self.vocab = max(table) + 1
         self._table = [table.get(i, b"") for i in range(self.vocab)]
         self._exact = _ours(json.loads(content))
-        self.name = name or f"bpe:{self.vocab}"
+        self.name = name or f"{KINDS[json.loads(content)['model']['type']]}:{self.vocab}"
         self.token_bytes = np.array([len(token) for token in self._table], np.int64)
 
     @classmethod
@@ -120,6 +124,22 @@ class Bpe(Codec):
         trainer = lib.trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=_chars(), show_progress=False)
         tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text.decode("utf-8"))), trainer)
         return cls(tokenizer.to_str().encode("utf-8"), f"bpe:{vocab}")
+
+    @classmethod
+    def likely(cls, texts: Iterable[bytes], vocab: int) -> "Bpe":
+        """Learn pieces that make UTF-8 texts likely; a short text may yield fewer than asked."""
+        lib, words = _library(), Counter[str]()
+        level = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        for text in texts:
+            for piece in _pieces(text.decode("utf-8")):
+                words.update(word for word, _ in level.pre_tokenize_str(piece))
+        chars = _chars()
+        back = {char: byte for byte, char in enumerate(chars)}
+        learned = learn({bytes(back[char] for char in word): count for word, count in words.items()}, vocab)
+        named = [("".join(chars[byte] for byte in piece), log) for piece, log in learned.items()]
+        tokenizer = lib.Tokenizer(lib.models.Unigram(named, None, False))
+        tokenizer.pre_tokenizer, tokenizer.decoder = level, lib.decoders.ByteLevel()
+        return cls(tokenizer.to_str().encode("utf-8"), f"likelihood:{vocab}")
 
     def encode_each(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
         texts = iter(texts)
@@ -146,15 +166,23 @@ class Bpe(Codec):
 
 
 def parse_codec(spec: str) -> int | None:
-    """The vocabulary size that `bpe:N` asks for, None for `bytes`; anything else is the user's error."""
+    """The vocabulary size that `bpe:N` or `likelihood:N` asks for, None for `bytes`; all else is the user's error."""
     kind, colon, size = spec.partition(":")
     if spec == "bytes":
         return None
-    if kind != "bpe":
-        raise unknown("codec", spec, ("bytes", "bpe:4096"))
+    if kind not in KINDS.values():
+        raise unknown("codec", spec, ("bytes", *(f"{kind}:4096" for kind in KINDS.values())))
     if not (colon and size.isascii() and size.isdigit() and 256 < int(size) <= 1 << 20):
-        raise UsageError(f"codec {spec!r}: a BPE vocabulary has 257 to {1 << 20} tokens, as in bpe:4096")
+        raise UsageError(f"codec {spec!r}: a vocabulary has 257 to {1 << 20} tokens, as in {kind}:4096")
     return int(size)
+
+
+def learned_codec(spec: str, texts: Iterable[bytes]) -> Codec:
+    """The codec of `bytes`, `bpe:N` or `likelihood:N`, from UTF-8 texts that it is learned from."""
+    vocab = parse_codec(spec)
+    if vocab is None:
+        return Bytes()
+    return Bpe.likely(texts, vocab) if spec.startswith("likelihood") else Bpe.train(texts, vocab)
 
 
 def load_codec(path: str | os.PathLike[str], name: str | None = None) -> Codec:
@@ -189,11 +217,13 @@ def _flaw(tokenizer: Any) -> str | None:
     model = tokenizer.get("model") if isinstance(tokenizer, dict) else None
     if not isinstance(model, dict):
         return "it has no model"
-    if model.get("type") != "BPE":
+    if model.get("type") not in KINDS:
         return f"its model is {model.get('type')}; byte-level BPE is what is known"
+    vocab = model.get("vocab", {})
+    known = set(vocab) if isinstance(vocab, dict) else {piece for piece, _ in vocab}
     steps = [step for step in _steps(tokenizer.get("pre_tokenizer")) if step.get("type") == "ByteLevel"]
-    if not steps or not all(char in model.get("vocab", {}) for char in _chars()):
-        return "its BPE is not byte-level (SentencePiece is not known)"
+    if not steps or not known.issuperset(_chars()):
+        return "its pieces are not byte-level (SentencePiece is not known)"
     if any(step.get("add_prefix_space") for step in steps):
         return "it puts a space before every text"
     if any(token.get("lstrip") or token.get("rstrip") for token in tokenizer.get("added_tokens") or ()):

@@ -8,7 +8,7 @@ are, the smallest of a row whether any head of the other does the same.
 
 Source   arXiv 2305.19466    Slug  pe-length-generalization
 Family   probes
-Differs  every pair of heads is given (paper: the nearest pair of a layer)
+Differs  every pair of heads is given, not one number a layer
 """
 
 from typing import Annotated, Any

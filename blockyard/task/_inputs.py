@@ -18,7 +18,7 @@ from blockyard.core.random import fold
 from blockyard.core.spec import Spec, head, objective, position, stem
 from blockyard.data.items import Items, Sized
 from blockyard.data.rows import Arrays, Held, Rows
-from blockyard.data.tokens import Bpe, Bytes, Codec, parse_codec
+from blockyard.data.tokens import Codec, learned_codec
 from blockyard.task._material import Ends
 from blockyard.task._rows_of_text import joined, learned, padded, width
 
@@ -86,8 +86,7 @@ def _sounds(items: Items, most: int) -> Input:
 
 def _texts(items: Items, train: np.ndarray, length: int | None) -> Input:
     documents: list[bytes] = list(items.rows.take(slice(None))["tokens"])
-    vocab = parse_codec(items.codec)
-    codec = Bytes() if vocab is None else Bpe.train([documents[i] for i in train], vocab)
+    codec = learned_codec(items.codec, [documents[i] for i in train])
     ids = list(codec.encode_each(documents))
     sizes = np.array([len(each) for each in ids])
     width = int(min(length or TOKENS, max(1, np.quantile(sizes, MOST if length is None else 1.0))))

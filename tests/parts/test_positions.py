@@ -109,6 +109,10 @@ def test_speeds_are_those_of_transformers(width, factor, base):
         found, grown = theirs("yarn", width, base, **given)
         made = position("yarn", width=width, factor=factor, base=base, trained=1024, fast=fast, slow=slow)
         assert ((speeds(made) / found.double()) - 1).abs().max() < 1e-5 and made.grown == pytest.approx(grown)
+    given = dict(factor=factor, beta_fast=9.0, beta_slow=1.0, original_max_position_embeddings=10**6)
+    found, _ = theirs("yarn", width, 10.0, **given)  # no pair is as slow as that: the last channel ends the ramp
+    made = position("yarn", width=width, factor=factor, base=10.0, trained=10**6, fast=9.0)
+    assert ((speeds(made) / found.double()) - 1).abs().max() < 1e-5
     given = dict(factor=factor, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=1024)
     found, _ = theirs("llama3", width, base, **given)
     made = position("llama3", width=width, factor=factor, base=base, trained=1024)
@@ -199,6 +203,21 @@ def test_powers_keep_their_precision_until_they_are_refused():
     position("xpos").prepare(Call.plain(torch.zeros(1, 36000, 1, dtype=F64)))
 
 
+def test_the_last_position_is_that_of_a_token_that_counts():
+    """Of a span so short that the range of single precision ends at 69 tokens: padding is none of them."""
+    made, x = position("xpos", span=1.0), torch.zeros(1, 75, 1)
+    end = int(0.98 * math.log(torch.finfo(torch.float32).max) / math.log(1.4 / 0.4))
+    for count in (end, end + 1):
+        valid = torch.arange(75)[None] < count
+        whole, padded = (Call.plain(x[:, :count]), by.Batch(x[..., 0], valid=valid).call(None, causal=True)[0])
+        for call in (whole, padded):
+            if count == end:
+                assert all(table.isfinite().all() for table in made.tables(call))
+            else:
+                with pytest.raises(by.UsageError, match=f"{count} tokens, but powers of span=1 end at {end}"):
+                    made.tables(call)
+
+
 @pytest.mark.parametrize("name", BIASES)
 @torch.no_grad()
 def test_a_bias_is_by_distance(name):
@@ -267,6 +286,14 @@ def test_a_network_reads_the_share_of_the_past():
     assert gap(made.bias(call)[0, :, 0], made.offset[:, None].expand(4, 20)) < 1e-12
 
 
+def test_a_network_starts_as_its_source_does():
+    """Thirty-two numbers inside, drawn as a layer of that width is."""
+    made = position("fire", heads=64)
+    assert float(made.c) == pytest.approx(0.1) and float(made.threshold) == 512 and made.down.shape == (32, 64)
+    for tensor, most in ((made.up, 1.0), (made.shift, 1.0), (made.down, 32**-0.5), (made.offset, 32**-0.5)):
+        assert 0.8 * most < tensor.max() <= most and -most <= tensor.min() < -0.8 * most
+
+
 def test_a_network_sees_nothing_far_that_it_has_not_seen():
     """The share of a causal pair is from 0 to 1 at any length, and below the threshold it is not stretched."""
     made = position("fire", inner=2, threshold=8.0)
@@ -285,19 +312,6 @@ def test_a_bias_that_needs_both_ends_is_no_instruction():
     model = by.build("llama", "tiny", dim=64, **{"mixer.position": "fire"})
     assert refusal(model) == "a bias that is not by distance alone"
     assert refusal(by.build("llama", "tiny", dim=64, **{"mixer.position": "kerple_log"})) is None
-
-
-def test_harmonic_numbers():
-    """Har(n) = 1 + 1/2 + ... + 1/n, on slopes of a geometric series; a sum with what turns."""
-    made = position("harmonic", heads=8, slope=3.0)
-    har = [sum(1 / r for r in range(1, abs(d) + 1)) for d in range(-9, 10)]
-    expected = torch.tensor([[-3 * 2.0**-h * n for n in har] for h in range(1, 9)])
-    assert gap(made.by_distance(10).double(), expected.double()) < 1e-6
-    q, k = normal(1, 5, 8, 8), normal(1, 5, 8, 8, seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(position("harmonic", turn=None).at_qk(q, k, at([*range(5)])), (q, k)))
-    inside = Spec.of("position", "ntk", dict(factor=2.0))
-    one, other = turned(position("harmonic", turn=inside), range(9)), turned(position("ntk", factor=2.0), range(9))
-    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
 REFUSED = [

@@ -16,8 +16,14 @@ from typing import Any, ClassVar
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.data.annotated import Questions, Rows, Tagged
+from blockyard.data.corpus import Corpus
 from blockyard.data.formats import bare
+from blockyard.data.items import Items
+from blockyard.data.mixed import Mixed
+from blockyard.data.table import Table
 
+Data = Corpus | Mixed | Table | Items | Tagged | Questions | Rows
 MANY = 10_000  # files of a folder that are looked at to see what it holds
 
 
@@ -45,7 +51,7 @@ class Source(ABC):
         """
 
 
-def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Any:
+def read(paths: Sequence[str], wanted: Sequence[str] = (), **how: Any) -> Data:
     """The data that these paths name, of one of the kinds that are wanted (none: of any)."""
     entry = _source(paths, wanted)
     return entry.load_named()().read([] if entry.constant("known") else list(paths), **how)

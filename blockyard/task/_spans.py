@@ -55,11 +55,12 @@ class Spans(Material):
         self._rows = Held({**arrays, "targets": targets.astype(np.int64)})
         sizes = (targets[:, 1] - targets[:, 0] + 1)[self.parts["train"]]
         self.longest, self.data = longest or int(sizes.max()), data
-        said = [plain(data.contexts[i][slice(*data.places[i])]) for i in self.parts["train"].tolist()]
-        self.usual = max(1, round(float(np.mean([len(words) for words in said]))))  # words of an answer
+        answers = [text[at[0] : at[1]] for text, at in zip(data.contexts, data.places)]
+        words = [len(plain(answers[int(i)])) for i in self.parts["train"]]
+        self.size = max(1, round(float(np.mean(words))))  # words of an answer
         self.ends = Ends(
-            "ids", "span", "span", stem("tokens", position=position("sinusoidal")), head("span"), objective("span"),
-            settings={"vocab": self.codec.vocab + 1},
+            "ids", "span", "span", stem("tokens", position=position("sinusoidal")), head("start_end"),
+            objective("start_end"), settings={"vocab": self.codec.vocab + 1},
         )  # fmt: skip
         self.tokenizer = self.codec.to_json()
         self.hash = hashlib.sha256(json.dumps([data.hash, text, data.codec]).encode()).hexdigest()
@@ -137,7 +138,7 @@ class Spans(Material):
         asked = set(plain(self.codec.decode(tokens[: begin - 1].tolist())))
         sentences = list(re.finditer(r"[^.!?]+|^", text))
         chosen = max(sentences, key=lambda each: len(asked & set(plain(each[0]))))
-        words = list(re.finditer(r"\S+", chosen[0]))[-self.usual :]
+        words = list(re.finditer(r"\S+", chosen[0]))[-self.size :]
         at = (chosen.start() + words[0].start(), chosen.start() + words[-1].end()) if words else chosen.span()
         _, (first, last) = places(self.codec, text, at)
         return begin + first, min(end - 1, begin + max(last, first))

@@ -159,7 +159,7 @@ def test_figures_of_answers():
 
 
 def test_the_loss_of_a_span_is_over_the_text_alone():
-    loss = by.make("objective:span", dim=8)
+    loss = by.make("objective:start_end", dim=8)
     scores = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(0))
     kinds = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 1, 0]])
     valid = torch.tensor([[True] * 5, [True] * 4 + [False]])
@@ -215,7 +215,7 @@ def test_any_recipe_is_fitted_without_being_changed(task, name):
     (total / count).backward()
     assert total.isfinite() and count > 0 and model.head.proj.weight.grad.abs().sum() > 0
     assert len(system["program"]) == 1 and system["program"][0]["objective"] == objective(
-        {"tagging": "token_classes", "span": "span", "pairs": "classes"}[task]
+        {"tagging": "token_classes", "span": "start_end", "pairs": "classes"}[task]
     )
 
 

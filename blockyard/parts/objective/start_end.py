@@ -21,7 +21,7 @@ from blockyard.core import Batch, Objective, Site, upcast
 
 class SpanOfRow(Objective):
     learns = "span"
-    around = dict(head=("span", {}))
+    around = dict(head=("start_end", {}))
 
     def __init__(self, site: Site) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class Batch:
     segment   (B,T) ids of packed documents; None: one a row
     order     (B,T) who sees whom: keys whose order is not above the query's; 0: all; None: as the model reads
     more      what else a stem, a head or an objective reads, by name, rows first
+    readable  (B,T) bool: which tokens others may read; one that none may read keeps its place and its target; None: all
 
     A segment is a maximal run of equal ids among the tokens that count, so that attention, recurrences and convolutions
     agree on it: an id that comes back begins another segment.
@@ -33,6 +34,7 @@ class Batch:
     segment: Tensor | None = None
     order: Any = None
     more: Mapping[str, Tensor] = field(default_factory=dict)
+    readable: Tensor | None = None
 
     @staticmethod
     def of(value: "Batch | Tensor") -> "Batch":
@@ -48,7 +50,12 @@ class Batch:
     def before_targets(self) -> Tensor:
         """(B,T) the tokens that count and stand before the first one whose target is asked for."""
         targets = self.targets
-        assert targets is not None and targets.shape[:2] == self.tokens.shape[:2]
+        if targets is None or targets.shape[:2] != self.tokens.shape[:2]:
+            given = "none" if targets is None else f"targets {tuple(targets.shape)}"
+            raise UsageError(
+                f"what stands before the first question is said by targets of tokens {tuple(self.tokens.shape[:2])}, "
+                f"not by {given}"
+            )
         asked = targets.isfinite() if targets.is_floating_point() else targets >= 0
         before = asked.flatten(2).any(2).cumsum(1) == 0 if asked.dim() > 2 else asked.cumsum(1) == 0
         return before if self.valid is None else before & self.valid
@@ -83,7 +90,8 @@ class Batch:
         def take(x: Any) -> Any:
             return x.flatten()[index.clamp(min=0)] if isinstance(x, Tensor) else x
 
-        return Batch(take(self.tokens), take(self.targets), index >= 0, None, take(self.order))
+        readable = take(self.readable)
+        return Batch(take(self.tokens), take(self.targets), index >= 0, None, take(self.order), readable=readable)
 
     def call(self, state: State | None, *, causal: bool) -> tuple[Call, State | None]:
         """The call of this batch after `state`, and the state with this batch's slots appended.
@@ -105,7 +113,10 @@ class Batch:
             positions = (counted - 1 - before).clamp(min=0)
         order = self.order if self.order is not None or causal else 0
         if state is None:
-            return Call(positions, self.valid, segment, reset, order, aligned=aligned, memo={}), None
+            call = Call(positions, self.valid, segment, reset, order, aligned=aligned, memo={}, readable=self.readable)
+            return call, None
+        if self.readable is not None:
+            raise UsageError("a state keeps every token readable; a batch in which some are not is read at once")
         positions = positions + state.length[:, None]
         here = positions if self.valid is None else positions.masked_fill(~self.valid, -1)
         slots = torch.cat([state.positions, here], 1)

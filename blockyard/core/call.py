@@ -84,6 +84,7 @@ class Call(NamedTuple):
     late              what backward leaves for `Part.update`, while training
     points            hook points that this forward asks for, by (path, name): "read", or a function of the value
     memo              what all layers share (rotary tables, masks), by a key that says what it is of
+    readable (B,T)    which tokens others may read; None: all
     captures          values read at hook points, by (step, loop, path, name), and what parts observe and penalise;
                       None: nobody collects them
     """
@@ -109,6 +110,7 @@ class Call(NamedTuple):
     points: dict[tuple[str, str], Any] | None = None
     memo: dict[Hashable, Any] = {}
     captures: Captures | None = None
+    readable: Tensor | None = None
 
     @staticmethod
     def plain(x: Tensor, *, causal: bool = True) -> "Call":
@@ -147,7 +149,15 @@ class Call(NamedTuple):
                 name: held.each(lambda x: x.repeat_interleave(each, 0)) for name, held in self.memory.items()
             }
         return self._replace(
-            positions=positions, valid=None, segment=None, reset=None, grid=grid, aligned=True, memo={}, **changed
+            positions=positions,
+            valid=None,
+            segment=None,
+            reset=None,
+            readable=None,
+            grid=grid,
+            aligned=True,
+            memo={},
+            **changed,
         )
 
     def observe(self, path: str, name: str, total: Tensor, count: Any) -> None:
@@ -223,6 +233,7 @@ class Call(NamedTuple):
         return self._replace(
             positions=gather(self.positions, index), valid=valid, segment=reset.cumsum(1), reset=reset, order=order,
             past=None, grid=None, conditions=conditions, memory=memory, aligned=False, memo={},
+            readable=take(self.readable),
         )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Who sees whom, and what is cached: the one file where cache, mask and positions meet.
 
-A query sees a key of its own segment that counts, with key.order <= query.order, inside the window (on both sides of
-the query, where it may see ahead); the first `sinks` positions are always inside. A pattern says what both are, and may
-leave out more. A query that sees no key sees itself only; its output means nothing.
+A query sees a key of its own segment that counts and may be read, with key.order <= query.order, inside the window (on
+both sides of the query, where it may see ahead); the first `sinks` positions are always inside. A pattern says what both
+are, and may leave out more. A query that sees no key sees itself only; its output means nothing.
 """
 
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ def visibility(call: Call, pattern: Any = None, positions: Tensor | None = None)
     pattern   a part of that kind (its window and sinks, and what it `leaves`); None: all that may be seen
     """
     window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
-    if pattern is not None and pattern.chooses:
+    if call.readable is not None or (pattern is not None and pattern.chooses):
         return _masked(call, pattern, positions)
     length = call.positions.shape[1]
     slots = length if call.past is None else call.past.positions.shape[1]
@@ -88,6 +88,8 @@ def _masked(call: Call, pattern: Any, positions: Tensor | None) -> Visibility:
         seen = seen & (near | (k_pos < pattern.sinks)[:, None, :])
     if pattern is not None and pattern.chooses:
         seen = seen & pattern.leaves(q_pos, k_pos.clamp(min=0), call)
+    if call.readable is not None:
+        seen = seen & call.readable[:, None, :]
     keys = k_pos.shape[1]
     itself = pad(torch.eye(length, dtype=torch.bool, device=seen.device), (keys - length, 0))
     return Visibility(seen | (itself & ~seen.any(-1, keepdim=True)), False)

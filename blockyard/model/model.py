@@ -217,6 +217,8 @@ class Model(nn.Module):
             self.require("packs", "a packed batch")
         if batch.order is not None:
             self.require("any_order", "a batch with an order")
+        if batch.readable is not None:
+            self.require("any_order", "a batch in which some tokens are read by none")
         captures: Captures = {}
         memory = self.read_towers(batch, state, asked, captures) if self.towers else {}
         call, state = batch.call(state, causal=self.causal)

@@ -39,7 +39,14 @@ from blockyard.train.journal import WEIGHTS, Journal
 from blockyard.train.precision import arithmetic
 from blockyard.train.schedule import frozen, schedule, trained
 
-FIELDS = ("tokens", "targets", "valid", "segment", "order")  # of a batch; other arrays are further fields of it
+FIELDS = (
+    "tokens",
+    "targets",
+    "valid",
+    "segment",
+    "order",
+    "readable",
+)  # of a batch; other arrays are further fields of it
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Arm:
     @property
     def tuned_at(self) -> int:
         """The width that its rate is given for: its own, or the `base` of an optimiser with a rule for others."""
-        own = self.system["settings"].get("optimiser")
+        own = self.system.get("settings", {}).get("optimiser")
         if own is None:
             return self.dim
         base = own["settings"].get("base", registry.find("optimiser", own["name"]).schema.get("base"))

@@ -1,8 +1,8 @@
 """Who sees whom, and what is cached: the one file where cache, mask and positions meet.
 
 A query sees a key of its own segment that counts and may be read, with key.order <= query.order, inside the window (on
-both sides of the query, where it may see ahead); the first `sinks` positions are always inside. A pattern says what both
-are, and may leave out more. A query that sees no key sees itself only; its output means nothing.
+both sides of the query, where it may see ahead); the first `sinks` positions always are. A pattern says what both are,
+and may leave out more. A query that sees no key sees itself only; its output means nothing.
 """
 
 from typing import Any, NamedTuple

@@ -218,6 +218,25 @@ def test_deep_norm_counts_its_stream_for_more():
     assert gap(one.write(x, y, call), post[0].write(x, y, call)) < 1e-12
 
 
+@torch.no_grad()
+def test_what_lies_along_the_stream_is_not_added():
+    (rule,), call = rule_of("orthogonal")
+    x, y = normal(2, 5, 16), normal(2, 5, 16, seed=1)
+    added = rule.write(x, y, call) - x
+    assert (added * x).sum(-1).abs().max() < 1e-9 and added.abs().max() > 0.1
+    assert gap(rule.write(x, y + 3 * x, call), x + added) < 1e-9
+    assert gap(rule.write(x, -2 * x, call), x) < 1e-9 and torch.equal(rule.write(0 * x, y, call), y)
+
+
+@torch.no_grad()
+def test_what_is_orthogonal_is_so_elsewhere():
+    theirs = pytest.importorskip("x_transformers.x_transformers").OrthogonalResidualUpdate(16).double()
+    (rule,), call = rule_of("orthogonal")
+    x, y = normal(2, 5, 16), normal(2, 5, 16, seed=1)
+    want = theirs(y.flatten(0, 1)[:, None], x.flatten(0, 1)[:, None])  # a token a row: theirs projects whole rows
+    assert gap(rule.write(x, y, call), want.view_as(x)) < 1e-6
+
+
 def test_replacing_is_nothing_but_the_sublayer():
     (rule,), call = rule_of("replace")
     x, y = normal(2, 5, 16), normal(2, 5, 16, seed=1)

@@ -252,6 +252,14 @@ def test_histories_halt_loop_and_start_anew(name):
     assert gap(made.run(flow, [4]).x, rest.x) < 1e-12
 
 
+def test_what_stands_where_nothing_is_said():
+    """One head over the last four states; layers of two sublayers; a value of two."""
+    read, layers, delta = (steps_of(6, residual(name)) for name in RULES)
+    assert read[5].room == read[5].seen == 4 and read[1].seen == 2 and read[0].head.shape == (1, 16)
+    assert [rule.weights is not None for rule in layers] == [False, True] * 3 and layers[0].room == 4
+    assert delta[0].value_shift == 2.0 and not delta[0].beta_shift.any()
+
+
 @torch.no_grad()
 def test_one_more_attention_of_a_layer_sees_a_few_tokens():
     made = by.build(by.spec("residual_duality", "tiny", local=3))

@@ -377,6 +377,10 @@ class Depth(Part):
         """The spec of a program that runs these blocks instead, each once and in order, with nothing else changed."""
         raise UsageError(f"depth:{self.spec.name} decides what runs when, so its blocks cannot be laid anew")
 
+    def runs(self) -> list[float] | None:
+        """How often each planned block runs at a step of training, on average, where that is drawn; None: it is not."""
+        return None
+
     def order(self) -> list[tuple[int, int]]:
         """Every (step, loop) that a forward may run, in order: the static upper bound."""
         loops = [count for _, count in self.plan()]

@@ -5,6 +5,7 @@ forms, norms and activations not at all. Backward costs twice the forward. Of a 
 out of its program, and its training phase by phase.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,12 +96,12 @@ def count(spec: Spec, length: int, batch: int = 1) -> Count:
     return Count(params, body, count_flops(model, length) / length, saved, saved + 16 * params)
 
 
-def count_flops(model: Model, length: int) -> int:
-    """Forward operations of one row of `length` tokens; `model` is on the meta device."""
+def count_flops(model: Model, length: int, steps: Iterable[int] | None = None) -> int:
+    """Forward operations of one row of `length` tokens, of all steps or of these; `model` is on the meta device."""
     from blockyard import kernels
 
     with FlopCounterMode(display=False) as products, kernels.count_flops() as tally, torch.no_grad(), _on_meta():
-        model(model.example(1, length))
+        model.finish(model.run(model.start(model.example(1, length)), steps))
     return products.get_total_flops() + sum(tally.values())
 
 
@@ -122,10 +123,15 @@ def training_flops(system: Spec, length: int) -> float:
     return total / length
 
 
-def _at(model: Model, length: int, progress: float) -> int:
-    """Operations of a forward of training at this share of it."""
+def _at(model: Model, length: int, progress: float) -> float:
+    """Operations of a forward of training at this share of it, the mean where its blocks are drawn."""
     with model.training_at(Moment(0, 0, 0, progress)):
-        return count_flops(model, length)
+        runs = model.depth.runs()
+        if runs is None:
+            return count_flops(model, length)
+        ends = count_flops(model, length, ())
+        blocks = zip(runs, model.depth.blocks)
+        return ends + sum(mean * (count_flops(model, length, steps) - ends) for mean, steps in blocks)
 
 
 def state_bytes(spec: Spec, length: int, dtype: torch.dtype = torch.float32) -> int:

@@ -38,7 +38,7 @@ class Spans(Material):
     def __init__(self, text: str, data: Questions, length: int | None, longest: int | None) -> None:
         self.name = data.name
         parts = held_out(data.name, data.contexts)
-        train = (text for i in parts["train"].tolist() for text in (data.questions[i], data.contexts[i]))
+        train = (text for i in map(int, parts["train"]) for text in (data.questions[i], data.contexts[i]))
         self.codec = learned(data.codec, (text.encode() for text in train))
         self.mark = self.codec.vocab
         asked = [self.codec.encode(question).astype(np.int64) for question in data.questions]

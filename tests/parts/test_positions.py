@@ -109,9 +109,9 @@ def test_speeds_are_those_of_transformers(width, factor, base):
         found, grown = theirs("yarn", width, base, **given)
         made = position("yarn", width=width, factor=factor, base=base, trained=1024, fast=fast, slow=slow)
         assert ((speeds(made) / found.double()) - 1).abs().max() < 1e-5 and made.grown == pytest.approx(grown)
-    given = dict(factor=factor, beta_fast=9.0, beta_slow=1.0, original_max_position_embeddings=10**6)
+    given = dict(factor=factor, beta_fast=100.0, beta_slow=1.0, original_max_position_embeddings=2000)
     found, _ = theirs("yarn", width, 10.0, **given)  # no pair is as slow as that: the last channel ends the ramp
-    made = position("yarn", width=width, factor=factor, base=10.0, trained=10**6, fast=9.0)
+    made = position("yarn", width=width, factor=factor, base=10.0, trained=2000, fast=100.0)
     assert ((speeds(made) / found.double()) - 1).abs().max() < 1e-5
     given = dict(factor=factor, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=1024)
     found, _ = theirs("llama3", width, base, **given)
@@ -139,6 +139,14 @@ def test_a_larger_base_slows_the_slowest_pair_by_the_factor():
     assert wide[0] == 1 and float(wide[-1] * 5 / plain[-1]) == pytest.approx(1, abs=1e-12)
     assert ((plain / wide).diff() > 0).all()
     assert speeds(position("ntk", width=2, factor=5.0)).tolist() == [1.0]
+
+
+def test_yarn_leaves_alone_what_turns_often():
+    """All pairs, where the slowest turns more than `fast` times in a training row; of short rows only the fastest."""
+    made = position("yarn", base=10.0, trained=10**6, fast=9.0, factor=2.5)
+    assert gap(speeds(made), speeds(position("rope", base=10.0))) < 1e-12
+    short, plain = speeds(position("yarn", trained=4, fast=9.0, factor=2.5)), speeds(position("rope"))
+    assert short[0] == 1 and gap(short[1:], plain[1:] / 2.5) < 1e-12
 
 
 def test_yarn_makes_scores_larger_by_its_temperature():

@@ -6,6 +6,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 
+from blockyard.core.errors import UsageError
 from blockyard.task import make_task
 
 
@@ -69,6 +70,14 @@ def test_strings(name):
         sizes.add(len(text))
         starts.add(start)
     assert sizes == set(range(1, 7)) and starts == set(range(5))
+
+
+@pytest.mark.parametrize("name", STRINGS)
+def test_longer_strings_stand_behind_fewer_blanks(name):
+    longer = make_task(f"{name}:count=6,offset=10").stretched(4)
+    assert (longer.count, longer.offset, longer.length) == (24, 2, 50)
+    with pytest.raises(UsageError, match="letters=1 must be at least 2"):
+        make_task(f"{name}:letters=1")
 
 
 def test_induction():

@@ -122,3 +122,38 @@ def test_a_short_convolution_of_queries_keys_and_values():
     assert (whole - plain(x)[0]).abs().max() > 1e-3
     part.conv.weight.copy_(torch.tensor([0.0, 0.0, 1.0]).expand_as(part.conv.weight))
     assert torch.allclose(part(x)[0], plain(x)[0], atol=1e-12)
+
+
+@torch.no_grad()
+def test_contextual_positions_follow_their_equations():
+    """Every pair by itself; with gates that are all open the position is the distance."""
+    q, scores = normal(1, 6, 2, 4), normal(1, 2, 6, 6, seed=1)
+    scores = scores.masked_fill(~torch.ones(6, 6, dtype=torch.bool).tril(), -torch.inf)
+    part = by.make("position:cope", dim=4, most=3).double()
+    assert torch.equal(part.at_scores(scores, q, None, None), scores), "a table of zeros changes nothing"
+    part.table.copy_(normal(4, 4, seed=2))
+    found = part.at_scores(scores, q, None, None)
+    for h in range(2):
+        for i in range(6):
+            for j in range(i + 1):
+                p = min(float(scores[0, h, i, j : i + 1].sigmoid().sum()), 3.0)
+                low, high = part.table[int(p)], part.table[min(int(p) + 1, 3)]
+                want = scores[0, h, i, j] + q[0, i, h] @ (low + (p - int(p)) * (high - low))
+                assert torch.allclose(found[0, h, i, j], want)
+    wide = scores.masked_fill(~scores.isinf(), 40.0)
+    apart = (torch.arange(6)[:, None] - torch.arange(6) + 1).clamp(0, 3)
+    bias = torch.einsum("bthk,tsk->bhts", q, part.table[apart])
+    seen = ~scores.isinf()
+    assert torch.allclose(part.at_scores(wide, q, None, None)[seen], (wide + bias)[seen], atol=1e-9)
+    assert bool(part.at_scores(wide, q, None, None)[~seen].isinf().all())
+
+
+def test_gates_of_contextual_positions_learn():
+    model = by.build("llama", "tiny", **{"mixer.position": "cope"})
+    with torch.no_grad():
+        for step in model.steps:
+            if hasattr(step.part, "position"):
+                step.part.position.table.normal_(generator=torch.Generator().manual_seed(0))
+    model(torch.arange(12)[None]).logits.square().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+    assert model.steps[0].part.position.table.grad.abs().max() > 0

@@ -265,6 +265,28 @@ class Position(Part):
         return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
 
 
+WAYS = {  # what a position does, in words, by the method that does it
+    "at_input": "adds to what the stem gives",
+    "at_qk": "turns queries and keys",
+    "by_distance": "adds to scores",
+    "bias": "adds to scores",
+    "at_scores": "changes scores",
+}
+
+
+def acting(position: Position | None, *ways: str) -> Position | None:
+    """A position in a slot where only these methods of it are asked; one that has none of them would do nothing."""
+    if position is not None and not any(_does(position, way) for way in ways):
+        does = next((words for way, words in WAYS.items() if _does(position, way)), "does nothing")
+        wanted = " or ".join(dict.fromkeys(WAYS[way] for way in ways))
+        raise UsageError(f"{position.path}: position:{position.spec.name} {does}; here one is needed that {wanted}")
+    return position
+
+
+def _does(position: Position, way: str) -> bool:
+    return getattr(type(position), way) is not getattr(Position, way)
+
+
 class Pattern(Part):
     """Which keys a query reads of those that it may see, by where both stand. The defaults leave nothing out.
 

@@ -317,11 +317,17 @@ _INSIDE = ("pattern", "weigh")  # of attention
 
 def host(part: Spec, claims: Mapping[str, Any], dim: int, *, causal: bool = True) -> Spec:
     """A small model around a part of a kind that does nothing alone; with attention where the part may mix tokens."""
-    where, inside = part if part.kind == "position" else None, {part.kind: part} if part.kind in _INSIDE else {}
+    inside = {part.kind: part} if part.kind in _INSIDE else {}
+    first = (
+        part
+        if part.kind == "position" and "at_input" in vars(registry.find("position", part.name).load_named())
+        else None
+    )
+    where = part if part.kind == "position" and first is None else None
     reader = channel("gated") if claims.get("per_token") else mixer("attention", position=where, **inside)
     reader = part if part.kind in _ALONE[:2] else reader
     around = dict(
-        stem=stem("tokens", position=where), residual=residual("prenorm"), depth=depth("stack"),
+        stem=stem("tokens", position=first), residual=residual("prenorm"), depth=depth("stack"),
         head=head("lm", tied=False),
     )  # fmt: skip
     own = dict(find_around(part))

@@ -4,6 +4,10 @@
     copying_probe(model, rows)["gap"]                        what a second reading of the same text saves
     recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
     step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
+    step_gradients_probe(model, rows)["steps.0.part"]        how large the gradient is of what each step writes
+    step_skip_probe(model, rows)["steps.0"]                  what the loss rises by where a step is left out
+    path_orders_probe(model, rows)["1"]                      what goes through k of the sublayers, by k
+    sharpness_probe(model, rows)["largest"]                  how sharply the loss curves where a model stands
     imitation_probe(model, pairs)["from ridge"]              how far a model is from rules that learn from a context
     attention_distance_probe(model, rows, other)             how differently two models look at the same tokens
     readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
@@ -17,13 +21,18 @@ from blockyard.probe.attention_distance import attention_distance_probe
 from blockyard.probe.attention_entropy import attention_entropy_probe
 from blockyard.probe.copying import copying_probe
 from blockyard.probe.imitation import imitation_probe
+from blockyard.probe.path_orders import path_orders_probe
 from blockyard.probe.readout import readout_probe
 from blockyard.probe.recall import recall_probe
+from blockyard.probe.sharpness import sharpness_probe
 from blockyard.probe.sparsity import sparsity_probe
 from blockyard.probe.state import state_probe
 from blockyard.probe.step_cosine import step_cosine_probe
+from blockyard.probe.step_gradients import step_gradients_probe
+from blockyard.probe.step_skip import step_skip_probe
 
 __all__ = [
-    "attention_distance_probe", "attention_entropy_probe", "copying_probe", "imitation_probe", "readout_probe",
-    "recall_probe", "sparsity_probe", "state_probe", "step_cosine_probe",
+    "attention_distance_probe", "attention_entropy_probe", "copying_probe", "imitation_probe", "path_orders_probe",
+    "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe",
+    "step_gradients_probe", "step_skip_probe",
 ]  # fmt: skip

@@ -341,3 +341,18 @@ def test_a_fading_product_reads_one_way_only():
     """Backwards it would grow."""
     with pytest.raises(by.UsageError, match="bidirectional"):
         by.build("llama", "tiny", **{"mixer.position": "xpos", "model.causal": False})
+
+
+@pytest.mark.parametrize(
+    "path, name, words",
+    [
+        ("mixer.position", "learned", "learned adds to what the stem gives; here one is needed that turns queries"),
+        ("stem.position", "alibi", "alibi adds to scores; here one is needed that adds to what the stem gives"),
+        ("stem.position", "rope", "rope turns queries and keys; here one is needed that adds to what the stem gives"),
+    ],
+)
+def test_a_position_that_would_do_nothing_where_it_stands_is_refused(path, name, words):
+    with pytest.raises(by.UsageError, match=words):
+        by.build("llama", "tiny", **{path: name})
+    with pytest.raises(by.UsageError, match="alibi adds to scores; here one is needed that turns queries and keys"):
+        by.build("retnet", "tiny", **{"mixer.position": "alibi"})

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Depth, Site, UsageError, constant, normal, upcast
+from blockyard.core.part import acting
 from blockyard.core.settings import Depths, NonNegative, Number, PositionSpec, Share
 
 
@@ -38,7 +39,7 @@ class Halting(Depth):
         if len(names) != 1:
             raise UsageError(f"depth:halting repeats one block, given {', '.join(names)}")
         self.name, self.loops, self.cost, self.eps = names[0], loops, cost, eps
-        self.signal = site.slot("signal", signal)
+        self.signal = acting(site.slot("signal", signal), "at_input")
         self.w = site.param("w", (site.stream,), normal(site.stream.size**-0.5))
         self.b = site.param("b", (), constant(bias))
 

@@ -10,6 +10,7 @@ Differs  nothing known
 from typing import Annotated, Any
 
 from blockyard.core import Depth, Site, UsageError
+from blockyard.core.part import acting
 from blockyard.core.settings import Depths, PositionSpec
 
 
@@ -24,7 +25,7 @@ class Shared(Depth):
         if len(names) != 1:
             raise UsageError(f"depth:shared repeats one block, given {', '.join(names)}")
         self.name, self.loops = names[0], loops
-        self.signal = site.slot("signal", signal)
+        self.signal = acting(site.slot("signal", signal), "at_input")
 
     def plan(self) -> list[tuple[str, int]]:
         return [(self.name, self.loops)]

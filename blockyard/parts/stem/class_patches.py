@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Position, Site, Spec, Stem, UsageError, normal
+from blockyard.core import Batch, Call, Site, Spec, Stem, UsageError, normal
+from blockyard.core.part import acting
 from blockyard.core.settings import Channels, Height, Patch, PositionSpec, Width
 from blockyard.parts.stem._cut import Cut
 
@@ -35,7 +36,7 @@ class ClassPatches(Stem):
         self.cut = Cut(site, height, width, patch, channels)
         self.proj = site.linear("proj", self.cut.square, site.stream, bias=True, gain=site.steps**0.5)
         self.token = site.param("token", (site.stream,), normal(0.02))
-        self.position: Position | None = replace(site, length=1 + self.cut.count).slot("position", position)
+        self.position = acting(replace(site, length=1 + self.cut.count).slot("position", position), "at_input")
         site.hold("position", "an image is cut into so many squares")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Position, Site, Stem
+from blockyard.core import Batch, Call, Site, Stem
+from blockyard.core.part import acting
 from blockyard.core.settings import Count, PositionSpec
 
 
@@ -29,7 +30,7 @@ class Frames(Stem):
         self.channels = site.axis("channels", channels)
         self.channels.fixed = "the data have so many"
         self.proj = site.linear("proj", self.channels, site.stream, bias=True)
-        self.position: Position | None = site.slot("position", position)
+        self.position = acting(site.slot("position", position), "at_input")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randn(rows, length, self.channels.size, generator=draw))

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Position, Site, Stem, UsageError
+from blockyard.core import Batch, Call, Site, Stem, UsageError
+from blockyard.core.part import acting
 from blockyard.core.settings import Count, PositionSpec, Positive
 
 
@@ -38,7 +39,7 @@ class LogMel(Stem):
         self.mels.fixed = "the bands of a spectrogram share all of its frequencies"
         self.bands = site.buffer("bands", lambda _: triangles(mels, self.size // 2 + 1, rate))
         self.proj = site.linear("proj", self.mels, site.stream, bias=True, gain=site.steps**0.5)
-        self.position: Position | None = site.slot("position", position)
+        self.position = acting(site.slot("position", position), "at_input")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randn(rows, self.window + (length - 1) * self.hop, generator=draw))

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Position, Site, Spec, Stem
+from blockyard.core import Batch, Call, Site, Spec, Stem
+from blockyard.core.part import acting
 from blockyard.core.settings import Channels, Height, Patch, PositionSpec, Width
 from blockyard.parts.stem._cut import Cut
 
@@ -32,7 +33,7 @@ class Patches(Stem):
         self.cut = Cut(site, height, width, patch, channels)
         self.grid = self.cut.grid
         self.proj = site.linear("proj", self.cut.square, site.stream, bias=True, gain=site.steps**0.5)
-        self.position: Position | None = replace(site, length=self.cut.count).slot("position", position)
+        self.position = acting(replace(site, length=self.cut.count).slot("position", position), "at_input")
         site.hold("position", "an image is cut into so many squares")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Position, Site, Spec, Stem, normal
+from blockyard.core import Batch, Call, Site, Spec, Stem, normal
+from blockyard.core.part import acting
 from blockyard.core.settings import Count, NormSpec, PositionSpec, StoreSpec, Vocab
 
 
@@ -35,7 +36,7 @@ class Segmented(Stem):
         embed = site.stream if dim is None else site.axis("embed", dim)
         self.store, self.table = site.matrix("table", store, self.vocab, embed, embed.size**-0.5)
         self.kind = site.param("kind", (self.kinds, embed), normal(0.02))
-        self.position: Position | None = site.slot("position", position, on=embed)
+        self.position = acting(site.slot("position", position, on=embed), "at_input")
         self.norm = site.slot("norm", norm, on=embed)
         self.widen = None if dim is None else site.linear("widen", embed, site.stream, bias=True)
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn.functional import pad
 
-from blockyard.core import Batch, Call, Position, Site, Spec, Stem
+from blockyard.core import Batch, Call, Site, Spec, Stem
+from blockyard.core.part import acting
 from blockyard.core.settings import Asked, Count, PositionSpec, ScalingSpec, Variables, Window
 from blockyard.parts.stem import _window
 
@@ -37,7 +38,7 @@ class SeriesPatches(Stem):
         self.tokens = _window.fixed(site, (length - self.patch.size) // stride + 2)
         self.scaling = _window.scaling(site, scaling, self.length)
         self.proj = site.linear("proj", self.patch, site.stream, bias=True)
-        self.position: Position | None = site.slot("position", position)
+        self.position = acting(site.slot("position", position), "at_input")
         site.hold("position", self.tokens.fixed)
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Batch, Call, Position, Site, Spec, Stem
+from blockyard.core import Batch, Call, Site, Spec, Stem
+from blockyard.core.part import acting
 from blockyard.core.settings import PositionSpec, Positive, StoreSpec, Vocab
 from blockyard.parts.stem._lookup import look_up, precision
 
@@ -32,7 +33,7 @@ class Tokens(Stem):
         self.vocab.ordered = True
         self.store, self.table = site.matrix("table", store, self.vocab, site.stream, std or site.stream.size**-0.5)
         self.like = precision(site, self.table)
-        self.position: Position | None = site.slot("position", position)
+        self.position = acting(site.slot("position", position), "at_input")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, keep, leaf, upcast, widest_dtype
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, keep, leaf, upcast, widest_dtype
+from blockyard.core.part import acting
 from blockyard.core.settings import HeadNorm, Heads, KeyDim, PositionSpec, Scale, ValueDim
 from blockyard.kernels import decayed_scan
 from blockyard.parts.mixer._gate import gate
@@ -39,7 +40,7 @@ class Retention(Sublayer):
         key, value = Prod(self.heads, self.key_dim), Prod(self.heads, self.value_dim)
         self.layout = Cat(key, key, value, value)
         self.proj = site.linear("proj", site.stream, self.layout)
-        self.position: Position | None = site.slot("position", position, on=key)
+        self.position = acting(site.slot("position", position, on=key), "at_qk")
         self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
         self.scale = scale or self.key_dim.size**-0.5

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Cat, Position, Prod, Site, Spec, Sublayer, sub
-from blockyard.core.part import Pattern, Weigh
+from blockyard.core import Call, Cat, Prod, Site, Spec, Sublayer, sub
+from blockyard.core.part import Pattern, Weigh, acting
 from blockyard.core.settings import (
     ActivationSpec,
     HeadDim,
@@ -63,7 +63,7 @@ class Attention(Sublayer):
         self.qkv = site.linear("qkv", site.stream, self.layout)
         self.out = site.linear("out", q, site.stream)
         self.conv = site.slot("conv", conv, on=self.layout)
-        self.position: Position | None = site.slot("position", position, on=q)
+        self.position = acting(site.slot("position", position, on=q), "at_qk", "by_distance", "bias", "at_scores")
         self.q_norm, self.k_norm = (
             site.slot("q_norm", norm, on=self.head_dim),
             site.slot("k_norm", norm, on=self.head_dim),

@@ -5,8 +5,8 @@
     recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
     step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
     step_gradients_probe(model, rows)["steps.0.part"]        how large the gradient is of what each step writes
-    step_skip_probe(model, rows)["steps.0"]                  what the loss rises by where a step is left out
-    path_orders_probe(model, rows)["1"]                      what goes through k of the sublayers, by k
+    step_skip_probe(model, rows)["steps.0.part"]             what the loss rises by where a step is left out
+    path_orders_probe(model, rows)["order 1"]                what goes through k of the sublayers, by k
     sharpness_probe(model, rows)["largest"]                  how sharply the loss curves where a model stands
     imitation_probe(model, pairs)["from ridge"]              how far a model is from rules that learn from a context
     attention_distance_probe(model, rows, other)             how differently two models look at the same tokens

@@ -9,19 +9,16 @@ Family   length
 Differs  no tokens from the middle are looked up again
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
-
-import torch
 
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Count, Natural, Patterns
 from blockyard.core.spec import pattern, position
-from blockyard.model.lineage import Lineage, Origin
-from blockyard.model.model import Model, build
-from blockyard.model.save import fill, stored
+from blockyard.model.model import Model
 from blockyard.transform._base import Applied, Transform, matches
+from blockyard.transform._refill import refilled
 
 
 class LambdaShape(Transform):
@@ -36,7 +33,6 @@ class LambdaShape(Transform):
     def plan(self, model: Model) -> dict[str, str]:
         return {part.path: f"the last {self.window} tokens and the first {self.sinks}" for part in self._where(model)}
 
-    @torch.no_grad()
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
         spec, planned = model.spec, self.plan(model)
         for part in self._where(model):
@@ -44,15 +40,8 @@ class LambdaShape(Transform):
             if part.position is not None:
                 new["position"] = position("capped", of=part.position.spec, cap=self.cap)
             spec = spec.at(part.path, **new)
-        with torch.device("meta"):
-            made = build(spec)
-        held, lineage = stored(model), Lineage()
-        for name in stored(made):
-            before = next((_outside(name, path) for path in planned if name.startswith(f"{path}.position.of.")), name)
-            if before != name:
-                lineage[name] = Origin(before)
-        tensors = {name: held[lineage[name].path if name in lineage else name].clone() for name in stored(made)}
-        return Applied(fill(made, tensors, next(model.parameters()).device), planned, lineage=lineage)
+        made, lineage, _ = refilled(model, spec, came=lambda name: _outside(name, planned))
+        return Applied(made, planned, lineage=lineage)
 
     def _where(self, model: Model) -> list[Any]:
         every = [part for part in model.parts() if (part.spec.kind, part.spec.name) == ("mixer", "attention")]
@@ -66,6 +55,7 @@ class LambdaShape(Transform):
         return found
 
 
-def _outside(name: str, path: str) -> str:
+def _outside(name: str, attentions: Collection[str]) -> str:
     """The tensor of a position before another one was put around it."""
-    return name.replace(f"{path}.position.of.", f"{path}.position.", 1)
+    path = next((path for path in attentions if name.startswith(f"{path}.position.of.")), None)
+    return name if path is None else name.replace(f"{path}.position.of.", f"{path}.position.", 1)

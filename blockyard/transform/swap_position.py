@@ -13,19 +13,16 @@ Differs  nothing known
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
-from torch import Tensor
-
 from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Natural, Patterns, PositionSpec
 from blockyard.core.spec import Spec
-from blockyard.model.lineage import Lineage, Origin
-from blockyard.model.model import Model, build
-from blockyard.model.save import fill, stored
+from blockyard.model.model import Model
+from blockyard.model.save import stored
 from blockyard.transform._attach import outermost
 from blockyard.transform._base import Applied, Transform, matches
+from blockyard.transform._refill import exchanged, refilled
 
 
 class SwapPosition(Transform):
@@ -44,28 +41,10 @@ class SwapPosition(Transform):
 
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
         where, left = self._where(model)
-        edits = [edit for edit in model.spec.get("edits", ()) if edit.name not in where]
-        for path in where:
-            owner, _, slot = path.rpartition(".")
-            edits.append(
-                Spec.of("edit", owner, {slot: None})
-                if self.position is None
-                else Spec.of("edit", path, {"spec": self.position})
-            )
-        first = next(model.parameters())
-        with torch.device("meta" if first.is_meta else "cpu"):
-            made = build(model.spec.but(edits=tuple(edits)), self.seed)
-        tensors, lineage, before = dict[str, Tensor](), Lineage(), stored(model)
-        for name, fresh in stored(made).items():
-            old = next((spec for path, spec in where.items() if name.startswith(f"{path}.")), None)
-            again = old is None or (self.position is not None and old.name == self.position.name)
-            if again and name in before and before[name].shape == fresh.shape:
-                tensors[name] = before[name].detach().clone()
-            else:
-                tensors[name] = fresh.detach().to(first.dtype) if fresh.is_floating_point() else fresh.detach()
-                lineage[name] = Origin("")  # what another scheme had under this name is no origin
-        new = sum(tensors[name].numel() for name in lineage)
-        return Applied(fill(made, tensors, first.device), self.plan(model), left, {"new": new}, lineage)
+        made, lineage, new = refilled(model, exchanged(model, dict.fromkeys(where, self.position)), self.seed)
+        held = stored(made)
+        report = {"new": sum(held[name].numel() for name in new)}
+        return Applied(made, self.plan(model), left, report, lineage)
 
     def _where(self, model: Model) -> tuple[dict[str, Spec], tuple[str, ...]]:
         """The positions that go, by path, and the paths of those that stay."""

@@ -174,6 +174,11 @@ class Objective(Part, ABC):
     learns: ClassVar[str] = "tokens"
     forwards: ClassVar[float] = 0.0
 
+    @classmethod
+    def speaks(cls, settings: dict[str, Any]) -> int:
+        """How often the head speaks in a step beside the one time at the model's end, with these settings."""
+        return 0
+
     def adopt(self, model: Any, before: Any) -> None:
         """Once, when its first phase begins: what is made of the model as it then is, such as a teacher.
 

@@ -117,8 +117,10 @@ def training_flops(system: Spec, length: int) -> float:
         tokens = phase.get("length") or length
         ends = [_at(model, tokens, time) for time in (times[0], times[-1])]
         forward = ends[0] if ends[0] == ends[1] else sum(_at(model, tokens, time) for time in times) / POINTS
-        beside = [registry.find("objective", each.name).load_named().forwards for each in objectives(phase)]
-        total += share * (3 + sum(beside)) * forward
+        found = [(registry.find("objective", each.name).load_named(), each) for each in objectives(phase)]
+        total += share * (3 + sum(made.forwards for made, _ in found)) * forward
+        if early := sum(made.speaks(dict(each.settings)) for made, each in found):
+            total += share * 3 * early * count_flops(model, tokens, ())
         before += share
     return total / length
 

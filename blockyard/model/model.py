@@ -273,12 +273,35 @@ class Model(nn.Module):
     def run(self, flow: Flow, steps: Iterable[int] | None = None) -> Flow:
         """All steps as the depth program wills, or just these."""
         if steps is None:
-            captures: Captures = {}
-            flow = self.depth(flow._replace(call=flow.call._replace(captures=captures)), self._run)
-            return flow._replace(call=flow.call._replace(captures=None), captures=flow.captures | captures)
+            return self._all(flow, self._run)
         for step in steps:
             flow = self._run(flow, step)
         return flow
+
+    def through(self, flow: Flow) -> list[Flow]:
+        """The flows behind every block, each loop of one by itself, of one run: `finish` reads any of them.
+
+        A block that does not run leaves the flow as it was. The last one is what `run` gives, and it alone has the
+        captures: what parts leave on the way counts once.
+        """
+        met: dict[tuple[int, int], Flow] = {}
+
+        def run(flow: Flow, step: int, loop: int = 0, **how: Any) -> Flow:
+            met[step, loop] = done = self._run(flow, step, loop, **how)
+            return done
+
+        last, found, behind = self._all(flow, run), [], flow
+        for steps, (_, loops) in zip(self.depth.blocks, self.depth.plan()):
+            for loop in range(loops):
+                behind = met.get((steps[-1], loop), behind)
+                found.append(behind._replace(call=behind.call._replace(captures=None), captures={}))
+        return [*found[:-1], last]
+
+    def _all(self, flow: Flow, run: Any) -> Flow:
+        """All steps as the depth program wills, each run by `run`."""
+        captures: Captures = {}
+        flow = self.depth(flow._replace(call=flow.call._replace(captures=captures)), run)
+        return flow._replace(call=flow.call._replace(captures=None), captures=flow.captures | captures)
 
     def finish(self, flow: Flow) -> Out:
         """Predictions from the stream as it stands."""

@@ -8,6 +8,7 @@
     step_skip_probe(model, rows)["steps.0.part"]             what the loss rises by where a step is left out
     path_orders_probe(model, rows)["order 1"]                what goes through k of the sublayers, by k
     sharpness_probe(model, rows)["largest"]                  how sharply the loss curves where a model stands
+    exit_losses_probe(model, rows)["loss"]                   what is lost by reading a model behind each of its blocks
     imitation_probe(model, pairs)["from ridge"]              how far a model is from rules that learn from a context
     attention_distance_probe(model, rows, other)             how differently two models look at the same tokens
     readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
@@ -20,6 +21,7 @@ Arrays are of numpy, in single or double precision.
 from blockyard.probe.attention_distance import attention_distance_probe
 from blockyard.probe.attention_entropy import attention_entropy_probe
 from blockyard.probe.copying import copying_probe
+from blockyard.probe.exit_losses import exit_losses_probe
 from blockyard.probe.imitation import imitation_probe
 from blockyard.probe.path_orders import path_orders_probe
 from blockyard.probe.readout import readout_probe
@@ -32,7 +34,7 @@ from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
 
 __all__ = [
-    "attention_distance_probe", "attention_entropy_probe", "copying_probe", "imitation_probe", "path_orders_probe",
-    "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe",
-    "step_gradients_probe", "step_skip_probe",
+    "attention_distance_probe", "attention_entropy_probe", "copying_probe", "exit_losses_probe", "imitation_probe",
+    "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe",
+    "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
 ]  # fmt: skip

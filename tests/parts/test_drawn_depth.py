@@ -1,4 +1,4 @@
-"""Depth programs that draw what runs: the same for all rows of a step, everything outside training, the mean is counted."""
+"""Depth programs that draw what runs: the same for all rows of a step, all outside training; the mean is counted."""
 
 import pytest
 import torch
@@ -142,9 +142,8 @@ def test_training_costs_the_mean(spec):
     mean = ends + sum(share * each for share, each in zip(outline.depth.runs(), blocks))
     assert found == pytest.approx(3 * mean / 8)
     assert count_flops(outline, 8) == ends + sum(n * each for (_, n), each in zip(outline.depth.plan(), blocks))
-    built, costs = by.build(spec), []
-    for tick in range(300):
-        costs.append(ends + sum(blocks[step // 2] for step, _ in ran(built, tick) if step % 2 == 0))
+    built = by.build(spec)
+    costs = (ends + sum(blocks[step // 2] for step, _ in ran(built, t) if step % 2 == 0) for t in range(300))
     assert sum(costs) / 300 == pytest.approx(mean, rel=0.06)
 
 

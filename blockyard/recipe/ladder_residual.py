@@ -48,8 +48,8 @@ sizes = {
     "70b": dict(dim=8192, layers=80, heads=64, kv_heads=8, ffn=28672, vocab=128256, tied=False, base=500000.0),
 }
 expect = {
-    "1b": dict(params=(1.283e9, 0.001)),
-    "8b": dict(params=(8.030e9, 0.001)),
-    "70b": dict(params=(7.055e10, 0.001)),
+    "1b": dict(params=(1_283_581_440, 1e-7)),
+    "8b": dict(params=(8_030_261_248, 1e-7)),
+    "70b": dict(params=(70_553_706_496, 1e-7)),
 }
 knobs = {"layers": 1, "dim": 32, "ffn": 1}

@@ -52,7 +52,8 @@ def refilled(
         with torch.device("meta" if first.is_meta else "cpu"):
             drawn = stored(build(spec, seed))
         for name in new:
-            tensors[name] = drawn[name].detach().to(first.dtype if drawn[name].is_floating_point() else None)
+            fresh = drawn[name].detach()
+            tensors[name] = fresh.to(first.dtype) if fresh.is_floating_point() else fresh
     return fill(made, tensors, first.device), lineage, new
 
 

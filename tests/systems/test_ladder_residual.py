@@ -163,11 +163,10 @@ def over_devices(shards, ids, reduce, delay):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("world", [1, 2, 4])
-@pytest.mark.parametrize("delay", [0, 1, 2])
+@pytest.mark.parametrize("world, delay", [(2, 0), (4, 1), (2, 2)])
 def test_devices_that_add_late_say_what_one_says(world, delay):
     """(4) every sublayer split over W devices; the sum of step s is still missing while step s + d runs."""
-    made = ladder(delay=delay)
+    made = ladder(layers=2, delay=delay)
     said = over_devices([shard(made, rank, world) for rank in range(world)], IDS, Late, delay)
     assert all(gap(each, made(IDS).logits) < 1e-12 for each in said)
 

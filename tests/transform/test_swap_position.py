@@ -77,6 +77,10 @@ def test_a_result_is_rebuilt_by_its_spec_and_edits_of_what_goes_go(tmp_path):
     model = by.build(spec)
     done = swapped(model, position("yarn", trained=64)).model
     assert done.steps[0].part.scale == 0.3 and done.steps[0].part.position.base == 10000.0
+    inside = by.spec("llama", "tiny", **{"mixer.position": position("capped", of=position("rope"), cap=4)})
+    inside = by.build(inside.at("steps.*.part.position.of", base=77.0))
+    part = swapped(inside, position("alibi"), on=("steps.0.*",)).model
+    assert [part.steps[0].part.position.spec.name, part.steps[2].part.position.of.base] == ["alibi", 77.0]
     done.save(tmp_path / "m")
     assert torch.equal(by.load(tmp_path / "m")(IDS).logits, done(IDS).logits)
 

@@ -62,6 +62,7 @@ def test_the_norm_stays_as_it_is_unless_another_is_named():
     assert type(other.model.steps[0].rule.norm).__name__ == "LayerNorm"
     new = {name for name in other.model.state_dict() if name.startswith("steps.0.rule.norm.")}
     assert {name for name, origin in other.lineage.items() if not origin.path} == new
+    assert {value.dtype for value in other.model.state_dict().values()} == {torch.float64}
     assert other.report["new"] == sum(other.model.state_dict()[name].numel() for name in new) == 64
 
 

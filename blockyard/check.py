@@ -66,10 +66,14 @@ def check(target: str) -> list[tuple[str, Verdict]]:
 def widths(target: str) -> tuple[Coordinates, Iterator[tuple[str, Verdict]]]:
     """The coordinate check of a recipe, perhaps with an optimiser: `llama`, `llama:heads=2@mup:base=32`."""
     arm = systems.parse_arm(target)
-    found = coordinates(arm.name, optimiser=arm.optimiser, **arm.overrides)
-    wide = " to ".join(map(str, (found.widths[0], found.widths[-1])))
+
+    def wide(width: int) -> Spec:
+        return systems.spec(arm.name, "tiny", **({"dim": width} | arm.overrides))
+
+    found = coordinates(wide, optimiser=arm.optimiser)
+    apart = " to ".join(map(str, (found.widths[0], found.widths[-1])))
     verdicts = (
-        (f"mup:{arm.label}", Verdict(_carries(place, wide), found.carries(place), f"as its power {slope:+.3f}"))
+        (f"mup:{arm.label}", Verdict(_carries(place, apart), found.carries(place), f"as its power {slope:+.3f}"))
         for place, slope in found.slopes.items()
     )
     return found, verdicts

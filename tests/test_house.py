@@ -86,7 +86,7 @@ OPTIONS = {
     "study": "json tier out",
     "list": "json family tag",
     "show": "json",
-    "check": "json",
+    "check": "json picture",
     "catalogue": "json family status",
     "bench": "json length batch device precision rounds",
 }
@@ -205,7 +205,7 @@ FREE = (
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
-    "bottleneck", "beside", "behind", "rotate", "replace",
+    "bottleneck", "beside", "behind", "rotate", "replace", "capped",
 }  # fmt: skip
 
 

@@ -7,11 +7,11 @@ h_l is the stream behind step l, `out` are the head's scores. Under a parametris
 width to others no slope of the stream is far from 0; where they rise a wide model needs a smaller rate, where they fall
 it learns nothing inside. Scores may move less in a wide model, never more.
 
-    found = coordinates("mup", widths=(32, 64, 128, 256))
+    found = coordinates(lambda width: by.spec("mup", "tiny", dim=width))
     found.slopes["steps.3"]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,6 @@ from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.model.model import Model, build
-from blockyard.systems import spec as system_of
 from blockyard.train.loop import build_objective
 
 FLAT = 0.1  # no slope of a model whose rates carry over is further from 0
@@ -49,19 +48,19 @@ class Coordinates:
 
 
 def coordinates(
-    recipe: str, *, optimiser: Spec | None = None, widths: Sequence[int] = (32, 64, 128, 256), steps: int = 5,
-    lr: float = 1e-2, seeds: int = 2, **overrides: Any,
+    system_of: Callable[[int], Spec], *, optimiser: Spec | None = None, widths: Sequence[int] = (32, 64, 128, 256),
+    steps: int = 5, lr: float = 1e-2, seeds: int = 2,
 ) -> Coordinates:  # fmt: skip
-    """What the steps of an optimiser do to a recipe at several widths, on the same few rows.
+    """What the steps of an optimiser do to a system at several widths, on the same few rows.
 
-    optimiser   none: the recipe's own, else AdamW        overrides   as for `spec`
+    system_of   the system of a width                     optimiser   none: the system's own, else AdamW
     lr          the rate of every step, at each width                            steps       optimiser's steps
     """
     if len(set(widths)) < 2:
         raise UsageError("a slope needs at least two widths")
     moved: dict[str, list[float]] = {}
     for width in widths:
-        system = system_of(recipe, "tiny", **{"dim": width, **overrides})
+        system = system_of(width)
         own = optimiser or system.get("optimiser") or Spec("optimiser", "adamw")
         found = [_moved(system, own, steps, lr, seed) for seed in range(seeds)]
         for place in found[0]:

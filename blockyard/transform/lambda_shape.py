@@ -12,10 +12,11 @@ Differs  no tokens from the middle are looked up again
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
+from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Count, Natural, Patterns
-from blockyard.core.spec import pattern, position
+from blockyard.core.spec import Spec, pattern, position
 from blockyard.model.model import Model
 from blockyard.transform._base import Applied, Transform, matches
 from blockyard.transform._refill import refilled
@@ -44,7 +45,7 @@ class LambdaShape(Transform):
         return Applied(made, planned, lineage=lineage)
 
     def _where(self, model: Model) -> list[Any]:
-        every = [part for part in model.parts() if (part.spec.kind, part.spec.name) == ("mixer", "attention")]
+        every = [part for part in model.parts() if _has_slots(part.spec)]
         found = [part for part in every if matches(part.path, self.on)]
         if not found:
             known = ", ".join(part.path for part in every[:6]) or "none"
@@ -53,6 +54,11 @@ class LambdaShape(Transform):
         if one is not None:
             raise UsageError(f"lambda_shape: the distances of {one.path} are capped already")
         return found
+
+
+def _has_slots(spec: Spec) -> bool:
+    """Whether such a part asks a pattern who is read and a position how far that is."""
+    return {"pattern", "position"} <= registry.find(spec.kind, spec.name).arguments.keys()
 
 
 def _outside(name: str, attentions: Collection[str]) -> str:

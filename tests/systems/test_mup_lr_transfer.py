@@ -29,6 +29,10 @@ def trained(system, steps=3):
     return train(system, model, Rows(), Settings(steps=steps, lr=1e-2)).model
 
 
+def sized(width):
+    return by.spec("mup", "tiny", dim=width)
+
+
 def test_at_the_base_width_it_is_plain_training():
     """(1) to the bit; at another width it is not."""
     for base, same in ((32, True), (16, False)):
@@ -71,7 +75,7 @@ def test_a_run_scales_the_rate_of_each_role():
 def test_coordinates_move_alike_at_every_width():
     """(2) slopes within 0.1 under muP, above 0.3 under the standard parametrisation at the same rate."""
     small = dict(widths=(32, 128, 256), seeds=1)
-    wide, plain = coordinates("mup", **small), coordinates("mup", optimiser=by.Spec("optimiser", "adamw"), **small)
+    wide, plain = coordinates(sized, **small), coordinates(sized, optimiser=by.Spec("optimiser", "adamw"), **small)
     inside = [place for place in wide.slopes if place != "out"]
     assert inside == [f"steps.{step}" for step in range(4)]
     assert all(abs(wide.slopes[place]) < 0.1 and wide.carries(place) for place in inside)
@@ -83,7 +87,7 @@ def test_slopes_are_powers_of_the_width():
     assert found.slopes == pytest.approx({"a": 1.0, "out": -1.0, "b": -1.0})
     assert [found.carries(place) for place in ("a", "out", "b")] == [False, True, False]
     with pytest.raises(by.UsageError, match="two widths"):
-        coordinates("mup", widths=(32,))
+        coordinates(sized, widths=(32,))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from typing import Annotated
 import torch
 from torch import nn, optim
 
+from blockyard.core.axis import Expr
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Count, NonNegative, Positive
 from blockyard.model.model import Model, build
@@ -44,8 +45,9 @@ def reads_width(model: Model) -> set[str]:
     except UsageError as error:
         raise UsageError(f"mup: roles are read from the same model of twice the width: {error}") from None
     of_wide = {use.path: use for use in wide.uses}
-    return {
-        use.path
-        for use in model.uses
-        if use.reads is not None and not use.of and of_wide[use.path].reads.size > use.reads.size
-    }
+    own = [use for use in model.uses if not use.of]
+    return {use.path for use in own if _size(of_wide[use.path].reads) > _size(use.reads)}
+
+
+def _size(reads: Expr | None) -> int:
+    return 0 if reads is None else reads.size

@@ -22,10 +22,10 @@ def stays(arm: str, first: str, other: str, most: int) -> Prediction:
     """The place of an arm's best rate in the grid moves by at most so many octaves from race to race."""
 
     def judge(*reports: Report) -> Finding:
-        best = [_best(report, arm) for report in reports]
-        if None in best:
+        here, there = (_best(report, arm) for report in reports)
+        if here is None or there is None:
             return Finding(OPEN, None, most)
-        moved = abs(best[0][0] - best[1][0])
+        moved = abs(here[0] - there[0])
         return Finding(HOLDS if moved <= most else FAILS, moved, most)
 
     text = f"{first}, {other}: the best rate of {arm} moves by at most {most} octave"
@@ -36,13 +36,13 @@ def costs_nothing(arm: str, first: str, other: str, share: float) -> Prediction:
     """At the rate that was best in one race an arm loses at most this share more than at the best in another."""
 
     def judge(*reports: Report) -> Finding:
-        best = [_best(report, arm) for report in reports]
-        if None in best:
+        here, there = (_best(report, arm) for report in reports)
+        if here is None or there is None:
             return Finding(OPEN, None, share)
-        there = reports[1].arm(arm).trials[best[0][0]]
-        if there is None:
+        kept = reports[1].arm(arm).trials[here[0]]
+        if kept is None:
             return Finding(FAILS, None, share)
-        lost = there / best[1][1] - 1
+        lost = kept / there[1] - 1
         return Finding(HOLDS if lost <= share else FAILS, lost, share)
 
     text = f"{first}, {other}: {arm} loses at most {share:.0%} in the second at the best rate of the first"

@@ -16,7 +16,7 @@ def sooner(race: str, arm: str, other: str, share: float) -> Prediction:
     """An arm reaches the worst of all last losses in at most this share of the tokens that another one needs."""
 
     def judge(result: Report) -> Finding:
-        reached = {each.name: each.tokens for each in result.target.arms}
+        reached = {each.name: each.tokens for each in result.along.target.arms} if result.along else {}
         if arm not in reached or other not in reached:
             return Finding(OPEN, None, share)
         ratio = reached[arm] / reached[other]

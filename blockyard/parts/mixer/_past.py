@@ -96,8 +96,10 @@ def _is_far(position: Position, pattern: Pattern | None, call: Call) -> bool:
 
 def _is_two_pieces(position: Position, pattern: Pattern | None, read: Read, length: int) -> bool:
     """Whether the window ends just where distance is capped, so that only sinks are far, in one whole row of tokens."""
+    if pattern is None or pattern.window is None or pattern.window != position.cap:
+        return False
     plain = read.how["mask"] is None and read.how["spans"] is None and read.how["causal"] and read.k.shape[1] == length
-    return plain and pattern is not None and pattern.window == position.cap and length > pattern.window + pattern.sinks
+    return plain and length > pattern.window + pattern.sinks
 
 
 def _scores(

@@ -46,5 +46,5 @@ sizes = {
     "tiny": dict(dim=32, layers=2),
     "110m": dict(dim=768, layers=12, heads=12, ffn=3072, vocab=32000),
 }
-expect = {"110m": dict(params=(1.0977e8, 0.001))}
+expect = {"110m": dict(params=(109_632_000, 0.0))}
 knobs = {"layers": 1, "dim": 32, "ffn": 1}

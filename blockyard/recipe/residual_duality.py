@@ -8,7 +8,7 @@ Differs  bytes in place of subwords; no size is published
 from typing import Annotated
 
 from blockyard.core.settings import Count, Dim, Heads, Inner, Layers, ResidualSpec, Vocab
-from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, stem, system
+from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, pattern, stem, system
 
 
 def recipe(
@@ -17,7 +17,7 @@ def recipe(
     local: Annotated[Count, "tokens that one more attention of every layer sees; none: there is none"] | None = None,
 ) -> Spec:  # fmt: skip
     heads = heads or max(1, dim // 32)
-    near = () if local is None else (mixer("attention", heads=heads, window=local),)
+    near = () if local is None else (mixer("attention", heads=heads, pattern=pattern("band", window=local)),)
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),

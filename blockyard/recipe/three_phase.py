@@ -21,7 +21,8 @@ def recipe(
     stripes: Annotated[Count, "runs of channels with a norm and a turn of their own; heads are as many for each"] = 3,
     eps: Eps = 1e-6,
 ) -> Spec:  # fmt: skip
-    heads = heads or stripes * max(1, dim // (32 * stripes))
+    most = stripes * max(1, dim // (32 * stripes))
+    heads = heads or next((n for n in range(most, stripes, -stripes) if dim % (2 * n) == 0), stripes)
     kv_heads = kv_heads or stripes
     if heads % stripes or kv_heads % stripes:
         raise UsageError(f"heads={heads} and kv_heads={kv_heads} must be the same number for each of {stripes} stripes")
@@ -45,4 +46,4 @@ sizes = {
     "123m": dict(dim=768, layers=12, heads=12, kv_heads=3, ffn=2048, vocab=32000, tied=False),
 }
 expect = {"123m": dict(params=(1.23e8, 0.01))}
-knobs = {"layers": 1, "dim": 96, "ffn": 1}
+knobs = {"layers": 1, "dim": 48, "ffn": 1}

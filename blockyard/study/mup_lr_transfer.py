@@ -2,7 +2,7 @@
 
 Source   arXiv 2402.17457    Slug  mup-lr-transfer    Family  foundations
 Claim    under muP and 1 / sqrt(depth) the best rate stays where it is; what it costs to keep it is next to nothing
-Differs  widths 32 and 96, depths 4 and 8, four rates an octave apart; the other arms' rates fall with the root of the
+Differs  widths 16 and 64, depths 2 and 8, four rates an octave apart; the other arms' rates fall with the root of the
          width, as all do here, which is a rule of its own. Sharpness is a probe and not raced
 """
 
@@ -13,9 +13,9 @@ NARROW, WIDE, DEEP = "narrow", "wide", "deep"
 
 
 def arms(dim: int, layers: int) -> tuple[str, ...]:
-    """The recipe under its rules from width 32 on, and under none."""
+    """The recipe under its rules from width 16 on, and under none."""
     shape = f"dim={dim},layers={layers}"
-    return f"mup=mup:{shape},base=32", f"plain=mup:{shape},base={dim},residual.power=0@adamw"
+    return f"mup=mup:{shape},base=16", f"plain=mup:{shape},base={dim},residual.power=0@adamw"
 
 
 def stays(arm: str, first: str, other: str, most: int) -> Prediction:
@@ -56,9 +56,9 @@ def _best(report: Report, arm: str) -> tuple[int, float] | None:
 
 
 def study() -> Study:
-    shapes = {NARROW: (32, 4, "60k"), WIDE: (96, 4, "470k"), DEEP: (32, 8, "110k")}
+    shapes = {NARROW: (16, 2, "10k"), WIDE: (64, 2, "115k"), DEEP: (16, 8, "29k")}
     races = tuple(
-        Race(name, arms(dim, layers), options={"params": params, "tokens": "250k", "seeds": 2})
+        Race(name, arms(dim, layers), options={"params": params, "tokens": "400k", "seeds": 2})
         for name, (dim, layers, params) in shapes.items()
     )
     predictions = (

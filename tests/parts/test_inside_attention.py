@@ -7,8 +7,9 @@ import blockyard as by
 from blockyard.core.spec import Spec, block, channel, depth, head, model, residual, stem
 from blockyard.parts.mixer.softmax import attention as module
 
+SHORT = Spec.of("pattern", "band", dict(window=3, sinks=1))
 KINDS = [
-    {}, dict(kv_heads=1, position=None), dict(pattern=Spec.of("pattern", "band", dict(window=3, sinks=1))),
+    {}, dict(kv_heads=1, position=None), dict(pattern=SHORT),
     dict(position="alibi", pattern=Spec.of("pattern", "band", dict(window=4))), dict(position="t5"),
     dict(norm="rms", gate="silu", weigh=Spec.of("weigh", "softmax", dict(scale=0.3))),
 ]  # fmt: skip
@@ -60,7 +61,7 @@ def test_who_looks_inside_sees_what_is_done(settings, how, causal):
         assert weights[..., 4:, :4].abs().max() == 0
     if how == "padded":
         assert weights[1, :, :5, 5:].abs().max() == 0
-    if settings.get("window") == 3 and causal and how == "whole":
+    if settings.get("pattern") == SHORT and causal and how == "whole":
         assert weights[0, 0, 8].nonzero().flatten().tolist() == [0, 6, 7, 8]  # a sink, and the last three
 
 
@@ -74,7 +75,7 @@ def test_a_piece_looks_at_the_keys_of_all_pieces(settings):
     keys = inside(later)[1].shape[-1]  # a windowed cache has dropped what nobody sees
     kept = weights[:, :, 6:]
     assert torch.allclose(inside(later)[1].sum(-1), kept.sum(-1)) and keys <= 9
-    if "window" not in settings:
+    if "pattern" not in settings:
         assert torch.allclose(inside(later)[1], kept, atol=1e-10)
 
 

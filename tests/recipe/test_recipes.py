@@ -67,7 +67,7 @@ def test_one_step_of_every_phase_lowers_its_loss_and_all_learn(name):
 
 
 def test_overrides_reach_parts_and_unknown_ones_are_named():
-    assert by.spec("llama", **{"mixer.window": 8})["model"]["blocks"][0]["steps"][0]["window"] == 8
+    assert by.spec("llama", **{"mixer.heads": 2})["model"]["blocks"][0]["steps"][0]["heads"] == 2
     narrowed = by.spec("olmo_hybrid", **{"delta.mixer.beta_max": 1.0})
     assert narrowed["model"]["blocks"][0]["steps"][0]["beta_max"] == 1.0
     for bad, says in (

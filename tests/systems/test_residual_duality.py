@@ -6,7 +6,7 @@ from system_cases import F64, decode, gap, normal, shake, tokens
 
 import blockyard as by
 from blockyard.core import Call
-from blockyard.core.spec import block, channel, depth, head, mixer, residual, stem
+from blockyard.core.spec import block, channel, depth, head, mixer, pattern, residual, stem
 from blockyard.core.spec import model as model_spec
 
 SIZE = dict(dim=16, heads=2, layers=3, vocab=32)
@@ -56,7 +56,9 @@ def alike(rules, attention):
 def test_a_read_along_depth_is_a_window_of_attention_with_axes_swapped(w, norm):
     """(1) (2) for windows up to beyond the whole, where it is full causal attention; without another norm and with."""
     x = normal(2, 5, 6, 16)
-    windowed = shake(by.make("mixer:attention", dim=16, heads=2, position=None, window=w).double())
+    windowed = shake(
+        by.make("mixer:attention", dim=16, heads=2, position=None, pattern=pattern("band", window=w)).double()
+    )
     rules = alike(steps_of(6, residual("depth_read", states=w, heads=2, norm=norm)), windowed)
     rows = (x if norm == "none" else by.make("norm:rms", dim=16).double()(x)).flatten(0, 1)  # layers for tokens
     want = windowed(rows)[0].view_as(x)
@@ -265,5 +267,6 @@ def test_what_stands_where_nothing_is_said():
 @torch.no_grad()
 def test_one_more_attention_of_a_layer_sees_a_few_tokens():
     made = by.build(by.spec("residual_duality", "tiny", local=3))
-    assert [getattr(step.part, "window", None) for step in made.steps[:3]] == [3, None, None]
+    near = [getattr(getattr(step.part, "pattern", None), "window", None) for step in made.steps[:3]]
+    assert near == [3, None, None]
     assert len(made.steps) == 6

@@ -15,7 +15,8 @@ X = torch.arange(24).reshape(2, 12) * 7 % 32
 
 
 def tiny(name):
-    extra = dict(kv_heads=1, heads=2) if "kv_heads" in registry.find("recipe", name).schema else {}
+    known = registry.find("recipe", name).schema
+    extra = dict(kv_heads=1, heads=2) if "kv_heads" in known and "stripes" not in known else {}
     model = by.build(name, "tiny", **extra).double()
     draw = torch.Generator().manual_seed(5)
     for p in model.parameters():

@@ -86,6 +86,7 @@ class Attention(Sublayer):
         qkv, tail = self.qkv(x, call), None
         if self.conv is not None:
             qkv, tail = self.conv(qkv, call, sub(state, "conv"))
+            state = None if state is None else {name: held for name, held in state.items() if name != "conv"}
         q, k, v = self.layout.split(qkv)
         q = q.flatten(2, 3)
         if self.q_all is not None:

@@ -50,9 +50,12 @@ def costs_nothing(arm: str, first: str, other: str, share: float) -> Prediction:
 
 
 def _best(report: Report, arm: str) -> tuple[int, float] | None:
-    """The place and the loss of the best trial."""
-    known = [(loss, place) for place, loss in enumerate(report.arm(arm).trials) if loss is not None]
-    return (min(known)[1], min(known)[0]) if known else None
+    """The place and the loss of the best trial; None at an edge of the grid, since a better one may lie beyond."""
+    trials = report.arm(arm).trials
+    known = [(loss, place) for place, loss in enumerate(trials) if loss is not None]
+    if not known or min(known)[1] in (0, len(trials) - 1):
+        return None
+    return min(known)[1], min(known)[0]
 
 
 def study() -> Study:

@@ -104,6 +104,15 @@ class Arm:
     training_flops_per_token: float | None = None
 
     @property
+    def optimiser(self) -> str:
+        """Its own optimiser as it is typed behind @; empty: that of all."""
+        own = self.system.get("settings", {}).get("optimiser")
+        if own is None:
+            return ""
+        settings = ",".join(f"{key}={value}" for key, value in own["settings"].items())
+        return f"{own['name']}:{settings}" if settings else str(own["name"])
+
+    @property
     def tuned_at(self) -> int:
         """The width that its rate is given for: its own, or the `base` of an optimiser with a rule for others."""
         own = self.system.get("settings", {}).get("optimiser")

@@ -23,7 +23,7 @@ from blockyard.compare.report import format as figures
 from blockyard.compare.report import page as pages
 from blockyard.compare.report import terminal
 from blockyard.compare.report import text as words_of
-from blockyard.compare.report.page import amount
+from blockyard.compare.report.page import amount, target
 from blockyard.compare.report.result import assemble
 from blockyard.core.files import strict
 from blockyard.core.numbers import TOKENS
@@ -387,6 +387,11 @@ def test_what_differs_between_arms_stands_under_their_names() -> None:
         "a": "gla mixer.heads=2",
         "b": "gla mixer.window=16",
     }
+    trained = {"kind": "optimiser", "name": "mup", "settings": {"base": 32}}
+    arms[2]["system"] = {"settings": {"optimiser": trained}}
+    assert figures.differs(read_report(data).plan)["b"] == "gla mixer.window=16 @mup:base=32"
+    assert target(read_report(data).plan.arms[2]) == "b=gla:dim=64,mixer.window=16@mup:base=32"
+    arms[2]["system"] = arms[1]["system"]
     arms[2] |= {"hash": arms[1]["hash"], "overrides": arms[1]["overrides"]}
     assert figures.differs(read_report(data).plan)["b"] == "gla mixer.heads=2 (the same as a)"
     page = render(data)

@@ -180,7 +180,8 @@ def differs(plan: Plan) -> dict[str, str]:
     found, seen = {}, {}
     for arm in plan.arms:
         own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
-        words = [arm.name] if arm.name != arm.label.partition("|")[0] else []
+        words = [arm.name] if arm.name != arm.label.partition("|")[0].partition("@")[0] else []
+        own += [f"@{arm.optimiser}"] if arm.optimiser and "@" not in arm.label else []
         own += [f"| {becomes(each)}" for each in arm.then] if "|" not in arm.label else []
         other = seen.setdefault(arm.hash, arm.label)
         same = [f"(the same as {other})"] if other != arm.label else []

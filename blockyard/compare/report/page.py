@@ -374,12 +374,14 @@ def amount(value: float) -> str:
 
 
 def target(arm: Arm) -> str:
-    """An arm as it is typed: LABEL=NAME:key=value,key=value."""
+    """An arm as it is typed: LABEL=NAME:key=value,key=value@OPTIMISER|TRANSFORM."""
     first, _, typed = arm.label.partition("|")
+    first = first.partition("@")[0]
     name = arm.name if first == arm.name else f"{first}={arm.name}"
     own = ",".join(f"{key}={value}" for key, value in arm.overrides.items())
     after = [typed] if typed else [becomes(each) for each in arm.then]
-    return "|".join([f"{name}:{own}" if own else name, *after])
+    trained = f"@{arm.optimiser}" if arm.optimiser else ""
+    return "|".join([f"{name}:{own}{trained}" if own else name + trained, *after])
 
 
 def command(plan: Plan) -> list[str]:

@@ -71,7 +71,7 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
     "plan": {"documents", "identity", "judge"},
     "run": {"documents", "identity", "plan"},
     "report": {"documents", "judge", "plan"},
-    "compare": {"documents", "identity", "plan", "run", "report"},
+    "compare": {"documents", "identity", "judge", "plan", "run", "report"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"

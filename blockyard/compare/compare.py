@@ -25,6 +25,7 @@ from blockyard.compare.documents import (
     Timings,
 )
 from blockyard.compare.identity import key_of
+from blockyard.compare.judge.tuning import UNTUNED, fit_rates
 from blockyard.compare.plan import plan as planning
 from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
@@ -34,7 +35,6 @@ from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
 from blockyard.compare.run.store import Event, Store
-from blockyard.compare.run.tuning import fit_rates
 from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import clock
@@ -61,7 +61,7 @@ def compare(
     overrides      settings of all arms, as {"mixer.heads": 4}
     save_seconds   how often a run writes what it needs to go on
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
-                   tuning, against, codec: as the options of `blockyard compare`
+                   tuning, against, codec: as the options of `blockyard compare`; rates: those of the tuning, at width 64
     """
     request = _request(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
@@ -170,14 +170,15 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     """The rate of every arm, with whether it lies at the edge of the grid, and the losses of its trials."""
     plan = store.plan
     if plan.tuning == "none":
-        return {arm.id: (planning.RATES[1], False) for arm in plan.trained}, {}
-    wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in planning.RATES for arm in plan.trained]
+        return {arm.id: (UNTUNED, False) for arm in plan.trained}, {}
+    rates = plan.same.rates
+    wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in rates for arm in plan.trained]
     trials: Trials = {}
     for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
         score = result.score if result.finished and result.score is not None else math.nan
         trials.setdefault(arm.id, []).append(score)
     losses = {arm: [plan.metric.sign * score for score in scores] for arm, scores in trials.items()}
-    return fit_rates(planning.RATES, losses), trials
+    return fit_rates(rates, losses), trials
 
 
 def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:
@@ -200,7 +201,7 @@ def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> l
 
     def heard(at: int, message: Json) -> None:
         i, progress = missing[at], Progress.from_json(message, "a message")
-        watch.at(i, expected[i] * min(1.0, progress.step / jobs[i].steps), progress.loss)
+        watch.at(i, expected[i] * min(1.0, progress.step / jobs[i].steps), progress.loss, progress.inside)
 
     missing = [i for i, result in enumerate(results) if result is None]
     for i, result in enumerate(results):

@@ -9,7 +9,7 @@ Units are said where they are not plain: losses are in the unit of the metric, t
 answer, times in seconds, memory in bytes. The documents know nothing of how they are made or shown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -286,10 +286,11 @@ class BenchAnswer(Document):
 
 @dataclass(frozen=True)
 class Progress(Document):
-    """From a worker: how far a run is."""
+    """From a worker: how far a run is, and in a few words what was last seen inside."""
 
     step: int
     loss: float
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -302,6 +303,36 @@ class Probes:
     recall: float | None = None
     firing: list[float | None] = field(default_factory=list)
     entropy: list[float | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ByDepth:
+    """How a run looked inside after so many tokens, a figure a step of the model, None for one that has none.
+
+    stream    root mean square behind the step          massive    the largest number there over the median
+    gradient  root of the sum of squares, as clipped    entropy    nats of its attention
+    """
+
+    tokens: int
+    stream: list[float | None]
+    massive: list[float | None]
+    gradient: list[float | None]
+    entropy: list[float | None]
+
+    @staticmethod
+    def of(tokens: int, figures: Mapping[str, float | None]) -> "ByDepth":
+        """Of figures by step and name: `steps.0.part:stream`."""
+        steps = list(dict.fromkeys(name.rpartition(":")[0] for name in figures))
+        names = ("stream", "massive", "gradient", "entropy")
+        return ByDepth(tokens, *([figures.get(f"{step}:{name}") for step in steps] for name in names))
+
+    @property
+    def words(self) -> str:
+        """What to say of it while the run goes on."""
+        known = [[value for value in values if value is not None] for values in (self.stream, self.massive)]
+        if not all(known):
+            return ""
+        return f"stream {known[0][0]:.2g} to {known[0][-1]:.2g}, largest {max(known[1]):.0f} medians"
 
 
 @dataclass(frozen=True)
@@ -337,6 +368,7 @@ class RunResult(Document):
     also     further figures of the same predictions, by the names of the plan's further metrics
     exhibits what a page shows of it beside the scores
     made     where it is a transform of another run, whose steps, seconds and curve these are: what it became
+    depths   how it looked inside on the way
     """
 
     key: str
@@ -353,6 +385,7 @@ class RunResult(Document):
     also: dict[str, float | None] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)
     made: Made | None = None
+    depths: list[ByDepth] = field(default_factory=list)
     format: int = FORMAT
 
     @property
@@ -388,6 +421,7 @@ class ArmReport:
     also       further figures of every seed
     base       the id of what was trained: arms of one base share its training, which each of them counts
     made       what transforms made of the best run, with their reports
+    depths     how the runs looked inside on the way
     """
 
     name: str
@@ -425,6 +459,7 @@ class ArmReport:
     model_bytes: int = 0
     base: str = ""
     made: Made | None = None
+    depths: list[list[ByDepth]] = field(default_factory=list)
 
     @property
     def speeds(self) -> list[float]:

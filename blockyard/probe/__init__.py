@@ -5,6 +5,7 @@
     recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
     step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
     step_gradients_probe(model, rows)["steps.0.part"]        how large the gradient is of what each step writes
+    by_depth_probe(model, rows)["steps.0.part:stream"]       how stream, gradient and attention look, step by step
     step_skip_probe(model, rows)["steps.0.part"]             what the loss rises by where a step is left out
     path_orders_probe(model, rows)["order 1"]                what goes through k of the sublayers, by k
     sharpness_probe(model, rows)["largest"]                  how sharply the loss curves where a model stands
@@ -20,6 +21,7 @@ Arrays are of numpy, in single or double precision.
 
 from blockyard.probe.attention_distance import attention_distance_probe
 from blockyard.probe.attention_entropy import attention_entropy_probe
+from blockyard.probe.by_depth import by_depth_probe
 from blockyard.probe.copying import copying_probe
 from blockyard.probe.exit_losses import exit_losses_probe
 from blockyard.probe.imitation import imitation_probe
@@ -34,7 +36,7 @@ from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
 
 __all__ = [
-    "attention_distance_probe", "attention_entropy_probe", "copying_probe", "exit_losses_probe", "imitation_probe",
-    "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe",
-    "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
+    "attention_distance_probe", "attention_entropy_probe", "by_depth_probe", "copying_probe", "exit_losses_probe",
+    "imitation_probe", "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe",
+    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
 ]  # fmt: skip

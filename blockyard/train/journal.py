@@ -5,9 +5,13 @@ Whatever differs in one of them is another run, and is refused.
 """
 
 import json
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from blockyard.core.errors import UsageError
 from blockyard.core.files import strict, write_whole
@@ -16,6 +20,7 @@ from blockyard.train import checkpoint
 UNSAID = {"optimiser": "adamw"}  # what checkpoints do not say from when there was one
 
 WEIGHTS = "the first weights"
+Figures = dict[str, float | None]  # by name; None where one is no number
 
 
 class Journal:
@@ -24,6 +29,7 @@ class Journal:
     def __init__(self, run: Any, folder: Path | None) -> None:
         self.run, self.folder = run, folder
         self.curve: list[tuple[int, float]] = []
+        self.inside: list[tuple[int, Figures]] = []
         self.spent, self.seen, self.since = 0.0, 0.0, 0
         if folder is not None:
             self.identity: dict[str, Any] = run.identity()
@@ -38,13 +44,21 @@ class Journal:
         """How long the run has taken, what came before its checkpoint included."""
         return self.spent + time.perf_counter() - self.began
 
+    @property
+    def looked(self) -> int:
+        """The step at which somebody last looked inside; 0: not yet."""
+        return self.inside[-1][0] if self.inside else 0
+
     def heard(self, loss: float | None) -> None:
         """Count the loss of a step; None counts for nothing."""
         if loss is not None:
             self.seen, self.since = self.seen + loss, self.since + 1
 
-    def enter(self) -> tuple[int, float] | None:
-        """The step and the mean loss since the last entry, logged; None where no step had a loss."""
+    def enter(self, inside: Mapping[str, np.ndarray]) -> tuple[int, float] | None:
+        """The step and the mean loss since the last entry, logged, with figures of what is inside where there are any;
+        None where no step had a loss."""
+        if inside:
+            self.inside.append((self.run.step, {name: _plain(value) for name, value in inside.items()}))
         if not self.since:
             return None
         point = (self.run.step, self.seen / self.since)
@@ -52,6 +66,7 @@ class Journal:
         self.seen, self.since = 0.0, 0
         if self.folder is not None:
             line = {"step": point[0], "loss": point[1], "seconds": round(self.seconds, 3)}
+            line |= {"inside": self.inside[-1][1]} if inside else {}
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(strict(line)) + "\n")
         return point
@@ -61,6 +76,7 @@ class Journal:
         if self.folder is None or self.written == self.run.step:
             return
         facts = {"step": self.run.step, "phase": self.run.phase, "seconds": self.seconds, "curve": self.curve}
+        facts["inside"] = self.inside
         checkpoint.write(self.folder, self.run.step, self.run.tensors(), facts | {"continues": self.identity})
         self.written, self.saved = self.run.step, time.perf_counter()
 
@@ -84,6 +100,7 @@ class Journal:
             )
         self.run.restore(tensors, facts)
         self.spent, self.curve = facts["seconds"], [(step, loss) for step, loss in facts["curve"]]
+        self.inside = [(step, figures) for step, figures in facts.get("inside", [])]
 
     def _cut_log(self, path: Path) -> None:
         """Leave only the lines of steps that are not done again."""
@@ -91,6 +108,10 @@ class Journal:
         kept = "".join(line for line in known if _step(line) <= self.run.step)
         if known and kept != "".join(known):
             write_whole(path, kept.encode())
+
+
+def _plain(value: np.ndarray) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _step(line: str) -> float:

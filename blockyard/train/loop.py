@@ -35,7 +35,7 @@ from blockyard.data.rows import Arrays, Batches
 from blockyard.model.lineage import pairs, transformed
 from blockyard.model.model import Model, Watch
 from blockyard.train.checkpoint import fingerprint
-from blockyard.train.journal import WEIGHTS, Journal
+from blockyard.train.journal import WEIGHTS, Figures, Journal
 from blockyard.train.precision import arithmetic
 from blockyard.train.schedule import frozen, schedule, trained
 
@@ -69,15 +69,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a run ended: `finished`, or `failed` with the reason; the mean losses since the last log, by step; and the
-    model that came out."""
+    """How a run ended: `finished`, or `failed` with the reason; the mean losses since the last log, by step; what was
+    seen inside on the way, by step; and the model that came out."""
 
     status: str
     reason: str
     steps: int
     seconds: float
     curve: tuple[tuple[int, float], ...]
+    inside: tuple[tuple[int, Figures], ...]
     model: Model = field(compare=False, repr=False)
+
+
+LOOKS = 4  # times that a run is looked into, evenly spread
+Look = Callable[[Model, Batch], Mapping[str, np.ndarray]]
 
 
 class Diverged(Exception):
@@ -216,7 +221,9 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)  # of a role: matrices of wide models, say
         batch = to_batch(self.sources[self.phase].next(self.step), self.settings.device)
-        loss = self._gradient([each.prepare(batch, self._drawing(i)) for i, each in enumerate(self._minimised())])
+        prepared = [each.prepare(batch, self._drawing(i)) for i, each in enumerate(self._minimised())]
+        self.batch = prepared[0]
+        loss = self._gradient(prepared)
         if loss is None:
             self.step += 1
             return None
@@ -334,11 +341,13 @@ def out_of_memory(error: BaseException) -> bool:
 def train(
     system: Spec, model: Model, source: Batches, settings: Settings, folder: Path | None = None,
     watch: Callable[[int, float], None] | None = None, *, own: Mapping[int, Batches] | None = None,
+    look: Look | None = None,
 ) -> Trained:  # fmt: skip
     """Train the model in place; where a phase transforms it, `model` of the result is another one.
 
     `watch(step, loss)` is told of every logged step. `own` has the batches of phases that train on rows of their own,
-    by the place of the phase.
+    by the place of the phase. `look(model, batch)` is asked a few times for figures of the model as a step left it,
+    its gradients with it; they go to the log.
 
     With a folder the run leaves checkpoints and a log, goes on from its newest checkpoint, and is done at once where it
     was finished. A checkpoint of other settings, data, system or first weights is a `UsageError`.
@@ -351,7 +360,8 @@ def train(
             journal.heard(run.advance())
             if run.step % settings.log_every and run.step != settings.steps:
                 continue
-            point = journal.enter()
+            due = look is not None and run.step * LOOKS // settings.steps > journal.looked * LOOKS // settings.steps
+            point = journal.enter(look(run.model, run.batch) if look is not None and due else {})
             if point is not None and watch is not None:
                 watch(*point)
             if time.perf_counter() - journal.saved > settings.save_seconds and run.step < settings.steps:
@@ -360,7 +370,8 @@ def train(
         status, reason = "failed", str(error)
     if settings.steps and not journal.curve and not reason:
         status, reason = "failed", "no batch asked for a prediction"
-    done = Trained(status, reason, run.step, journal.seconds, tuple(journal.curve), run.model)
+    seen = tuple(journal.curve), tuple(journal.inside)
+    done = Trained(status, reason, run.step, journal.seconds, *seen, run.model)
     if status == "finished":
         journal.save()
     return done

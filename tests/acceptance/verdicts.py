@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.compare import compare as product
+from blockyard.compare.judge.tuning import fit_rates
 from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
 from blockyard.compare.run.store import Store
-from blockyard.compare.run.tuning import fit_rates
 
 LEDGER = Path(__file__).parents[2] / "results" / "verdicts.jsonl"
 CASES = {"aa": range(5000, 5100), "rate": range(6000, 6010), "tokens": range(7000, 7010)}

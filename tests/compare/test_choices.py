@@ -12,11 +12,11 @@ import pytest
 from blockyard.cli import main
 from blockyard.compare.documents import Choice, RunResult
 from blockyard.compare.judge.curves import along
+from blockyard.compare.judge.tuning import RATES, fit_rates
 from blockyard.compare.plan.dataset import named
-from blockyard.compare.plan.plan import RATES, Request, make_plan
+from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.compare.report.result import settled
 from blockyard.compare.run.job import Scoring, amounts
-from blockyard.compare.run.tuning import fit_rates
 from blockyard.core.axis import Axis
 from blockyard.core.errors import UsageError
 from blockyard.task import Examples, errors, make_task

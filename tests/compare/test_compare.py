@@ -18,7 +18,6 @@ from blockyard.cli import main
 from blockyard.compare.compare import folder_name
 from blockyard.compare.documents import Job, Speed
 from blockyard.compare.identity import key_of
-from blockyard.compare.plan import plan as planning
 from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.run.store import Store, read_plan
 from blockyard.core.errors import UsageError
@@ -132,7 +131,7 @@ def test_one_arm_is_nothing_to_compare(text, tmp_path, capsys):
 
 
 def test_a_comparison_of_which_nothing_finished_fails(text, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(planning, "RATES", (1e30, 2e30, 3e30, 4e30))
+    monkeypatch.setattr(sys.modules["blockyard.compare.compare"], "UNTUNED", 1e30)
     words = ["llama", "gla", "--data", text, *SMALL, "--tuning", "none", "--out", str(tmp_path / "out")]
     assert run(*words) == 1
     error = capsys.readouterr().err

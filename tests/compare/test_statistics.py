@@ -447,6 +447,6 @@ def test_bad_tables_are_told_what_to_mend():
 
 
 def test_importing_the_module_does_not_load_scipy():
-    modules = "blockyard.compare.judge.statistics, blockyard.compare.run.tuning, blockyard.compare.judge.scaling"
+    modules = "blockyard.compare.judge.statistics, blockyard.compare.judge.tuning, blockyard.compare.judge.scaling"
     code = f"import sys, {modules}; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,7 +7,9 @@ import pytest
 
 from blockyard.compare.judge.curves import _target
 from blockyard.compare.judge.scaling import fit_scaling, may_cross, time_to_target
-from blockyard.compare.run.tuning import fit_rates, pooled_curvature
+from blockyard.compare.judge.tuning import fit_rates, pooled_curvature
+from blockyard.compare.plan.plan import Request, make_plan
+from blockyard.compare.report.page import _beyond
 from blockyard.core import UsageError
 
 RATES = [1e-3, 2e-3, 4e-3, 8e-3]
@@ -143,3 +145,17 @@ def test_too_few_sizes_or_seeds_are_refused():
         fit_scaling(SIZES, [[2.0] * 2] * 4)
     with pytest.raises(UsageError, match="finite"):
         fit_scaling(SIZES, [[2.0, 1.0, math.nan]] * 4)
+
+
+@pytest.mark.parametrize("rates", [(1e-3, 2e-3), (1e-3, 2e-3, 5e-3), (4e-3, 2e-3, 1e-3), (0, 1e-3, 2e-3), ()])
+def test_a_grid_that_no_parabola_fits_is_refused_before_anything_runs(rates):
+    with pytest.raises(UsageError, match="3 or more rates in rising order and even ratios"):
+        make_plan(Request(("llama", "gla"), rates=rates), told=lambda _: None)
+
+
+def test_rates_are_those_that_are_asked_for():
+    asked = dict(params="60k", tokens="8k", length=64, batch=8, rates=(1e-3, 4e-3, 1.6e-2))
+    plan = make_plan(Request(("llama", "gla"), **asked), told=lambda _: None)
+    assert plan.same.rates == [1e-3, 4e-3, 1.6e-2] and "rates=(0.001, 0.004, 0.016)" in _beyond(plan)
+    with pytest.raises(UsageError, match="leave one of them out"):
+        make_plan(Request(("llama", "gla"), **asked, tuning="none"), told=lambda _: None)

@@ -71,7 +71,7 @@ def made(tmp_path_factory):
         store.write_plan()
         for arm in plan.arms:
             job = make_job(plan, arm, "final", 0, 1e-3)
-            result = run_job(job, store.run_folder(key_of(job)), lambda step, loss: None)
+            result = run_job(job, store.run_folder(key_of(job)), lambda *_: None)
             store.finished(ended(arm, result))
         store._lock.close()
         load_text(text, codec="bpe:300", cache=root / "cache")

@@ -223,7 +223,7 @@ def test_a_comparison_scores_and_saves_what_came_out(tmp_path):
     plan = make_plan(request, lambda _: None)
     plan = replace(plan, steps=steps_of(plan, {}))
     job = make_job(plan, plan.arms[0], "final", plan.seeds[0], 1e-3)
-    result = run_job(job, tmp_path / "run", lambda step, loss: None)
+    result = run_job(job, tmp_path / "run", lambda *_: None)
     saved = by.load(tmp_path / "run" / "model")
     assert result.finished and sum(p.numel() for p in saved.parameters()) == plan.arms[0].params
     assert {step.part.spec.name for step in saved.steps} == {"attention", "experts"}

@@ -15,6 +15,7 @@ from blockyard import __version__, systems
 from blockyard.compare.documents import Arm, Job, Plan, Same, Speed
 from blockyard.compare.identity import NUMERICS, loops
 from blockyard.compare.judge.power import default_seeds
+from blockyard.compare.judge.tuning import RATES, check_rates
 from blockyard.compare.plan import dataset
 from blockyard.compare.plan.after import states, transformed
 from blockyard.compare.plan.budget import at_memory, solve
@@ -28,7 +29,6 @@ from blockyard.train.device import known_device
 from blockyard.train.loop import build_objective
 from blockyard.train.precision import choose
 
-RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
 WIDTH = 64
 SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
 TUNINGS = ("fit", "nested", "none")
@@ -67,6 +67,7 @@ class Request:
     base: int = 0
     overrides: tuple[tuple[str, Any], ...] = ()
     alpha: float = 0.05
+    rates: tuple[float, ...] = RATES
 
     @property
     def rows(self) -> int:
@@ -85,6 +86,10 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         raise UsageError("nothing to compare; for example: blockyard compare llama gla")
     if request.tuning not in TUNINGS:
         raise unknown("tuning", request.tuning, TUNINGS)
+    rates = [float(rate) for rate in request.rates]
+    check_rates(rates)
+    if request.tuning == "none" and rates != list(RATES):
+        raise UsageError("rates= are tried in tuning, and tuning is none; leave one of them out")
     choice = dataset.chosen(request.task, request.data, request.codec)
     material = dataset.named(choice)
     for note in material.notes:
@@ -182,7 +187,7 @@ def _same(request: Request, length: int, widest: int) -> Same:
         precision=choose(request.precision, device, widest),
         workers=cores if narrow else 1,
         threads=1 if narrow else cores,
-        rates=list(RATES),
+        rates=[float(rate) for rate in request.rates],
         rate_rule=f"rate * sqrt({WIDTH} / dim)",
     )
 
@@ -331,7 +336,7 @@ def seconds_of(plan: Plan, arm: Arm, role: str) -> float:
 def estimate(plan: Plan) -> float:
     """Seconds that the whole comparison should take, all looks included."""
     seeds = plan.seeds
-    trials = 0 if plan.tuning == "none" else len(RATES) * len(set(tuning_seeds(plan, seeds)))
+    trials = 0 if plan.tuning == "none" else len(plan.same.rates) * len(set(tuning_seeds(plan, seeds)))
     total = sum(trials * seconds_of(plan, arm, "tune") for arm in plan.trained)
     total += len(seeds) * sum(seconds_of(plan, arm, "final") for arm in (*plan.arms, *plan.bases))
     return total / plan.same.workers

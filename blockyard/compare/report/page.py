@@ -13,7 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from blockyard.compare.documents import Arm, ArmReport, PairReport, Plan, Report
+from blockyard.compare.judge.tuning import RATES
 from blockyard.compare.report import figures as pictures
+from blockyard.compare.report.depths import depths
 from blockyard.compare.report.exhibits import also, exhibits
 from blockyard.compare.report.figures import COLOURS, Axis, indices, line, mark, scale
 from blockyard.compare.report.format import (
@@ -79,7 +81,8 @@ def _page(report: Report) -> dict[str, Any]:
         "lengths": Markup(pictures.lengths(report, lengths) or ""), "impossible": lengths,
         "also": _also(report), "exhibits": _exhibits(report),
         "decodes": any(arm.decode_tokens_per_s for arm in report.arms),
-        "inside": _inside(report), "tuning": _tuning(report), "untuned": _untuned(plan),
+        "inside": _inside(report), "depths": [Markup(svg) for svg in depths(report)],
+        "tuning": _tuning(report), "untuned": _untuned(plan),
         "equal": held_equal(plan), "budgets": _budgets(report),
         "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan.versions.items()),
         "json": json.dumps(strict(plan.to_json()), indent=1),
@@ -404,4 +407,5 @@ def _beyond(plan: Plan) -> str:
     """What the command line has no option for."""
     said = [f"base={plan.seeds[0] // 100}"] if plan.seeds and plan.seeds[0] else []
     said += [f"alpha={plan.alpha:g}"] if plan.alpha != ALPHA else []
+    said += [f"rates=({', '.join(f'{rate:g}' for rate in plan.same.rates)})"] if plan.same.rates != list(RATES) else []
     return ", ".join(said)

@@ -138,6 +138,7 @@ def _arm(
         model_bytes=is_now.model_bytes,
         base=base.id,
         made=made,
+        depths=[result.depths for result in mine],
     )
 
 

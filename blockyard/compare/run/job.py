@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from blockyard.compare.documents import FORMAT, Job, Point, RunResult
+from blockyard.compare.documents import FORMAT, ByDepth, Job, Point, RunResult
 from blockyard.compare.identity import key_of
 from blockyard.compare.plan.dataset import named, own_orders
 from blockyard.compare.run.after import become
@@ -26,13 +26,14 @@ from blockyard.core.spec import Spec
 from blockyard.data.rows import Arrays
 from blockyard.model.model import Model, build
 from blockyard.model.save import load_model, save_model
+from blockyard.probe import by_depth_probe
 from blockyard.task import Exam, Material
 from blockyard.task._material import Predict
 from blockyard.train.loop import Settings, to_batch, train
 from blockyard.train.precision import arithmetic
 
 TOKENS, LOGITS = 1 << 12, 1 << 20  # of a forward that scores, where training takes fewer: small batches waste time
-Tell = Callable[[int, float], None]  # a step that is done, and its loss
+Tell = Callable[[int, float, str], None]  # a step that is done, its loss, and words on what is inside
 Price = Callable[[Mapping[str, torch.Tensor], Batch], torch.Tensor]  # predictions -> amounts (B,) or (B,K)
 
 
@@ -67,10 +68,21 @@ def _trained(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model,
         steps=job.steps, lr=job.lr, schedule=job.schedule, precision=job.precision, device=job.device,
         micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,
     )  # fmt: skip
-    own = own_orders(system, job, job.seed)
-    trained = train(system, model, data.order(job.length, job.batch, job.seed), settings, folder, tell, own=own)
-    curve: list[Point] = [(step * job.batch * job.length, loss) for step, loss in trained.curve]
-    return trained.model, RunResult(key_of(job), trained.status, trained.reason, trained.steps, trained.seconds, curve)
+    own, words, each = own_orders(system, job, job.seed), [""], job.batch * job.length
+
+    def look(model: Model, batch: Batch) -> dict[str, np.ndarray]:
+        found = by_depth_probe(model, batch)
+        words[0] = ByDepth.of(0, {name: float(value) for name, value in found.items()}).words
+        return found
+
+    trained = train(
+        system, model, data.order(job.length, job.batch, job.seed), settings, folder,
+        lambda step, loss: tell(step, loss, words[0]), own=own, look=look if job.role == "final" else None,
+    )  # fmt: skip
+    curve: list[Point] = [(step * each, loss) for step, loss in trained.curve]
+    depths = [ByDepth.of(step * each, figures) for step, figures in trained.inside]
+    told = trained.status, trained.reason, trained.steps, trained.seconds
+    return trained.model, RunResult(key_of(job), *told, curve, depths=depths)
 
 
 def _remade(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, RunResult]:

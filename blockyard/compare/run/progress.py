@@ -32,10 +32,10 @@ class Watch:
             self.task = self.bar.add_task("training", total=1.0)
             self.bar.start()
 
-    def at(self, run: int, seconds: float, loss: float) -> None:
-        """A run has done so many of its expected seconds."""
+    def at(self, run: int, seconds: float, loss: float, inside: str = "") -> None:
+        """A run has done so many of its expected seconds; `inside`: words on what was last seen there."""
         self.doing[run] = seconds
-        self._show(f"loss {loss:.3f}")
+        self._show(f"loss {loss:.3f}" + (f", {inside}" if inside else ""))
 
     def finished(self, run: int, seconds: float, line: str) -> None:
         self.doing.pop(run, None)

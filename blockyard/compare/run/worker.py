@@ -20,7 +20,7 @@ def handle(order: Json, tell: child.Tell) -> Json:
     """Do what an order says."""
     if order["do"] == "run":
         run = RunOrder.from_json(order, "an order")
-        result = run_job(run.job, Path(run.folder), lambda step, loss: tell(Progress(step, loss).to_json()))
+        result = run_job(run.job, Path(run.folder), lambda *told: tell(Progress(*told).to_json()))
         return result.to_json()
     asked = BenchOrder.from_json(order, "an order")
     return BenchAnswer(bench(asked.jobs, asked.rounds)).to_json()

@@ -16,17 +16,18 @@ import numpy as np
 
 from blockyard.core.errors import UsageError
 
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)  # at width 64; one octave apart
+UNTUNED = RATES[1]
+
 
 def fit_rates(rates: Sequence[float], losses: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, bool]]:
     """Per arm the rate to train at, and whether its best trial lay at an edge of the grid.
 
     An arm none of whose trials is finite gets the lowest rate, marked as at the edge, and says nothing of curvature.
     """
+    check_rates(rates)
     x = np.log2(np.asarray(rates, np.float64))
-    steps = np.diff(x)
-    if len(x) < 3 or steps[0] <= 0 or not np.allclose(steps, steps[0], rtol=1e-3):
-        raise UsageError(f"tuning needs 3 or more rates in rising order and even ratios; got {list(rates)}")
-    h = float(steps.mean())
+    h = float(np.diff(x).mean())
     trials = {arm: np.asarray(losses[arm], np.float64) for arm in sorted(losses)}
     if wrong := [arm for arm, values in trials.items() if values.shape != x.shape]:
         raise UsageError(f"arm {wrong[0]!r} has {len(trials[wrong[0]])} trials for {len(x)} rates")
@@ -40,6 +41,13 @@ def fit_rates(rates: Sequence[float], losses: Mapping[str, Sequence[float]]) -> 
         # Six digits: the rate is part of a run's identity, the last bits of a logarithm are not.
         chosen[arm] = float(f"{2 ** (x[j] + shift):.5e}"), best in (0, len(x) - 1)
     return chosen
+
+
+def check_rates(rates: Sequence[float]) -> None:
+    """Refuse a grid that no parabola can be laid through."""
+    steps = np.diff(np.log2(rates)) if len(rates) and min(rates) > 0 else np.zeros(0)
+    if len(steps) < 2 or steps[0] <= 0 or not np.allclose(steps, steps[0], rtol=1e-3):
+        raise UsageError(f"tuning needs 3 or more rates in rising order and even ratios; got {list(rates)}")
 
 
 def pooled_curvature(losses: Mapping[str, np.ndarray], h: float) -> float:

@@ -61,7 +61,8 @@ def compare(
     overrides      settings of all arms, as {"mixer.heads": 4}
     save_seconds   how often a run writes what it needs to go on
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
-                   tuning, against, codec: as the options of `blockyard compare`; rates: those of the tuning, at width 64
+                   tuning, against, codec: as the options of `blockyard compare`; besides these rates, those
+                   of the tuning at width 64, and reach, the lengths that are scored too in units of that of training
     """
     request = _request(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)

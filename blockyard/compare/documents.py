@@ -175,6 +175,7 @@ class Plan(Document):
     matched   what all arms get the same amount of: a size and a length of training
     looks     after how many seeds an arm the verdicts are looked at        against   the id of an arm, or all pairs
     bases     what is trained for arms that are transforms of it, and is no arm itself
+    reach     the lengths that are scored too, in units of the training length; none: the usual ones
     """
 
     arms: list[Arm]
@@ -192,6 +193,7 @@ class Plan(Document):
     versions: dict[str, str | int | None]
     references: dict[str, list[float]] = field(default_factory=dict)
     also: list[Metric] = field(default_factory=list)
+    reach: list[float] = field(default_factory=list)
     save_seconds: float = 20.0
     speed: dict[str, Speed] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
@@ -222,7 +224,7 @@ class Job(Document):
     """One run. What cannot change its figures is no part of its key: paths, save_seconds, lengths.
 
     role      tune or final: which split it scores        lr   the peak rate of this width
-    lengths   whether other lengths are scored too
+    lengths   whether other lengths are scored too, at `reach` times this one
     then      the specs of what the run of the same job without them becomes, and `shown`: how many training tokens
               each of them that is shown data gets
     """
@@ -248,6 +250,7 @@ class Job(Document):
     lengths: bool
     then: list[Json] = field(default_factory=list)
     shown: int = 0
+    reach: list[float] = field(default_factory=list)
 
     @property
     def base(self) -> "Job":

@@ -5,7 +5,7 @@ forms, norms and activations not at all. Backward costs twice the forward. Of a 
 out of its program, and its training phase by phase.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,12 +83,13 @@ def stored_bytes(model: Model) -> int:
     return sum(t.numel() * t.element_size() for t in kept.values())
 
 
-def count(spec: Spec, length: int, batch: int = 1) -> Count:
+def count(what: Spec | Model, length: int, batch: int = 1) -> Count:
     """What a system costs, before anything is allocated: in float32, with gradients and two moments.
 
-    spec   a model or a system        length   tokens a row        batch   rows a training step
+    what   a model or a system, or a model on the meta device        length   tokens a row
+    batch   rows a training step
     """
-    model = stages(spec)[-1]
+    model = what if isinstance(what, Model) else stages(what)[-1]
     params = sum(p.numel() for p in model.parameters())
     tables = {use.path for use in model.uses if any(axis is model.axes.get("stem.vocab") for axis in use.axes)}
     body = params - sum(p.numel() for name, p in model.named_parameters() if name in tables)
@@ -105,13 +106,13 @@ def count_flops(model: Model, length: int, steps: Iterable[int] | None = None) -
     return products.get_total_flops() + sum(tally.values())
 
 
-def training_flops(system: Spec, length: int) -> float:
+def training_flops(system: Spec, length: int, made: Sequence[Model] = ()) -> float:
     """Operations a token of training, the mean over its program: forward and backward of the model that a phase trains,
     and the forwards that its objectives make beside. A row of a phase whose rows are of another length counts as one
-    of `length` tokens."""
+    of `length` tokens. `made` has the models of the phases where they are at hand: `stages(system)`."""
     phases = system["program"]
     whole, before, total = sum(phase["share"] for phase in phases), 0.0, 0.0
-    for phase, model in zip(phases, stages(system)):
+    for phase, model in zip(phases, made or stages(system)):
         share = phase["share"] / whole
         times = [before + share * (i + 0.5) / POINTS for i in range(POINTS)]
         tokens = phase.get("length") or length
@@ -136,11 +137,14 @@ def _at(model: Model, length: int, progress: float) -> float:
         return ends + sum(mean * (count_flops(model, length, steps) - ends) for mean, steps in blocks)
 
 
-def state_bytes(spec: Spec, length: int, dtype: torch.dtype = torch.float32) -> int:
-    """Bytes that one row's state holds after `length` tokens, for a model of this precision."""
+def state_bytes(what: Spec | Model, length: int, dtype: torch.dtype = torch.float32) -> int:
+    """Bytes that one row's state holds after `length` tokens, for a model of this precision.
+
+    what   a model or a system, or a model on the meta device, in its own precision
+    """
     from blockyard import kernels
 
-    model = stages(spec)[-1].to(dtype)
+    model = what if isinstance(what, Model) else stages(what)[-1].to(dtype)
     state: State | None = model.init_state(1)
     with torch.no_grad(), _on_meta(), kernels.count_flops():
         state = model(model.example(1, length), state).state

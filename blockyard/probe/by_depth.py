@@ -50,5 +50,5 @@ def _squares(model: Any) -> dict[str, torch.Tensor]:
     named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     if not named:
         return {}
-    sizes = torch._foreach_norm([grad for _, grad in named])
+    sizes = [grad.norm() for _, grad in named]
     return {name: size.double().square() for (name, _), size in zip(named, sizes)}

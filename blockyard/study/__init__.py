@@ -11,10 +11,11 @@ from pathlib import Path
 
 from blockyard.compare.compare import compare
 from blockyard.compare.documents import Report
+from blockyard.compare.report.sheet import Sheet, alone
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import read_document, sealed, write_whole
-from blockyard.study._base import SMOKE, Study
+from blockyard.study._base import Study
 from blockyard.study._record import FORMAT, RaceRecord, Record, Told
 
 TIERS = ("smoke", "small")
@@ -34,9 +35,8 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
     began, folder = time.monotonic(), Path(out) / entry.name
     results: dict[str, Report] = {}
     for race in study.races:
-        options = {**race.options, **(SMOKE if tier == "smoke" else {})}
         work = Path("runs") / "study" / entry.name / tier / race.name
-        found = compare(race.arms, task=race.task, out=work, quiet=quiet, **options)
+        found = compare(race.arms, task=race.task, out=work, quiet=quiet, **race.options_at(tier))
         assert isinstance(found, Report)
         results[race.name] = found
     findings = [(p, p.judge(*(results[name] for name in p.races))) for p in study.predictions]
@@ -53,10 +53,22 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         command=f"blockyard study {entry.name} --tier {tier}",
         races={name: RaceRecord.of(report) for name, report in results.items()},
     )
+    sheet = study.page(results) if study.page else None
     if tier != "smoke":
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{record.date}.json", sealed(record.to_json()))
+        if sheet:
+            _write_page(sheet, folder)
     return record
+
+
+def _write_page(sheet: Sheet, folder: Path) -> None:
+    """The page, each of its pictures by itself, and its table, beside the records."""
+    write_whole(folder / "page.html", sheet.html().encode())
+    for picture in sheet.pictures:
+        write_whole(folder / f"{picture.name}.svg", alone(picture.svg).encode())
+    if sheet.table:
+        write_whole(folder / "table.md", sheet.table.markdown().encode())
 
 
 def _trained(report: Report) -> float:

@@ -16,19 +16,31 @@ from typing import Any, NamedTuple
 
 from blockyard.compare.documents import Report
 from blockyard.compare.judge.statistics import BELOW_MARGIN, EQUIVALENT
+from blockyard.compare.report.sheet import Sheet
 
-SMOKE = {"params": "60k", "tokens": "2k", "seeds": 2, "tuning": "none", "batch": 8}  # it runs; it tells nothing
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 
 
 @dataclass(frozen=True)
 class Race:
-    """One comparison of a study; `options` are those of `compare`."""
+    """One comparison of a study; `options` are those of `compare`.
+
+    smallest   parameters at which all arms can be built, where the usual few are too few for them
+    """
 
     name: str
     arms: tuple[str, ...]
     task: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    smallest: str = "60k"
+
+    def options_at(self, tier: str) -> dict[str, Any]:
+        """Its options at a tier: at `smoke` it runs, and tells nothing."""
+        if tier != "smoke":
+            return dict(self.options)
+        few = {"params": self.smallest, "tokens": "2k", "seeds": 2, "tuning": "none", "batch": 8}
+        instead = ("memory", "flops", "minutes", "rates")  # other budgets, and what is tried in tuning
+        return {name: value for name, value in self.options.items() if name not in instead} | few
 
 
 class Finding(NamedTuple):
@@ -55,10 +67,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Study:
-    """Races, and what is expected of them."""
+    """Races, what is expected of them, and where there is more to look at a page of their reports, by their names."""
 
     races: tuple[Race, ...]
     predictions: tuple[Prediction, ...]
+    page: Callable[[Mapping[str, Report]], Sheet] | None = None
 
     def verdict(self, findings: list[Finding]) -> str:
         """Of the whole: one prediction that fails is enough, and all must hold."""

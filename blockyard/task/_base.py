@@ -139,8 +139,8 @@ class Task(ABC):
 
     def stretched(self, factor: float) -> "Task":
         """The same task on the same vocabulary, `factor` times as long; refused where the vocabulary is too small."""
-        if factor < 1:
-            raise UsageError(f"{self.name}: a task is stretched by 1 or more, not by {factor}")
+        if not factor > 0:
+            raise UsageError(f"{self.name}: a task is stretched by a factor above 0, not by {factor}")
         return self.but(**{key: math.ceil(getattr(self, key) * factor) for key in self.grows})
 
     def __repr__(self) -> str:

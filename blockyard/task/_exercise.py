@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,12 @@ class Exercise(Material):
     def exam(self, role: str, length: int) -> Exam:
         return self._exam(self.held.exams[role])
 
-    def at_lengths(self, role: str, length: int) -> Iterator[tuple[int, Exam]]:
-        """The same task, longer or harder."""
-        for factor in LENGTHS:
+    def at_lengths(self, role: str, length: int, reach: Sequence[float] = ()) -> Iterator[tuple[int, Exam]]:
+        """The same task, longer or harder, or at a `reach` below 1 shorter."""
+        for factor in reach or LENGTHS:
             with contextlib.suppress(UsageError):  # not every task can be made longer with the ids it has
                 task = self.task.stretched(factor)
-                drawn = task.sample(fold("exam", role), EXAMPLES[role]) if factor > 1 else self.held.exams[role]
+                drawn = task.sample(fold("exam", role), EXAMPLES[role]) if factor != 1 else self.held.exams[role]
                 yield task.length, self._exam(drawn, task.length).whole()
 
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:

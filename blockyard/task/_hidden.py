@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -63,10 +63,10 @@ class HiddenText(Material):
     def exam(self, role: str, length: int) -> Exam:
         return self._exam(role, min(length, len(self._split(role))), self._cuts(role))
 
-    def at_lengths(self, role: str, length: int) -> Iterator[tuple[int, Exam]]:
+    def at_lengths(self, role: str, length: int, reach: Sequence[float] = ()) -> Iterator[tuple[int, Exam]]:
         """The head of the split in windows of other lengths: the same tokens are hidden."""
         count = min(HEAD, len(self._split(role)))
-        for size in (int(length * factor) for factor in LENGTHS):
+        for size in (int(length * factor) for factor in reach or LENGTHS):
             if 1 <= size < count:
                 yield size, self._exam(role, size, np.array([1, len(self._split(role))]), count // size)
 

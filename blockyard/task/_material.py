@@ -11,7 +11,7 @@ group's sums and of how much was asked in it. Roles: `tune` for choosing rates, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -234,8 +234,9 @@ class Material(ABC):
         """The system with the ends that this asks for."""
         return self.ends.fit(system)
 
-    def at_lengths(self, role: str, length: int) -> Iterator[tuple[int, Exam]]:
-        """Exams at other lengths than the training length, where there are any."""
+    def at_lengths(self, role: str, length: int, reach: Sequence[float] = ()) -> Iterator[tuple[int, Exam]]:
+        """Exams at other lengths than the training length, where there are any: at so many times that (`reach`), or at
+        the usual ones."""
         yield from ()
 
     def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:

@@ -53,11 +53,11 @@ class MixedText(Material):
         groups = max(FEWEST, GROUPS // len(self.data.parts))
         return self._joined([text_exam(split, length, groups) for split in self._splits(role)])
 
-    def at_lengths(self, role: str, length: int) -> Iterator[tuple[int, Exam]]:
+    def at_lengths(self, role: str, length: int, reach: Sequence[float] = ()) -> Iterator[tuple[int, Exam]]:
         """The heads of the splits in windows of other lengths."""
         splits = self._splits(role)
         head = HEAD // len(splits)
-        for size in (int(length * factor) for factor in LENGTHS):
+        for size in (int(length * factor) for factor in reach or LENGTHS):
             if size >= 1 and size + 1 < min(head, *map(len, splits)):
                 yield size, self._joined([text_exam(split, size, 1, head // size) for split in splits]).whole()
 

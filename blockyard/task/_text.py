@@ -1,7 +1,7 @@
 """A text as a comparison sees it: windows of it to train on, and exams that predict each of its tokens once."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +47,10 @@ class Text(Material):
     def exam(self, role: str, length: int) -> Exam:
         return text_exam(self._split(role), length, GROUPS)
 
-    def at_lengths(self, role: str, length: int) -> Iterator[tuple[int, Exam]]:
+    def at_lengths(self, role: str, length: int, reach: Sequence[float] = ()) -> Iterator[tuple[int, Exam]]:
         """The head of the split in windows of other lengths."""
         split = self._split(role)
-        for size in (int(length * factor) for factor in LENGTHS):
+        for size in (int(length * factor) for factor in reach or LENGTHS):
             if size >= 1 and size + 1 < min(len(split), HEAD):
                 yield size, text_exam(split, size, 1, HEAD // size)
 

@@ -85,8 +85,8 @@ class Mixture(Task):
 
     def stretched(self, factor: float) -> "Task":
         """Each task stretched by itself; refused where one of them cannot be."""
-        if factor < 1:
-            raise UsageError(f"{self.name}: a task is stretched by 1 or more, not by {factor}")
+        if not factor > 0:
+            raise UsageError(f"{self.name}: a task is stretched by a factor above 0, not by {factor}")
         longer = self.of if factor == 1 else "+".join(_written(task.stretched(factor)) for task in self.tasks)
         return self.but(of=longer)
 

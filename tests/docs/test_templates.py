@@ -85,10 +85,9 @@ PLANNED = """
 import sys
 from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.core import registry
-from blockyard.study._base import SMOKE
 for name in sys.argv[1:]:
     for race in registry.find("study", name).load().study().races:
-        plan = make_plan(Request(race.arms, task=race.task, **{**race.options, **SMOKE}), lambda _: None)
+        plan = make_plan(Request(race.arms, task=race.task, **race.options_at("smoke")), lambda _: None)
         assert len(plan.arms) == len(race.arms)
 """
 FORMAT = """

@@ -15,7 +15,6 @@ from blockyard.study._base import (
     FAILS,
     HOLDS,
     OPEN,
-    SMOKE,
     Study,
     above,
     below,
@@ -99,8 +98,7 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
     study: Study = registry.find("study", name).load().study()
     labels = {}
     for race in study.races:
-        options = {**race.options, **SMOKE}
-        plan = make_plan(Request(race.arms, task=race.task, **options))
+        plan = make_plan(Request(race.arms, task=race.task, **race.options_at("smoke")))
         labels[race.name] = {arm.label for arm in plan.arms}
         full = make_plan(Request(race.arms, task=race.task, **race.options))
         arms = [full.base(arm) for arm in full.arms]

@@ -15,6 +15,7 @@ from blockyard.compare.documents import Arm, Then
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.model.count import count, numbers, stages, state_bytes, stored_bytes
+from blockyard.model.model import Model
 from blockyard.transform._base import make_transform
 
 SHOWN = 8192  # training tokens, at least, that a transform which is shown data gets: whole batches of them
@@ -40,13 +41,13 @@ def transformed(arm: Arm, then: Sequence[Spec], length: int, batch: int) -> Arm:
     )  # fmt: skip
 
 
-def states(system: Spec) -> dict[str, int | None]:
-    """Bytes of state by length; None where the model cannot read so far."""
-    return {str(length): _state(system, length) for length in STATE_LENGTHS}
+def states(what: Spec | Model) -> dict[str, int | None]:
+    """Bytes of state by length, of a model or of one on the meta device; None where the model cannot read so far."""
+    return {str(length): _state(what, length) for length in STATE_LENGTHS}
 
 
-def _state(system: Spec, length: int) -> int | None:
+def _state(what: Spec | Model, length: int) -> int | None:
     try:
-        return state_bytes(system, length)
+        return state_bytes(what, length)
     except UsageError:
         return None

@@ -68,6 +68,7 @@ class Request:
     overrides: tuple[tuple[str, Any], ...] = ()
     alpha: float = 0.05
     rates: tuple[float, ...] = RATES
+    reach: tuple[float, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -88,6 +89,8 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         raise unknown("tuning", request.tuning, TUNINGS)
     rates = [float(rate) for rate in request.rates]
     check_rates(rates)
+    if not all(factor > 0 for factor in request.reach):
+        raise UsageError(f"reach= names lengths in units of that of training, each above 0; got {list(request.reach)}")
     if request.tuning == "none" and rates != list(RATES):
         raise UsageError("rates= are tried in tuning, and tuning is none; leave one of them out")
     choice = dataset.chosen(request.task, request.data, request.codec)
@@ -123,6 +126,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         references={name: values.tolist() for name, values in material.references("final").items()},
         also=list(material.also),
         bases=bases,
+        reach=[float(factor) for factor in request.reach],
     )
 
 
@@ -238,7 +242,7 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         system = solve(target.name, matched["params"], overrides, fit)
     made = stages(system)
     _trainable(entry, system, made, material)
-    costs = count(system, length, request.rows)
+    costs = count(made[-1], length, request.rows)
     return Arm(
         label=target.label,
         name=entry.name,
@@ -251,9 +255,9 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         params=costs.params,
         body_params=costs.body_params,
         flops_per_token=costs.flops_per_token,
-        training_flops_per_token=training_flops(system, length),
+        training_flops_per_token=training_flops(system, length, made),
         peak_bytes=costs.training_bytes,
-        state_bytes=states(system),
+        state_bytes=states(made[-1]),
         model_bytes=stored_bytes(made[-1]),
     )
 
@@ -315,6 +319,7 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         micro=None,
         save_seconds=plan.save_seconds,
         lengths=role == "final" and (bool(data.task) or seed == plan.seeds[0]),
+        reach=plan.reach,
         then=[each.transform for each in arm.then],
         shown=max((each.tokens for each in arm.then), default=0),
     )

@@ -78,7 +78,7 @@ def _page(report: Report) -> dict[str, Any]:
         "pareto": [(axis.name, Markup(pictures.against(report, axis, i))) for i, axis in enumerate(axes)],
         "target": _target(report),
         "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(report, late))],
-        "lengths": Markup(pictures.lengths(report, lengths) or ""), "impossible": lengths,
+        "lengths": Markup(pictures.lengths(report, lengths) or ""), "impossible": lengths, "reached": _reached(plan),
         "also": _also(report), "exhibits": _exhibits(report),
         "decodes": any(arm.decode_tokens_per_s for arm in report.arms),
         "inside": _inside(report), "depths": [Markup(svg) for svg in depths(report)],
@@ -272,6 +272,13 @@ def impossible(report: Report) -> list[str]:
     return found
 
 
+def _reached(plan: Plan) -> str:
+    """The lengths that are scored beside the training length, in words."""
+    if not plan.reach:
+        return "half, once, twice and four times" if plan.data.bytes else "once, twice and four times"
+    return ", ".join(f"{factor:g}" for factor in plan.reach) + " times"
+
+
 def _target(report: Report) -> dict[str, Any] | None:
     """The table of time to a common loss."""
     if not report.along:
@@ -407,5 +414,6 @@ def _beyond(plan: Plan) -> str:
     """What the command line has no option for."""
     said = [f"base={plan.seeds[0] // 100}"] if plan.seeds and plan.seeds[0] else []
     said += [f"alpha={plan.alpha:g}"] if plan.alpha != ALPHA else []
+    said += [f"reach=({', '.join(f'{factor:g}' for factor in plan.reach)},)"] if plan.reach else []
     said += [f"rates=({', '.join(f'{rate:g}' for rate in plan.same.rates)})"] if plan.same.rates != list(RATES) else []
     return ", ".join(said)

@@ -1,23 +1,18 @@
 """The picture of a coordinate check: how far the numbers of each place moved, by width, on a page of its own."""
 
-from html import escape
-from pathlib import Path
-
 from blockyard.compare.report.figures import Canvas, line, mark, scale
+from blockyard.compare.report.sheet import Picture, Sheet
 from blockyard.train.coordinates import FLAT, Coordinates
 
 
 def widths_page(name: str, found: Coordinates) -> str:
     """A page with the picture, in the style of the report; it needs no network."""
-    style = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    style = style[style.index("<style>") : style.index("</style>") + len("</style>")]
-    title = f"Coordinate check of {escape(name)}"
     about = (
         "How far numbers inside move in the first steps, at one rate for all widths. Lines that lie flat carry a rate "
         "over from a narrow model to a wide one."
     )
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>{style}</head>'
-    return f"{head}<body><main><h1>{title}</h1><p>{about}</p>{widths_picture(found)}</main></body></html>\n"
+    picture = Picture("widths", "Movement against width", "A line for every place.", widths_picture(found))
+    return Sheet(f"Coordinate check of {name}", about, [picture]).html()
 
 
 def widths_picture(found: Coordinates) -> str:

@@ -179,7 +179,7 @@ def amounts(model: Model, price: Price, exam: Exam, how: Scoring) -> np.ndarray:
 def by_length(model: Model, data: Material, job: Job) -> dict[str, float | None]:
     """The score at other lengths than the training length; None where a model cannot go."""
     found: dict[str, float | None] = {}
-    for length, exam in data.at_lengths(job.role, job.length):
+    for length, exam in data.at_lengths(job.role, job.length, job.reach):
         try:
             value = float(exam.groups(amounts(model, data.amounts, exam, Scoring.of(job)))[0])
         except UsageError:

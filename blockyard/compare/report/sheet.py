@@ -1,0 +1,89 @@
+"""Pictures on their own: a page of a few of them in the style of the report, and a file that holds just one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+
+PADDING = 12  # pixels around a picture that stands alone
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing with its heading and what there is to say of it; `name` is that of its file."""
+
+    name: str
+    title: str
+    about: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of words under a head, the first column naming the row."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """The table as Markdown; figures stand to the right."""
+        rule = ["---", *["---:"] * (len(self.head) - 1)]
+        return "".join(f"| {' | '.join(cells)} |\n" for cells in (self.head, rule, *self.rows))
+
+    def html(self) -> str:
+        """The table as markup of the page's style."""
+        head = "".join(
+            f'<th scope="col"{"" if i else " class=left"}>{escape(each)}</th>' for i, each in enumerate(self.head)
+        )
+        rows = "".join(
+            f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+            for first, *cells in self.rows
+        )
+        return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A page: what it asks, its pictures, and the figures behind them."""
+
+    title: str
+    about: str
+    pictures: Sequence[Picture]
+    table: Table | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def html(self) -> str:
+        """The page; it needs no network."""
+        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{_style()}</style>'
+        found = [f"<h1>{escape(self.title)}</h1><p class=lede>{escape(self.about)}</p>"]
+        found += [
+            f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>{each.svg}</section>"
+            for each in self.pictures
+        ]
+        if self.table:
+            found.append(f"<section><h2>Figures</h2>{self.table.html()}</section>")
+        if self.notes:
+            found.append(f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in self.notes)}</ul>")
+        return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(found)}</main></body></html>\n'
+
+
+def alone(svg: str) -> str:
+    """A picture as a file of its own, on paper of its own, light or dark as whoever looks at it prefers."""
+    start = svg.index('viewBox="') + len('viewBox="')
+    _, _, width, height = map(float, svg[start : svg.index('"', start)].split())
+    box = -PADDING, -PADDING, width + 2 * PADDING, height + 2 * PADDING
+    view = " ".join(f"{each:g}" for each in box)
+    inner = svg[svg.index(">") + 1 : svg.rindex("</svg>")]
+    paper = f'<rect x="{box[0]:g}" y="{box[1]:g}" width="{box[2]:g}" height="{box[3]:g}" fill="var(--paper)"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" width="{box[2]:g}" height="{box[3]:g}">'
+        f"<style>{escape(_style(), quote=False)}</style>{paper}{inner}</svg>\n"
+    )
+
+
+@lru_cache(maxsize=1)
+def _style() -> str:
+    """The style sheet of the report."""
+    page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    return page[page.index("<style>") + len("<style>") : page.index("</style>")]

@@ -1,0 +1,142 @@
+"""Which norm placement and which residual rule survives depth and a wrong learning rate?
+
+Source   none    Family  pages
+Claim    rules that normalise what enters a sublayer stay trainable deeper and at larger rates than those that do not
+Differs  every residual rule there is in the body of llama, on the texts of CPython, at 8, 16 and 32 layers; five rates,
+         each four times the last, from one that is too small to one at which most diverge; a hundred steps or so
+"""
+
+import math
+from collections.abc import Mapping
+
+from blockyard.compare.documents import ArmReport, Report
+from blockyard.compare.report.depths import depths, last
+from blockyard.compare.report.sheet import Picture, Sheet, Table
+from blockyard.core import registry
+from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better
+from blockyard.study._pictures import Axes, Curve, frames
+
+LAYERS = (8, 16, 32)
+RATES = tuple(1e-3 * 4**i for i in range(5))  # at width 64
+NEAR = 1.05  # a rate is usable whose loss is within 5% of the best
+DEEPEST = f"layers_{LAYERS[-1]}"
+
+
+def arms(layers: int) -> tuple[str, ...]:
+    """Every rule in the same body, and the one placement that is a recipe of its own."""
+    rules = tuple(f"{name}=llama:layers={layers},model.residual={name}" for name in registry.entries("residual"))
+    return (*rules, f"mix=mix_ln:layers={layers}")
+
+
+def usable(arm: ArmReport) -> int:
+    """How many of the rates come within 5% of the arm's best."""
+    known = [loss for loss in arm.trials if loss is not None]
+    return sum(loss <= NEAR * min(known) for loss in known) if known else 0
+
+
+def at_least_as_wide(race: str, a: str, b: str) -> Prediction:
+    """At least as many rates are usable for a as for b."""
+
+    def judge(result: Report) -> Finding:
+        ours, theirs = (usable(result.arm(arm)) for arm in (a, b))
+        return Finding(HOLDS if ours >= theirs else FAILS, ours - theirs, 0.0)
+
+    return Prediction(f"{race}: at least as many rates are usable for {a} as for {b}", race, judge)
+
+
+def grows(race: str, a: str, b: str, times: float) -> Prediction:
+    """The stream of a grows over depth by at least so many times what that of b does."""
+
+    def judge(result: Report) -> Finding:
+        found = [_growth(result.arm(arm)) for arm in (a, b)]
+        if None in found:
+            return Finding(OPEN, None, times)
+        ratio = (found[0] or 0.0) / (found[1] or 1.0)
+        return Finding(HOLDS if ratio >= times else FAILS, ratio, times)
+
+    return Prediction(
+        f"{race}: over depth the stream of {a} grows by {times:g} times what that of {b} does", race, judge
+    )
+
+
+def _growth(arm: ArmReport) -> float | None:
+    """The size of the stream behind the last step over that behind the first."""
+    seen = last(arm)
+    ends = (seen[0].stream[0], seen[0].stream[-1]) if seen and seen[0].stream else (None, None)
+    return ends[1] / ends[0] if ends[0] and ends[1] else None
+
+
+def page(reports: Mapping[str, Report]) -> Sheet:
+    """The losses of all rules over rates, a frame a rule, and how the deepest looked inside."""
+    deepest = reports[DEEPEST]
+    rates, names = deepest.plan.same.rates, [arm.name for arm in deepest.arms]
+    places = {arm: [report.arm(arm) for report in reports.values()] for arm in sorted(names)}
+    best = min(loss for arm in deepest.arms for loss in arm.trials if loss is not None)
+    curves = {
+        arm: [
+            Curve(f"{layers} layers", look, list(zip(rates, found.trials)))
+            for look, (layers, found) in enumerate(zip(LAYERS, of))
+        ]
+        for arm, of in places.items()
+    }
+    axes = Axes("learning rate at width 64", deepest.metric.unit, most=2 * best)
+    inside = zip(("stream", "massive", "gradient", "entropy"), depths(deepest))
+    return Sheet(
+        "Depth and rates", "Which norm placement and which residual rule survives depth and a wrong learning rate?",
+        [
+            Picture("rates", "Loss against the learning rate, by depth", "Trials on the tuning text, one seed each; a "
+                    "flat, long curve forgives a wrong rate.", frames("rates", "Loss against rate", axes, curves)),
+            *(Picture(name, f"{name.capitalize()} by depth, {LAYERS[-1]} layers",
+                      "The last look at the first seed's run, at its tuned rate.", svg) for name, svg in inside),
+        ],
+        _table(reports, sorted(names)),
+    )  # fmt: skip
+
+
+def _table(reports: Mapping[str, Report], names: list[str]) -> Table:
+    """Of every rule the losses at its own rate, the usable rates, and what was seen inside the deepest."""
+    head = ["rule", *(f"loss, {n} layers" for n in LAYERS), *(f"usable rates, {n}" for n in LAYERS),
+            "stream, last / first", "gradient, first / last", "largest / median", "least entropy"]  # fmt: skip
+    rows = []
+    for name in names:
+        of = [report.arm(name) for report in reports.values()]
+        losses = ["failed" if arm.score.mean is None else f"{arm.score.mean:.3f}" for arm in of]
+        rows.append([name, *losses, *(f"{usable(arm)} of {len(RATES)}" for arm in of), *_seen(of[-1])])
+    order = {name: reports[DEEPEST].arm(name).score.mean for name in names}
+    return Table(head, sorted(rows, key=lambda row: order[row[0]] or math.inf))
+
+
+def _seen(arm: ArmReport) -> list[str]:
+    """What the last look saw, in a few figures."""
+    seen = last(arm)
+    if seen is None:
+        return ["–"] * 4
+    look = seen[0]
+    gradient = [each for each in look.gradient if each]
+    massive = [each for each in look.massive if each is not None]
+    entropy = [each for each in look.entropy if each is not None]
+    growth = _growth(arm)
+    return [
+        "–" if growth is None else f"{growth:.3g}",
+        f"{gradient[0] / gradient[-1]:.3g}" if gradient else "–",
+        f"{max(massive):.3g}" if massive else "–",
+        f"{min(entropy):.2f}" if entropy else "–",
+    ]
+
+
+def study() -> Study:
+    shared = {"tokens": "50k", "length": 64, "batch": 8, "seeds": 2, "rates": RATES}
+    sizes = {layers: f"{19 * layers}k" for layers in LAYERS}
+    races = tuple(
+        Race(f"layers_{layers}", arms(layers), options={**shared, "params": size}, smallest=size)
+        for layers, size in sizes.items()
+    )
+    return Study(
+        races=races,
+        predictions=(
+            better(DEEPEST, "prenorm", "postnorm"),
+            at_least_as_wide(DEEPEST, "prenorm", "postnorm"),
+            grows(DEEPEST, "prenorm", "postnorm", 2.0),
+        ),
+        page=page,
+    )

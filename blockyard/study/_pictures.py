@@ -7,6 +7,7 @@ from blockyard.compare.report.figures import Canvas, Scale, cross, label, line, 
 
 Point = tuple[float, float | None]  # None: the run failed there, or cannot go there
 FRAME, ACROSS = (196.0, 150.0), 4  # pixels of a small frame, and how many stand in a row
+MOST_TICKS = 8  # places of points that are all named; of more, round places between them are
 
 
 class Curve(NamedTuple):
@@ -34,7 +35,8 @@ def frame(name: str, title: str, axes: Axes, curves: Sequence[Curve], height: fl
     left, top, right, bottom = canvas.frame
     x, y, at = _scales(axes, [curve.points for curve in curves], (left, right), (bottom, top))
     canvas.axis_y(y, axes.y + (" (log scale)" if y.log else ""))
-    canvas.axis_x(x, axes.x + (" (log scale)" if x.log else ""), at, lambda value: f"{value:,.6g}")
+    ticks = at if len(at) <= MOST_TICKS else x.ticks()
+    canvas.axis_x(x, axes.x + (" (log scale)" if x.log else ""), ticks, lambda value: f"{value:,.6g}")
     if axes.mark:
         canvas.rule(x(axes.mark[0]), top, x(axes.mark[0]), bottom, "zero")
         canvas.text(x(axes.mark[0]), top - 8, axes.mark[1], "note", "middle")

@@ -5,8 +5,8 @@ An expression over axes describes one dimension of a tensor: `Prod(heads, head_d
 
     layout = Cat(head, head, head)        q, k, v = layout.split(projection(x, call))       # (B,T,H,K) each
 
-Identity is the object: two axes of the same name are different spaces. A size is read as `axis.size` and never
-copied, so that a transform that narrows an axis narrows every reader of it.
+Identity is the object: two axes of the same name are different spaces. A size never changes: what narrows an axis
+builds the model anew, so sizes and shapes are worked out once. `shape` is what `split` unfolds a dimension into.
 """
 
 from collections.abc import Iterator
@@ -25,16 +25,11 @@ class Axis:
     """
 
     def __init__(self, name: str, size: int) -> None:
-        self.name, self.size = name, size
+        self.name, self.size, self.shape = name, size, (size,)
         self.multiple, self.ordered, self.fixed = 1, False, ""
 
     def __repr__(self) -> str:
         return f"{self.name}={self.size}"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes that `split` unfolds this dimension into."""
-        return (self.size,)
 
     def leaves(self) -> Iterator["Axis"]:
         """Every axis in here, from left to right."""
@@ -46,23 +41,14 @@ class Axis:
 
 
 class Prod:
-    """Every combination of its axes, the last one fastest."""
+    """Every combination of its axes, the last one fastest: as many channels as their product."""
 
     def __init__(self, *parts: "Axis | Prod | Cat") -> None:
-        self.parts = parts
+        self.parts, self.size = parts, prod(part.size for part in parts)
+        self.shape: tuple[int, ...] = tuple(n for part in parts for n in part.shape)
 
     def __repr__(self) -> str:
         return "*".join(map(repr, self.parts))
-
-    @property
-    def size(self) -> int:
-        """How many channels: the product of its parts."""
-        return prod([part.size for part in self.parts])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes that `split` unfolds this dimension into."""
-        return tuple([n for part in self.parts for n in part.shape])
 
     def leaves(self) -> Iterator[Axis]:
         """Every axis in here, from left to right."""
@@ -82,23 +68,16 @@ class Prod:
 
 
 class Cat:
-    """Its parts side by side."""
+    """Its parts side by side: one dimension of as many channels as their sum, since each has a shape of its own."""
 
     def __init__(self, *parts: "Axis | Prod | Cat") -> None:
-        self.parts = parts
+        self.parts, self.sizes = parts, [part.size for part in parts]
+        self.size = sum(self.sizes)
+        self.shape = (self.size,)
+        self._unfolded = [None if isinstance(part, Axis) else part.shape for part in parts]
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.parts))
-
-    @property
-    def size(self) -> int:
-        """How many channels: the sum of its parts."""
-        return sum([part.size for part in self.parts])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """One dimension: its parts have shapes of their own."""
-        return (self.size,)
 
     def leaves(self) -> Iterator[Axis]:
         """Every axis in here, from left to right."""
@@ -115,8 +94,8 @@ class Cat:
 
     def split(self, x: Tensor) -> list[Tensor]:
         """(..., size) cut into one tensor per part, a product unfolded into its axes."""
-        pieces = x.split([part.size for part in self.parts], dim=-1)
-        return [p if isinstance(part, Axis) else p.unflatten(-1, part.shape) for p, part in zip(pieces, self.parts)]
+        pieces = x.split(self.sizes, dim=-1)
+        return [p if shape is None else p.unflatten(-1, shape) for p, shape in zip(pieces, self._unfolded)]
 
 
 Expr = Axis | Prod | Cat

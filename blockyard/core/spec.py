@@ -51,6 +51,13 @@ class Spec:
     name: str
     settings: tuple[tuple[str, Any], ...] = ()
 
+    def __hash__(self) -> int:
+        """As equality has it, worked out once: specs are keys of what a forward shares."""
+        found = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((self.kind, self.name, self.settings))
+        return found
+
     @staticmethod
     def of(kind: str, name: str, settings: dict[str, Any]) -> "Spec":
         """A spec with its settings in their canonical order; lists become tuples."""

@@ -18,17 +18,17 @@ class Step(nn.Module):
         super().__init__()
         self.rule = site.build("rule", rule)
         self.part = site.build("part", part)
+        self.ports: tuple[str, ...] = self.part.ports
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
         """The carry and the leaves after this step."""
-        y, state = self.part(self._read(carry, call), call, state)
-        return self.rule.write(carry, y, call), state
+        rule, ports = self.rule, self.ports
+        read = self._beside(carry, ports, call) if "stream" in ports else rule.read(carry, ports, call)
+        y, state = self.part(read, call, state)
+        return rule.write(carry, y, call), state
 
-    def _read(self, carry: Any, call: Call) -> Any:
+    def _beside(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
         """What the sublayer reads at its ports: the stream as it stands, all else as the rule says."""
-        ports = self.part.ports
-        if "stream" not in ports:
-            return self.rule.read(carry, ports, call)
         others = tuple(port for port in ports if port != "stream")
         read = self.rule.read(carry, others, call)
         given = dict(zip(others, read if len(others) > 1 else (read,)), stream=self.rule.flush(carry, call))

@@ -94,10 +94,11 @@ class Attention(Sublayer):
             k = self.k_all(k.flatten(2), call).view_as(k)
         if self.q_norm is not None:
             q, k = self.q_norm(q, call), self.k_norm(k, call)
-        if self.position is not None:
-            q, k = self.position.at_qk(q, k, call)
+        position = self.position
+        if position is not None:
+            q, k = position.at_qk(q, k, call)
         q, k, v = self.point("q", q, call), self.point("k", k, call), self.point("v", v, call)
-        given = (q, k, v, state, call, self.pattern, self.position)
+        given = (q, k, v, state, call, self.pattern, position)
         if self.dense or self.asked(call, *INSIDE):
             y, state = attend_shown(self, *given, self.weigh, self.scale)
         else:

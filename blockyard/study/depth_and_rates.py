@@ -71,7 +71,7 @@ def page(reports: Mapping[str, Report]) -> Sheet:
     deepest = reports[DEEPEST]
     rates, names = deepest.plan.same.rates, [arm.name for arm in deepest.arms]
     places = {arm: [report.arm(arm) for report in reports.values()] for arm in sorted(names)}
-    best = min(loss for arm in deepest.arms for loss in arm.trials if loss is not None)
+    known = [loss for arm in deepest.arms for loss in arm.trials if loss is not None]
     curves = {
         arm: [
             Curve(f"{layers} layers", look, list(zip(rates, found.trials)))
@@ -79,7 +79,7 @@ def page(reports: Mapping[str, Report]) -> Sheet:
         ]
         for arm, of in places.items()
     }
-    axes = Axes("learning rate at width 64", deepest.metric.unit, most=2 * best)
+    axes = Axes("learning rate at width 64", deepest.metric.unit, most=2 * min(known) if known else None)
     inside = zip(("stream", "massive", "gradient", "entropy"), depths(deepest))
     return Sheet(
         "Depth and rates", "Which norm placement and which residual rule survives depth and a wrong learning rate?",

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
+import blockyard
 from blockyard.cli import main
 from blockyard.compare.documents import Choice, RunResult
 from blockyard.compare.judge.curves import along
@@ -17,6 +19,7 @@ from blockyard.compare.plan.dataset import named
 from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.compare.report.result import settled
 from blockyard.compare.run.job import Scoring, amounts
+from blockyard.compare.run.speed import decode_seconds
 from blockyard.core.axis import Axis
 from blockyard.core.errors import UsageError
 from blockyard.task import Examples, errors, make_task
@@ -181,3 +184,13 @@ def test_what_curves_say():
     assert close.minutes is None
     assert told.crossing == [["quick", "steep"]]  # the gap of 0.05 closes at 0.08 per e-fold
     assert along(plan, [0, 1], {key: replace(run, status="failed") for key, run in runs.items()}) is None
+
+
+@pytest.mark.parametrize("length", [2, 3, 16, 64])
+def test_decoding_is_timed_within_what_a_model_can_read(length, monkeypatch):
+    """Learned positions end at the length of training, be it short; and a model that says no numbers is timed too."""
+    model = blockyard.build("gpt2", "tiny", length=length)
+    assert decode_seconds(model, length) > 0
+    with torch.no_grad():
+        model.stem.table.fill_(math.nan)
+    assert decode_seconds(model, length) > 0

@@ -20,7 +20,7 @@ from blockyard.decode.rules import SamplingParams
 from blockyard.model.model import Model, build
 from blockyard.train.loop import Diverged, Run, Settings
 
-DECODE = 32  # tokens decoded a round
+PROMPT, DECODE = 32, 32  # tokens that are read before a round, and decoded in it
 
 
 def bench(jobs: list[Job], rounds: int) -> list[Timings]:
@@ -43,8 +43,8 @@ def bench(jobs: list[Job], rounds: int) -> list[Timings]:
                 began = time.perf_counter()
                 _advance(runs[key])
                 steps[key].append(time.perf_counter() - began)
-            if goes_on(models[which]):
-                tokens[which].append(decode_seconds(models[which]))
+            if goes_on(models[which]) and jobs[which].length > 1:
+                tokens[which].append(decode_seconds(models[which], jobs[which].length))
     return [Timings(steps[key_of(job.base)], each) for job, each in zip(jobs, tokens)]
 
 
@@ -74,21 +74,26 @@ def goes_on(model: Model) -> bool:
     return model.of_ids and model.head.says == "tokens" and bool(model.claims.get("streams"))
 
 
-def decode_seconds(model: Model, prompt: int = 32) -> float:
-    """The median time of one token, greedy, one row, after a short prompt: as `generate` writes it."""
+def decode_seconds(model: Model, length: int = PROMPT + DECODE) -> float:
+    """The median time of one token, greedy, one row, after a short prompt: as `generate` writes it.
+
+    length   tokens, 2 or more, that the model can read: the prompt and the new ones are no more
+    """
+    prompt = min(PROMPT, length // 2)
+    new = min(DECODE, length - prompt)
     ids = torch.zeros(1, prompt, dtype=torch.long, device=next(model.parameters()).device)
     try:
-        came = [time.perf_counter() for _ in generate(model, ids, DECODE + 1, SamplingParams(temperature=0))]
+        came = [time.perf_counter() for _ in generate(model, ids, new + 1, SamplingParams(temperature=0))]
     except UsageError:  # predictions that are no numbers are no text; what is wrong shows in the runs of this arm alone
-        came = _plain_steps(model, ids)
+        came = _plain_steps(model, ids, new)
     return median(after - before for before, after in pairwise(came))
 
 
 @torch.no_grad()
-def _plain_steps(model: Model, ids: torch.Tensor) -> list[float]:
-    """The times at which tokens had gone through the model one after another, whatever it said to them."""
-    state, came = model(ids, model.init_state(1)).state, []
-    for _ in range(DECODE):
+def _plain_steps(model: Model, ids: torch.Tensor, new: int) -> list[float]:
+    """The times at which the prompt, and so many tokens one after another, had gone through the model."""
+    state, came = model(ids, model.init_state(1)).state, [time.perf_counter()]
+    for _ in range(new):
         state = model(ids[:, :1], state).state
         came.append(time.perf_counter())
     return came

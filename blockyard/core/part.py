@@ -14,7 +14,8 @@ tensors depends on its kind:
     pattern            window, sinks; leaves(q_pos, k_pos, call) -> which pairs of those that may see each other do;
                        levels(k, v, state, call) -> keys and values as they are read from some age on
     weigh              (scores, call) -> weights
-    residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
+    residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call), and
+                       handed(carry, call) -> the call that the sublayer gets: all pure
     depth              plan(), order(), forward(flow, run)
     corrupt            (batch, draw) -> batch: some inputs replaced, and asked
     objective          (model, batch) -> {term: (sum, count, weight)}; counts(batch) before any forward
@@ -389,6 +390,9 @@ class Router(Part, ABC):
 class Residual(Part):
     """How a step reads the stream and writes to it. The default carry is the stream itself."""
 
+    def before(self, part: Part, site: Any) -> None:
+        """Once, when the sublayer behind it is built, at the rule's own site: what it needs of that one."""
+
     def start(self, x: Tensor, call: Call) -> Any:
         """The carry of a stream x (B,T,D), before the first step."""
         return x
@@ -396,6 +400,10 @@ class Residual(Part):
     def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
         """What a sublayer reads: one (B,T,D) for its port `x`, a tuple where it has several. Never of `stream`."""
         return carry
+
+    def handed(self, carry: Any, call: Call) -> Call:
+        """The call that the sublayer gets, and `write` after it: with hook points that the rule asks for, say."""
+        return call
 
     def write(self, carry: Any, y: Tensor, call: Call) -> Any:
         """The carry after a sublayer wrote y (B,T,D)."""

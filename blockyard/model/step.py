@@ -1,5 +1,6 @@
 """What a model is made of between its ends: a sublayer behind a residual rule, or a junction."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,9 +19,11 @@ class Step(nn.Module):
         super().__init__()
         self.rule = site.build("rule", rule)
         self.part = site.build("part", part)
+        self.rule.before(self.part, replace(site, path=self.rule.path))
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
         """The carry and the leaves after this step."""
+        call = self.rule.handed(carry, call)
         y, state = self.part(self._read(carry, call), call, state)
         return self.rule.write(carry, y, call), state
 

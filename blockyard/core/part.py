@@ -269,7 +269,10 @@ class Position(Part):
         """
         bound = max_distance(call)
         table = self.by_distance(bound)
-        return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+        if table is None:
+            return None
+        apart = distances(call, positions)
+        return table.to(apart.device)[:, apart + bound - 1].transpose(0, 1)
 
 
 WAYS = {  # what a position does, in words, by the method that does it

@@ -256,6 +256,15 @@ def test_kernels_of_kerple():
     assert gap(made.by_distance(30), position("alibi").by_distance(30).double()) < 1e-6
 
 
+@pytest.mark.parametrize("name", BIASES)
+def test_a_bias_stands_where_its_call_does(name):
+    """Whatever device a table is made on."""
+    made, call = position(name, **BIASES[name]), Call.plain(torch.zeros(2, 5, 4))
+    here = made.bias(call)
+    there = made.to("meta").bias(Call.plain(torch.zeros(2, 5, 4, device="meta")))
+    assert here.device.type == "cpu" and there.is_meta and there.shape == here.shape
+
+
 @pytest.mark.parametrize("name", ["kerple_log", "kerple_power", "alibi", "harmonic"])
 @torch.no_grad()
 def test_kernels_are_conditionally_positive(name):

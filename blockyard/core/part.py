@@ -11,9 +11,11 @@ tensors depends on its kind:
     router             built with the axis of experts: (x, call) -> (weights, shares)
     store              make(site, name, rows, columns, std) -> a tensor; linear(x, it, bias), embedding(ids, it) of it
     position           prepare(call); at_input(x, call); at_qk(q, k, call); by_distance(n); at_far(...); at_scores(...)
-    pattern            window, sinks; leaves(q_pos, k_pos, call) -> which pairs of those that may see each other do
+    pattern            window, sinks; leaves(q_pos, k_pos, call) -> which pairs of those that may see each other do;
+                       levels(k, v, state, call) -> keys and values as they are read from some age on
     weigh              (scores, call) -> weights
-    residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call): all pure
+    residual           start(x, call), read(carry, ports, call), write(carry, y, call), flush(carry, call), and
+                       handed(carry, call) -> the call that the sublayer gets: all pure
     depth              plan(), order(), forward(flow, run)
     corrupt            (batch, draw) -> batch: some inputs replaced, and asked
     objective          (model, batch) -> {term: (sum, count, weight)}; counts(batch) before any forward
@@ -21,7 +23,7 @@ tensors depends on its kind:
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -267,7 +269,10 @@ class Position(Part):
         """
         bound = max_distance(call)
         table = self.by_distance(bound)
-        return None if table is None else table[:, distances(call, positions) + bound - 1].transpose(0, 1)
+        if table is None:
+            return None
+        apart = distances(call, positions)
+        return table.to(apart.device)[:, apart + bound - 1].transpose(0, 1)
 
 
 WAYS = {  # what a position does, in words, by the method that does it
@@ -292,17 +297,27 @@ def _does(position: Position, way: str) -> bool:
     return getattr(type(position), way) is not getattr(Position, way)
 
 
+class Level(NamedTuple):
+    """Keys and values (B,S,G,K) as they are read at a distance of at least `age`."""
+
+    age: int
+    k: Tensor
+    v: Tensor
+
+
 class Pattern(Part):
     """Which keys a query reads of those that it may see, by where both stand. The defaults leave nothing out.
 
     window    how many of the last tokens are seen, the own one counted; None: all
     sinks     how many of the first tokens are always seen
     chooses   whether it leaves out more by `leaves`, which takes a mask; a cache keeps what window and sinks say
+    blurs     whether what is further away is read otherwise, by `levels`, which keeps a cache of its own
     """
 
     window: int | None = None
     sinks: int = 0
     chooses: ClassVar[bool] = False
+    blurs: bool = False
 
     @property
     def key(self) -> Hashable:
@@ -312,6 +327,10 @@ class Pattern(Part):
     def leaves(self, q_pos: Tensor, k_pos: Tensor, call: Call) -> Tensor:
         """(B or 1,T,S) whether the query at q_pos (B or 1,T) reads the key at k_pos (B or 1,S)."""
         raise TypeError(f"{type(self).__name__} is a pattern that chooses, without `leaves`")
+
+    def levels(self, k: Tensor, v: Tensor, state: Any, call: Call) -> tuple[list[Level], Any]:
+        """All keys and values at every age from 0 on, those of the past before k, v (B,T,G,K); and the new leaves."""
+        raise TypeError(f"{type(self).__name__} is a pattern that blurs, without `levels`")
 
 
 class Weigh(Part):
@@ -374,6 +393,9 @@ class Router(Part, ABC):
 class Residual(Part):
     """How a step reads the stream and writes to it. The default carry is the stream itself."""
 
+    def before(self, part: Part, site: Any) -> None:
+        """Once, when the sublayer behind it is built, at the rule's own site: what it needs of that one."""
+
     def start(self, x: Tensor, call: Call) -> Any:
         """The carry of a stream x (B,T,D), before the first step."""
         return x
@@ -381,6 +403,10 @@ class Residual(Part):
     def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
         """What a sublayer reads: one (B,T,D) for its port `x`, a tuple where it has several. Never of `stream`."""
         return carry
+
+    def handed(self, carry: Any, call: Call) -> Call:
+        """The call that the sublayer gets, and `write` after it: with hook points that the rule asks for, say."""
+        return call
 
     def write(self, carry: Any, y: Tensor, call: Call) -> Any:
         """The carry after a sublayer wrote y (B,T,D)."""

@@ -1,5 +1,6 @@
 """What a model is made of between its ends: a sublayer behind a residual rule, or a junction."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,10 +20,12 @@ class Step(nn.Module):
         self.rule = site.build("rule", rule)
         self.part = site.build("part", part)
         self.ports: tuple[str, ...] = self.part.ports
+        self.rule.before(self.part, replace(site, path=self.rule.path))
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
         """The carry and the leaves after this step."""
         rule, ports = self.rule, self.ports
+        call = rule.handed(carry, call)
         read = self._beside(carry, ports, call) if "stream" in ports else rule.read(carry, ports, call)
         y, state = self.part(read, call, state)
         return rule.write(carry, y, call), state

@@ -6,22 +6,8 @@ Differs  norms stay unless they are set to none; the mean of the tokens in place
 """
 
 from blockyard.core.settings import Channels, Classes, Dim, Heads, Height, Inner, Layers, NormSpec, Patch, Width
-from blockyard.core.spec import (
-    Spec,
-    activation,
-    block,
-    channel,
-    depth,
-    head,
-    linear,
-    mixer,
-    model,
-    objective,
-    phase,
-    residual,
-    stem,
-    system,
-)
+from blockyard.core.spec import Spec, linear, residual
+from blockyard.recipe.vit import recipe as vit
 
 
 def recipe(
@@ -29,17 +15,10 @@ def recipe(
     height: Height = 32, width: Width = 32, channels: Channels = 3, patch: Patch = 4, classes: Classes = 10,
     norm: NormSpec = Spec("norm", "layer"),
 ) -> Spec:  # fmt: skip
-    attention = mixer("attention", heads=heads or max(1, dim // 32), position=None)
-    return system(model(
-        dim=dim,
-        stem=stem("patches", height=height, width=width, channels=channels, patch=patch),
-        blocks=(block("layer", attention, channel("mlp", inner=ffn, activation=activation("gelu_exact"))),),
-        residual=residual("prenorm", norm=norm),
-        depth=depth("stack", layers=layers),
-        head=head("classes", classes=classes, norm=norm),
-        linear=linear("sigma", bias=True),
-        causal=False,
-    ), phase(objective("classes")))  # fmt: skip
+    whole = vit(dim, layers, heads, ffn, height, width, channels, patch, classes)
+    body = whole["model"]
+    rule, head = residual("prenorm", norm=norm), body["head"].but(norm=norm)
+    return whole.but(model=body.but(residual=rule, head=head, linear=linear("sigma", bias=True)))
 
 
 sizes = {

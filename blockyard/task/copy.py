@@ -14,13 +14,10 @@ from typing import Annotated
 import numpy as np
 
 from blockyard.core.settings import Count, Natural
-from blockyard.task._base import Examples, Task, at_least
-from blockyard.task._strings import drawn, solved
+from blockyard.task._strings import Strings
 
 
-class Copy(Task):
-    grows = ("count",)
-    variants = ({}, dict(count=4, letters=3, offset=0))
+class Copy(Strings):
     first = "f3433d36ebee"
 
     def __init__(
@@ -28,22 +25,8 @@ class Copy(Task):
         letters: Annotated[Count, "different letters"] = 8,
         offset: Annotated[Natural, "blanks before it at most"] = 32,
     ) -> None:  # fmt: skip
-        at_least(2, letters=letters)
-        self.count, self.letters, self.offset = count, letters, offset
-        self.length, self.vocab, self.answers = 2 * count + offset, letters + 2, range(letters)
+        super().__init__(count, letters, offset)
 
-    def sample(self, seed: int, n: int) -> Examples:
-        return drawn(seed, n, self.count, self.letters, self.offset, _spelt)
-
-    def solve(self, tokens: np.ndarray) -> np.ndarray:
-        return solved(tokens, self.letters, _spelt)
-
-    def stretched(self, factor: float) -> Task:
-        """Longer strings, behind so much fewer blanks."""
-        longer = super().stretched(factor)
-        return longer.but(offset=int(self.offset / max(1, factor)))
-
-
-def _spelt(text: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The letters as they are."""
-    return text
+    def spelt(self, text: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """The letters as they are."""
+        return text

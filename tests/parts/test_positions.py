@@ -16,6 +16,7 @@ TURNING = {
     "rope": {}, "partial_rope": dict(share=0.5), "interpolated": dict(factor=3.0), "ntk": dict(factor=3.0),
     "dynamic_ntk": dict(trained=5, factor=2.0), "yarn": dict(trained=256, base=100.0), "llama3": dict(trained=64),
     "xpos": dict(span=30.0), "harmonic": {},
+    "harmonic_factor": {},
 }  # fmt: skip
 BIASES = {"alibi": {}, "t5": {}, "kerple_log": {}, "kerple_power": {}, "harmonic": {}}
 
@@ -66,6 +67,7 @@ SAME_AS_ROPE = [
     ("interpolated", dict(factor=1.0)), ("ntk", dict(factor=1.0)), ("yarn", dict(factor=1.0)),
     ("llama3", dict(factor=1.0, base=10000.0)), ("partial_rope", dict(share=1.0)),
     ("dynamic_ntk", dict(trained=100, factor=3.0)), ("harmonic", dict(slope=0.0)), ("xpos", dict(span=1e20)),
+    ("harmonic_factor", {}),
 ]  # fmt: skip
 
 
@@ -254,6 +256,15 @@ def test_kernels_of_kerple():
     assert gap(made.by_distance(30), position("alibi").by_distance(30).double()) < 1e-6
 
 
+@pytest.mark.parametrize("name", BIASES)
+def test_a_bias_stands_where_its_call_does(name):
+    """Whatever device a table is made on."""
+    made, call = position(name, **BIASES[name]), Call.plain(torch.zeros(2, 5, 4))
+    here = made.bias(call)
+    there = made.to("meta").bias(Call.plain(torch.zeros(2, 5, 4, device="meta")))
+    assert here.device.type == "cpu" and there.is_meta and there.shape == here.shape
+
+
 @pytest.mark.parametrize("name", ["kerple_log", "kerple_power", "alibi", "harmonic"])
 @torch.no_grad()
 def test_kernels_are_conditionally_positive(name):
@@ -328,6 +339,8 @@ REFUSED = [
     ("harmonic", dict(turn=Spec("position", "alibi")), "nothing else"),
     ("harmonic", dict(turn=Spec("position", "harmonic")), "nothing else"),
     ("harmonic", dict(turn=Spec("position", "fire")), "nothing else"),
+    ("harmonic", dict(turn=Spec("position", "harmonic_factor")), "nothing else"),
+    ("harmonic_factor", dict(turn=Spec("position", "capped")), "nothing else"),
 ]  # fmt: skip
 
 

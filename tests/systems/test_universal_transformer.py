@@ -111,7 +111,8 @@ def test_halted_tokens_stay_as_they_are():
     flow = made.start(X)
 
     def run(flow, step, loop, **request):
-        seen.append((request["active"], flow.x))
+        everywhere = torch.ones_like(X, dtype=torch.bool)
+        seen.append((everywhere if request["active"] is None else request["active"], flow.x))
         return made._run(flow, step, loop, **request)
 
     made.depth(flow._replace(call=flow.call._replace(captures={})), run)

@@ -18,6 +18,8 @@ def attend_past(
     window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
     if pattern is not None and pattern.chooses:
         raise Unrecordable(f"pattern:{pattern.spec.name}, which reads by a mask")
+    if pattern is not None and pattern.blurs:
+        raise Unrecordable(f"pattern:{pattern.spec.name}, which reads otherwise what is further away")
     if position is not None and position.cap is not None:
         raise Unrecordable(f"position:{position.spec.name}, which reads otherwise what is far")
     w, (G, K), H, S = e.w, k.shape[2:], q.shape[2], e.w.capacity

@@ -56,7 +56,7 @@ class Halting(Depth):
                 told = self.signal.at_input(flow.x, call._replace(loop=loop))
                 flow = flow._replace(carry=torch.where(running[..., None], told, flow.x), rule=None)
             for step in self.blocks[0]:
-                flow = run(flow, step, loop, active=running)
+                flow = run(flow, step, loop, active=running if loop else None)  # all run at first
             x = flow.x
             p = (upcast(x) @ upcast(self.w) + self.b).sigmoid()
             missing = 1 - total

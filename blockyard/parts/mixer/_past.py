@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core import Call, Part, Position, distances, max_distance, update_cache, visibility
-from blockyard.core.part import Pattern, Weigh
+from blockyard.core.part import Level, Pattern, Weigh
 from blockyard.kernels import attend, attend_scores, attend_values, attend_weights
 from blockyard.kernels.dispatch import emitted, one_op
 
@@ -15,13 +15,14 @@ INSIDE = ("scores", "weights")  # hook points of what the op does not make
 
 class Read(NamedTuple):
     """Keys and values with the past before them, who sees them and with which bias, the new leaves; the positions (B,S)
-    of the keys where a cache dropped some."""
+    of the keys where a cache dropped some; the same keys and values as they are read further away."""
 
     k: Tensor
     v: Tensor
     how: dict[str, Any]
     state: Any
     positions: Tensor | None
+    further: list[Level]
 
 
 @one_op(emitted("blockyard.kernels.softmax.op", "attend_past"))
@@ -34,12 +35,13 @@ def attend_past(
     `position` may add a bias and read otherwise what is far; `pattern` says who is seen of those who may be.
     """
     read = _read(k, v, state, call, pattern, position)
-    if position is None or not _is_far(position, pattern, call):
+    far = position is not None and _is_far(position, pattern, call)
+    if not far and not read.further:
         return attend(q, read.k, read.v, scale=scale, **read.how), read.state
-    if _is_two_pieces(position, pattern, read, q.shape[1]):
+    if position is not None and _is_two_pieces(position, pattern, read, q.shape[1]):
         return _near_and_far(q, read, call, pattern, position, scale), read.state
     weights = attend_weights(_scores(q, read, call, pattern, position, scale))
-    return attend_values(weights, read.v), read.state
+    return _values(weights, read, call), read.state
 
 
 def attend_shown(
@@ -52,7 +54,7 @@ def attend_shown(
     if position is not None and position.rescores:
         scores = position.at_scores(scores, q, call, read.positions)
     weights = weigh(part.point("scores", scores, call), call)
-    return attend_values(part.point("weights", weights, call), read.v), read.state
+    return _values(part.point("weights", weights, call), read, call), read.state
 
 
 def weighed(part: Part, q: Tensor, k: Tensor, v: Tensor, call: Call, **how: Any) -> Tensor:
@@ -70,12 +72,17 @@ def seen(call: Call, pattern: Pattern | None) -> Any:
 def _read(
     k: Tensor, v: Tensor, state: Any, call: Call, pattern: Pattern | None, position: Position | None
 ) -> Read:  # fmt: skip
-    window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
-    k, v, positions, state = update_cache(state, k, v, call, window, sinks)
+    further: list[Level] = []
+    if pattern is not None and pattern.blurs:
+        ((_, k, v), *further), state = pattern.levels(k, v, state, call)
+        positions = None
+    else:
+        window, sinks = (None, 0) if pattern is None else (pattern.window, pattern.sinks)
+        k, v, positions, state = update_cache(state, k, v, call, window, sinks)
     found = call.memoised(*seen(call, pattern)) if positions is None else visibility(call, pattern, positions)
     mask = _biased(found.mask, call, positions, position)
     how = dict(mask=mask, causal=found.causal, window=found.window, sinks=found.sinks, spans=found.spans)
-    return Read(k, v, how, state, positions)
+    return Read(k, v, how, state, positions, further)
 
 
 def _biased(mask: Tensor | None, call: Call, positions: Tensor | None, position: Position | None) -> Tensor | None:
@@ -105,13 +112,41 @@ def _is_two_pieces(position: Position, pattern: Pattern | None, read: Read, leng
 def _scores(
     q: Tensor, read: Read, call: Call, pattern: Pattern | None, position: Position | None, scale: float
 ) -> Tensor:
-    """(B,H,T,S) all scores; of pairs that are far those of queries and keys as they meet there."""
-    scores = attend_scores(q, read.k, scale=scale, **read.how)
+    """(B,H,T,S) all scores, of every pair by the key as it is read at its distance."""
+    scores = _scores_of(q, read.k, read, call, pattern, position, scale)
+    for level in read.further:
+        there = _scores_of(q, level.k, read, call, pattern, position, scale)
+        scores = torch.where(_apart(call) >= level.age, there, scores)
+    return scores
+
+
+def _scores_of(
+    q: Tensor, k: Tensor, read: Read, call: Call, pattern: Pattern | None, position: Position | None, scale: float
+) -> Tensor:
+    """The same of keys k; of pairs that are far those of queries and keys as they meet there."""
+    scores = attend_scores(q, k, scale=scale, **read.how)
     if position is None or not _is_far(position, pattern, call):
         return scores
-    q, k = position.at_far(q, read.k, call, _places(call, read.positions))
+    q, k = position.at_far(q, k, call, _places(call, read.positions))
     far = (distances(call, read.positions) >= (position.cap or 0))[:, None]
     return torch.where(far, attend_scores(q, k, scale=scale, **read.how), scores)
+
+
+def _values(weights: Tensor, read: Read, call: Call) -> Tensor:
+    """(B,T,H,V) the values as weights (B,H,T,S) count them, each as it is read at its distance."""
+    if not read.further:
+        return attend_values(weights, read.v)
+    apart, levels = _apart(call), [Level(0, read.k, read.v), *read.further]
+    parts = []
+    for level, until in zip(levels, [*(each.age for each in read.further), None]):
+        here = apart >= level.age if until is None else (apart >= level.age) & (apart < until)
+        parts.append(attend_values(weights.masked_fill(~here, 0), level.v))
+    return sum(parts[1:], parts[0])
+
+
+def _apart(call: Call) -> Tensor:
+    """(B or 1,1,T,S) how far each query and each key stand apart, of all keys."""
+    return distances(call).abs()[:, None]
 
 
 def _places(call: Call, positions: Tensor | None) -> Tensor:

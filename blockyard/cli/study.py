@@ -20,13 +20,15 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    from blockyard.study import run_study, status
+    from blockyard.study import changes, last_record, run_study, status
 
     if options.name == "status":
         records = status(options.out)
         return [_told(r, "races") for r in records], "\n".join(line for r in records for line in _findings(r))
+    before = last_record(options.name, options.out)
     record = run_study(options.name, options.tier, options.out)
-    return _told(record), "\n".join(_findings(record))
+    changed = [] if record.tier == "smoke" else changes(before, record)  # which tells nothing
+    return _told(record), "\n".join([*_findings(record), *changed])
 
 
 def _told(record: "Record", *without: str) -> Json:

@@ -78,16 +78,31 @@ def _trained(report: Report) -> float:
 
 def status(out: str | Path = "results") -> list[Record]:
     """The latest record of every study that was run, without its races."""
-    found = []
-    for name in studies():
-        records = sorted((Path(out) / name).glob("*.json"))
-        if records:
-            try:
-                record = Record.from_json(read_document(records[-1], FORMAT, sealed_since=2), records[-1])
-            except UsageError as error:
-                raise UsageError(f"{error}; it is no record of a study, remove it") from None
-            found.append(replace(record, races={}))
+    return [record for name in studies() if (record := last_record(name, out))]
+
+
+def last_record(name: str, out: str | Path = "results") -> Record | None:
+    """The latest record of a study, without its races; None where it was not run."""
+    records = sorted((Path(out) / registry.find("study", name).name).glob("*.json"))
+    if not records:
+        return None
+    try:
+        record = Record.from_json(read_document(records[-1], FORMAT, sealed_since=2), records[-1])
+    except UsageError as error:
+        raise UsageError(f"{error}; it is no record of a study, remove it") from None
+    return replace(record, races={})
+
+
+def changes(before: Record | None, now: Record) -> list[str]:
+    """What came out otherwise than it did the last time, a line each: the verdict, and every prediction of both."""
+    if before is None:
+        return []
+    said = {told.text: told.verdict for told in before.predictions}
+    found = [f"{told.text}: {said[told.text]} on {before.date}, {told.verdict} now"
+             for told in now.predictions if said.get(told.text, told.verdict) != told.verdict]  # fmt: skip
+    if before.verdict != now.verdict:
+        found.insert(0, f"the verdict on {now.study} was: {before.verdict} ({before.date}); it is: {now.verdict}")
     return found
 
 
-__all__ = ["TIERS", "run_study", "status", "studies"]
+__all__ = ["TIERS", "changes", "last_record", "run_study", "status", "studies"]

@@ -10,7 +10,7 @@ from blockyard.compare.documents import PairReport, Score
 from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.core import registry
 from blockyard.core.files import sealed
-from blockyard.study import status, studies
+from blockyard.study import changes, status, studies
 from blockyard.study._base import (
     FAILS,
     HOLDS,
@@ -24,6 +24,7 @@ from blockyard.study._base import (
     lower,
     nearer,
 )
+from blockyard.study._record import Record, Told
 from tests.cover import each
 
 
@@ -150,3 +151,19 @@ def test_a_damaged_record_is_a_line(content, tmp_path, capsys):
 def test_a_wrong_request_is_named(words, says, capsys):
     assert main(["study", *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_study_that_is_repeated_says_what_came_out_otherwise():
+    """The verdict first, then the predictions of both; what is new or gone is no change."""
+
+    def record(date, verdict, **found):
+        told = [Told(text, said, 0.0, 0.0) for text, said in found.items()]
+        return Record("mamba", "mamba", "small", told, verdict, 2, date)
+
+    before = record("2026-01-02", HOLDS, a=HOLDS, b=HOLDS, gone=FAILS)
+    now = record("2026-03-04", OPEN, a=HOLDS, b=OPEN, new=HOLDS)
+    assert changes(before, now) == [
+        "the verdict on mamba was: holds (2026-01-02); it is: inconclusive",
+        "b: holds on 2026-01-02, inconclusive now",
+    ]
+    assert changes(before, before) == changes(None, now) == []

@@ -22,7 +22,8 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
 
     name        a recipe: `recipes()` lists them; `-` and `_` are the same
     size        one of the recipe's sizes, as "tiny"; none: the recipe's own defaults
-    overrides   a word is an argument of the recipe, `kind.setting` a setting of every part of that kind that has it
+    overrides   a word is an argument of the recipe or a kind of part, all of which become another (`mixer="gla"`);
+                `kind.setting` is a setting of every part of that kind that has it
 
     What nobody knows, and a value that a setting does not take, is a UsageError.
     """
@@ -34,12 +35,17 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
             raise unknown(f"size of {entry.name}", size, module.sizes)
         arguments |= module.sizes[size]
     overrides = {current_name(entry, key): value for key, value in overrides.items()}
-    for key, value in overrides.items():
-        if "." not in key:
-            if key not in entry.arguments:
-                raise unknown(f"argument of {entry.name}", key, entry.arguments)
+    words = {key: value for key, value in overrides.items() if "." not in key}
+    for key, value in words.items():
+        if key not in entry.arguments and key not in registry.KINDS:
+            raise unknown(f"argument of {entry.name}", key, entry.arguments)
+        if key in entry.arguments:
             arguments[key] = entry.settings[key].check(value)
-    system = checked(module.recipe(**arguments))
+    system = module.recipe(**arguments)
+    for key, value in words.items():
+        if key not in entry.arguments:
+            system = system.swap(key, value)
+    system = checked(system)
     for key, value in overrides.items():
         if "." in key:
             system = system.override(key, value)

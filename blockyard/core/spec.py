@@ -151,6 +151,52 @@ class Spec:
             raise unknown(f"setting of {kind}", setting, known)
         return result
 
+    def swap(self, kind: str, value: Any) -> "Spec":
+        """Another part in the place of every part of a kind, those included that stand there where none is named.
+
+        Settings that were given and that the new part has too are kept: `swap("mixer", "gla")` keeps the heads. None
+        leaves the place empty, where it may be.
+        """
+        if value is not None and not isinstance(value, Spec | str):
+            raise UsageError(f"{kind}={write_value(value)} must be the name of a {kind}, or none")
+        new = None if value is None else registry.find(kind, value.name if isinstance(value, Spec) else value)
+        own = dict(value.settings) if isinstance(value, Spec) else {}
+        met: list[str] = []
+        free: list[str] = []
+
+        def other(old: Any) -> Any:
+            if not isinstance(old, Spec) or old.kind != kind:
+                return old
+            met.append(old.name)
+            if new is None:
+                return None
+            kept = {key: held for key, held in old.settings if key in new.settings and old.name != new.name}
+            return Spec.of(kind, new.name, {**(dict(old.settings) if old.name == new.name else kept), **own})
+
+        def change(spec: Spec) -> Spec:
+            given = dict(spec.settings)
+            if spec.kind in registry.CHECKED:
+                slots = registry.find(spec.kind, spec.name).settings
+                free.extend(f"{spec.kind}.{name}" for name, each in slots.items() if each.slot == kind)
+                unsaid = {name: each.usual for name, each in slots.items() if each.slot == kind and name not in given}
+                given |= {name: usual for name, usual in unsaid.items() if usual is not None}
+            return Spec.of(spec.kind, spec.name, {key: _each(held, other) for key, held in given.items()})
+
+        result = self.map(change)
+        if not met:
+            kinds = {spec.kind for spec in self.walk()} & {*registry.KINDS}
+            if not free:
+                raise unknown("kind of part in this recipe", kind, kinds)
+            raise UsageError(f"no {kind} stands in this recipe that another could replace; there is room at {free[-1]}")
+        return result
+
+
+def _each(value: Any, change: Any) -> Any:
+    """A value, or each of several, changed; of several those that are gone are left out."""
+    if not isinstance(value, tuple):
+        return change(value)
+    return tuple(made for held in value if (made := change(held)) is not None or held is None)
+
 
 def _freeze(value: Any) -> Any:
     return tuple(_freeze(v) for v in value) if isinstance(value, (list, tuple)) else value

@@ -228,7 +228,8 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
     said = dict(request.overrides) | target.overrides
     told = {name: value for name, value in material.ends.settings.items() if value != entry.schema.get(name)}
     overrides = {"length": length, **told} | said
-    overrides = {k: v for k, v in overrides.items() if "." in k or k in entry.schema or k in target.overrides}
+    told = {k for k in overrides if "." in k or k in entry.schema or k in registry.KINDS}
+    overrides = {k: v for k, v in overrides.items() if k in told or k in target.overrides}
 
     def fit(system: Spec) -> Spec:
         """With the task's ends and its length, which some parts are as large as."""

@@ -51,10 +51,12 @@ def means(stored, text):
     if isinstance(stored, (int, float)):
         value = literal(text)
         return type(value) in (int, type(stored)) and type(stored)(value) == stored
+    if isinstance(stored, tuple) and len(stored) == 1 and means(stored[0], text):
+        return True  # one of several is said without brackets
     value = literal(text)  # quotes around a text are not part of it
     said = tuple(value) if isinstance(value, (list, tuple)) else value if isinstance(value, str) else text
     row = tuple(word.strip() for word in text[1:-1].split(",") if word.strip()) if text[:1] + text[-1:] == "()" else ()
-    return stored in (said, (said,), row)  # one of several is said without brackets, several words in them
+    return stored in (said, (said,), row)  # several words stand in brackets
 
 
 def try_one(name, key, text):

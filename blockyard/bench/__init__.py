@@ -2,6 +2,7 @@
 
     rows = run("train")            the training step of a small llama: ours, transformers, x-transformers
     rows = run("recipes")          the training step of every recipe at 11M parameters, beside llama's
+    rows = run("parts")            the same body with one part swapped, residual rules to activations: step and token
     rows = run("mixers")           one layer at a time: forward, backward, one decoded token, peak memory
     rows = run("decode")           writing text, beside transformers, torchao and llama.cpp
     rows = run("context")          one token behind a short and behind a long prompt, and what states hold
@@ -26,6 +27,7 @@ from blockyard.core.errors import UsageError, unknown
 BENCHES = {
     "train": "the training step of llama at 11M parameters, beside transformers and x-transformers",
     "recipes": "the training step of every recipe at 11M parameters, beside llama",
+    "parts": "the training step and a token of llama with one part swapped, beside llama as it is",
     "mixers": "forward, backward, decoding and memory of one mixer, beside transformers and plain attention",
     "decode": "writing text with a llama of 110M parameters, beside transformers, torchao and llama.cpp",
     "context": "a token of every recipe behind 128 and behind 8,192 others, and what their states hold",

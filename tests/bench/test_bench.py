@@ -9,7 +9,7 @@ import torch
 from blockyard import bench
 from blockyard.bench import context as bench_context
 from blockyard.bench import decode as bench_decode
-from blockyard.bench import measure, mixers, overhead, process, recipes, speculative, train
+from blockyard.bench import measure, mixers, overhead, parts, process, recipes, speculative, train
 from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.model.model import build
 from blockyard.systems import spec
@@ -309,3 +309,19 @@ def test_a_recipe_that_decodes_as_it_trains_is_named_with_the_reason(monkeypatch
     monkeypatch.setattr(bench_context, "refusal", lambda model: "aten.sort.default")
     with pytest.raises(WorkFailed, match="gla decodes as it trains: aten"):
         bench_context.Contestant("gla", dict(layers=2, dim=64, vocab=256), [16], "float32", False, 1)
+
+
+def test_parts_are_measured_beside_the_plain_body(monkeypatch):
+    """Those that fit, none that does not; what keeps one from a recorded program is said."""
+    told = []
+    monkeypatch.setattr(parts, "KINDS", ("residual", "position"))
+    found = parts.swaps(60e3, told.append)
+    assert "llama:residual=peri" in found and "llama:position=alibi" in found and "llama:position=learned" not in found
+    assert any("llama:position=learned" in line and "adds to what the stem gives" in line for line in told)
+    arms = ("llama:residual=postnorm", "llama:position=cope")
+    rows = parts.bench(length=16, batch=2, rounds=2, params=60e3, arms=arms, apart=False, tell=told.append)
+    values = well_formed(rows, "parts")
+    assert values["llama", "recorded"] == 1 and values["llama:position=cope", "recorded"] == 0
+    assert any(line.startswith("llama:position=cope writes as it trains: ") for line in told)
+    ratios = {(row.contestant, row.of) for row in rows if row.metric == "ratio"}
+    assert ratios == {(arm, of) for arm in arms for of in ("steps_per_s", "tokens_per_s")}

@@ -24,7 +24,7 @@ DEEPEST = f"layers_{LAYERS[-1]}"
 
 def arms(layers: int) -> tuple[str, ...]:
     """Every rule in the same body, and the one placement that is a recipe of its own."""
-    rules = tuple(f"{name}=llama:layers={layers},model.residual={name}" for name in registry.entries("residual"))
+    rules = tuple(f"{name}=llama:layers={layers},residual={name}" for name in registry.entries("residual"))
     return (*rules, f"mix=mix_ln:layers={layers}")
 
 

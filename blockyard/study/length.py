@@ -22,11 +22,12 @@ SCORES = ("none", "rope", "partial_rope", "xpos", "alibi", "t5", "kerple_log", "
           "harmonic")  # fmt: skip
 ENTERS = ("learned", "sinusoidal")
 AFTER = ("interpolated", "ntk", "dynamic_ntk", "yarn", "capped")
+BODY = "llama:heads=4"  # penalties by distance differ from head to head: one or two heads would hardly have any
 ARMS = (
-    *(f"{name}=llama:mixer.position={name}" for name in SCORES),
-    *(f"{name}=llama:mixer.position=none,stem.position={name}" for name in ENTERS),
-    *(f"rope_{name}=llama|swap_position:position={name}" for name in AFTER),
-    f"rope_lambda=llama|lambda_shape:window={SHORT},sinks=4",
+    *(f"{name}={BODY},position={name}" for name in SCORES),
+    *(f"{name}={BODY},position=none,stem.position={name}" for name in ENTERS),
+    *(f"rope_{name}={BODY}|swap_position:position={name}" for name in AFTER),
+    f"rope_lambda={BODY}|lambda_shape:window={SHORT},sinks=4",
 )
 TASKS = {"copying": "copy:count=8,letters=10,offset=0", "recall": "mqar:pairs=4,length=32"}
 

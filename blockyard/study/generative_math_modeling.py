@@ -2,7 +2,8 @@
 
 Source   arXiv 2410.18441    Slug  generative-math-modeling    Family  position
 Claim    none is measured; proposed: rotary positions and a penalty by the harmonic number of the distance, together
-Differs  a reading of one of five proposals: positions; a hundred thousand parameters on bytes, rows of 64
+Differs  a reading of one of five proposals: positions; a hundred thousand parameters on bytes, rows of 64, four
+         heads, since a penalty of one or two is next to none
 """
 
 from blockyard.study._base import Race, Study, better_at, level
@@ -13,10 +14,11 @@ SHORT, LONG = 64, 256
 def study() -> Study:
     options = {"params": "100k", "tokens": "300k", "length": SHORT, "batch": 16, "seeds": 3, "tuning": "none"}
     arms = (
-        "rope=llama",
-        "alibi=llama:mixer.position=alibi",
-        "both=llama:mixer.position=harmonic",
-        "penalty=llama:mixer.position=harmonic,position.turn=none",
+        "rope=llama:heads=4",
+        "alibi=llama:heads=4,position=alibi",
+        "both=llama:heads=4,position=harmonic",
+        "penalty=llama:heads=4,position=harmonic,position.turn=none",
+        "factor=llama:heads=4,position=harmonic_factor",
     )
     return Study(
         races=(Race("text", arms, options={**options, "margin": 0.02}),),

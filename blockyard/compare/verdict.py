@@ -134,7 +134,7 @@ def _judged(asked: _Asked, score: str, better: str) -> Judgement:
     needed = None if made.samples and made.design == PAIRED else _seeds(verdicts)
     return Judgement(
         source=source, metric=metric, alpha=asked.alpha, margin=verdicts.margin, looks=1, seeds=made.seeds,
-        against=asked.against, arms=[_arm(each, measured, metric.sign) for each in verdicts.arms],
+        against=asked.against, arms=[_arm(each, measured, made.table, metric.sign) for each in verdicts.arms],
         pairs=[_pair(each, metric.sign) for each in verdicts.pairs], needed_difference=verdicts.needed_difference,
         detectable=verdicts.detectable, seeds_for_margin=needed, noisiest=verdicts.noisiest,
         spread_ratio=verdicts.spread_ratio,
@@ -250,8 +250,10 @@ def _pair(pair: Pair, sign: int) -> PairReport:
     return PairReport(pair.a, pair.b, *ends, sign * pair.difference + 0.0, pair.p, pair.resolved, pair.verdict, note)
 
 
-def _arm(arm: ArmScore, measured: Measured, sign: int) -> JudgedArm:
+def _arm(arm: ArmScore, measured: Measured, table: Table, sign: int) -> JudgedArm:
     names = measured.runs(arm.name)
+    if len(table.finished[arm.name]) < 2:  # out of the family, where it has no place
+        arm = replace(arm, rank=None, letters="", candidate=False)
     scores = [measured.scores.get((arm.name, run)) for run in names]
     low, high = (arm.low, arm.high) if sign > 0 else (arm.high, arm.low)
     finished = sum(score is not None for score in scores)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from blockyard.core.errors import UsageError, unknown
+from blockyard.core.errors import UsageError, brief, unknown
 from blockyard.runs._read import FILE, FOLDER, Row, Rows
 
 
@@ -72,9 +72,16 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None]) -> tuple[Rows, Rol
     said = {
         role: _named(role, names, value) for role, value in asked.items() if value and not (each and role == "seed")
     }
+    for name in said.get("score", []):
+        if not any(isinstance(value, int | float) for value in rows.values(name)):
+            raise UsageError(f"column {name!r} holds no numbers; name another --score")
     one: dict[str, str] = {}
     for role in said.keys() - {"score"}:
         rows, one[role] = _joined(rows, said[role])
+    roles = [*one.items(), *(("score", name) for name in said.get("score", []))]
+    for role, name in roles:
+        if other := next((other for other, same in roles if same == name and other != role), None):
+            raise UsageError(f"column {name!r} is both --{role} and --{other}; name another for one of them")
     taken = {name for found in said.values() for name in found} | set(one.values())
     for role, words in (("pair", PAIR), ("step", STEP)):
         if (
@@ -91,8 +98,8 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None]) -> tuple[Rows, Rol
     seed = None if each else seed
     taken |= {arm, seed or ""}
     scores = said.get("score") or _scores(rows, taken)
-    roles = Roles(arm, scores, seed, one.get("pair"), one.get("group"), one.get("step"))
-    return rows, replace(roles, found=tuple(role for role in roles.columns() if not asked.get(role)))
+    named = Roles(arm, scores, seed, one.get("pair"), one.get("group"), one.get("step"))
+    return rows, replace(named, found=tuple(role for role in named.columns() if not asked.get(role)))
 
 
 def direction(score: str) -> str | None:
@@ -194,10 +201,13 @@ def _short(values: Sequence[Any]) -> list[str]:
 def _scores(rows: Rows, taken: set[str]) -> list[str]:
     """The one column that could be the score."""
     numbers = []
-    for name in rows.names:
-        values = [value for value in rows.values(name) if value is not None]
-        if name not in taken and values and all(isinstance(value, int | float) for value in values):
+    for name in (name for name in rows.names if name not in taken):
+        values = [(value, place) for value, place in zip(rows.values(name), rows.places) if value is not None]
+        words = [(value, place) for value, place in values if not isinstance(value, int | float)]
+        if values and not words:
             numbers.append(name)
+        elif len(values) > len(words) and direction(name):
+            raise UsageError(f"{words[0][1]}: {name} {brief(repr(words[0][0]))} is no number")
     known = [name for name in numbers if direction(name)] or [name for name in numbers if "score" in tokens(name)]
     for split in ({"test"}, {"val", "valid", "validation", "eval", "dev"}):
         chosen = [name for name in known if tokens(name) & split]

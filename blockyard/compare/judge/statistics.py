@@ -320,7 +320,7 @@ class _Judge:
 
     def pair(self, a: str, b: str) -> Pair:
         """The verdict on two arms, the one with the lower loss first."""
-        shared = sorted(set(self.runs[a]) & set(self.runs[b]))
+        shared = [] if self.table.unpaired else sorted(set(self.runs[a]) & set(self.runs[b]))
         if shared and all(np.array_equal(self.runs[a][seed], self.runs[b][seed]) for seed in shared):
             return self._identical(a, b)
         if a not in self.fit.means or b not in self.fit.means:

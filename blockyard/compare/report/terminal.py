@@ -154,13 +154,11 @@ def _judged(judged: Judgement, whole: bool) -> str:
     """The verdict on anybody's runs."""
     metric, source, first = judged.metric, judged.source, judged.first
     digits = decimals(judged)
-    held = [arm for arm in judged.arms if arm.rank or arm.finished != 1 or arm.name == first]
+    alone = [arm for arm in judged.arms if arm.rank is None and arm.finished == 1 and arm.name != first]
+    alone = alone if len(alone) < len(judged.arms) - 1 else []  # where all have one run, they are the table
+    held = [arm for arm in judged.arms if arm not in alone]
     shown = held if whole or len(held) <= MOST + 6 else [*held[:MOST], *(a for a in held[MOST:] if a.name == first)]
-    singles = ", ".join(
-        f"{arm.name} {arm.score.mean:.{digits}f}"
-        for arm in judged.arms
-        if arm not in held and arm.score.mean is not None
-    )
+    singles = ", ".join(f"{arm.name} {arm.score.mean or 0.0:.{digits}f}" for arm in alone)
     counted = plural(source.runs, "run") + (f", {source.samples:,} samples" if source.samples else "")
     about = f"{plural(len(judged.arms), 'arm')} in {source.name}, {counted}: {metric.name}, {metric.better} is better"
     rows = [_judged_row(judged, arm, digits) for arm in shown]

@@ -227,11 +227,16 @@ def _unequal(arms: list[ArmReport]) -> list[str]:
     return [f"NOT EQUAL: {'; '.join(found)}."] if found else []
 
 
+def _family(judged: Judgement) -> bool:
+    """Whether there are two arms that can be judged."""
+    return sum(arm.rank is not None for arm in judged.arms) > 1
+
+
 def _verdict(judged: Judgement) -> list[str]:
     """Which of anybody's arms may be the best, or how they stand to the baseline."""
-    if not any(arm.rank for arm in judged.arms):
+    if not _family(judged):
         mend = "run them again, or give the samples that all of them scored (--pair)"
-        return [f"No verdict: no arm has two finished runs, and what one run would do again nobody knows; {mend}."]
+        return [f"No verdict: one run has no spread, and fewer than two arms have more than one; {mend}."]
     if judged.against:
         return [_beside(judged, judged.against)]
     best = judged.best
@@ -307,7 +312,7 @@ def _read(judged: Judgement) -> list[str]:
 
 def _counted(judged: Judgement) -> list[str]:
     """How sure all verdicts are together, and of what."""
-    if not any(arm.rank for arm in judged.arms):
+    if not _family(judged):
         return []
     source = judged.source
     all_of = f", over all {source.metrics} metrics" if source.metrics > 1 else ""

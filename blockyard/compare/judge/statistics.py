@@ -347,10 +347,15 @@ class _Judge:
                     found[_both(a, b)] = Part(variance, len(seeds) - 1.0)
         return found
 
+    @cached_property
+    def drawn_gaps(self) -> dict[str, Part]:
+        """The same, drawn to the typical one of such pairs."""
+        return moderated(self.gaps)
+
     def _evidence(self, a: str, b: str) -> Evidence:
         factors, own, drawn = self.fit.contrast(a, b)[1], self.spreads, self.moderated
         if _both(a, b) in self.gaps:
-            factors, own, drawn = {_both(a, b): 1 / len(self.runs[a])}, self.gaps, moderated(self.gaps)
+            factors, own, drawn = {_both(a, b): 1 / len(self.runs[a])}, self.gaps, self.drawn_gaps
         most = sum(part.freedom for part in self.spreads.values())
         seeds = [seed_part(factors, spreads, most) for spreads in (drawn, own)]
         if self.table.unpaired:

@@ -56,7 +56,8 @@ def judge(
     wanted = {"arm": arm, "seed": seed, "pair": pair, "score": score, "group": group, "step": step}
     rows, roles = find_columns(read_rows(table), wanted)
     level, share = numbers.ALPHA(alpha, "alpha"), numbers.MARGIN(margin, "margin")
-    asked = _Asked(rows, roles, level, share, against)
+    named = {role: name for role, name in wanted.items() if name}
+    asked = _Asked(rows, roles, named, level, share, against)
     found = [_judged(asked, name, way) for name, way in zip(roles.scores, _ways(roles.scores, better))]
     judgement = replace(found[0], further=found[1:])
     return judgement if out is None else _kept(judgement, Path(out))
@@ -82,6 +83,7 @@ class _Asked:
 
     rows: Rows
     roles: Roles
+    named: dict[str, str]
     alpha: float
     margin: float
     against: str | None
@@ -127,8 +129,8 @@ def _judged(asked: _Asked, score: str, better: str) -> Judgement:
     notes = measured.notes + made.notes
     source = Source(
         name=_name(asked.rows.files), files=asked.rows.files, rows=len(asked.rows.rows),
-        columns=asked.roles.columns() | {"score": score}, found=list(asked.roles.found), design=made.design,
-        pairs=made.pairs, runs=len(measured.scores) + len(measured.failed), samples=made.samples, margin=asked.margin,
+        columns=asked.roles.columns() | asked.named | {"score": score}, found=list(asked.roles.found),
+        design=made.design, pairs=made.pairs, runs=len(measured.scores) + len(measured.failed), samples=made.samples, margin=asked.margin,
         metrics=asked.metrics, notes=notes,
     )  # fmt: skip
     needed = None if made.samples and made.design == PAIRED else _seeds(verdicts)

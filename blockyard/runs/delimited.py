@@ -6,6 +6,7 @@ Differs  a chart that W&B exports has a column for every run, `adamw-seed0 - val
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ def known(path: Path) -> bool:
 
 def rows(path: Path) -> Placed:
     """A row for every line below the first."""
-    lines = text_of(path).splitlines()
-    delimiter = max(DELIMITERS, key=lines[0].count)
-    if not lines[0].count(delimiter):
-        raise UsageError(f"{path} has one column, {lines[0][:40]!r}; a table of runs has one of arms and one of scores")
-    reader = csv.reader(lines, delimiter=delimiter)
+    text = text_of(path).lstrip()
+    first = text.splitlines()[0]
+    delimiter = max(DELIMITERS, key=first.count)
+    if not first.count(delimiter):
+        raise UsageError(f"{path} has one column, {first[:40]!r}; a table of runs has one of arms and one of scores")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         names = [name.strip() for name in next(reader)]
         content = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]

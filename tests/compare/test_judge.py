@@ -2,8 +2,11 @@
 
 import csv
 import json
+import re
+import shlex
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -230,6 +233,20 @@ def test_the_folder_holds_the_document_the_text_and_the_pages(tmp_path):
     assert Judgement.from_json(held, "a verdict") == judged and isinstance(judged, Outcome)
     assert (tmp_path / "out" / "2-acc" / "report.html").exists() and "2-acc/report.html" in render(judged)
     assert (tmp_path / "out" / "report.txt").read_text().startswith("2 arms in a table, 8 runs: loss, lower is better")
+
+
+def test_the_page_says_how_it_is_repeated(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{**row, "lr": 0.1, "run": "cut off"} for row in runs({"a": 1.0, "it's": 1.1}, (4, 4))]
+    written(tmp_path / "runs.csv", rows)
+    asked = ["runs.csv", "--arm", "arm,lr", "--seed", "none", "--against", "it's 0.1", "--margin", "0.02"]
+    assert main(["judge", *asked, "--out", "one"]) == 0
+    first = json.loads((tmp_path / "one" / "result.json").read_text())
+    html = (tmp_path / "one" / "report.html").read_text()
+    command = unescape(re.sub(r"<[^>]+>", "", re.search(r'<pre class="command">(.*?)</pre>', html)[1]))
+    assert main([*shlex.split(command)[1:], "--out", "two"]) == 0
+    second = json.loads((tmp_path / "two" / "result.json").read_text())
+    assert second["pairs"] == first["pairs"] and second["against"] == "it's 0.1" and capsys.readouterr().err == ""
 
 
 def test_what_it_has_in_common_with_a_comparison_has_the_same_names(tmp_path):

@@ -35,6 +35,8 @@ def test_a_table_of_text_whatever_separates_it(tmp_path):
         path = tmp_path / f"runs{end}"
         path.write_text("\ufeff" + "\r\n".join(lines).replace(",", mark) + "\r\n\r\n", encoding="utf-8")
         assert scores(path) == want
+    path.write_text('arm,note,loss\n"a, wide","two\nlines",1\n"a, wide",,2\nb,"say ""x""",3\n')
+    assert scores(path) == {("a, wide", "1"): 1, ("a, wide", "2"): 2, ("b", "1"): 3}
     rows = [dict(zip(lines[0].split(","), line.split(","))) for line in lines[1:]]
     rows = [{**row, "val_loss": float(row["val_loss"])} for row in rows]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -130,8 +130,8 @@ def _judged(asked: _Asked, score: str, better: str) -> Judgement:
     source = Source(
         name=_name(asked.rows.files), files=asked.rows.files, rows=len(asked.rows.rows),
         columns=asked.roles.columns() | asked.named | {"score": score}, found=list(asked.roles.found),
-        design=made.design, pairs=made.pairs, runs=len(measured.scores) + len(measured.failed), samples=made.samples, margin=asked.margin,
-        metrics=asked.metrics, notes=notes,
+        design=made.design, pairs=made.pairs, runs=len(measured.scores) + len(measured.failed), samples=made.samples,
+        margin=asked.margin, metrics=asked.metrics, notes=notes,
     )  # fmt: skip
     needed = None if made.samples and made.design == PAIRED else _seeds(verdicts)
     return Judgement(

@@ -137,7 +137,7 @@ def test_a_file_keeps_the_rules(path):
             assert words[2] == path.relative_to(ROOT).parts[1], f"no kind imports another: {name}"
         if len(words) > 2 and mine == words[1] == "compare" and path.parts[-2:] != ("compare", "__init__.py"):
             act = path.relative_to(ROOT / "compare").parts[0].removesuffix(".py")
-            inside = act in ("documents", "outcome") and words[2] == "report"  # what prints a report, loaded where it is printed
+            inside = act in ("documents", "outcome") and words[2] == "report"  # what prints, loaded where it is printed
             assert words[2] in ACTS[act] | {act} or inside, f"{act} imports {name}"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):

@@ -2,6 +2,7 @@
 
 from blockyard.compare import Comparison
 from blockyard.compare.judge.surface import scaling as scaling
+from blockyard.compare.verdict import judge as judge
 from blockyard.core.batch import Batch as Batch
 from blockyard.core.errors import UsageError as UsageError
 from blockyard.core.spec import Spec as Spec

@@ -9,11 +9,12 @@ Units are said where they are not plain: losses are in the unit of the metric, t
 answer, times in seconds, memory in bytes. The documents know nothing of how they are made or shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
+from blockyard.compare.outcome import ArmOutcome, Outcome, PairReport, Score, SeedsNeeded
 from blockyard.core import registry
 from blockyard.core.document import Document, Json
 from blockyard.task._exhibit import Exhibit
@@ -397,16 +398,6 @@ class RunResult(Document):
 
 
 @dataclass(frozen=True)
-class Score:
-    """The mean over finished runs with its interval, and the score of every seed (None: the run failed)."""
-
-    low: float | None
-    high: float | None
-    mean: float | None
-    per_seed: list[float | None]
-
-
-@dataclass(frozen=True)
 class Run:
     """Where the run of a seed lies, below the folder of the comparison."""
 
@@ -415,7 +406,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class ArmReport:
+class ArmReport(ArmOutcome):
     """What came of an arm. Lists are by seed, in the order of the report's seeds, unless said otherwise.
 
     rank       the places that the verdicts leave open     letters   arms that share one are not resolved
@@ -487,30 +478,6 @@ class ArmReport:
 
 
 @dataclass(frozen=True)
-class PairReport:
-    """The verdict on two arms: `difference` is a - b with its interval, p the chance of it where there is none."""
-
-    a: str
-    b: str
-    low: float | None
-    high: float | None
-    difference: float
-    p: float | None
-    resolved: bool
-    verdict: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class SeedsNeeded:
-    """How many seeds would resolve the margin; None where no number does, or `more_text` times the test would."""
-
-    low: int | None
-    high: int | None
-    more_text: float | None
-
-
-@dataclass(frozen=True)
 class TargetArm:
     """When an arm reached the common loss; `times` is its tokens over the quickest arm's, with the interval."""
 
@@ -548,7 +515,7 @@ class Along:
 
 
 @dataclass(frozen=True)
-class Report(Document):
+class Report(Outcome[ArmReport]):
     """The outcome of a comparison, arms in the order of their means."""
 
     plan: Plan
@@ -569,27 +536,3 @@ class Report(Document):
     along: Along | None
     report: str | None = None
     format: int = FORMAT
-
-    @property
-    def scored(self) -> list[ArmReport]:
-        """The arms with a finished run."""
-        return [arm for arm in self.arms if arm.score.mean is not None]
-
-    @property
-    def best(self) -> list[str]:
-        """The names of the arms that may be the best."""
-        return [arm.name for arm in self.arms if arm.candidate]
-
-    def arm(self, name: str) -> ArmReport:
-        """The arm of a name."""
-        return next(arm for arm in self.arms if arm.name == name)
-
-    def __str__(self) -> str:
-        from blockyard.compare.report.terminal import describe  # only who prints it needs the words
-
-        return describe(self)
-
-    def pair(self, names: Iterable[str]) -> PairReport:
-        """The verdict on two arms, in whatever order they are named."""
-        wanted = set(names)
-        return next(pair for pair in self.pairs if {pair.a, pair.b} == wanted)

@@ -83,6 +83,7 @@ TOKENS = Amount(1e15)
 FLOPS = Amount(1e27)
 MINUTES = Real(0, 60 * 24 * 366, closed=False)
 MARGIN = Real(0, 1)
+ALPHA = Real(1e-6, 0.5)
 WRITTEN = Whole(0, 10**9)  # tokens of a text
 TEMPERATURE = Real(0, 1e6)
 TOP_K = Whole(1, 1 << 31)

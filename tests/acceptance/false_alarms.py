@@ -15,6 +15,13 @@ two to each other. THE GRID, fixed before the figures were taken; unit: the spre
     short     16 and 8 groups; with 8 at 0.73 there is little more than one independent piece of text: shown, no promise
     shapes    runs of four groups that share a part, and a long memory, of the same correlation of neighbours: shown
     own       every arm's own interval covers 95%
+    unpaired  2, 3, 4 and 8 arms that share no seeds, of 2, 3, 5 and 10 runs each, of 2 to 10, and one of them of other
+              counts than the rest; spreads equal, one a tenth, a quarter, 4 or 10 times, half 3 times, 1 to 4 in steps,
+              of arms of few and of many runs: at most 6% in every one of 360 cells of 10,000 tables
+    shared    arms by seeds where the seeds make up 0, 0.3, 0.6 and 0.9 of a run's variance: paired where seeds tell at
+              5%, never, always; the rule at most 6%
+    samples   equal arms that answer the same 50 to 1,319 samples right or wrong, 0.01 to 0.3 of them otherwise than
+              another arm does: at most 6%
     planning  the detectable difference is found, and the range of seeds holds the true number, four times out of five
 
 1,500 tables a cell (a share of 0.05 is known to 0.006). In brackets the same for spreads pooled over arms with the
@@ -28,15 +35,16 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from scipy.special import digamma, polygamma, stdtrit
+from scipy.special import digamma, fdtrc, polygamma, stdtrit
 
 from blockyard.compare.judge.critical import critical
 from blockyard.compare.judge.power import Noise, detectable, seeds_for
 from blockyard.compare.judge.spread import Part
 
-TABLES, SEED = 1500, 20261129
+TABLES, UNPAIRED, SAMPLED, SEED = 1500, 10_000, 2000, 20261129
 SIZES = ((2, 3), (2, 5), (2, 10), (3, 4), (4, 3), (8, 5))
 TEXTS, CORRELATIONS = (0.0, 0.3, 0.5, 1.0, 3.0), (0.0, 0.27, 0.5, 0.73)
+PARTS = (0.0, 0.3, 0.6, 0.9)
 NODES = np.exp(np.linspace(np.log(0.5), np.log(4000), 120))
 R = 0.05 * np.arange(20)
 
@@ -125,6 +133,39 @@ def _text(text: np.ndarray, both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.exp(middle + shift) * raised, np.maximum(nu, 5.0)
 
 
+def apart(runs: np.ndarray, alpha: float = 0.05) -> np.ndarray:
+    """Half widths of all pairs (T, P) of arms that share no seeds; runs (T, k, most), no number where there is none."""
+    n, both = (~np.isnan(runs[0])).sum(1), pairs_of(runs.shape[1])
+    k, f, variance = len(n), n - 1.0, np.nanvar(runs, 2, ddof=1)
+    typical = np.exp((np.log(variance) + np.log(f / 2) - digamma(f / 2)).mean(1, keepdims=True))
+    drawn = (typical + f * variance) / (1 + f)
+    floored, freed = np.maximum(drawn, variance), np.where(drawn >= variance, f + 1, f)
+    alone, found = alpha if k == 2 else 0.4 * alpha, []
+    for family, spreads, freedom in ((True, floored, freed), (False, variance, np.broadcast_to(f, variance.shape))):
+        (a, fa), (b, fb) = ((spreads[:, i] / n[i], freedom[:, i]) for i in both.T)
+        nu = np.minimum((a + b) ** 2 / (a * a / fa + b * b / fb), f.sum())
+        least, most = np.minimum(fa, fb), np.maximum(fa, fb)
+        few, many = stdtrit(least * (1 + (least / most) ** 4), 0.025), stdtrit(2 * most, 0.025)
+        square = np.where(fa < fb, few**2 * a + many**2 * b, many**2 * a + few**2 * b) / (a + b)
+        fine = np.exp(np.linspace(np.log(0.5), np.log(1e5), 9000))
+        bound = np.exp(np.interp(-0.5 * np.log(square), -np.log(-stdtrit(fine, 0.025)), np.log(fine)))
+        nu = np.where(fa == fb, nu, np.minimum(nu, bound))
+        at = points(k, 0.8 * alpha, nu) if family else -stdtrit(nu, alone / 2)
+        found.append(at * (a + b) ** 0.5)
+    return np.max(found, axis=0)
+
+
+def paired(runs: np.ndarray, alpha: float = 0.05) -> np.ndarray:
+    """Half widths of all pairs (T, P) of arms that are paired, from the differences of their runs (T, k, n)."""
+    (_, k, n), both = runs.shape, pairs_of(runs.shape[1])
+    f, variance = n - 1.0, (runs[:, both[:, 0]] - runs[:, both[:, 1]]).var(2, ddof=1)
+    typical = np.exp(np.log(variance).mean(1, keepdims=True) + np.log(f / 2) - digamma(f / 2))
+    drawn = (typical + f * variance) / (1 + f)
+    alone = alpha if k == 2 else 0.4 * alpha
+    family = points(k, 0.8 * alpha, np.full_like(variance, min(f + 1, k * f)))
+    return np.maximum(family * (drawn / n) ** 0.5, -stdtrit(f, alone / 2) * (variance / n) ** 0.5)
+
+
 def pooled_halves(means: np.ndarray, text: np.ndarray) -> np.ndarray:
     """Half widths with spreads pooled over arms, the pair's own as a floor, and groups taken as independent."""
     (_, k, n), both = means.shape, pairs_of(means.shape[1])
@@ -167,6 +208,91 @@ def grid(rng: np.random.Generator) -> list[float]:
             cells = [rates(rng, k, n, 32, text, r) for r in (CORRELATIONS if text else (0.0,))]
             worst += [cell[0] for cell in cells]
             _line(f"{k} x {n}, text {text}", cells)
+    return worst
+
+
+def counts(k: int) -> dict[str, list[int]]:
+    """How many runs the arms have."""
+    found = {f"{n} runs": [n] * k for n in (2, 3, 5, 10)}
+    found["2 to 10"] = np.linspace(2, 10, k).round().astype(int).tolist()
+    return found | {f"{x}, then {y}": [x] + [y] * (k - 1) for x, y in ((2, 10), (10, 2), (2, 3), (3, 5), (3, 10))}
+
+
+def ladders(k: int) -> dict[str, np.ndarray]:
+    """Spreads of the arms, those of arms with other counts than the rest among them, both ways round."""
+    one = {f"first {x:g}x": np.array([x] + [1.0] * (k - 1)) for x in (0.1, 0.25, 4.0, 10.0)}
+    half, steps = np.array([3.0] * (k // 2) + [1.0] * (k - k // 2)), np.geomspace(1, 4, k)
+    return {"equal": np.ones(k), **one, "half 3x": half, "half 3x, turned": half[::-1],
+            "1 to 4": steps, "4 to 1": steps[::-1]}  # fmt: skip
+
+
+def unpaired(rng: np.random.Generator) -> list[float]:
+    """Arms that share no seeds: the largest share of false alarms over all spreads, the power of equal ones."""
+    worst = []
+    for k in (2, 3, 4, 8):
+        for name, n in counts(k).items():
+            cells = {said: _unpaired(rng, np.array(n), sd) for said, sd in ladders(k).items()}
+            said = max(cells, key=lambda each: cells[each][0])
+            worst += [cell[0] for cell in cells.values()]
+            (a, p), high = cells["equal"], cells[said][0]
+            told = f"equal {100 * a:4.1f}/{100 * p:2.0f}  worst {100 * high:4.1f} ({said})"
+            print(f"{k} arms, {name:12} {told}", flush=True)
+    return worst
+
+
+def _unpaired(rng: np.random.Generator, n: np.ndarray, sd: np.ndarray) -> tuple[float, float]:
+    runs = sd[:, None] * rng.standard_normal((UNPAIRED, len(n), max(n)))
+    runs[:, np.arange(max(n)) >= n[:, None]] = np.nan
+    both, means = pairs_of(len(n)), np.nanmean(runs, 2)
+    gap, se = means[:, both[:, 0]] - means[:, both[:, 1]], (sd**2 / n)[both].sum(1) ** 0.5
+    half = apart(runs)
+    return float((abs(gap) > half).any(1).mean()), float((abs(gap + 3.5 * se) > half).mean())
+
+
+def shared(rng: np.random.Generator) -> list[float]:
+    """Arms that share seeds, which explain a part of every run: by the rule, then never paired, then always."""
+    worst = []
+    for k in (2, 3, 4, 8):
+        for n in (3, 4, 5, 10):
+            for said, sd in (("equal", np.ones(k)), ("half 3x", ladders(k)["half 3x"])):
+                cells = [_shared(rng, n, sd, part) for part in PARTS]
+                worst += [cell[0][0] for cell in cells]
+                told = ("  ".join(f"{100 * a:4.1f}/{100 * p:2.0f}" for a, p in cell) for cell in cells)
+                print(f"{k} x {n}, {said:8} " + "   |   ".join(told), flush=True)
+    return worst
+
+
+def _shared(rng: np.random.Generator, n: int, sd: np.ndarray, part: float) -> list[tuple[float, float]]:
+    k, both = len(sd), pairs_of(len(sd))
+    common = part**0.5 * rng.standard_normal((UNPAIRED, 1, n))
+    runs = sd[:, None] * (common + (1 - part) ** 0.5 * rng.standard_normal((UNPAIRED, k, n)))
+    gap = (runs[:, both[:, 0]] - runs[:, both[:, 1]]).mean(2)
+    step = 3.5 * ((1 - part) * (sd**2)[both].sum(1) / n) ** 0.5
+    rest = runs - runs.mean(2, keepdims=True)
+    seeds = rest.mean(1, keepdims=True)
+    left = ((rest - seeds) ** 2).sum((1, 2)) / ((k - 1) * (n - 1))
+    chance = fdtrc(n - 1, (k - 1) * (n - 1), k * (seeds**2).sum((1, 2)) / (n - 1) / left)
+    never, always = halves(runs, np.zeros((UNPAIRED, k, 32))), paired(runs)
+    rule = np.where((chance < 0.05)[:, None], always, never)
+    return [((abs(gap) > half).any(1).mean(), (abs(gap + step) > half).mean()) for half in (rule, never, always)]
+
+
+def samples(rng: np.random.Generator) -> list[float]:
+    """Arms that answer the same samples, right or wrong: false alarms where two of them differ in so many."""
+    worst = []
+    for k in (2, 4, 8):
+        for n in (50, 100, 300, 1319):
+            told = []
+            for part in (0.01, 0.03, 0.1, 0.3):
+                base = rng.random((SAMPLED, 1, n)) < 0.5
+                runs = (base ^ (rng.random((SAMPLED, k, n)) < (1 - (1 - 2 * part) ** 0.5) / 2)).astype(float)
+                both = pairs_of(k)
+                gap = (runs[:, both[:, 0]] - runs[:, both[:, 1]]).mean(2)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    half = paired(runs)
+                    told.append(float((abs(gap) > half).any(1).mean()))
+            worst += told
+            print(f"{k} arms, {n:4} samples  " + "  ".join(f"{100 * a:4.1f}" for a in told), flush=True)
     return worst
 
 
@@ -258,7 +384,17 @@ def _true_seeds(rng: np.random.Generator, k: int, text: float, target: float) ->
 
 
 def main() -> None:
-    parts = {"grid": grid, "short": short, "shapes": shapes, "spreads": spreads, "own": own, "planning": planning}
+    parts = {
+        "grid": grid,
+        "short": short,
+        "shapes": shapes,
+        "spreads": spreads,
+        "own": own,
+        "planning": planning,
+        "unpaired": unpaired,
+        "shared": shared,
+        "samples": samples,
+    }
     for name in sys.argv[1:] or parts:
         print(f"\n{name}")
         worst = parts[name](np.random.default_rng(SEED))

@@ -13,8 +13,9 @@ failures   Clopper and Pearson's interval
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from blockyard.compare.judge.spread import Part, combined
 from blockyard.core.errors import UsageError
 
 RESERVE, ALONE = 0.8, 0.4
+MANY = 12  # arms
 
 
 def tail(t: float, nu: float, k: int, against: bool = False) -> float:
@@ -42,18 +44,21 @@ def tail(t: float, nu: float, k: int, against: bool = False) -> float:
     if against:
         reached = (1 - (ndtr(z + x) - ndtr(z - x)) ** (k - 1)) @ normal
     else:
-        reached = k * (ndtr(z) ** (k - 1) - (ndtr(z) - ndtr(z - x)) ** (k - 1)) @ normal
+        below = ndtr(z)
+        reached = k * (below ** (k - 1) - (below - ndtr(z - x)) ** (k - 1)) @ normal
     return min(1.0, float(density @ reached / (density.sum() * normal.sum())))
 
 
 def critical(k: int, nu: float, alpha: float = 0.05, against: bool = False) -> float:
     """C(nu): the t that a family of k arms reaches by chance with probability alpha; nu counts to 0.01."""
-    return _critical(k, round(float(nu), 2), float(alpha), against)
+    nu = round(float(nu), 2)
+    if k > MANY and nu >= 1:  # a hundred millionth off
+        return math.exp(float(_curve(k, float(alpha), against)(nu**-0.5)))
+    return _critical(k, nu, float(alpha), against)
 
 
 @lru_cache(maxsize=8192)
 def _critical(k: int, nu: float, alpha: float, against: bool) -> float:
-    from scipy.optimize import brentq
     from scipy.special import stdtrit
 
     alone = -float(stdtrit(nu, alpha / 2))
@@ -65,8 +70,27 @@ def _critical(k: int, nu: float, alpha: float, against: bool) -> float:
     def excess(log_t: float) -> float:
         return math.log(tail(math.exp(log_t), nu, k, against) / alpha)
 
-    root: Any = brentq(excess, math.log(alone), math.log(bonferroni), xtol=1e-11)
-    return math.exp(root)
+    ends = math.log(alone), math.log(bonferroni)
+    return math.exp(_root(excess, *ends))
+
+
+@lru_cache(maxsize=64)
+def _curve(k: int, alpha: float, against: bool) -> np.polynomial.Chebyshev:
+    """log C of a family over nu^-1/2, for nu from 1 on: a table of many arms asks for hundreds of values."""
+    at = np.cos(np.pi * (np.arange(32) + 0.5) / 32) / 2 + 0.5
+    logs = [math.log(_critical(k, 1 / x**2, alpha, against)) for x in at]
+    return np.polynomial.Chebyshev.fit(at, logs, 31, domain=[0, 1])
+
+
+def _root(excess: Callable[[float], float], low: float, high: float) -> float:
+    """Where a smooth falling function is 0, by secants that stay between two ends."""
+    x, y, fx, fy = low, high, excess(low), excess(high)
+    for _ in range(60):
+        if abs(y - x) < 1e-12 or fx == fy:
+            break
+        x, y, fx = y, min(max(y - fy * (y - x) / (fy - fx), low), high), fy
+        fy = excess(y)
+    return y
 
 
 class Evidence(NamedTuple):

@@ -5,6 +5,11 @@ seeds   s_a^2 is the variance of arm a's runs over seeds, with f_a = n_a - 1 deg
         moderated  the same with (s_0^2 + f_a s_a^2) / (1 + f_a) on f_a + 1: each arm is drawn to the typical spread as
                    by one more run. s_0 is the geometric mean over the arms that vary, freed of its bias, so that one
                    wild arm hardly moves it. Never more freedom than all arms have together.
+apart   arms whose runs have nothing in common may have any number of them, and Satterthwaite's rule trusts an arm of
+        few runs too much. With V_a = H_a s_a^2 the freedom is at most the nu at which t_nu^2 sum V = sum t_g^2 V, t the
+        two-sided 5% point (Banerjee's bound); g_a is f_a, and up to 2 f_a as the other arm has no more runs:
+        f_a (1 + (f_a / f_b)^4). Arms of equal counts keep Satterthwaite's freedom. And an arm is never drawn down.
+shared  do the seeds that arms share say anything? F of the seeds in the table of arms by seeds, each arm about its mean
 text    e_g is the difference in group g. Neighbouring groups resemble each other: e_g - mean is taken as r (e_(g-1) -
         mean) + innovation. Were r known, whitening would give the variance exactly, on G - 1 degrees of freedom. It is
         averaged over r instead, each r counting by its likelihood (flat before the data, 0 to 0.95), which all arms
@@ -16,6 +21,7 @@ Satterthwaite's rule; there the variance is raised until 5 give the same two-sid
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +29,7 @@ import numpy as np
 CORRELATIONS = 0.05 * np.arange(20)
 FEWEST_DEGREES = 5.0
 PRIOR_RUNS = 1.0
+UNEVEN = 4
 
 
 class Part(NamedTuple):
@@ -58,6 +65,52 @@ def seed_part(factors: Mapping[str, float], spreads: Mapping[str, Part], most: f
     used = [Part(h * spreads[arm].variance, spreads[arm].freedom) for arm, h in factors.items() if h > 1e-12]
     variance, freedom = combined(*used)
     return Part(variance, min(freedom, most))
+
+
+def floored(drawn: Mapping[str, Part], own: Mapping[str, Part]) -> dict[str, Part]:
+    """The moderated variances, less what draws an arm down: where its own is larger, that."""
+    return {arm: part if part.variance >= own[arm].variance else own[arm] for arm, part in drawn.items()}
+
+
+def capped(factors: Mapping[str, float], spreads: Mapping[str, Part], part: Part) -> Part:
+    """A seed part of two arms whose numbers of runs may differ, with no more freedom than Banerjee's bound has."""
+    from scipy.special import stdtrit
+
+    (va, fa), (vb, fb) = ((h * spreads[arm].variance, spreads[arm].freedom) for arm, h in factors.items() if h > 1e-12)
+    if fa == fb or va + vb <= 0:
+        return part
+    least, most = min(fa, fb), max(fa, fb)
+    few, many = least * (1 + (least / most) ** UNEVEN), 2 * most
+    ga, gb = (few, many) if fa < fb else (many, few)
+    square = (stdtrit(ga, 0.025) ** 2 * va + stdtrit(gb, 0.025) ** 2 * vb) / (va + vb)
+    nodes, points = _points()
+    bound = float(np.exp(np.interp(-0.5 * np.log(square), points, nodes)))
+    return Part(part.variance, min(part.freedom, bound))
+
+
+@cache
+def _points() -> tuple[np.ndarray, np.ndarray]:
+    """The logarithm of degrees of freedom, and less that of their two-sided 5% point."""
+    from scipy.special import stdtrit
+
+    nodes = np.linspace(np.log(0.5), np.log(1e5), 4000)
+    return nodes, -np.log(-stdtrit(np.exp(nodes), 0.025))
+
+
+def seeds_tell(runs: np.ndarray) -> float:
+    """The chance that seeds explain as much of the runs (arms, seeds) as they do, if they said nothing."""
+    from scipy.special import fdtrc
+
+    k, n = runs.shape
+    if k < 2 or n < 3:
+        return 1.0
+    rest = runs - runs.mean(1, keepdims=True)
+    common = rest.mean(0)
+    left = float(((rest - common) ** 2).sum()) / ((k - 1) * (n - 1))
+    said = k * float((common**2).sum()) / (n - 1)
+    if said <= 0:
+        return 1.0
+    return float(fdtrc(n - 1, (k - 1) * (n - 1), said / left)) if left > 0 else 0.0
 
 
 class TextNoise:

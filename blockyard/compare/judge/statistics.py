@@ -10,6 +10,8 @@ bytes and m[a,s] = sum_g w_g y[a,s,g] the loss of the run. Lower is better. All 
                  not paired by seed: what they do share makes the verdicts more careful, never less
                  Arms that are made of the same trained models (transforms of one base) share almost all that seeds do:
                  these are paired, Vs from the differences seed by seed, drawn to the typical one of such pairs
+                 Arms whose runs have nothing in common (`unpaired`) may have any number of them: plain means, no spread
+                 is drawn down, and an arm of few runs gets no more freedom than it has (spread.py)
     text part    Vb from the differences group by group, whose correlation with their neighbours is estimated from all
                  arms together and counts with its own uncertainty (spread.py)
     yardsticks   |d| must exceed, with and without the text part, the moderated spread for the whole family and the
@@ -35,13 +37,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from string import ascii_letters
 
 import numpy as np
 
 from blockyard.compare.judge.critical import Evidence, chance, failure_interval, half_width, rounded, tail
 from blockyard.compare.judge.power import Noise, detectable
-from blockyard.compare.judge.spread import Part, TextNoise, combined, moderated, seed_part
+from blockyard.compare.judge.ranks import candidates_of, letters_of, ranks_of
+from blockyard.compare.judge.spread import Part, TextNoise, capped, combined, floored, moderated, seed_part
 from blockyard.core.errors import UsageError, unknown
 
 BETTER = "better"
@@ -60,6 +62,7 @@ class Table:
 
     `share`: losses are shares of a count, so that runs with different starts may well agree in every digit.
     `bases`: what was trained for every arm; those of one base are made, seed by seed, of the same trained models.
+    `unpaired`: no run of an arm has anything in common with one of another, whatever their seeds are called.
     """
 
     arms: Sequence[str]
@@ -69,6 +72,7 @@ class Table:
     failed: Collection[tuple[str, int]] = frozenset()
     share: bool = False
     bases: Mapping[str, str] = field(default_factory=dict)
+    unpaired: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) < len(self.arms) or len(set(self.seeds)) < len(self.seeds):
@@ -206,7 +210,7 @@ def analyse(
         raise unknown("arm", against, table.arms)
     runs, weights, level = table.finished, np.asarray(table.weights, np.float64), alpha / looks
     losses = {arm: {seed: _mean(y, weights) for seed, y in by.items()} for arm, by in runs.items()}
-    fit = _least_squares({arm: by for arm, by in losses.items() if len(by) >= 2})
+    fit = _least_squares({arm: by for arm, by in losses.items() if len(by) >= 2}, table.unpaired)
     means = {arm: float(np.mean(list(by.values()))) for arm, by in losses.items() if by} | fit.means
     order = sorted(means, key=lambda arm: (arm not in fit.means, rounded(means[arm], 9), arm))
     ranked = [arm for arm in order if arm in fit.means] or order
@@ -224,38 +228,38 @@ def analyse(
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Least squares of arm plus seed. `effects` are the rows' arms, each a weighted sum of the runs in `cells`."""
+    """Least squares of arm plus seed. `effects`: every arm as a weighted sum of the runs, whose arms are `cells`."""
 
     means: dict[str, float]
     effects: dict[str, np.ndarray]
-    cells: list[str]
+    cells: np.ndarray
     losses: np.ndarray
     scale: float
 
     def contrast(self, a: str, b: str) -> tuple[float, dict[str, float]]:
         """mu_a - mu_b, and per arm the sum of the squared weights with which its runs enter."""
         row = self.effects[a] - self.effects[b]
-        factors = {arm: float(sum(x * x for x, of in zip(row, self.cells) if of == arm)) for arm in self.means}
-        return float(row @ self.losses), factors
+        factors = np.bincount(self.cells, row * row, len(self.means))
+        return float(row @ self.losses), {arm: float(h) for arm, h in zip(self.means, factors) if h > 1e-12}
 
 
-def _least_squares(losses: dict[str, dict[int, float]]) -> _Fit:
+def _least_squares(losses: dict[str, dict[int, float]], apart: bool) -> _Fit:
     arms, seeds = list(losses), sorted({seed for by in losses.values() for seed in by})
     if not arms:
-        return _Fit({}, {}, [], np.zeros(0), 0.0)
-    cells = [(arm, seed, loss) for arm in arms for seed, loss in losses[arm].items()]
-    x, y = np.zeros((len(cells), len(arms) + len(seeds))), np.array([loss for _, _, loss in cells])
-    for row, (arm, seed, _) in enumerate(cells):
-        x[row, arms.index(arm)] = x[row, len(arms) + seeds.index(seed)] = 1
-    centre = float(y.mean())
-    inverse = np.linalg.pinv(x, rcond=1e-10)
-    if round(float(np.trace(x @ inverse))) == len(arms) + len(seeds) - 1:
-        rows, level = inverse[: len(arms)], float((inverse[len(arms) :] @ (y - centre)).mean())
-    else:
-        # Some arms are linked by no chain of shared seeds, so no common seed effect can be taken out.
-        rows, level = x[:, : len(arms)].T / x[:, : len(arms)].sum(0)[:, None], 0.0
+        return _Fit({}, {}, np.zeros(0, int), np.zeros(0), 0.0)
+    place = {seed: at for at, seed in enumerate(seeds)}
+    cells = [(at, place[seed], loss) for at, arm in enumerate(arms) for seed, loss in losses[arm].items()]
+    of, by, y = (np.array(column) for column in zip(*cells))
+    centre, level = float(y.mean()), 0.0
+    own = (of == np.arange(len(arms))[:, None]).astype(float)
+    rows = own / own.sum(1)[:, None]  # plain means
+    if not apart and len(cells) < len(arms) * len(seeds):
+        inverse = np.linalg.pinv(x := np.hstack([own.T, by[:, None] == np.arange(len(seeds))]), rcond=1e-10)
+        # Where some arms are linked by no chain of shared seeds, no common seed effect can be taken out.
+        if round(float(np.trace(x @ inverse))) == len(arms) + len(seeds) - 1:
+            rows, level = inverse[: len(arms)], float((inverse[len(arms) :] @ (y - centre)).mean())
     means = {arm: centre + level + float(row @ (y - centre)) for arm, row in zip(arms, rows)}
-    return _Fit(means, dict(zip(arms, rows)), [arm for arm, _, _ in cells], y - centre, float(np.abs(y).max()))
+    return _Fit(means, dict(zip(arms, rows)), of, y - centre, float(np.abs(y).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,8 +292,9 @@ class _Judge:
 
     @cached_property
     def moderated(self) -> dict[str, Part]:
-        """The same, drawn to the typical one."""
-        return moderated(self.spreads)
+        """The same, drawn to the typical one; where arms share nothing, never down."""
+        drawn = moderated(self.spreads)
+        return floored(drawn, self.spreads) if self.table.unpaired else drawn
 
     @cached_property
     def profiles(self) -> dict[str, np.ndarray]:
@@ -315,7 +320,7 @@ class _Judge:
 
     def pair(self, a: str, b: str) -> Pair:
         """The verdict on two arms, the one with the lower loss first."""
-        shared = sorted(set(self.runs[a]) & set(self.runs[b]))
+        shared = [] if self.table.unpaired else sorted(set(self.runs[a]) & set(self.runs[b]))
         if shared and all(np.array_equal(self.runs[a][seed], self.runs[b][seed]) for seed in shared):
             return self._identical(a, b)
         if a not in self.fit.means or b not in self.fit.means:
@@ -332,23 +337,31 @@ class _Judge:
     def gaps(self) -> dict[str, Part]:
         """The variance over seeds of the difference of every two arms that are paired by seed."""
         arms, found = list(self.fit.means), {}
+        rows = {arm: np.array(list(self.runs[arm].values())) for arm in arms} if self.table.bases else {}
         for i, a in enumerate(arms):
             for b in arms[i + 1 :]:
                 seeds = self.table.paired(a, b)
-                differ = [_mean(self.runs[a][seed] - self.runs[b][seed], self.weights) for seed in seeds]
-                variance = float(np.var(differ, ddof=1)) if seeds else 0.0
+                differ = (rows[a] - rows[b]) @ self.weights if seeds else np.zeros(2)
+                variance = float(np.var(differ, ddof=1))
                 if variance > self.tiny**2:
                     found[_both(a, b)] = Part(variance, len(seeds) - 1.0)
         return found
 
+    @cached_property
+    def drawn_gaps(self) -> dict[str, Part]:
+        """The same, drawn to the typical one of such pairs."""
+        return moderated(self.gaps)
+
     def _evidence(self, a: str, b: str) -> Evidence:
         factors, own, drawn = self.fit.contrast(a, b)[1], self.spreads, self.moderated
         if _both(a, b) in self.gaps:
-            factors, own, drawn = {_both(a, b): 1 / len(self.runs[a])}, self.gaps, moderated(self.gaps)
+            factors, own, drawn = {_both(a, b): 1 / len(self.runs[a])}, self.gaps, self.drawn_gaps
         most = sum(part.freedom for part in self.spreads.values())
+        seeds = [seed_part(factors, spreads, most) for spreads in (drawn, own)]
+        if self.table.unpaired:
+            seeds = [capped(factors, spreads, part) for spreads, part in zip((drawn, own), seeds)]
         parts = (
-            seed_part(factors, drawn, most),
-            seed_part(factors, own, most),
+            *seeds,
             self.text.part(self.profiles[a] - self.profiles[b], self.likely),
         )
         return Evidence(*(Part(rounded(v, 9), rounded(f, 6)) for v, f in parts))
@@ -462,8 +475,9 @@ def _scores(
 ) -> tuple[ArmScore, ...]:
     """All arms in order; those without a finished run come last."""
     failed = {arm: table.failures(arm) for arm in losses}
-    ranks, letters = _ranks(ranked, pairs), _letters(ranked, pairs)
-    candidates = _candidates(ranks, {arm for arm in failed if failed[arm]})
+    resolved = [(pair.a, pair.b) for pair in pairs if pair.resolved]
+    ranks, letters = ranks_of(ranked, resolved), letters_of(ranked, resolved)
+    candidates = candidates_of(ranks, {arm for arm in failed if failed[arm]})
     return tuple(
         ArmScore(
             name=arm,
@@ -480,32 +494,6 @@ def _scores(
         )
         for arm in (*order, *(arm for arm in losses if arm not in means))
     )
-
-
-def _ranks(ranked: list[str], pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
-    resolved = [(pair.a, pair.b) for pair in pairs if pair.resolved]
-    better = {arm: sum(1 for _, b in resolved if b == arm) for arm in ranked}
-    worse = {arm: sum(1 for a, _ in resolved if a == arm) for arm in ranked}
-    return {arm: (1 + better[arm], len(ranked) - worse[arm]) for arm in ranked}
-
-
-def _candidates(ranks: dict[str, tuple[int, int]], failed: set[str]) -> set[str]:
-    """Arms that may be best. One with a failure is not, unless every arm has one."""
-    sound = set(ranks) - failed or set(ranks)
-    return {arm for arm in sound if ranks[arm][0] == 1}
-
-
-def _letters(ranked: list[str], pairs: Iterable[Pair]) -> dict[str, str]:
-    """Arms share a letter exactly if they are not resolved: each resolved pair splits the groups that hold both."""
-    groups = [frozenset(ranked)]
-    for pair in pairs:
-        if pair.resolved:
-            both = frozenset((pair.a, pair.b))
-            split = {group - {arm} if both <= group else group for group in groups for arm in both}
-            groups = [group for group in split if not any(group < other for other in split)]
-    groups.sort(key=lambda group: sorted(ranked.index(arm) for arm in group))
-    names = [ascii_letters[i] if i < len(ascii_letters) else f"({i + 1})" for i in range(len(groups))]
-    return {arm: "".join(name for name, group in zip(names, groups) if arm in group) for arm in ranked}
 
 
 def _noisiest(spreads: dict[str, Part]) -> tuple[str | None, float | None]:

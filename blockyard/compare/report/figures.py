@@ -14,9 +14,11 @@ from textwrap import wrap
 from typing import Any
 
 from blockyard.compare.documents import ArmReport, Report
+from blockyard.compare.outcome import ArmOutcome, Outcome
 from blockyard.compare.report.format import Gap, alike, brief, places, shorten, signed, training
 
 COLOURS = 8
+MANY = 10  # arms
 SALT = 81950  # one of those under which common names have different colours
 SHAPES: tuple[list[tuple[float, float]], ...] = (
     [],  # a circle
@@ -195,7 +197,7 @@ class Canvas:
         )
 
 
-def indices(report: Report) -> dict[str, int]:
+def indices(report: Outcome[Any]) -> dict[str, int]:
     """Colour and mark of every arm, by its name alone, so that an arm looks the same in every report.
 
     There are 64 looks; where two names of a report fall on one, the second of them keeps the colour with another mark.
@@ -209,14 +211,17 @@ def indices(report: Report) -> dict[str, int]:
     return found
 
 
-def forest(report: Report, gaps: Sequence[tuple[Gap | None, str]], narrow: bool = False) -> str:
+def forest(
+    report: Outcome[Any], arms: Sequence[ArmOutcome], gaps: Sequence[tuple[Gap | None, str]], narrow: bool
+) -> str:
     """Differences to the first arm with their intervals; `gaps` holds for every arm its pair with it, and a word.
 
-    Names and words stand beside the intervals, or above them where a page is narrow.
+    Names and words stand beside the intervals, or above them where a page is narrow. Of many arms an interval that is
+    far wider than the others ends where the frame does.
     """
-    arms, index, best = report.arms, indices(report), report.arms[0].name
+    index, best = indices(report), report.first
     margin = report.margin or 0.0
-    values = [end for found, _ in gaps if found for end in (found.difference, found.low, found.high)]
+    values = [end for found, _ in gaps if found for end in (found.difference, *_usual(found, gaps))]
     ends = [0.0, margin, -margin, *(value for value in values if value is not None)]
     left, right, top, row = (8, 332, 30, 54) if narrow else (176, 590, 34, 36)
     bottom = top + row * len(arms)
@@ -237,7 +242,17 @@ def forest(report: Report, gaps: Sequence[tuple[Gap | None, str]], narrow: bool 
     return canvas.svg()
 
 
-def _forest_row(canvas: Canvas, x: Scale, index: int, arm: ArmReport, found: Gap | None, y: float, said: str) -> None:
+def _usual(found: Gap, gaps: Sequence[tuple[Gap | None, str]]) -> list[float]:
+    """The ends of an interval, less one that is far wider than those of many others."""
+    if found.low is None or found.high is None:
+        return []
+    wide = sorted(gap.high - gap.low for gap, _ in gaps if gap and gap.low is not None and gap.high is not None)
+    if len(wide) > MANY and found.high - found.low > 5 * wide[len(wide) // 2]:
+        return []
+    return [found.low, found.high]
+
+
+def _forest_row(canvas: Canvas, x: Scale, index: int, arm: ArmOutcome, found: Gap | None, y: float, said: str) -> None:
     narrow = canvas.frame[0] < 100
     beside = y - 17 if narrow else y + 4
     parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm.name))]
@@ -248,8 +263,9 @@ def _forest_row(canvas: Canvas, x: Scale, index: int, arm: ArmReport, found: Gap
         title = f"{arm.name}: {signed(found.difference, 4)}"
         if found.low is not None and found.high is not None:
             title += f", between {signed(found.low, 4)} and {signed(found.high, 4)}"
-            parts.append(line([(x(found.low), y), (x(found.high), y)], "whisker" if solid else "whisker open"))
-            parts += [line([(x(end), y - 5), (x(end), y + 5)], "cap") for end in (found.low, found.high)]
+            ends = [min(max(end, x.low), x.high) for end in (found.low, found.high)]
+            parts.append(line([(x(end), y) for end in ends], "whisker" if solid else "whisker open"))
+            parts += [line([(x(end), y - 5), (x(end), y + 5)], "cap") for end in (found.low, found.high) if end in ends]
         parts.append(mark(index, x(found.difference), y, 5.5, hollow=not solid, title=f"{title}; {said}"))
     right = canvas.frame[2]
     parts.append(label(right, beside, said, anchor="end") if narrow else label(right + 16, beside, said))

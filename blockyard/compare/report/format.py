@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from blockyard.compare.documents import ArmReport, Plan, Report, Then
+from blockyard.compare.outcome import Outcome
 from blockyard.core import registry
 from blockyard.core.spec import Spec, write_value
 
@@ -42,6 +43,12 @@ def either(names: Iterable[str]) -> str:
     """a, b or c."""
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def few(names: Sequence[str], most: int, last: str = "and") -> str:
+    """a, b and c; of many the first of them and how many more there are."""
+    shown = [*names] if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return f"{', '.join(shown[:-1])} {last} {shown[-1]}" if len(shown) > 1 else shown[0]
 
 
 def span(values: Iterable[float], form: Callable[[float], str]) -> str:
@@ -84,7 +91,7 @@ def interval(low: float | None, high: float | None, digits: int, minus: str = "â
     return "" if low is None or high is None else f"[{signed(low, digits, minus)}, {signed(high, digits, minus)}]"
 
 
-def decimals(report: Report) -> int:
+def decimals(report: Outcome[Any]) -> int:
     """Decimals of a score: two digits of what the comparison can tell apart, at least three decimals."""
     needed = report.needed_difference
     return min(6, max(3, 1 - math.floor(math.log10(needed)))) if needed else 4
@@ -103,16 +110,25 @@ class Gap:
     ahead: bool
 
 
-def gap(report: Report, a: str, b: str) -> Gap | None:
+def gap(report: Outcome[Any], a: str, b: str) -> Gap | None:
     """The pair of two arms seen from a."""
-    for pair in report.pairs:
-        said = (pair.p, pair.resolved, pair.verdict)
-        if (pair.a, pair.b) == (a, b):
-            return Gap(pair.difference, pair.low, pair.high, *said, ahead=True)
-        if (pair.a, pair.b) == (b, a):
-            low, high = (None if end is None else 0.0 - end for end in (pair.high, pair.low))
-            return Gap(0.0 - pair.difference, low, high, *said, ahead=False)
-    return None
+    pair = report.by_names.get(frozenset((a, b)))
+    if pair is None or a == b:
+        return None
+    said = (pair.p, pair.resolved, pair.verdict)
+    if pair.a == a:
+        return Gap(pair.difference, pair.low, pair.high, *said, ahead=True)
+    low, high = (None if end is None else 0.0 - end for end in (pair.high, pair.low))
+    return Gap(0.0 - pair.difference, low, high, *said, ahead=False)
+
+
+def word(pair: Gap | None) -> str:
+    """The verdict on a pair as it reads from its first arm."""
+    if pair is None or pair.p is None:
+        return "no verdict"
+    if not pair.resolved:
+        return pair.verdict
+    return pair.verdict if pair.ahead else pair.verdict.replace("better", "worse")
 
 
 def training(report: Report) -> tuple[str, float]:

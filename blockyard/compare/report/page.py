@@ -5,21 +5,20 @@ import math
 import shlex
 from collections.abc import Callable
 from functools import lru_cache, partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from blockyard.compare.documents import Arm, ArmReport, PairReport, Plan, Report
+from blockyard.compare.documents import Arm, ArmReport, Plan, Report
 from blockyard.compare.judge.tuning import RATES
+from blockyard.compare.outcome import Judgement, Outcome
 from blockyard.compare.report import figures as pictures
 from blockyard.compare.report.depths import depths
 from blockyard.compare.report.exhibits import also, exhibits
-from blockyard.compare.report.figures import COLOURS, Axis, indices, line, mark, scale
+from blockyard.compare.report.figures import Axis, indices
 from blockyard.compare.report.format import (
-    Gap,
     at_equal_time,
     became,
     becomes,
@@ -38,16 +37,21 @@ from blockyard.compare.report.format import (
     span,
     training,
 )
+from blockyard.compare.report.judged import judged_page
 from blockyard.compare.report.terminal import places_of_models, rank
 from blockyard.compare.report.text import places
+from blockyard.compare.report.verdicts import forest, glyph, matrix, pair_notes, strip
 from blockyard.core.files import strict
 
 WIDTH = 64  # the width that the plan's learning rates are given for
 ALPHA = 0.05  # what `compare` takes unless told otherwise
 
 
-def render(report: Report) -> str:
-    """The page of a comparison's JSON document; the same document gives the same bytes."""
+def render(report: Outcome[Any]) -> str:
+    """The page of a verdict's JSON document; the same document gives the same bytes."""
+    if isinstance(report, Judgement):
+        return _template().render(**judged_page(report))
+    assert isinstance(report, Report)
     return _template().render(**_page(report))
 
 
@@ -66,15 +70,16 @@ def _page(report: Report) -> dict[str, Any]:
     names = [(arm.name, Markup(glyph(indices(report)[arm.name]))) for arm in report.arms]
     axes = _axes(report.arms) if ranked and len(names) > 1 else []
     return {
-        "data": report, "plan": plan, "said": said, "names": names,
+        "data": report, "plan": plan, "said": said, "names": names, "noun": "architecture", "made": "a comparison",
+        "dense": False, "chance": "seeds and test text together",
         "title": " · ".join(arm.name for arm in report.arms), "facts": facts(report),
         "kicker": f"{plural(len(report.arms), 'architecture')} on {plan.data.name}: {given(plan)}",
         "rows": [_row(report, arm, digits) for arm in report.arms], "scope": scope(report), "timed": bool(timed),
         "models": places_of_models(report), "training_unit": training(report)[0],
         "first": ranked[0].name if ranked else None,
         "margin": f"{report.margin:.{digits}f}" if report.margin else None,
-        "forest": _forest(report), "matrix": _matrix(report, digits) if report.pairs else None,
-        "pair_notes": _pair_notes(report.pairs),
+        "forest": forest(report, report.arms), "matrix": matrix(report, report.arms, digits) if report.pairs else None,
+        "pair_notes": pair_notes(report.pairs),
         "pareto": [(axis.name, Markup(pictures.against(report, axis, i))) for i, axis in enumerate(axes)],
         "target": _target(report),
         "curves": [Markup(svg) for late in (False, True) if (svg := pictures.curves(report, late))],
@@ -135,38 +140,6 @@ def facts(report: Report) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
-def glyph(index: int) -> str:
-    """The mark of an arm, to stand beside its name in a table."""
-    return (
-        f'<svg class="glyph c{index % COLOURS}" viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
-        f"{mark(index, 7, 7, 5)}</svg>"
-    )
-
-
-def strip(arm: ArmReport, index: int, ends: tuple[float, float]) -> str:
-    """A dot per seed and a tick at the mean, on the scale that all arms share."""
-    losses, mean = [loss for loss in arm.score.per_seed if loss is not None], arm.score.mean
-    if mean is None:
-        return ""
-    x = scale(ends, 4, 92, log=False, pad=0.04)
-    said = ", ".join(f"{loss:.4f}" for loss in losses)
-    dots = "".join(mark(index, x(loss), 9, 3.4) for loss in losses)
-    tick = line([(x(mean), 1), (x(mean), 17)], "mean")
-    return (
-        f'<svg class="strip c{index % COLOURS}" viewBox="0 0 96 18" width="96" height="18" role="img">'
-        f"<title>{escape(arm.name)}, per seed: {said}</title>{line([(2, 9), (94, 9)], 'grid')}{tick}{dots}</svg>"
-    )
-
-
-def word(pair: Gap | None) -> str:
-    """The verdict on a pair as it reads from its first arm."""
-    if pair is None or pair.p is None:
-        return "no verdict"
-    if not pair.resolved:
-        return pair.verdict
-    return pair.verdict if pair.ahead else pair.verdict.replace("better", "worse")
-
-
 def _row(report: Report, arm: ArmReport, digits: int) -> dict[str, Any]:
     """A row of the ranking."""
     losses = [x for other in report.arms for x in other.score.per_seed if x is not None]
@@ -200,46 +173,6 @@ def _rounded(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{float(f'{value:.3g}'):,.{0 if value >= 99.95 else 1}f}"
-
-
-def _forest(report: Report) -> Markup:
-    arms = report.arms
-    if len(arms) < 2 or arms[0].score.mean is None:
-        return Markup("")
-    gaps: list[tuple[Gap | None, str]] = [(None, "the first by its mean")]
-    for arm in arms[1:]:
-        pair = gap(report, arm.name, arms[0].name)
-        gaps.append((pair, word(pair) if pair else "no finished run"))
-    wide, narrow = pictures.forest(report, gaps), pictures.forest(report, gaps, narrow=True)
-    return Markup(f'<div class="roomy">{wide}</div><div class="narrow">{narrow}</div>')
-
-
-def _pair_notes(pairs: list[PairReport]) -> list[str]:
-    """What is remarkable about single pairs, said once where many share it."""
-    of_note: dict[str, list[str]] = {}
-    for pair in pairs:
-        if pair.note:
-            of_note.setdefault(pair.note, []).append(f"{pair.a} and {pair.b}")
-    return [f"{'; '.join(found) if len(found) <= 3 else f'{len(found)} of {len(pairs)} pairs'}: {note}."
-            for note, found in of_note.items()]  # fmt: skip
-
-
-def _matrix(report: Report, digits: int) -> list[dict[str, Any]]:
-    """The verdict of every arm on every other one."""
-    rows, index = [], indices(report)
-    for arm in report.arms:
-        cells = []
-        for other in report.arms:
-            pair = gap(report, arm.name, other.name)
-            said = "" if other is arm else word(pair)
-            about = f"{arm.name} against {other.name}: {said}"
-            if pair and pair.low is not None:
-                about += f", {interval(pair.low, pair.high, digits)}, p {pair.p:g}"
-            figure = signed(pair.difference, digits) if pair else ""
-            kind = "self" if other is arm else said.partition(" ")[0].rstrip(",")
-            cells.append({"word": said, "figure": figure, "kind": kind, "about": about})
-        rows.append({"name": arm.name, "glyph": Markup(glyph(index[arm.name])), "cells": cells})
-    return rows
 
 
 def _axes(arms: list[ArmReport]) -> list[Axis]:

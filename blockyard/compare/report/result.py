@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from blockyard.compare.documents import Arm, ArmReport, PairReport, Plan, Report
 from blockyard.compare.judge.curves import along
 from blockyard.compare.judge.power import seeds_for
 from blockyard.compare.judge.statistics import EQUIVALENT, ArmScore, Pair, Table, Verdicts, analyse
+from blockyard.compare.outcome import Judgement
 from blockyard.compare.report.page import render
 from blockyard.compare.report.terminal import describe
 from blockyard.core.files import sealed, write_whole
 
+R = TypeVar("R", Report, Judgement)
 Runs = Mapping[tuple[str, int], RunResult]
 Rates = Mapping[tuple[str, int], tuple[float, bool]]  # of an arm and a seed, and whether it lies at the grid's edge
 Trials = list[dict[str, list[float]]]
@@ -61,11 +64,11 @@ def settled(report: Report) -> bool:
     return len(report.best) == 1 or all(p.resolved or p.verdict == EQUIVALENT for p in report.pairs)
 
 
-def write(report: Report, folder: Path) -> Report:
+def write(report: R, folder: Path) -> R:
     """result.json, report.txt and report.html, each whole or not at all; the report, which now says where it lies."""
     report = replace(report, report=str(folder / "report.html"))
     write_whole(folder / "result.json", sealed(report.to_json()))
-    for name, page in (("report.txt", describe(report) + "\n"), ("report.html", render(report))):
+    for name, page in (("report.txt", describe(report, whole=True) + "\n"), ("report.html", render(report))):
         write_whole(folder / name, page.encode("utf-8", "backslashreplace"))  # the name of a file may be no UTF-8
     return report
 

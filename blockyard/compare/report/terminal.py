@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 from blockyard.compare.documents import Arm, ArmReport, Plan, Report
-from blockyard.compare.plan.plan import estimate
+from blockyard.compare.outcome import ArmOutcome, JudgedArm, Judgement, Outcome
 from blockyard.compare.report.format import (
     at_equal_time,
     became,
@@ -23,11 +24,13 @@ from blockyard.compare.report.format import (
     shorten,
     signed,
     span,
+    word,
 )
 from blockyard.compare.report.text import sentences
 from blockyard.core.numbers import clock
 
 WIDE = 80  # characters a line
+MOST = 24  # arms that a terminal shows
 
 
 def fold(sentence: str) -> list[str]:
@@ -49,6 +52,8 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
 
 def describe_plan(plan: Plan) -> str:
     """The plan as a person reads it before anything is spent."""
+    from blockyard.compare.plan.plan import estimate  # loads the framework, which no verdict needs
+
     same = plan.same
     axes = ", ".join(f"{name} {amount:,.0f}" for name, amount in plan.matched.items())
     trials = 0 if plan.tuning == "none" else len(same.rates)
@@ -107,8 +112,11 @@ def _planned(plan: Plan) -> list[str]:
     return lines
 
 
-def describe(report: Report) -> str:
-    """The ranking and what it means, as plain text."""
+def describe(report: Outcome[Any], whole: bool = False) -> str:
+    """The ranking and what it means, as plain text; `whole`: with all rows of a judgement of many arms."""
+    if isinstance(report, Judgement):
+        return "\n\n".join(_judged(each, whole) for each in (report, *report.further))
+    assert isinstance(report, Report)
     plan, found = report.plan, places_of_models(report)
     lines = [
         *fold(f"{plural(len(report.arms), 'architecture')} on {plan.data.name}: {given(plan)}, "
@@ -142,7 +150,45 @@ def _ranking(report: Report) -> list[str]:
     return [f"at equal {scope(report)}:", *columns(rows, [0, 1, 2, 4]), ""] if len(report.arms) > 1 else []
 
 
-def rank(arm: ArmReport, dash: str) -> str:
+def _judged(judged: Judgement, whole: bool) -> str:
+    """The verdict on anybody's runs."""
+    metric, source, first = judged.metric, judged.source, judged.first
+    digits = decimals(judged)
+    alone = [arm for arm in judged.arms if arm.rank is None and arm.finished == 1 and arm.name != first]
+    alone = alone if len(alone) < len(judged.arms) - 1 else []  # where all have one run, they are the table
+    held = [arm for arm in judged.arms if arm not in alone]
+    shown = held if whole or len(held) <= MOST + 6 else [*held[:MOST], *(a for a in held[MOST:] if a.name == first)]
+    singles = ", ".join(f"{arm.name} {arm.score.mean or 0.0:.{digits}f}" for arm in alone)
+    counted = plural(source.runs, "run") + (f", {source.samples:,} samples" if source.samples else "")
+    about = f"{plural(len(judged.arms), 'arm')} in {source.name}, {counted}: {metric.name}, {metric.better} is better"
+    rows = [_judged_row(judged, arm, digits) for arm in shown]
+    rows = [["arm", "rank", "", metric.name, "difference", "", "", "runs"], *rows]
+    bulky = max(len(row[0]) for row in rows) > 24  # names need the room of intervals; letters of many arms are no help
+    without = {5} if bulky else set()
+    without |= {1, 2} if judged.against else {2} if max(len(row[2]) for row in rows) > 6 else set()
+    kept = [i for i in range(len(rows[0])) if i not in without]
+    sides = [at for at, i in enumerate(kept) if i in (0, 1, 2, 5, 6)]
+    return "\n".join([
+        *fold(about), "", *columns([[row[i] for i in kept] for row in rows], sides),
+        *fold(f"... and {len(held) - len(shown)} more (--out keeps all of them)" if len(shown) < len(held) else ""),
+        *fold(f"one run: {singles}" if singles else ""), "",
+        *(line for sentence in sentences(judged) for line in fold(sentence)),
+        *(["", f"report: {judged.report}"] if judged.report else []),
+    ])  # fmt: skip
+
+
+def _judged_row(judged: Judgement, arm: JudgedArm, digits: int) -> list[str]:
+    """Arm, rank, letters, score, the difference to the first with its interval, the verdict, runs."""
+    pair, mean = gap(judged, arm.name, judged.first), arm.score.mean
+    ends = interval(pair.low, pair.high, digits, "-").replace("+", "") if pair else ""
+    behind = signed(pair.difference, digits, "-") if pair else "-"
+    runs = f"{arm.finished}/{arm.finished + arm.failed}" if arm.failed else str(arm.finished)
+    said = "" if arm.name == judged.first else word(pair)
+    score = "-" if mean is None else f"{mean:.{digits}f}"
+    return [arm.name, rank(arm, "-"), arm.letters, score, behind, ends, said, runs]
+
+
+def rank(arm: ArmOutcome, dash: str) -> str:
     """1, or 2-4 where the verdicts leave several places open; a dash for an arm that has none."""
     return dash.join(map(str, dict.fromkeys(arm.rank))) if arm.rank else dash
 

@@ -2,20 +2,36 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.report.format import brief, decimals, duration, either, scope, shared, span, training
+from blockyard.compare.outcome import ArmOutcome, Judgement, Outcome
+from blockyard.compare.report.format import (
+    brief,
+    decimals,
+    duration,
+    either,
+    few,
+    gap,
+    scope,
+    shared,
+    span,
+    training,
+)
 
 ORACLE = "oracle"  # the reference that knows the answers
 
 
-def sentences(report: Report) -> list[str]:
+def sentences(report: Outcome[Any]) -> list[str]:
     """What the figures say, and what they cannot say."""
     return [sentence for found in places(report).values() for sentence in found]
 
 
-def places(report: Report) -> dict[str, list[str]]:
+def places(report: Outcome[Any]) -> dict[str, list[str]]:
     """The sentences by the place where they help, the answer first."""
+    if isinstance(report, Judgement):
+        return {"answer": _verdict(report), "budget": _could(report), "notes": _read(report), "hold": _counted(report)}
+    assert isinstance(report, Report)
     return {
         "answer": _answer(report), "budget": _budget(report), "notes": _notes(report), "hold": _hold(report),
         "unequal": _unequal(report.arms), "along": _along(report),
@@ -59,13 +75,13 @@ def _reach(report: Report, best: list[str]) -> list[str]:
     return ["with 4 times the tokens the order may change"] if touched else []
 
 
-def share(report: Report, difference: float) -> str:
+def share(report: Outcome[Any], difference: float) -> str:
     """A difference in the unit of the score; where that is a loss, also as a part of it."""
     text = f"{difference:.{decimals(report)}f}"
     if report.metric.share:
         return text
     loss = next(arm.score.mean for arm in report.arms if arm.score.mean is not None)
-    return f"{text} ({difference / abs(loss):.1%})"
+    return f"{text} ({difference / abs(loss):.1%})" if loss else text
 
 
 def _untrained(report: Report) -> list[str]:
@@ -141,19 +157,24 @@ def _notes(report: Report) -> list[str]:
             f"Look {looks.index(len(seeds)) + 1} of {len(looks)} that were declared "
             f"({', '.join(map(str, looks))} seeds); the error is shared among all of them."
         )
-    for arm in arms:
-        if arm.failed:
-            low, high = arm.failure_interval
-            some = (
-                ": its mean is of the finished runs, and it can be called worse, never better" if arm.finished else ""
-            )
-            lines.append(
-                f"{arm.name} failed in {arm.failed} of {arm.failed + arm.finished} runs "
-                f"(true rate {low:.0%} to {high:.0%}){some}. Reason: {'; '.join(arm.reasons)}."
-            )
-    if report.spread_ratio and report.spread_ratio > 2:
-        lines.append(f"{report.noisiest} has {report.spread_ratio:.1f} times the spread of the others.")
-    return lines
+    return [*lines, *(_failures(arm) for arm in arms if arm.failed), *_noisy(report)]
+
+
+def _failures(arm: ArmOutcome) -> str:
+    """What an arm's failures say."""
+    low, high = arm.failure_interval
+    some = ": its mean is of the finished runs, and it can be called worse, never better" if arm.finished else ""
+    return (
+        f"{arm.name} failed in {arm.failed} of {arm.failed + arm.finished} runs "
+        f"(true rate {low:.0%} to {high:.0%}){some}. Reason: {'; '.join(arm.reasons)}."
+    )
+
+
+def _noisy(report: Outcome[Any]) -> list[str]:
+    """An arm of another spread than the others."""
+    if not report.spread_ratio or report.spread_ratio <= 2:
+        return []
+    return [f"{report.noisiest} has {report.spread_ratio:.1f} times the spread of the others."]
 
 
 def _hold(report: Report) -> list[str]:
@@ -204,3 +225,104 @@ def _unequal(arms: list[ArmReport]) -> list[str]:
         if most > 1.1 * least:
             found.append(f"{name} ({low.name} {span(of(low), form)}, {high.name} {span(of(high), form)})")
     return [f"NOT EQUAL: {'; '.join(found)}."] if found else []
+
+
+def _family(judged: Judgement) -> bool:
+    """Whether there are two arms that can be judged."""
+    return sum(arm.rank is not None for arm in judged.arms) > 1
+
+
+def _verdict(judged: Judgement) -> list[str]:
+    """Which of anybody's arms may be the best, or how they stand to the baseline."""
+    if not _family(judged):
+        mend = "run them again, or give the samples that all of them scored (--pair)"
+        return [f"No verdict: one run has no spread, and fewer than two arms have more than one; {mend}."]
+    if judged.against:
+        return [_beside(judged, judged.against)]
+    best = judged.best
+    if len(best) == 1:
+        return [f"Best: {best[0]}."]
+    which = "which of the two" if len(best) == 2 else f"which of the {len(best)}"
+    return [f"Best: {few(best, 3, 'or')} (this table cannot say {which})."]
+
+
+def _beside(judged: Judgement, base: str) -> str:
+    """The arms that are better than the baseline, those that are worse, and how many are neither."""
+    found: dict[str, list[str]] = {"better": [], "worse": []}
+    others = [arm.name for arm in judged.arms if arm.name != base]
+    for name in others:
+        pair = gap(judged, name, base)
+        if pair and pair.resolved:
+            found["better" if pair.ahead else "worse"].append(name)
+    said = [
+        f"{few(names, 3) if len(names) < 4 else f'{len(names)} arms'} {'is' if len(names) == 1 else 'are'} {word}"
+        for word, names in found.items() if names
+    ]  # fmt: skip
+    rest = len(others) - sum(map(len, found.values()))
+    if not said:
+        return f"No arm can be told apart from {base}."
+    return f"Against {base}: {'; '.join(said)}{f'; {rest} cannot be told apart' if rest else ''}."
+
+
+def _could(judged: Judgement) -> list[str]:
+    """What differences these runs could show, and how many runs the margin needs."""
+    lines, unit = [], judged.metric.unit
+    if judged.needed_difference and judged.detectable:
+        lines.append(
+            f"These {'samples' if judged.source.samples else 'runs'} could show differences in {unit} of about "
+            f"{share(judged, judged.needed_difference)}, and {share(judged, judged.detectable)} with 80% chance."
+        )
+    needed, margin = judged.seeds_for_margin, f"To resolve {judged.source.margin:.1%} (your margin)"
+    if needed is None:
+        return lines
+    if needed.low is None:
+        more = f": about {math.ceil(needed.more_text)} times the samples are needed" if needed.more_text else ""
+        return [*lines, f"{margin} more runs will not help{more}."]
+    low, high = needed.low, needed.high if needed.high is not None else "more than 100"
+    return [*lines, f"{margin}: {high if high == low else f'{low} to {high}'} runs an arm."]
+
+
+DESIGNS = {
+    "unpaired": "No two arms share a run: every arm is judged by the spread of its own runs.",
+    "seeds": "The arms share seeds, which explain nothing that could be told: runs are not paired by them.",
+    "both": "Every arm has several runs, and all of them the same samples: both count.",
+}
+
+
+def _read(judged: Judgement) -> list[str]:
+    """How the table was read, and what stands beside the verdicts."""
+    source, arms = judged.source, judged.arms
+    told = ", ".join(name if name == role else f"{role} = {name}" for role, name in source.columns.items())
+    what = "samples" if source.samples else source.pairs
+    paired = f"The arms are judged by their differences on the same {what}."
+    lines = [f"Columns: {told}.", DESIGNS.get(source.design, paired)]
+    single = [arm.name for arm in arms if arm.finished == 1 and arm.rank is None]
+    if single:
+        has = "has one run, so it" if len(single) == 1 else "have one run each, so they"
+        lines.append(f"{few(single, 4)} {has} cannot be told apart from any other: one run has no spread.")
+    if judged.against:
+        lines.append(
+            f"Every arm is held against {judged.against} only: of the others among themselves nothing is said."
+        )
+    elif len([arm for arm in arms if arm.rank]) > 1:
+        lines.append("Arms that share a letter are not resolved.")
+    lines += [note[0].upper() + note[1:] + ("" if note.endswith("?") else ".") for note in source.notes]
+    return [*lines, *(_failures(arm) for arm in arms if arm.failed), *_noisy(judged)]
+
+
+def _counted(judged: Judgement) -> list[str]:
+    """How sure all verdicts are together, and of what."""
+    if not _family(judged):
+        return []
+    source = judged.source
+    all_of = f", over all {source.metrics} metrics" if source.metrics > 1 else ""
+    counted = {
+        "both": "runs and samples, not other settings, sizes or budgets",
+        "paired": "the choice of samples, for these very runs: what training again would change is not counted",
+    }
+    runs = "the spread of runs, not other data, settings, sizes or budgets"
+    what = counted.get(source.design, runs) if source.samples else runs
+    return [
+        f"These verdicts hold together at {1 - judged.alpha:.0%}{all_of}: in at most about 1 of {1 / judged.alpha:.0f} "
+        f"such tables does any of them err. They count {what}."
+    ]

@@ -23,7 +23,7 @@ def own() -> None:
 
 def farewell(arguments: Sequence[str]) -> str:
     """What is said at the end, with the words that go on."""
-    return f"\nstopped; finished runs are kept. To go on: {shlex.join(['blockyard', *arguments])}"
+    return f"\nstopped; what was finished is kept. To go on: {shlex.join(['blockyard', *arguments])}"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -21,7 +21,7 @@ def test_ctrl_c_while_libraries_are_read(while_importing):
         os.killpg(process.pid, signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130 and "Traceback" not in said
-    assert said.endswith("stopped; finished runs are kept. To go on: blockyard compare llama gla --dry-run\n")
+    assert said.endswith("stopped; what was finished is kept. To go on: blockyard compare llama gla --dry-run\n")
 
 
 def test_who_must_not_stop_at_ctrl_c_does_not():

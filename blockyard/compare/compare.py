@@ -30,7 +30,7 @@ from blockyard.compare.plan import plan as planning
 from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
-from blockyard.compare.report.terminal import describe_plan
+from blockyard.compare.report.terminal import describe_plan, grown
 from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
@@ -55,7 +55,8 @@ def compare(
     targets        NAME, LABEL=NAME or LABEL=NAME:key=value,...; with |TRANSFORM:key=value,... what that becomes once
                    it is trained
     data           files or folders; none: CPython's own texts
-    out            the folder of runs, figures and report; one that holds part of the same comparison goes on
+    out            the folder of runs, figures and report; one that holds part of the same comparison goes on, and one
+                   with other arms, seeds, margin or budget grows: finished runs are not repeated
     dry_run        plan and measure only: the answer is a Plan
     quiet          no progress on standard error
     overrides      settings of all arms, as {"mixer.heads": 4}
@@ -104,6 +105,8 @@ def run_arms(
         return plan
     store = Store(folder, plan)
     watch.say(describe_plan(store.plan))
+    if store.before is not None:
+        watch.say(grown(store.plan))
     try:
         with Pool(plan.same.workers, plan.same.threads) as pool:
             if store.fresh:
@@ -128,7 +131,7 @@ def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     answers = pool.run([order] * pool.count, lambda *_: None)
     found = [BenchAnswer.from_json(answer, "an answer").timings for _, answer in answers]
     speed = {arm.id: Speed(_median(found, i, "step") or 0.0, _median(found, i, "token")) for i, arm in enumerate(arms)}
-    plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed))
+    plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed) | plan.steps)
     watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
     return plan
 
@@ -179,7 +182,9 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
         score = result.score if result.finished and result.score is not None else math.nan
         trials.setdefault(arm.id, []).append(score)
     losses = {arm: [plan.metric.sign * score for score in scores] for arm, scores in trials.items()}
-    return fit_rates(rates, losses), trials
+    found = fit_rates(rates, losses) | plan.tuned.get(str(seed), {})  # an arm keeps the rate that it was trained at
+    store.tuned(seed, found)
+    return found, trials
 
 
 def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:

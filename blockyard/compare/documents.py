@@ -177,6 +177,8 @@ class Plan(Document):
     looks     after how many seeds an arm the verdicts are looked at        against   the id of an arm, or all pairs
     bases     what is trained for arms that are transforms of it, and is no arm itself
     reach     the lengths that are scored too, in units of the training length; none: the usual ones
+    tuned     by tuning seed the rate of every trained arm, and whether it lies at the edge of the grid
+    earlier   what names the other plans whose verdicts over these runs were read before
     """
 
     arms: list[Arm]
@@ -195,6 +197,8 @@ class Plan(Document):
     references: dict[str, list[float]] = field(default_factory=dict)
     also: list[Metric] = field(default_factory=list)
     reach: list[float] = field(default_factory=list)
+    tuned: dict[str, dict[str, tuple[float, bool]]] = field(default_factory=dict)
+    earlier: list[str] = field(default_factory=list)
     save_seconds: float = 20.0
     speed: dict[str, Speed] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
@@ -209,6 +213,11 @@ class Plan(Document):
     def arm(self, id: str) -> Arm:
         """The arm, or the base of one, that has this id."""
         return next(arm for arm in (*self.arms, *self.bases) if arm.id == id)
+
+    @property
+    def error(self) -> float:
+        """The bound on the chance that any verdict of any look at these runs errs: each look has its own alpha."""
+        return min(1.0, self.alpha * (1 + len(self.earlier)))
 
     def base(self, arm: Arm) -> Arm:
         """What is trained for an arm: another one where it is a transform of that."""

@@ -16,7 +16,7 @@ import torch
 import blockyard
 from blockyard.cli import main
 from blockyard.compare.compare import folder_name
-from blockyard.compare.documents import Job, Speed
+from blockyard.compare.documents import Job, Plan, Speed
 from blockyard.compare.identity import key_of
 from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
 from blockyard.compare.run.store import Store, read_plan
@@ -168,13 +168,11 @@ def test_a_folder_goes_on_wherever_and_by_whatever_its_figures_stay_the_same(tex
     store._lock.close()
 
 
-def test_what_can_change_a_figure_is_another_plan(text, tmp_path):
+def test_another_question_is_another_plan(text, tmp_path):
     folder = held(tmp_path / "old", planned(text))
     for name, asked in {
-        "margin": {"margin": 0.02}, "seeds": {"seeds": 9}, "tuning": {"tuning": "none"}, "against": {"against": "a"},
-        "length": {"length": 64}, "batch": {"batch": 4}, "matched": {"tokens": "10k"}, "alpha": {"alpha": 0.1},
-        "precision": {"precision": "bfloat16"}, "tuning_seed": {"base": 3}, "arms": {"overrides": (("layers", 1),)},
-        "data": {"codec": "bpe:300"},
+        "tuning": {"tuning": "none"}, "length": {"length": 64}, "batch": {"batch": 4}, "data": {"codec": "bpe:300"},
+        "precision": {"precision": "bfloat16"}, "tuning_seed": {"base": 3}, "rates": {"rates": (1e-3, 2e-3, 4e-3)},
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=rf"another plan \(it differs in [^)]*\b{name}\b"):
             Store(folder, planned(text, **asked))
@@ -184,6 +182,35 @@ def test_what_can_change_a_figure_is_another_plan(text, tmp_path):
             Store(folder, replace(plan, versions=plan.versions | {name: "another"}))
     with pytest.raises(UsageError, match=r"another plan \(it differs in threads\)"):
         Store(folder, replace(plan, same=replace(plan.same, threads=77)))
+    with pytest.raises(UsageError, match=r"another plan \(it differs in size\)"):
+        Store(folder, replace(plan, matched={"params": 70e3}))
+
+
+def test_what_may_be_asked_otherwise_of_the_same_runs_grows_the_plan(text, tmp_path):
+    """By arms, seeds, budget or margin; only where verdicts were read is it another look."""
+    for name, asked in {
+        "margin": {"margin": 0.02}, "seeds": {"seeds": 9}, "against": {"against": "a"}, "budget": {"tokens": "10k"},
+        "alpha": {"alpha": 0.1}, "arms": {"overrides": (("layers", 1),)},
+    }.items():  # fmt: skip
+        before = replace(planned(text), tuned={"99": {"x": (1e-3, False)}}, steps={"x": 7})
+        folder = held(tmp_path / name, before)
+        store = Store(folder, planned(text, **asked))
+        assert store.fresh and store.plan.earlier == [] and store.plan.error == store.plan.alpha
+        assert (store.plan.tuned, store.plan.steps) == (({}, {}) if name == "budget" else (before.tuned, before.steps))
+        store._lock.close()
+        (folder / "result.json").write_bytes(b"read")
+        store = Store(folder, planned(text, **asked))
+        assert len(store.plan.earlier) == 1 and store.plan.error == pytest.approx(2 * store.plan.alpha)
+        store.write_plan()
+        assert (folder / "earlier" / "1" / "result.json").read_bytes() == b"read"
+        assert Plan.from_json(json.loads((folder / "earlier" / "1" / "plan.json").read_text()), "x").margin == 0.01
+        store._lock.close()
+        again = Store(folder, planned(text, **asked))  # the same words again are no look more
+        assert again.before is None and again.plan.earlier == store.plan.earlier
+        again._lock.close()
+        back = Store(folder, planned(text))  # what was asked first is asked again: two looks it stays
+        assert len(back.plan.earlier) == 1
+        back._lock.close()
 
 
 def stepped(plan):
@@ -315,7 +342,7 @@ def test_bad_data_is_named(content, says, tmp_path, capsys):
 
 
 def test_a_folder_of_another_plan_in_use_or_of_something_else_is_refused(done, text, tmp_path, capsys):
-    assert run("a=llama", "b=gla", "--data", text, "--out", str(done), *SMALL[:-1], "3") == 2
+    assert run("a=llama", "b=gla", "--data", text, "--out", str(done), *SMALL, "--batch", "4") == 2
     assert "another plan" in capsys.readouterr().err
     plan, before = read_plan(done), (done / "plan.json").read_bytes()
     held = Store(done, plan)
@@ -397,3 +424,40 @@ def test_twenty_kills(tmp_path, text):
     assert len(finished) == len(set(finished)) == 14
     subprocess.run([*command, str(tmp_path / "plain")], check=True)
     assert facts(tmp_path / "k") == facts(tmp_path / "plain")
+
+
+def runs_of(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
+
+
+def test_a_comparison_grows_without_repeating_a_run(text, tmp_path, capsys):
+    """Another arm, then another seed: finished runs stay as they are, at the rates that they were tuned to; the looks
+    are counted, and what they cost is said."""
+    out = tmp_path / "out"
+    few = ["--data", text, "--params", "60k", "--tokens", "2k", "--length", "32", "--batch", "8", "--out", str(out)]
+    assert run("llama", "gla", *few, "--seeds", "2") == 0
+    first, rates = runs_of(out), read_plan(out).tuned
+    before = {arm["name"]: arm for arm in json.loads((out / "result.json").read_text())["arms"]}
+    capsys.readouterr()
+    assert run("llama", "gla", "gpt2", *few, "--seeds", "2") == 0
+    said = capsys.readouterr()
+    assert "This comparison grows" in said.err and "bounded by 10%, not 5%" in " ".join(said.out.split())
+    second = runs_of(out)
+    assert first.items() <= second.items() and len(second) == len(first) + 4 + 2
+    [(seed, known)] = rates.items()
+    assert known.items() < read_plan(out).tuned[seed].items()
+    after = {arm["name"]: arm for arm in json.loads((out / "result.json").read_text())["arms"]}
+    for name, arm in before.items():
+        assert all(after[name][key] == arm[key] for key in ("learning_rate", "curves", "trials"))
+        assert after[name]["score"]["per_seed"] == arm["score"]["per_seed"]
+    assert run("llama", "gla", "gpt2", *few, "--seeds", "3") == 0
+    assert second.items() <= runs_of(out).items() and len(runs_of(out)) == len(second) + 3
+    report = json.loads((out / "result.json").read_text())
+    assert len(report["plan"]["earlier"]) == 2 and len(report["seeds"]) == 3
+    assert sorted(path.name for path in (out / "earlier").iterdir()) == ["1", "2"]
+    assert run("llama", "gla", *few, "--seeds", "2") == 0, "a subset is asked for again"
+    assert len(runs_of(out)) == len(second) + 3
+    assert (
+        json.loads((out / "result.json").read_text())["arms"][0]["score"]
+        == json.loads((out / "earlier" / "1" / "result.json").read_text())["arms"][0]["score"]
+    )

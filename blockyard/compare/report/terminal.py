@@ -26,7 +26,7 @@ from blockyard.compare.report.format import (
     span,
     word,
 )
-from blockyard.compare.report.text import sentences
+from blockyard.compare.report.text import looked, sentences
 from blockyard.core.numbers import clock
 
 WIDE = 80  # characters a line
@@ -48,6 +48,12 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
                  for i, (cell, width) in enumerate(zip(row, wide))]  # fmt: skip
         made.append("  ".join(cells).rstrip())
     return made
+
+
+def grown(plan: Plan) -> str:
+    """What is said of a plan that goes on from another."""
+    kept = "finished runs of the same arms and budget are kept"
+    return "\n".join(line for said in (f"This comparison grows: {kept}.", *looked(plan)) for line in fold(said))
 
 
 def describe_plan(plan: Plan) -> str:

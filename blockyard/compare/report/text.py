@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from blockyard.compare.documents import ArmReport, Report
+from blockyard.compare.documents import ArmReport, Plan, Report
 from blockyard.compare.outcome import ArmOutcome, Judgement, Outcome
 from blockyard.compare.report.format import (
     brief,
@@ -184,7 +184,19 @@ def _hold(report: Report) -> list[str]:
     test = "test text" if report.plan.data.bytes else "test examples"
     return [
         f"These verdicts hold together at {1 - report.alpha:.0%}: in at most about 1 of {1 / report.alpha:.0f} "
-        f"such comparisons does any of them err. They count seeds and {test}, not other data, sizes or budgets."
+        f"such comparisons does any of them err. They count seeds and {test}, not other data, sizes or budgets.",
+        *looked(report.plan),
+    ]
+
+
+def looked(plan: Plan) -> list[str]:
+    """What it costs that the runs were judged before, with other arms, seeds or margins."""
+    if not plan.earlier:
+        return []
+    looks = len(plan.earlier) + 1
+    return [
+        f"This is look {looks} at these runs: the chance that any verdict of any of the {looks} errs is bounded by "
+        f"{plan.error:.0%}, not {plan.alpha:.0%}. The earlier ones lie in earlier/."
     ]
 
 

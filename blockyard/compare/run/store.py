@@ -2,12 +2,15 @@
 
     plan.json    what was decided before the first run       events.jsonl    one line a finished run
     runs/<key>/  log.jsonl, result.json, model/              index.sqlite    the same as a table
+    earlier/<n>/ plan.json, result.json                      of verdicts that were read before the comparison grew
 
-A folder belongs to one plan and one process at a time. Runs are found by key, so a comparison that was stopped at any
-instant goes on where it stands.
+A folder belongs to one process at a time, and to one question: the same data, size, precision and shape of training.
+Runs are found by key, so a comparison that was stopped at any instant goes on where it stands, and one that grows, by
+arms, seeds or tokens, repeats nothing. Arms that were tuned keep their rates.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
@@ -47,17 +50,36 @@ class Store:
         except OSError:
             raise UsageError(f"{folder} is in use by another comparison; wait for it or use another --out") from None
         known = read_plan(folder)
-        if known is not None and _asked(known) != _asked(plan):
-            held, wanted = _asked(known), _asked(plan)
-            differ = sorted(k for k in held.keys() | wanted.keys() if held.get(k) != wanted.get(k))
-            raise UsageError(f"{folder} holds another plan (it differs in {', '.join(differ)}); use another --out")
+        self.before: Plan | None = None  # that this one grows out of
+        if known is not None and (differ := _differ(known, plan)):
+            if others := [name for name in differ if name not in GROWS]:
+                raise UsageError(f"{folder} holds another plan (it differs in {', '.join(others)}); use another --out")
+            self.before = known
+            known, plan = None, _grown(known, plan, seen=(folder / "result.json").exists())
         self.fresh = known is None
         self.plan = plan if known is None else _here(known, plan)
         self._rows: dict[str, Event] = {}
 
     def write_plan(self) -> None:
+        if self.before is not None:
+            self._keep_earlier()
         write_whole(self.folder / "plan.json", sealed(self.plan.to_json()))
         self.fresh = False
+
+    def _keep_earlier(self) -> None:
+        """The verdicts that were read so far, and what they were of, before they are those of another plan."""
+        held = [path for path in (self.folder / "result.json", self.folder / "plan.json") if path.exists()]
+        if len(held) == 2:
+            aside = self.folder / "earlier" / str(len(self.plan.earlier))
+            aside.mkdir(parents=True, exist_ok=True)
+            for path in held:
+                write_whole(aside / path.name, path.read_bytes())
+
+    def tuned(self, seed: int, rates: dict[str, tuple[float, bool]]) -> None:
+        """Keep what tuning gave."""
+        if self.plan.tuned.get(str(seed)) != rates:
+            self.plan = replace(self.plan, tuned=self.plan.tuned | {str(seed): rates})
+            write_whole(self.folder / "plan.json", sealed(self.plan.to_json()))
 
     def run_folder(self, key: str) -> Path:
         return self.folder / "runs" / key
@@ -128,7 +150,33 @@ def read_plan(folder: Path) -> Plan | None:
         raise UsageError(f"{error}; use another --out") from None
 
 
-ASKED = ("matched", "tuning", "alpha", "margin", "looks", "against", "seeds", "tuning_seed")
+SIZES = ("params", "memory")  # of what is matched
+ASKED = ("tuning", "alpha", "margin", "looks", "against", "seeds", "tuning_seed")
+
+
+GROWS = ("arms", "budget", "margin", "alpha", "looks", "against", "seeds")  # what may be asked otherwise of one folder
+
+
+def _differ(known: Plan, plan: Plan) -> list[str]:
+    """In what two plans ask for different figures or verdicts."""
+    held, wanted = _asked(known), _asked(plan)
+    return sorted(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
+
+
+def _grown(known: Plan, plan: Plan, seen: bool) -> Plan:
+    """A plan that goes on from another: with the rates and steps that its arms have, and as one look more where the
+    verdicts of the other were read."""
+    same = known.matched == plan.matched
+    now = _name(plan)
+    earlier = [each for each in (*known.earlier, *([_name(known)] if seen else [])) if each != now]
+    return replace(
+        plan, earlier=list(dict.fromkeys(earlier)), tuned=known.tuned if same else {}, steps=known.steps if same else {}
+    )
+
+
+def _name(plan: Plan) -> str:
+    """Twelve hexadecimal digits that name what a plan asks for."""
+    return hashlib.sha256(json.dumps(strict(_asked(plan)), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _asked(plan: Plan) -> Json:
@@ -136,6 +184,8 @@ def _asked(plan: Plan) -> Json:
     return {
         "arms": [(arm.label, arm.id) for arm in plan.arms],
         "data": [plan.data.hash, plan.data.task, plan.data.codec],
+        "size": {name: value for name, value in plan.matched.items() if name in SIZES},
+        "budget": {name: value for name, value in plan.matched.items() if name not in SIZES},
         **{name: getattr(plan, name) for name in ASKED},
         **{name: value for name, value in vars(plan.same).items() if name != "workers"},
         **{name: plan.versions.get(name) for name in ("torch", "numba", "numerics")},

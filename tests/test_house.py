@@ -76,12 +76,15 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
     "report": {"documents", "outcome", "judge", "plan"},
     "compare": {"documents", "identity", "judge", "plan", "run", "report"},
     "verdict": {"outcome", "judge", "report"},
+    "kept": {"documents", "outcome", "run", "report"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
 OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against",
     "judge": "json arm seed pair score group step better margin alpha against out",
+    "report": "json",
+    "runs": "json csv",
     "train": TRAINING,
     "eval": "json data length",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from blockyard.core.document import Document
 from blockyard.task._metric import Metric
 
-FORMAT = 1  # of a Judgement
+FORMAT = 2  # of an outcome; 1 had no checksum
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""What a folder holds, read again: its outcome with the same page, its runs as rows, and what is no such folder."""
+
+import csv
+import json
+
+import pytest
+
+from blockyard.cli import main
+from blockyard.compare.kept import RUNS, outcome, report, runs
+from blockyard.core.errors import UsageError
+
+FEW = ["--params", "60k", "--tokens", "2k", "--length", "32", "--batch", "8", "--seeds", "2"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A comparison of two arms with its tuning."""
+    folder = tmp_path_factory.mktemp("kept")
+    text = folder / "a.txt"
+    text.write_text("".join(f"{i} times {i} is {i * i}.\n" for i in range(4000)))
+    assert main(["compare", "llama", "gla", "--data", str(text), *FEW, "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def test_a_report_is_written_anew_as_it_was(done, capsys):
+    kept = {name: (done / name).read_bytes() for name in ("report.html", "report.txt", "result.json")}
+    for name in ("report.html", "report.txt"):
+        (done / name).unlink()
+    assert main(["report", str(done)]) == 0
+    said = capsys.readouterr().out
+    assert "llama" in said and {name: (done / name).read_bytes() for name in kept} == kept
+    assert main(["report", str(done), "--json"]) == 0
+    assert [arm["name"] for arm in json.loads(capsys.readouterr().out)["arms"]] == [a.name for a in outcome(done).arms]
+
+
+def test_runs_are_all_that_were_done(done, tmp_path, capsys):
+    found = runs(done)
+    assert [row["role"] for row in found].count("tune") == 8 and [row["role"] for row in found].count("final") == 4
+    finals = {(row["arm"], row["seed"]): row["score"] for row in found if row["role"] == "final"}
+    for arm in outcome(done).arms:
+        assert [finals[arm.name, run.seed] for run in arm.runs] == pytest.approx(arm.score.per_seed)
+    assert all((done / row["folder"] / "result.json").exists() for row in found)
+    path = tmp_path / "runs.csv"
+    assert main(["runs", str(done), "--csv", str(path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 13
+    rows = list(csv.DictReader(path.open()))
+    assert tuple(rows[0]) == RUNS and [float(row["score"]) for row in rows] == [row["score"] for row in found]
+    assert main(["runs", str(done), "--csv", str(path)]) == 2 and "exists" in capsys.readouterr().err
+
+
+def test_a_judgement_is_shown_again(tmp_path, capsys):
+    table = tmp_path / "runs.csv"
+    table.write_text(
+        "arm,seed,loss\n" + "".join(f"{a},{i},{b + i / 100}\n" for i in range(4) for a, b in (("x", 1), ("y", 2)))
+    )
+    assert main(["judge", str(table), "--out", str(tmp_path / "out")]) == 0
+    first = capsys.readouterr().out
+    assert main(["report", str(tmp_path / "out")]) == 0 and capsys.readouterr().out == first
+
+
+def test_the_runs_of_a_comparison_that_goes_on_are_those_so_far(done, tmp_path):
+    (tmp_path / "plan.json").write_bytes((done / "plan.json").read_bytes())
+    assert runs(tmp_path) == []
+    lines = (done / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "events.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
+    assert len(runs(tmp_path)) == 3, "the last one is cut off"
+    with pytest.raises(UsageError, match="not finished: give its command again"):
+        report(tmp_path)
+    (tmp_path / "events.jsonl").write_bytes(lines[0][:20] + b"\n" + lines[1])
+    with pytest.raises(UsageError, match="line 1 is damaged"):
+        runs(tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["report", "runs"])
+def test_what_is_no_such_folder_is_a_line(verb, tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "nothing"):
+        assert main([verb, str(folder)]) == 2
+        said = capsys.readouterr().err
+        assert len(said.splitlines()) == 1 and "is missing" in said

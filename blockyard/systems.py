@@ -121,12 +121,17 @@ def parse_transform(text: str) -> Spec:
 def _settings(text: str, where: str) -> dict[str, Any]:
     """`key=value,key=value`; what stands in brackets may have commas of its own."""
     found: dict[str, Any] = {}
-    for item in filter(None, re.split(r",(?![^(\[]*[)\]])", text)):
+    for item in filter(None, split_words(text)):
         key, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"{where}: {item!r} is not key=value")
         found[key.strip()] = _value(value.strip())
     return found
+
+
+def split_words(text: str) -> list[str]:
+    """What stands between commas; what stands in brackets may have commas of its own."""
+    return re.split(r",(?![^(\[]*[)\]])", text)
 
 
 def _value(text: str) -> Any:

@@ -81,7 +81,7 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
 OPTIONS = {
-    "compare": f"{TRAINING} seeds margin tuning against",
+    "compare": f"{TRAINING} seeds margin tuning against sweep",
     "judge": "json arm seed pair score group step better margin alpha against out",
     "report": "json",
     "runs": "json csv",

@@ -48,6 +48,20 @@ def dry(plan: Any) -> Json:
     return {"plan": plan.to_json(), "estimate_seconds": estimate(plan)}
 
 
+def parse_sweep(items: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """`key=value,value` words of `--sweep`."""
+    from blockyard.systems import split_words
+
+    found = {}
+    for item in items:
+        key, _, values = item.partition("=")
+        words = [word.strip() for word in split_words(values)]
+        if not key or not all(words) or len(set(words)) < max(2, len(words)):
+            raise UsageError(f"--sweep {item!r} is not key=value,value,...; for example --sweep mixer.heads=1,2,4")
+        found[key] = tuple(parse_value(word) for word in words)
+    return found
+
+
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     """`key=value` words of `--set`."""
     found = {}

@@ -21,6 +21,8 @@ def options(add: Callable[..., Any]) -> None:
         "(default 0.01)")  # fmt: skip
     add("--tuning", default="fit", help="fit (default): 4 rates for every arm; nested: for every seed too; none")
     add("--against", metavar="LABEL", help="judge every arm against this one only")
+    add("--sweep", action="append", default=[], metavar="KEY=VALUE,VALUE,...", help="make every arm with each of these "
+        "values, as mixer.heads=1,2,4, and draw the score against them")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -28,7 +30,8 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.documents import Report
 
     judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
-    found = compare(options.target, **judged, **_training.request(options))
+    sweep = _training.parse_sweep(options.sweep)
+    found = compare(options.target, sweep=sweep, **judged, **_training.request(options))
     if not isinstance(found, Report):
         return _training.dry(found), ""
     if not any(arm.finished for arm in found.arms):

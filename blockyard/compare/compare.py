@@ -63,7 +63,8 @@ def compare(
     save_seconds   how often a run writes what it needs to go on
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
                    tuning, against, codec: as the options of `blockyard compare`; besides these rates, those
-                   of the tuning at width 64, and reach, the lengths that are scored too in units of that of training
+                   of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
+                   sweep, values by setting: every arm is made with each, {"mixer.heads": (1, 2, 4)}
     """
     request = _request(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
@@ -82,7 +83,8 @@ def _request(
     targets: Sequence[str], data: str | Sequence[str], overrides: dict[str, Any] | None, asked: dict[str, Any]
 ) -> Request:
     paths = (data,) if isinstance(data, str) else tuple(data)
-    return Request(tuple(targets), paths, overrides=tuple(sorted((overrides or {}).items())), **asked)
+    swept = tuple((setting, tuple(values)) for setting, values in dict(asked.pop("sweep", None) or {}).items())
+    return Request(tuple(targets), paths, overrides=tuple(sorted((overrides or {}).items())), sweep=swept, **asked)
 
 
 def run_arms(

@@ -177,6 +177,7 @@ class Plan(Document):
     looks     after how many seeds an arm the verdicts are looked at        against   the id of an arm, or all pairs
     bases     what is trained for arms that are transforms of it, and is no arm itself
     reach     the lengths that are scored too, in units of the training length; none: the usual ones
+    swept     the settings that arms were made for every value of, in the order of the values in their labels
     tuned     by tuning seed the rate of every trained arm, and whether it lies at the edge of the grid
     earlier   what names the other plans whose verdicts over these runs were read before
     """
@@ -197,6 +198,7 @@ class Plan(Document):
     references: dict[str, list[float]] = field(default_factory=dict)
     also: list[Metric] = field(default_factory=list)
     reach: list[float] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
     tuned: dict[str, dict[str, tuple[float, bool]]] = field(default_factory=dict)
     earlier: list[str] = field(default_factory=list)
     save_seconds: float = 20.0

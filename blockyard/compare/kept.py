@@ -13,7 +13,7 @@ from blockyard.compare.run.store import Event, read_plan
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document
 
-RUNS = ("arm", "role", "seed", "learning_rate", "status", "score", "seconds", "folder")
+RUNS: tuple[str, ...] = ("arm", "role", "seed", "learning_rate", "status", "score", "seconds", "folder")
 
 
 def report(folder: str | Path) -> Report | Judgement:

@@ -4,9 +4,9 @@ import math
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -69,6 +69,7 @@ class Request:
     alpha: float = 0.05
     rates: tuple[float, ...] = RATES
     reach: tuple[float, ...] = ()
+    sweep: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -127,6 +128,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         also=list(material.also),
         bases=bases,
         reach=[float(factor) for factor in request.reach],
+        swept=[setting for setting, _ in request.sweep],
     )
 
 
@@ -202,7 +204,7 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
     arms: list[Arm] = []
     needed: dict[str, Arm] = {}
     solved: dict[str, Arm] = {}
-    for target in map(systems.parse_arm, request.targets):
+    for target in _swept(map(systems.parse_arm, request.targets), request.sweep):
         if target.label in (arm.label for arm in arms):
             name = target.name
             raise UsageError(f"two arms are called {target.label}; give them labels, for example: a={name} b={name}")
@@ -222,14 +224,23 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
     return arms, [arm for id, arm in needed.items() if id not in known]
 
 
+def _swept(targets: Iterable[systems.Target], sweep: Sequence[tuple[str, tuple[Any, ...]]]) -> Iterator[systems.Target]:
+    """Every target with every combination of the values that are swept over, which its label ends with."""
+    settings = [setting for setting, _ in sweep]
+    for target in targets:
+        for values in product(*(values for _, values in sweep)):
+            label = "/".join([target.label, *map(write_value, values)])
+            yield target._replace(label=label, overrides=target.overrides | dict(zip(settings, values)))
+
+
 def _arm(request: Request, matched: dict[str, float], length: int, material: Material, target: systems.Target) -> Arm:
     """An arm as it is trained, alone: its system at the budget, and what that costs."""
     entry = registry.find("recipe", target.name)
     said = dict(request.overrides) | target.overrides
     told = {name: value for name, value in material.ends.settings.items() if value != entry.schema.get(name)}
     overrides = {"length": length, **told} | said
-    told = {k for k in overrides if "." in k or k in entry.schema or k in registry.KINDS}
-    overrides = {k: v for k, v in overrides.items() if k in told or k in target.overrides}
+    taken = {k for k in overrides if "." in k or k in entry.schema or k in registry.KINDS}
+    overrides = {k: v for k, v in overrides.items() if k in taken or k in target.overrides}
 
     def fit(system: Spec) -> Spec:
         """With the task's ends and its length, which some parts are as large as."""

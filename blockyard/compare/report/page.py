@@ -38,6 +38,7 @@ from blockyard.compare.report.format import (
     training,
 )
 from blockyard.compare.report.judged import judged_page
+from blockyard.compare.report.sweep import sweeps
 from blockyard.compare.report.terminal import places_of_models, rank
 from blockyard.compare.report.text import places
 from blockyard.compare.report.verdicts import forest, glyph, matrix, pair_notes, strip
@@ -87,6 +88,7 @@ def _page(report: Report) -> dict[str, Any]:
         "also": _also(report), "exhibits": _exhibits(report),
         "decodes": any(arm.decode_tokens_per_s for arm in report.arms),
         "inside": _inside(report), "depths": [Markup(svg) for svg in depths(report)],
+        "sweeps": [Markup(svg) for svg in sweeps(report)],
         "tuning": _tuning(report), "untuned": _untuned(plan),
         "equal": held_equal(plan), "budgets": _budgets(report),
         "command": command(plan), "beyond": _beyond(plan), "versions": sorted(plan.versions.items()),

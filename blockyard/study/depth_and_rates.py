@@ -2,8 +2,8 @@
 
 Source   none    Family  pages
 Claim    rules that normalise what enters a sublayer stay trainable deeper and at larger rates than those that do not
-Differs  every residual rule there is in the body of llama, on the texts of CPython, at 8, 16 and 32 layers; five rates,
-         each four times the last, from one that is too small to one at which most diverge; a hundred steps or so
+Differs  every residual rule there is in the body of llama, on the texts of CPython, at 8, 16 and 32 layers; four rates,
+         each six times the last, from one that is too small to one at which most diverge; sixty steps
 """
 
 import math
@@ -17,7 +17,7 @@ from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race,
 from blockyard.study._pictures import Axes, Curve, frames
 
 LAYERS = (8, 16, 32)
-RATES = tuple(1e-3 * 4**i for i in range(5))  # at width 64
+RATES = tuple(1e-3 * 6**i for i in range(4))  # at width 64
 NEAR = 1.05  # a rate is usable whose loss is within 5% of the best
 DEEPEST = f"layers_{LAYERS[-1]}"
 
@@ -125,7 +125,7 @@ def _seen(arm: ArmReport) -> list[str]:
 
 
 def study() -> Study:
-    shared = {"tokens": "50k", "length": 64, "batch": 8, "seeds": 2, "rates": RATES}
+    shared = {"tokens": "30k", "length": 64, "batch": 8, "seeds": 2, "rates": RATES}
     sizes = {layers: f"{19 * layers}k" for layers in LAYERS}
     races = tuple(
         Race(f"layers_{layers}", arms(layers), options={**shared, "params": size}, smallest=size)

@@ -71,7 +71,7 @@ def plan_of(labels: list[str], seeds: int, **changed: Any) -> dict[str, Any]:
     same = {
         "length": 128, "batch": 16, "schedule": "cosine", "warmup": 0.1, "weight_decay": 0.1, "clip": 1.0,
         "optimiser": "AdamW(0.9, 0.95)", "device": "cpu", "precision": "float32", "workers": 2, "threads": 1,
-        "rates": [0.0015, 0.003, 0.006, 0.012], "rate_rule": "rate * sqrt(64 / dim)",
+        "rates": [2.5e-3, 5e-3, 1e-2, 2e-2], "rate_rule": "rate * sqrt(64 / dim)",
     }  # fmt: skip
     data = {
         "name": "a text", "hash": "d73d3ac1cbf1", "paths": ["/data/my text.txt"], "codec": "bytes",

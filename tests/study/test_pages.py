@@ -60,7 +60,7 @@ def test_the_page_of_depth_and_rates_draws_what_failed(text, tmp_path, monkeypat
     page, table = drawn(depth_and_rates.page(broken), tmp_path)
     assert page.count('class="cross"') == 2 * len(ARMS["depth_and_rates"]) * len(depth_and_rates.LAYERS)
     assert {row.split(" | ")[0].strip("| ") for row in table[2:]} == {"prenorm", "postnorm"}
-    assert "1 of 5" in table[2] and "Stream by depth" in page and "Entropy by depth" in page
+    assert "1 of 4" in table[2] and "Stream by depth" in page and "Entropy by depth" in page
 
 
 def test_the_page_of_lengths_is_in_units_of_training(text, tmp_path):

@@ -17,7 +17,7 @@ from blockyard.compare.report.page import render
 from blockyard.compare.report.terminal import describe
 from blockyard.core.files import sealed, write_whole
 
-R = TypeVar("R", Report, Judgement)
+R = TypeVar("R", bound=Report | Judgement)
 Runs = Mapping[tuple[str, int], RunResult]
 Rates = Mapping[tuple[str, int], tuple[float, bool]]  # of an arm and a seed, and whether it lies at the grid's edge
 Trials = list[dict[str, list[float]]]

@@ -254,6 +254,18 @@ def test_kernels_of_kerple():
     assert gap(made.by_distance(30), position("alibi").by_distance(30).double()) < 1e-6
 
 
+@torch.no_grad()
+def test_kernels_start_evenly_in_their_range():
+    """From a hundredth on, of every head by itself."""
+    log, power = position("kerple_log", heads=4000), position("kerple_power", heads=4000)
+    for found, most in ((log.log_a.exp(), 2.0), (log.log_b.exp(), 1.0), (power.log_a.exp(), 1.0)):
+        assert 0.01 <= found.min() < 0.014 and 0.995 * most < found.max() <= most + 1e-9
+        assert float(found.mean()) == pytest.approx((0.01 + most) / 2, rel=0.05)
+    share = power.logit_b.sigmoid()
+    assert 0.01 <= share.min() < 0.014 and 0.986 < share.max() <= 0.99 + 1e-6
+    assert float(share.mean()) == pytest.approx(0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["kerple_log", "kerple_power", "alibi", "harmonic"])
 @torch.no_grad()
 def test_kernels_are_conditionally_positive(name):

@@ -70,6 +70,18 @@ def test_shares_of_what_is_shown(name):
     assert len(torch.bincount(shown)) == 12 and counts.min() > 0.7 * counts.max()
 
 
+@pytest.mark.parametrize("name", ["mask", "spans"])
+def test_what_is_asked_where_nothing_is_said(name):
+    """15% of the tokens; the last of 257 ids is the mask. Spans go on with four fifths, to ten tokens at most."""
+    part = made(name)
+    found = part(Batch(torch.full((2000, 50), 7)), draw)
+    asked = found.targets >= 0
+    assert abs(asked.double().mean() - 0.15) < 0.01
+    assert abs((found.tokens[asked] == 256).double().mean() - 0.8) < 0.02
+    assert abs((found.tokens[asked] == 7).double().mean() - 0.1) < 0.02
+    assert name == "mask" or (part.on == pytest.approx(0.8) and part.longest == 10)
+
+
 def test_spans_are_as_long_as_said_and_shown_alike():
     """Alone in a row of few, a span has the lengths of a cut geometric distribution and is shown in one way."""
     found = made("spans", share=0.01, mean=3.0, longest=5)(Batch(torch.full((20_000, 60), 7)), draw)

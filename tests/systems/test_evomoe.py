@@ -90,6 +90,15 @@ def test_the_temperature_falls_with_the_run():
     assert bool(((made(x, during(x, 0.8))[0] > 0).sum(-1) == 1).all())
 
 
+def test_where_nothing_is_said_four_experts_cool_down_over_the_whole_run():
+    """A switch of four; the other gate from 1 to a tenth, of whose shares a thousandth counts; both start small."""
+    made, cooled = (by.make("channel:experts", dim=256, **each) for each in ({}, dict(router=gate())))
+    assert len(made.experts) == 4 and made.balance == 0.01 and made.router.top == 1
+    assert [cooled.router.temperature(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.1**0.5, 0.1])
+    assert (cooled.router.least, cooled.router.noise, cooled.router.renormalise) == (0.001, 1.0, False)
+    assert all(each.router.weight.std().item() == pytest.approx(0.02, rel=0.05) for each in (made, cooled))
+
+
 @torch.no_grad()
 def test_noise_is_drawn_in_training_only_and_repeats():
     made, x = experts(router=gate(until=0.5)).router, normal(2, 30, 16)

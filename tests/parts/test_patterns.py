@@ -99,6 +99,18 @@ def test_weights_follow_their_equations():
 
 
 @torch.no_grad()
+def test_what_stands_where_nothing_is_said():
+    """A band of all tokens; blocks of 32 whose chance falls with the root of what lies between; scores up to 50; positions up to 64."""
+    blocks, band = by.make("pattern:random_blocks", dim=4), by.make("pattern:band", dim=4)
+    assert (band.window, band.sinks) == (None, 0)
+    assert blocks.size == 32 and blocks.floor == 0
+    assert blocks.chance(torch.tensor([0.0, 3.0, -8.0])).tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    weights = by.make("weigh:softcap", dim=4)(torch.tensor([[[[1e6, 0.0]]]], dtype=torch.float64))
+    assert float((weights[..., 0] / weights[..., 1]).log()) == pytest.approx(50)
+    assert by.make("position:cope", dim=4).table.shape == (65, 4)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("name", ["softcap", "off_by_one"])
 def test_other_weights_stand_in_attention(name):
     """What is read at the points inside is what the output is made of."""

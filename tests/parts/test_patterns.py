@@ -1,5 +1,7 @@
 """Which tokens attention reads, and what weights become of scores: their laws, and the names they had before."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -83,6 +85,15 @@ def test_the_same_moment_reads_the_same_blocks():
     assert len(keys) == 2, "layers draw the same blocks"
 
 
+def test_no_two_pairs_of_blocks_share_a_draw():
+    """However far apart they lie."""
+    part, seen = by.make("pattern:random_blocks", dim=4, size=1), []
+    call = SimpleNamespace(uniform_at=lambda path, which: seen.append(which) or torch.ones_like(which, dtype=torch.float))
+    at = torch.cat([torch.arange(80), torch.tensor([2**20, 2**20 + 1])])[None]
+    part.leaves(at, at, call)
+    assert seen[0].unique().numel() == 82**2
+
+
 @torch.no_grad()
 def test_weights_follow_their_equations():
     scores = 3 * normal(1, 2, 5, 5)
@@ -111,8 +122,8 @@ def test_what_stands_where_nothing_is_said():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["softcap", "off_by_one"])
-def test_other_weights_stand_in_attention(name):
+@pytest.mark.parametrize("name", ["softmax", "softcap", "off_by_one"])
+def test_all_weights_stand_in_attention(name):
     """What is read at the points inside is what the output is made of."""
     x, part = normal(1, 7, 16), attention(weigh=name)
     call = Call.plain(x)._replace(points={("part", key): "read" for key in ("weights", "v", "context", "scores")})

@@ -88,7 +88,9 @@ def test_the_same_moment_reads_the_same_blocks():
 def test_no_two_pairs_of_blocks_share_a_draw():
     """However far apart they lie."""
     part, seen = by.make("pattern:random_blocks", dim=4, size=1), []
-    call = SimpleNamespace(uniform_at=lambda path, which: seen.append(which) or torch.ones_like(which, dtype=torch.float))
+    call = SimpleNamespace(
+        uniform_at=lambda path, which: seen.append(which) or torch.ones_like(which, dtype=torch.float)
+    )
     at = torch.cat([torch.arange(80), torch.tensor([2**20, 2**20 + 1])])[None]
     part.leaves(at, at, call)
     assert seen[0].unique().numel() == 82**2
@@ -111,7 +113,7 @@ def test_weights_follow_their_equations():
 
 @torch.no_grad()
 def test_what_stands_where_nothing_is_said():
-    """A band of all tokens; blocks of 32 whose chance falls with the root of what lies between; scores up to 50; positions up to 64."""
+    """A band of all; blocks of 32, a chance that falls with the root of the distance; scores to 50; positions to 64."""
     blocks, band = by.make("pattern:random_blocks", dim=4), by.make("pattern:band", dim=4)
     assert (band.window, band.sinks) == (None, 0)
     assert blocks.size == 32 and blocks.floor == 0

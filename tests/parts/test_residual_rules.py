@@ -315,7 +315,9 @@ def test_what_stands_where_nothing_is_said():
     for name in ("hyper_connections", "dynamic_hyper_connections"):
         rules = [step.rule for step in built(name, 3).steps]
         assert torch.equal(torch.stack([rule.reads for rule in rules]), torch.eye(4, dtype=F64)[[0, 1, 2, 3, 0, 1]])
-        assert all(torch.equal(rule.mixes, torch.eye(4, dtype=F64)) and rule.writes.tolist() == [1] * 4 for rule in rules)
+        assert all(
+            torch.equal(rule.mixes, torch.eye(4, dtype=F64)) and rule.writes.tolist() == [1] * 4 for rule in rules
+        )
     for rule in rules:
         assert [s.item() for s in (rule.reads_scale, rule.writes_scale)] == pytest.approx([0.01, 0.01])
         assert not any(p.any() for p in (rule.reads_by, rule.mixes_by, rule.writes_by))

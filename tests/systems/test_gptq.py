@@ -222,6 +222,12 @@ def test_packed_and_full_numbers_say_the_same():
     assert (small(x).logits - made(x).logits).abs().max() < 1e-4
 
 
+def test_where_nothing_is_said_groups_of_32_get_four_bits():
+    made = make_transform("gptq")
+    assert made.grid == make_transform("rtn").grid == Grid(4, 32, True)
+    assert (made.act_order, made.damp, made.block) == (False, 0.01, 128)
+
+
 def test_what_cannot_be_rounded_is_named():
     with pytest.raises(UsageError, match=r"bits=5 must be 2 or 3 or 4 or 8"):
         make_transform("gptq:bits=5")

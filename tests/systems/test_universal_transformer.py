@@ -85,6 +85,18 @@ def test_a_large_bias_is_one_loop():
 
 
 @torch.no_grad()
+def test_a_token_halts_where_a_hundredth_is_missing_to_one():
+    """(3) and what stands where nothing is said: four loops, a hundredth each, a start above even."""
+    made = built()
+    made.depth.w.zero_()
+    for p, loops in ((0.4935, 3), (0.4955, 2)):
+        made.depth.b.fill_(math.log(p / (1 - p)))
+        assert bool(((weights(made) > 0).sum(0) == loops).all())
+    fresh = by.build(with_depth(depth("halting"))).depth
+    assert (fresh.loops, fresh.cost, fresh.eps, fresh.b.item()) == (4, 0.01, 0.01, 1.0)
+
+
+@torch.no_grad()
 def test_it_is_causal_and_streams_though_others_go_on():
     """(4) later tokens change nothing before them; pieces are the whole."""
     made = built()

@@ -13,6 +13,7 @@ from blockyard.core import Spec
 from blockyard.core.call import Moment
 from blockyard.core.spec import depth, position
 from blockyard.train.loop import Settings, train
+from blockyard.transform.take import take
 
 SIZE = dict(dim=16, heads=2, ffn=24, vocab=32, loops=4)
 X = tokens(2, 11, 32)
@@ -156,6 +157,15 @@ def test_the_signal_is_a_wave_of_place_and_loop():
                 w = 10000 ** (-2 * i / 6)
                 assert found[t, i] == pytest.approx(math.sin(t * w) + math.sin((loop + 1) * w), abs=1e-6)
                 assert found[t, 3 + i] == pytest.approx(math.cos(t * w) + math.cos((loop + 1) * w), abs=1e-6)
+
+
+def test_a_signal_needs_pairs_of_channels_in_their_order():
+    with pytest.raises(by.UsageError, match="not 5"):
+        by.make("position:step_signal", dim=5)
+    made = by.build(with_depth(depth("shared", loops=3, signal=position("step_signal"))))
+    assert made.axes["stream"].ordered
+    with pytest.raises(by.UsageError, match="must stay a multiple of 2"):
+        take(made, "stream", range(15))
 
 
 class Noise:

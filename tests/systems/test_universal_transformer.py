@@ -83,6 +83,13 @@ def test_a_large_bias_is_one_loop():
     one = shake(by.build("universal_transformer", **SIZE | dict(loops=1)).double())
     one.load_state_dict(made.state_dict())
     assert gap(made(X).logits, one(X).logits) < 1e-12 and weights(made)[0].min() == 1
+    for signal in (position("step_signal"), None):
+        halts, loops = (
+            by.build(with_depth(depth(name, loops=1, signal=signal))).double() for name in ("halting", "shared")
+        )
+        for each in (halts, loops):
+            each.load_state_dict({k: v for k, v in made.state_dict().items() if k in each.state_dict()})
+        assert gap(halts(X).logits, loops(X).logits) < 1e-12
 
 
 @torch.no_grad()

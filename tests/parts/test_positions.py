@@ -213,13 +213,6 @@ def test_products_fade_pair_by_pair():
                 assert found == pytest.approx(2 * math.cos((query - key) * w) * z ** ((query - key) / 20), rel=1e-9)
 
 
-def test_a_faded_key_is_given_back_whole():
-    """What a cache holds turns back to what was given, though it has grown on the way."""
-    made, k, call = position("xpos", span=30.0), normal(1, 4, 4, 8, seed=1), at([5, 9, 2, 14])
-    _, kept = made.at_qk(normal(1, 4, 4, 8), k, call)
-    assert gap(made.unrotate(kept, call), k) < 1e-12 and gap(kept.norm(dim=-1), k.norm(dim=-1)) > 1e-2
-
-
 def test_powers_keep_their_precision_until_they_are_refused():
     """Single precision has the scores of double near the end of its range, and beyond is a line, not infinities."""
     made, q, k = position("xpos"), normal(1, 5, 4, 8).float(), normal(1, 5, 4, 8, seed=1).float()

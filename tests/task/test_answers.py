@@ -145,6 +145,14 @@ def test_modular_arithmetic(operators):
         assert targets[::2] == [eval("".join(text[: t + 1])) % 7 for t in range(0, 16, 2)]
 
 
+@pytest.mark.parametrize("name", ["modular_arithmetic", "modular_brackets"])
+def test_modular_numbers_are_counted_up_to_two_or_more(name):
+    task, examples = rows(f"{name}:modulus=2")
+    assert {target for _, targets in examples for target in targets} == {-1, 0, 1} and task.answers == range(2)
+    with pytest.raises(UsageError, match="modulus=1 must be at least 2"):
+        make_task(f"{name}:modulus=1")
+
+
 def test_modular_brackets():
     _, examples = rows("modular_brackets:numbers=9,modulus=5")
     shapes = set()

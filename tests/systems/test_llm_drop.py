@@ -45,7 +45,11 @@ def test_1_what_writes_nothing_scores_one_goes_first_and_is_not_missed():
     assert np.abs(scores["steps.4.part"] - 1).max() < 1e-6 and scores["steps.2.part"].max() < 1 - 1e-6
     found = make_transform("drop").apply(made, [data])
     assert set(found.covered) == {"steps.4"} and len(found.left) == 7
+    told = {f"{name}.part": score for name, score in found.report["cosine"].items()}
+    assert told == pytest.approx({name: scores[name].mean() for name in told}) and len(told) == 4
     assert gap(found.model(data).logits, made(data).logits) < 1e-12
+    with pytest.raises(by.UsageError, match="at least one step must stay"):
+        without(made, range(8))
     either = make_transform("drop:steps=2,of=either").apply(silenced(made, 1), [data])
     assert set(either.covered) == {"steps.1", "steps.4"}
     assert gap(either.model(data).logits, made(data).logits) < 1e-12

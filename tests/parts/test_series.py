@@ -70,6 +70,7 @@ def test_a_head_puts_back_what_the_stem_took(stem_name, head_name):
 def test_a_head_of_variables_reads_those_asked_for_through_its_norm(norm):
     m = built(stem("variates", length=24, channels=3, outputs=2, scaling=None), head("variates", horizon=4, norm=norm))
     flow = m.start(Batch(normal(2, 24, 3)))
+    assert flow.call.positions.tolist() == [[0, 1, 2]] * 2
     x = flow.x[:, :2]
     x = x if norm is None else x * (x.square().mean(-1, keepdim=True) + m.head.norm.eps).rsqrt()
     wanted = x @ m.head.proj.weight.T + m.head.proj.bias
@@ -82,6 +83,7 @@ def test_what_stands_where_nothing_is_said():
         reader = head("variates" if name == "variates" else "steps_ahead", horizon=4)
         m = built(stem(name), reader, dim=96)
         assert [m.axes[f"stem.{axis}"].size for axis in ("length", "channels", "outputs")] == [96, 1, 1]
+        assert m.example(3, 5, torch.Generator().manual_seed(0)).tokens.shape == (3, 96, 1)
         if name == "series_patches":
             assert (m.stem.patch.size, m.stem.stride) == (16, 8)
         assert name != "decompose" or m.stem.average == 25

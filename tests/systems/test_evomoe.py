@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from system_cases import F64, gap, grads, normal, part, shake, tokens
+from torch.utils.flop_counter import FlopCounterMode
 
 import blockyard as by
 from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
@@ -125,6 +126,16 @@ def test_an_expert_computes_its_own_tokens_only():
         expert.up.register_forward_hook(lambda _, given, out: seen.append(given[0].shape[:2].numel()))
     made(x)
     assert sum(seen) == 26 and len(seen) > 1
+
+
+def test_what_experts_cost_is_known_before_anything_is_made():
+    """On no device all get as many tokens, and in sum those that there are."""
+    costs = []
+    for device in ("meta", "cpu"):
+        with torch.device(device), FlopCounterMode(display=False) as products:
+            by.make("channel:experts", dim=16)(torch.ones(2, 8, 16))
+        costs.append(products.get_total_flops())
+    assert costs[0] == costs[1] > 0
 
 
 def balance(made, x, call):

@@ -76,6 +76,7 @@ def test_strings(name):
 def test_longer_strings_stand_behind_fewer_blanks(name):
     longer = make_task(f"{name}:count=6,offset=10").stretched(4)
     assert (longer.count, longer.offset, longer.length) == (24, 2, 50)
+    assert make_task(f"{name}:letters=2").answers == range(2)
     with pytest.raises(UsageError, match="letters=1 must be at least 2"):
         make_task(f"{name}:letters=1")
 
@@ -131,7 +132,9 @@ def test_needle():
 
 
 def test_parity():
-    for tokens, targets in rows("parity:length=25")[1]:
+    task, examples = rows("parity:length=25")
+    assert task.vocab == 2 and task.answers == range(2)
+    for tokens, targets in examples:
         assert targets == [sum(tokens[: t + 1]) % 2 for t in range(25)]
 
 

@@ -240,6 +240,7 @@ def test_the_nearest_needs_no_data():
 def test_where_nothing_is_said_groups_of_32_get_four_bits():
     made = make_transform("gptq")
     assert made.grid == make_transform("rtn").grid == Grid(4, 32, True)
+    assert str(made.grid) == "4 bits, groups of 32" and str(Grid(2, None, False)) == "2 bits, a row, with zero points"
     assert (made.act_order, made.damp, made.block) == (False, 0.01, 128)
 
 

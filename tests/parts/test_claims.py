@@ -7,6 +7,7 @@ import torch
 
 import blockyard as by
 from blockyard.core import registry
+from blockyard.core.claims import SHARED
 from blockyard.core.part import Part, Sublayer
 from blockyard.core.spec import Spec, block, depth, head, residual, stem
 from blockyard.core.spec import model as model_spec
@@ -43,6 +44,9 @@ def test_every_claim_holds(name, settings):
     bad = []
     for how, fresh in makers(name, 24, settings):
         bad += [(how, v) for v in verify(lambda fresh=fresh: shaken(fresh())) if not v.ok]
+    if name.startswith("position:"):  # what it promises beside what is seen in attention
+        alone = verify(lambda: shaken(make(name, dim=24, **settings).double()), SHARED)
+        bad += [(" alone", v) for v in alone if not v.ok]
     assert not bad
 
 

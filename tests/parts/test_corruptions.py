@@ -9,6 +9,7 @@ import blockyard as by
 from blockyard.core import Batch, Corruption, registry
 from blockyard.core.random import uniform
 from blockyard.model.corruption import PROMISES, promises
+from blockyard.parts.corrupt._hide import hidden
 
 CLASSES = {name: entry.load_named() for name, entry in registry.entries("corrupt").items()}
 SETTINGS = [(name, each) for name, made in CLASSES.items() for each in made.variants]
@@ -70,6 +71,18 @@ def test_shares_of_what_is_shown(name):
     assert len(torch.bincount(shown)) == 12 and counts.min() > 0.7 * counts.max()
 
 
+@pytest.mark.parametrize("name", ["mask", "spans"])
+def test_what_is_asked_where_nothing_is_said(name):
+    """15% of the tokens; the last of 257 ids is the mask. Spans go on with four fifths, to ten tokens at most."""
+    part = made(name)
+    found = part(Batch(torch.full((2000, 50), 7)), draw)
+    asked = found.targets >= 0
+    assert abs(asked.double().mean() - 0.15) < 0.01
+    assert abs((found.tokens[asked] == 256).double().mean() - 0.8) < 0.02
+    assert abs((found.tokens[asked] == 7).double().mean() - 0.1) < 0.02
+    assert name == "mask" or (part.on == pytest.approx(0.8) and part.longest == 10)
+
+
 def test_spans_are_as_long_as_said_and_shown_alike():
     """Alone in a row of few, a span has the lengths of a cut geometric distribution and is shown in one way."""
     found = made("spans", share=0.01, mean=3.0, longest=5)(Batch(torch.full((20_000, 60), 7)), draw)
@@ -86,6 +99,23 @@ def test_spans_are_as_long_as_said_and_shown_alike():
     kinds = torch.where(found.tokens == 256, 0, torch.where(found.tokens == 7, 1, 2))
     both = asked[:, 1:] & asked[:, :-1]
     assert (kinds[:, 1:] == kinds[:, :-1])[both].double().mean() > 0.99  # another token may be the one that was there
+
+
+def test_a_share_of_each_row_of_vectors_is_hidden():
+    """Rounded, of those that count, and one at least."""
+    valid = torch.arange(10) < torch.tensor([10, 7, 1])[:, None]
+    found = hidden(Batch(torch.zeros(3, 10, 2), valid=valid), (3, 10), 0.3, draw)
+    assert found.sum(1).tolist() == [3, 2, 1] and not bool((found & ~valid).any())
+    assert hidden(Batch(torch.zeros(4, 10, 2)), (4, 10), 0.5, draw).sum(1).tolist() == [5] * 4
+
+
+def test_two_ids_are_a_mask_and_a_token():
+    """What is asked is shown as the one token there is, where it is swapped; the first id may be asked too."""
+    targets = torch.tensor([[0, -1, 0, 0]])
+    found = made("mask", share=1.0, hidden=0.0, swapped=1.0, vocab=2)(
+        Batch(torch.tensor([[0, 0, 0, 0]]), targets=targets), draw
+    )
+    assert found.tokens.tolist() == [[0] * 4] and found.targets.tolist() == targets.tolist()
 
 
 def test_what_does_not_fit_is_refused():

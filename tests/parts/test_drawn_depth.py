@@ -195,6 +195,7 @@ def test_steps_can_be_cut_out_of_such_a_model():
     [
         (lambda: depth("dropped", of=depth("shared", loops=2)), "run once each, and depth:shared has others"),
         (lambda: depth("dropped", of=depth("halting")), "depth:halting has others"),
+        (lambda: depth("dropped", of=depth("sampled", of=depth("stack", layers=2))), "depth:sampled has others"),
         (lambda: depth("sampled", of=depth("halting")), "always the same, and depth:halting is not"),
         (lambda: depth("sampled", of=depth("dropped")), "always the same, and depth:dropped is not"),
         (lambda: depth("sampled", of=depth("shared", loops=2), least=3), "least=3 is more than depth:shared has"),

@@ -70,6 +70,16 @@ def test_the_loss_is_that_of_the_end_and_of_every_exit_from_one_forward():
     assert torch.allclose(found["next_token after 0"][0], wanted)
 
 
+def test_where_nothing_is_said_the_exit_behind_the_first_block_counts_as_much():
+    model = built()
+    plain, asked = (build_objective(objective(name), model) for name in ("next_token", "exits"))
+    batch = asked.example(model, 2, 7, torch.Generator().manual_seed(0))
+    assert torch.equal(batch.tokens, plain.example(model, 2, 7, torch.Generator().manual_seed(0)).tokens)
+    assert {name: weight for name, (*_, weight) in asked(model, batch).items()} == {
+        "next_token": 1.0, "next_token after 1": 1.0
+    }  # fmt: skip
+
+
 def test_exits_of_another_objective():
     model = by.build("bert", "tiny")
     asked = build_objective(objective("exits", after=(1,), objective=objective("masked")), model)

@@ -60,6 +60,8 @@ def test_a_compressed_norm_is_layer_norm_of_the_whole_token():
     assert near(part(whole[..., :-1]), functional.layer_norm(whole, (12,), eps=1e-3)[..., :-1])
     part.gain.copy_(normal(11, seed=4))
     assert near(part(whole[..., :-1]), functional.layer_norm(whole, (12,), eps=1e-3)[..., :-1] * part.gain)
+    usual, said = by.make("norm:crms", dim=12).double(), by.make("norm:crms", dim=12, eps=1e-5).double()
+    assert torch.equal(usual(0.01 * X), said(0.01 * X))
     balanced = torch.cat([X, -X], -1)  # channels that already sum to zero: the one left out is 0
     crms, rms = by.make("norm:crms", dim=24, eps=0.0).double(), by.make("norm:rms", dim=24, eps=0.0).double()
     assert near(crms(balanced), rms(balanced) * (25 / 24) ** 0.5)

@@ -1,5 +1,7 @@
 """Which tokens attention reads, and what weights become of scores: their laws, and the names they had before."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -83,6 +85,17 @@ def test_the_same_moment_reads_the_same_blocks():
     assert len(keys) == 2, "layers draw the same blocks"
 
 
+def test_no_two_pairs_of_blocks_share_a_draw():
+    """However far apart they lie."""
+    part, seen = by.make("pattern:random_blocks", dim=4, size=1), []
+    call = SimpleNamespace(
+        uniform_at=lambda path, which: seen.append(which) or torch.ones_like(which, dtype=torch.float)
+    )
+    at = torch.cat([torch.arange(80), torch.tensor([2**20, 2**20 + 1])])[None]
+    part.leaves(at, at, call)
+    assert seen[0].unique().numel() == 82**2
+
+
 @torch.no_grad()
 def test_weights_follow_their_equations():
     scores = 3 * normal(1, 2, 5, 5)
@@ -99,8 +112,20 @@ def test_weights_follow_their_equations():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["softcap", "off_by_one"])
-def test_other_weights_stand_in_attention(name):
+def test_what_stands_where_nothing_is_said():
+    """A band of all; blocks of 32, a chance that falls with the root of the distance; scores to 50; positions to 64."""
+    blocks, band = by.make("pattern:random_blocks", dim=4), by.make("pattern:band", dim=4)
+    assert (band.window, band.sinks) == (None, 0)
+    assert blocks.size == 32 and blocks.floor == 0
+    assert blocks.chance(torch.tensor([0.0, 3.0, -8.0])).tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    weights = by.make("weigh:softcap", dim=4)(torch.tensor([[[[1e6, 0.0]]]], dtype=torch.float64))
+    assert float((weights[..., 0] / weights[..., 1]).log()) == pytest.approx(50)
+    assert by.make("position:cope", dim=4).table.shape == (65, 4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["softmax", "softcap", "off_by_one"])
+def test_all_weights_stand_in_attention(name):
     """What is read at the points inside is what the output is made of."""
     x, part = normal(1, 7, 16), attention(weigh=name)
     call = Call.plain(x)._replace(points={("part", key): "read" for key in ("weights", "v", "context", "scores")})

@@ -78,6 +78,21 @@ def test_rope_is_the_limit(name, settings):
         assert gap(one, other) < 1e-12
 
 
+USUAL = {
+    "interpolated": dict(factor=4.0), "ntk": dict(factor=4.0), "xpos": dict(span=512.0, gamma=0.4),
+    "yarn": dict(factor=4.0, fast=32.0, slow=1.0), "llama3": dict(factor=8.0, fast=4.0, slow=1.0, base=500000.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_what_turns_where_nothing_is_said(name):
+    """The settings of the sources; the base is 10000 for all but one."""
+    for one, other in zip(
+        turned(position(name, width=32), range(9), 32), turned(position(name, width=32, **USUAL[name]), range(9), 32)
+    ):
+        assert torch.equal(one, other)
+
+
 def speeds(made, length=1):
     """(K/2,) how far each pair turns in a row of so many tokens."""
     found = made.speeds(Call.plain(torch.zeros(1, length, 1, dtype=F64)))
@@ -132,7 +147,7 @@ def test_partly_turned_channels_are_those_of_transformers():
     made = position("partial_rope", width=16, share=0.4)
     for one, other in zip(made.at_qk(q, k, at(list(range(9)))), expected):
         assert gap(one[..., order], other.transpose(1, 2)) < 1e-12
-    assert made.pairs == 3 and position("partial_rope", width=16).pairs == 2
+    assert made.pairs == 3 and [position("partial_rope", width=width).pairs for width in (8, 16)] == [1, 2]
 
 
 def test_a_larger_base_slows_the_slowest_pair_by_the_factor():
@@ -164,6 +179,8 @@ def test_the_base_grows_with_the_document():
     made = position("dynamic_ntk", trained=4, factor=2.0)
     plain, grown = speeds(position("rope")), speeds(position("ntk", factor=3.0))
     assert gap(speeds(made, 3), plain) < 1e-12 and gap(speeds(made, 8), grown) < 1e-12
+    doubled = speeds(position("dynamic_ntk", trained=4), 8)  # as often as the row is longer, where nothing is said
+    assert gap(doubled, speeds(position("ntk", factor=2.0))) < 1e-12
     x = torch.zeros(2, 11, dtype=torch.long)
     packed, _ = by.Batch(x, segment=torch.tensor([[0] * 3 + [1] * 8]).expand(2, 11)).call(None, causal=True)
     found = made.speeds(packed)
@@ -265,6 +282,18 @@ def test_a_bias_stands_where_its_call_does(name):
     assert here.device.type == "cpu" and there.is_meta and there.shape == here.shape
 
 
+@torch.no_grad()
+def test_kernels_start_evenly_in_their_range():
+    """From a hundredth on, of every head by itself."""
+    log, power = position("kerple_log", heads=4000), position("kerple_power", heads=4000)
+    for found, most in ((log.log_a.exp(), 2.0), (log.log_b.exp(), 1.0), (power.log_a.exp(), 1.0)):
+        assert 0.01 <= found.min() < 0.014 and 0.995 * most < found.max() <= most + 1e-9
+        assert float(found.mean()) == pytest.approx((0.01 + most) / 2, rel=0.05)
+    share = power.logit_b.sigmoid()
+    assert 0.01 <= share.min() < 0.014 and 0.986 < share.max() <= 0.99 + 1e-6
+    assert float(share.mean()) == pytest.approx(0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["kerple_log", "kerple_power", "alibi", "harmonic"])
 @torch.no_grad()
 def test_kernels_are_conditionally_positive(name):
@@ -294,6 +323,7 @@ def test_a_network_reads_the_share_of_the_past():
 
     full = made.bias(Call.plain(torch.zeros(1, 20, 1, dtype=F64)))
     assert full.shape == (1, 4, 20, 20)
+    assert made.bias(Call.plain(torch.zeros(3, 20, 1, dtype=F64))).shape == full.shape  # of all aligned rows at once
     for query, key in ((0, 0), (3, 1), (5, 0), (6, 0), (19, 0), (19, 18), (12, 5), (2, 17)):
         assert gap(full[0, :, query, key], literal(query, key)) < 1e-12
     _, state = by.Batch(torch.zeros(1, 19, dtype=torch.long)).call(State.empty(1), causal=True)

@@ -310,6 +310,21 @@ def test_what_tokens_decide_can_be_seen_and_replaced():
     assert gap(silent.logits, seen.logits) > 1e-3
 
 
+def test_what_stands_where_nothing_is_said():
+    """Four streams, of which one step after the other reads the next; two sublayers of a layer."""
+    for name in ("hyper_connections", "dynamic_hyper_connections"):
+        rules = [step.rule for step in built(name, 3).steps]
+        assert torch.equal(torch.stack([rule.reads for rule in rules]), torch.eye(4, dtype=F64)[[0, 1, 2, 3, 0, 1]])
+        assert all(
+            torch.equal(rule.mixes, torch.eye(4, dtype=F64)) and rule.writes.tolist() == [1] * 4 for rule in rules
+        )
+    for rule in rules:
+        assert [s.item() for s in (rule.reads_scale, rule.writes_scale)] == pytest.approx([0.01, 0.01])
+        assert not any(p.any() for p in (rule.reads_by, rule.mixes_by, rule.writes_by))
+    assert [step.rule.last for step in built("parallel", 2).steps] == [False, True] * 2
+    assert built("orthogonal", 1).steps[0].rule.eps == 1e-12
+
+
 def test_names_of_the_same_idea_lead_to_one_rule():
     """A norm before and behind a sublayer, which one paper calls a sandwich, is the peri rule."""
     assert "sandwich" in registry.find("residual", "peri").header["Source"]

@@ -6,6 +6,7 @@ import torch
 import blockyard as by
 from blockyard.core import Batch, Call
 from blockyard.core.spec import Spec, block, depth, head, mixer, model, residual, stem
+from blockyard.transform.take import take
 
 F64 = torch.float64
 
@@ -44,6 +45,7 @@ def test_a_scaling_is_undone(name):
     offset, scale = part.statistics(x)
     y = part(x)
     assert (y * scale + offset - x).abs().max() < 1e-12
+    assert torch.equal(part(x.view(5, 1, 7)), y.view(5, 1, 7))  # a row by itself, however rows lie
     if name == "from_last":
         assert y[:, -1].abs().max() == 0 and (scale == 1).all()
     else:
@@ -61,6 +63,47 @@ def test_a_head_puts_back_what_the_stem_took(stem_name, head_name):
     mean, scale = x.mean(1)[:, :2], (x.var(1, unbiased=False)[:, :2] + 1e-5).sqrt()
     wanted = torch.arange(4.0, dtype=F64)[None, :, None] * scale[:, None] + mean[:, None]
     assert (m(Batch(x)).prediction["forecast"] - wanted).abs().max() < 1e-12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", [None, "rms"])
+def test_a_head_of_variables_reads_those_asked_for_through_its_norm(norm):
+    m = built(stem("variates", length=24, channels=3, outputs=2, scaling=None), head("variates", horizon=4, norm=norm))
+    flow = m.start(Batch(normal(2, 24, 3)))
+    assert flow.call.positions.tolist() == [[0, 1, 2]] * 2
+    x = flow.x[:, :2]
+    x = x if norm is None else x * (x.square().mean(-1, keepdim=True) + m.head.norm.eps).rsqrt()
+    wanted = x @ m.head.proj.weight.T + m.head.proj.bias
+    assert (m.finish(flow).prediction["forecast"] - wanted.transpose(1, 2)).abs().max() < 1e-12
+
+
+def test_what_stands_where_nothing_is_said():
+    """Windows of 96 steps of one variable, which is asked for; patches of 16 every 8, a trend over 25."""
+    for name in ("series_patches", "variates", "decompose"):
+        reader = head("variates" if name == "variates" else "steps_ahead", horizon=4)
+        m = built(stem(name), reader, dim=96)
+        assert [m.axes[f"stem.{axis}"].size for axis in ("length", "channels", "outputs")] == [96, 1, 1]
+        assert m.example(3, 5, torch.Generator().manual_seed(0)).tokens.shape == (3, 96, 1)
+        if name == "series_patches":
+            assert (m.stem.patch.size, m.stem.stride) == (16, 8)
+        assert name != "decompose" or m.stem.average == 25
+
+
+def test_positions_of_patches_are_as_many_as_a_window_has():
+    m = built(stem("series_patches", length=24, position="learned"), head("steps_ahead", horizon=4))
+    with pytest.raises(by.UsageError, match="a window gives so many tokens"):
+        take(m, "stem.position.length", range(2))
+
+
+@torch.no_grad()
+def test_a_trend_and_what_is_left_of_it_are_the_series():
+    m = built(stem("decompose", length=16, average=9), head("steps_ahead", horizon=4))
+    x = normal(2, 16, 1)
+    rest, trend = m.start(Batch(x)).x.unbind(1)
+    assert (rest + trend - x[..., 0]).abs().max() < 1e-12
+    assert (trend[:, 4:12] - x[..., 0].unfold(1, 9, 1).mean(-1)).abs().max() < 1e-12
+    with pytest.raises(by.UsageError, match="average=4 has no middle"):
+        built(stem("decompose", length=16, average=4), head("steps_ahead", horizon=4))
 
 
 def test_each_row_becomes_several_with_what_holds_of_it():

@@ -94,6 +94,12 @@ def test_recall_changes_nothing_but_the_pair():
     assert not np.array_equal(other["distance"], again["distance"])
 
 
+def test_recall_asks_64_rows_of_8_pairs_where_nothing_is_said():
+    plain = recall_probe(Known(induction), np.arange(VOCAB))
+    said = recall_probe(Known(induction), np.arange(VOCAB), rows=64, pairs=8, key=2, value=2, seed=0)
+    assert plain["with"].shape == (64,) and all(np.array_equal(plain[name], said[name]) for name in said)
+
+
 def test_recall_needs_kinds_enough():
     with pytest.raises(by.UsageError, match="8 pairs need 9 kinds of ids or more, not 8"):
         recall_probe(Known(nothing), np.arange(8))

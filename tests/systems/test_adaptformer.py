@@ -223,7 +223,12 @@ def test_it_starts_as_the_reference_does():
     bound = 400**-0.5
     assert made.down.abs().max() <= bound and abs(made.down.std().item() * 3**0.5 / bound - 1) < 0.02
     assert not made.up.any() and not made.up_bias.any() and not made.down_bias.any()
+    assert by.make("channel:bottleneck", dim=8).down.shape == (64, 8) and made.dropout == 0.1
     assert by.make("channel:beside", dim=8).factor == 0.1 and by.make("mixer:behind", dim=8).factor == 1.0
+    behind = by.make("channel:behind", dim=8)
+    assert behind.factor == 1.0 and behind.base.spec.name == "mlp" and behind.branch.spec.name == "bottleneck"
+    decayed = {use.path.rpartition(".")[2]: use.decay for use in adapted(backbone()).uses if ".branch." in use.path}
+    assert decayed == {"down": True, "down_bias": False, "up": True, "up_bias": False}
     learned = by.make("channel:beside", dim=8, learned=True).factor
     assert isinstance(learned, torch.nn.Parameter) and learned.shape == () and abs(learned.item() - 0.1) < 1e-7
 

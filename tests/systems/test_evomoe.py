@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from system_cases import F64, gap, grads, normal, part, shake, tokens
+from torch.utils.flop_counter import FlopCounterMode
 
 import blockyard as by
 from blockyard.compare.plan.plan import Request, make_job, make_plan, steps_of
@@ -90,6 +91,15 @@ def test_the_temperature_falls_with_the_run():
     assert bool(((made(x, during(x, 0.8))[0] > 0).sum(-1) == 1).all())
 
 
+def test_where_nothing_is_said_four_experts_cool_down_over_the_whole_run():
+    """A switch of four; the other gate from 1 to a tenth, of whose shares a thousandth counts; both start small."""
+    made, cooled = (by.make("channel:experts", dim=256, **each) for each in ({}, dict(router=gate())))
+    assert len(made.experts) == 4 and made.balance == 0.01 and made.router.top == 1
+    assert [cooled.router.temperature(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.1**0.5, 0.1])
+    assert (cooled.router.least, cooled.router.noise, cooled.router.renormalise) == (0.001, 1.0, False)
+    assert all(each.router.weight.std().item() == pytest.approx(0.02, rel=0.05) for each in (made, cooled))
+
+
 @torch.no_grad()
 def test_noise_is_drawn_in_training_only_and_repeats():
     made, x = experts(router=gate(until=0.5)).router, normal(2, 30, 16)
@@ -116,6 +126,16 @@ def test_an_expert_computes_its_own_tokens_only():
         expert.up.register_forward_hook(lambda _, given, out: seen.append(given[0].shape[:2].numel()))
     made(x)
     assert sum(seen) == 26 and len(seen) > 1
+
+
+def test_what_experts_cost_is_known_before_anything_is_made():
+    """On no device all get as many tokens, and in sum those that there are."""
+    costs = []
+    for device in ("meta", "cpu"):
+        with torch.device(device), FlopCounterMode(display=False) as products:
+            by.make("channel:experts", dim=16)(torch.ones(2, 8, 16))
+        costs.append(products.get_total_flops())
+    assert costs[0] == costs[1] > 0
 
 
 def balance(made, x, call):

@@ -222,6 +222,28 @@ def test_packed_and_full_numbers_say_the_same():
     assert (small(x).logits - made(x).logits).abs().max() < 1e-4
 
 
+@torch.no_grad()
+def test_the_nearest_needs_no_data():
+    """Every projection by itself; what is kept is left; what no store packs is the full matrix of the codes."""
+    model, grid = by.build("llama", "tiny"), Grid(3, 8, False)
+    found = make_transform("rtn:bits=3,group=8,symmetric=no,keep=(*.qkv,)").apply(model)
+    kept = {part.path for part in projections(model) if part.path.endswith(".qkv")}
+    assert set(found.left) >= kept and not kept & found.covered.keys() and set(found.covered.values()) == {str(grid)}
+    assert found.covered.keys() | kept == {part.path for part in projections(model)}
+    for path in found.covered:
+        want = grid.nearest(model.get_submodule(path).weight.double()).weight
+        assert torch.allclose(found.model.get_submodule(path).weight.double(), want, atol=1e-6)
+        assert not torch.allclose(model.get_submodule(path).weight.double(), want, atol=1e-3)
+    assert all(torch.equal(found.model.get_submodule(path).weight, model.get_submodule(path).weight) for path in kept)
+
+
+def test_where_nothing_is_said_groups_of_32_get_four_bits():
+    made = make_transform("gptq")
+    assert made.grid == make_transform("rtn").grid == Grid(4, 32, True)
+    assert str(made.grid) == "4 bits, groups of 32" and str(Grid(2, None, False)) == "2 bits, a row, with zero points"
+    assert (made.act_order, made.damp, made.block) == (False, 0.01, 128)
+
+
 def test_what_cannot_be_rounded_is_named():
     with pytest.raises(UsageError, match=r"bits=5 must be 2 or 3 or 4 or 8"):
         make_transform("gptq:bits=5")

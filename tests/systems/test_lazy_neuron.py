@@ -100,6 +100,7 @@ def test_both_matrices_start_as_those_of_a_plain_channel():
     assert down.shape == (1024, 256) and abs(down.std() / plain.std() - 1) < 0.01
     assert next(use for use in same.uses if use.path == "steps.1.part.down").decay
     assert same.steps[1].part.spec["k"] == 9 and by.make("channel:sparse_mlp", dim=8).down.shape == (32, 8)
+    assert by.make("channel:sparse_mlp", dim=8).k == by.make("activation:top_k", dim=8).k == 128
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import blockyard as by
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import depth
 from blockyard.probe import step_cosine_probe
+from blockyard.probe.step_cosine import _alike
 from blockyard.transform._base import make_transform
 from blockyard.transform.cut import without
 from blockyard.transform.drop import scores_of
@@ -44,10 +45,22 @@ def test_1_what_writes_nothing_scores_one_goes_first_and_is_not_missed():
     assert np.abs(scores["steps.4.part"] - 1).max() < 1e-6 and scores["steps.2.part"].max() < 1 - 1e-6
     found = make_transform("drop").apply(made, [data])
     assert set(found.covered) == {"steps.4"} and len(found.left) == 7
+    told = {f"{name}.part": score for name, score in found.report["cosine"].items()}
+    assert told == pytest.approx({name: scores[name].mean() for name in told}) and len(told) == 4
     assert gap(found.model(data).logits, made(data).logits) < 1e-12
+    with pytest.raises(by.UsageError, match="at least one step must stay"):
+        without(made, range(8))
     either = make_transform("drop:steps=2,of=either").apply(silenced(made, 1), [data])
     assert set(either.covered) == {"steps.1", "steps.4"}
     assert gap(either.model(data).logits, made(data).logits) < 1e-12
+
+
+def test_a_stream_of_zeros_scores_one_where_it_stays_zero():
+    """And nothing where it does not; elsewhere the cosine counts, whatever the sizes."""
+    zero, x, y = torch.zeros(4), torch.tensor([3.0, 4.0, 0.0, 0.0]), torch.tensor([0.0, 2.0, 0.0, 0.0])
+    before, after = torch.stack([zero, zero, x, x, x]), torch.stack([zero, x, zero, 5 * x, y])
+    scores, counts = _alike(before[:, None], after[:, None], by.Batch(torch.zeros(5, 1, dtype=torch.long)))
+    assert scores.tolist() == pytest.approx([1, 0, 0, 1, 0.8]) and counts.tolist() == [1] * 5
 
 
 @torch.no_grad()

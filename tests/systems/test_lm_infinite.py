@@ -145,8 +145,33 @@ def test_a_trained_model_is_shaped_without_training(where):
         assert torch.allclose(same(ids).logits, made.model(ids).logits, atol=1e-10)
     with pytest.raises(by.UsageError, match="are capped already"):
         make_transform("lambda_shape").plan(made.model)
-    with pytest.raises(by.UsageError, match="no attention stands at x"):
+    with pytest.raises(by.UsageError, match=r"no attention stands at x; among them are steps\.0\.part, steps\.2\.part"):
         make_transform("lambda_shape:on=(x,)").plan(model)
+    with pytest.raises(by.UsageError, match="among them are none"):
+        make_transform("lambda_shape").plan(by.build("gla", "tiny"))
+    told = make_transform("lambda_shape")
+    assert set(told.plan(model).values()) == {"the last 128 tokens and the first 4"} and told.cap == 128
+
+
+@torch.no_grad()
+def test_a_table_of_distances_ends_at_the_cap():
+    """(5) one number for every distance of n tokens to either side; those beyond the cap are the cap's."""
+    made = shaped(of="alibi", cap=4).position
+    for n in (1, 4, 5, 6, 11):
+        whole, table = made.of.by_distance(n), made.by_distance(n)
+        apart = torch.arange(-n + 1, n).clamp(-4, 4) + n - 1
+        assert table.shape == (4, 2 * n - 1) and torch.equal(table, whole[:, apart])
+    assert shaped().position.by_distance(7) is None
+
+
+def test_what_the_position_inside_refuses_is_refused():
+    """One whose speeds follow the length cannot go on from a state, capped or not."""
+    call, _ = by.Batch(torch.zeros(1, 3, dtype=torch.long)).call(State.empty(1), causal=True)
+    with pytest.raises(by.UsageError, match="cannot know; use position:ntk"):
+        shaped(of="dynamic_ntk").position.prepare(call)
+    model = by.build("llama", "tiny", **{"mixer.position": position("capped", of="dynamic_ntk")})
+    with pytest.raises(by.UsageError, match="dynamic_ntk"):
+        model(tokens(1, 3), model.init_state(1))
 
 
 def test_what_does_not_know_distances_is_refused():

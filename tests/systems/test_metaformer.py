@@ -74,6 +74,23 @@ def test_a_block_moves_with_the_image():
     assert torch.allclose(block(x).roll((1, 2), (1, 2)), block(x.roll((1, 2), (1, 2))), atol=1e-12)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_fixed_mix_weighs_the_places_that_a_token_sees(causal):
+    """The same weights in every row, which sum to one; whole rows, up to the length that was drawn."""
+    made, x = by.make("mixer:fixed_random", dim=4, length=6, causal=causal).double(), normal(2, 6, 4)
+    for length in (4, 6):
+        weights = made.weights[:length, :length].exp()
+        weights = weights.tril() if causal else weights
+        weights = weights / weights.sum(1, keepdim=True)
+        assert torch.allclose(made(x[:, :length])[0], weights @ x[:, :length], atol=1e-12)
+    assert not list(made.parameters()) and made.weights.shape == (6, 6)
+    with pytest.raises(by.UsageError, match="whole rows of at most 6 tokens"):
+        made(normal(2, 7, 4))
+    net = by.build("llama", "tiny", layers=1).spec.at("steps.0.part", spec=by.Spec("mixer", "fixed_random"))
+    assert by.build(net).axes["steps.0.part.length"].ordered
+
+
 @pytest.mark.parametrize("mixer", ["identity", "attention", "depthwise2d", "fixed_random"])
 def test_any_mixer_stands_in_the_skeleton(mixer):
     built = by.build("metaformer", "tiny", mixer=mixer)

@@ -194,6 +194,13 @@ def test_a_step_that_runs_twice_counts_both_runs():
     assert len(both) == 2 and np.isclose(step_gradients_probe(made, x)["steps.0.part:written"], size)
 
 
+def test_a_step_that_does_not_run_gets_no_gradient():
+    spec = by.spec("llama", **SIZE)["model"].but(depth=depth("sampled", of=depth("stack", layers=3), usual=2))
+    found = step_gradients_probe(by.build(spec), tokens(2, 8, 32))
+    for what in ("written", "projection"):
+        assert [bool(found[f"steps.{i}.part:{what}"] > 0) for i in range(6)] == [True] * 4 + [False] * 2
+
+
 @torch.no_grad()
 def test_what_leaving_out_costs_is_what_cutting_costs():
     made, x = shake(by.build(mixed(0.5)).double()), tokens(5, 9, 32)

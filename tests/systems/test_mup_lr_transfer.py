@@ -11,6 +11,7 @@ from blockyard.core import registry
 from blockyard.optimiser.mup import mup, reads_width
 from blockyard.probe.sharpness import curvature, largest, sharpness_probe
 from blockyard.systems import parse_arm
+from blockyard.train import coordinates as module
 from blockyard.train.coordinates import Coordinates, coordinates
 from blockyard.train.loop import Settings, train
 
@@ -90,6 +91,22 @@ def test_slopes_are_powers_of_the_width():
         coordinates(sized, widths=(32,))
 
 
+def test_movement_is_the_mean_over_seeds_of_a_few_steps_from_fresh_numbers(monkeypatch):
+    """Of the mean sizes of what changed; with nothing said five steps at 1e-2, two seeds, four widths."""
+    found = coordinates(sized, widths=(16, 32), steps=1, seeds=2)
+    one = [module._moved(sized(32), sized(32)["optimiser"], 1, 1e-2, seed) for seed in (0, 1)]
+    for place, (_, wide) in found.moved.items():
+        assert wide == pytest.approx((one[0][place] + one[1][place]) / 2) and one[0][place] != one[1][place]
+    asked = []
+    monkeypatch.setattr(module, "_moved", lambda *given: asked.append(given) or {"out": 1.0})
+    assert coordinates(sized).moved == {"out": [1.0] * 4}
+    assert [(given[0]["model"]["dim"], *given[2:]) for given in asked] == [
+        (width, 5, 1e-2, seed) for width in (32, 64, 128, 256) for seed in (0, 1)
+    ]
+    assert coordinates(lambda width: by.spec("llama", "tiny", dim=width), widths=(8, 16)).slopes == {"out": 0.0}
+    assert asked[0][1].name == "mup" and asked[-1][1].name == "adamw"
+
+
 @torch.no_grad()
 def test_scores_shrink_with_the_root_of_the_width():
     """(3) at first: as n^(-1/2) under muP; without its factor they do not."""
@@ -130,7 +147,11 @@ def test_the_largest_eigenvalue_and_products_are_right():
 
     for exact, up, down in zip(curvature(loss, params, v), slopes(1e-5), slopes(-1e-5)):
         assert torch.allclose(exact, (up - down) / 2e-5, rtol=1e-4, atol=1e-7)
-    assert sharpness_probe(model, rows)["largest"] > 0
+    by_default, known = sharpness_probe(model, rows), largest(loss, params, 30, seed=0)
+    assert (float(by_default["largest"]), float(by_default["left"])) == known and known[0] > 0
+    assert sharpness_probe(model, rows[:, :2], steps=1)["largest"].shape == ()
+    with pytest.raises(by.UsageError, match="rows of 2 tokens"):
+        sharpness_probe(model, rows[:, :1])
 
 
 def test_descent_settles_at_the_edge_of_stability():

@@ -7,6 +7,7 @@ from system_cases import F64, gap, normal
 import blockyard as by
 from blockyard.model.count import count_params
 from blockyard.optimiser.adamw import adamw
+from blockyard.transform.take import take
 
 NAMES = ("activation:poly_relu", "activation:poly_norm")
 
@@ -121,6 +122,13 @@ def test_coefficients_are_not_decayed(name):
     still = [path for path, p in held.items() if ".activation." in path and torch.equal(p, before[path])]
     assert len(still) == (4 if name == "poly_norm" else 2)
     assert not torch.equal(net.steps[1].part.up.weight, before["steps.1.part.up.weight"])
+
+
+@pytest.mark.parametrize("name", ["poly_norm", "poly_relu"])
+def test_no_power_is_taken_out_of_a_sum(name):
+    net = by.build("polycom", "tiny", activation=name)
+    with pytest.raises(by.UsageError, match="each place is a power of its own"):
+        take(net, "steps.1.part.activation.powers", torch.arange(2))
 
 
 def test_one_and_a_half_times_as_wide_it_has_the_parameters_of_swiglu():

@@ -261,7 +261,7 @@ def test_what_stands_where_nothing_is_said():
     assert [rule.weights is not None for rule in layers] == [False, True] * 3 and layers[0].room == 4
     wide = steps_of(6, residual("dense_former", every=3))
     assert [rule.weights.numel() if rule.weights is not None else 0 for rule in wide] == [0, 0, 2, 0, 0, 3]
-    assert delta[0].value_shift == 2.0 and not delta[0].beta_shift.any()
+    assert delta[0].value_shift == 2.0 and delta[0].eps == 1e-12 and not delta[0].beta_shift.any()
 
 
 @torch.no_grad()

@@ -101,6 +101,13 @@ def test_with_one_block_they_are_the_plain_products():
     assert full.down.shape == (16, 16) and gap(full(x), x @ full.down.T @ full.up.T) < 1e-12
 
 
+def test_where_nothing_is_said_two_blocks_stand():
+    """With sixteen numbers between a block-diagonal matrix and a thin one, else as many as the narrower side has."""
+    dense, shuffle = (made(linear(name), 48, 64) for name in ("block_dense", "block_shuffle"))
+    assert dense.down.shape == (16, 24) and dense.up.shape == (64, 16)
+    assert shuffle.down.shape == (48, 24) and shuffle.up.shape == (64, 24)
+
+
 @pytest.mark.parametrize("settings, says", [
     (dict(blocks=3), "blocks=3 does not divide"), (dict(blocks=2, rank=5), "blocks=2 does not divide 5"),
     (dict(blocks=5, rank=5), "blocks=5 does not divide"),
@@ -250,6 +257,9 @@ def test_folding_keeps_biases_edits_and_what_it_does_not_cover():
         make_transform("fold:on=*.qkv").plan(net)
     half = make_transform("fold").apply(net.bfloat16()).model
     assert half.steps[1].part.up.weight.dtype is torch.bfloat16
+    thin = net.steps[1].part.up  # what is added to the output leaves no trace in the matrix, which is rounded once
+    want = thin.base.weight.double() + thin.up.double() @ thin.down.double()
+    assert torch.equal(half.steps[1].part.up.weight, want.bfloat16())
 
 
 def test_attention_stays_dense_and_a_channel_chooses_its_own_kind():

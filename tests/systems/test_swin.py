@@ -7,6 +7,7 @@ from system_cases import model, normal
 import blockyard as by
 from blockyard.core import Call, Spec, gather
 from blockyard.kernels import count_flops
+from blockyard.transform.take import take
 
 PLAIN = Spec.of("mixer", "attention", {"heads": 2, "position": Spec.of("position", "relative_grid", {"size": 4})})
 
@@ -54,6 +55,16 @@ def test_a_shifted_block_is_dense_attention_under_the_mask_of_its_windows():
     scores = scores.masked_fill(place[:, None] != place[None], float("-inf"))
     dense = part.mixer.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2), call)
     assert torch.allclose(part(x, call)[0], dense, atol=1e-10)
+
+
+def test_each_head_has_a_table_of_steps_to_all_sides():
+    """Where heads share keys too; no side can be narrowed."""
+    given = dict(heads=4, kv_heads=2, position=Spec.of("position", "relative_grid", {"size": 4}))
+    assert by.make("mixer:attention", dim=16, causal=False, **given).position.table.shape == (7, 7, 4)
+    net = by.build("swin", "tiny")
+    for side in ("rows", "columns"):
+        with pytest.raises(by.UsageError, match="as far as the size says"):
+            take(net, f"steps.0.part.mixer.position.{side}", range(2))
 
 
 def seen_by(blocks, token):

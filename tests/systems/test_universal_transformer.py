@@ -13,6 +13,7 @@ from blockyard.core import Spec
 from blockyard.core.call import Moment
 from blockyard.core.spec import depth, position
 from blockyard.train.loop import Settings, train
+from blockyard.transform.take import take
 
 SIZE = dict(dim=16, heads=2, ffn=24, vocab=32, loops=4)
 X = tokens(2, 11, 32)
@@ -82,6 +83,25 @@ def test_a_large_bias_is_one_loop():
     one = shake(by.build("universal_transformer", **SIZE | dict(loops=1)).double())
     one.load_state_dict(made.state_dict())
     assert gap(made(X).logits, one(X).logits) < 1e-12 and weights(made)[0].min() == 1
+    for signal in (position("step_signal"), None):
+        halts, loops = (
+            by.build(with_depth(depth(name, loops=1, signal=signal))).double() for name in ("halting", "shared")
+        )
+        for each in (halts, loops):
+            each.load_state_dict({k: v for k, v in made.state_dict().items() if k in each.state_dict()})
+        assert gap(halts(X).logits, loops(X).logits) < 1e-12
+
+
+@torch.no_grad()
+def test_a_token_halts_where_a_hundredth_is_missing_to_one():
+    """(3) and what stands where nothing is said: four loops, a hundredth each, a start above even."""
+    made = built()
+    made.depth.w.zero_()
+    for p, loops in ((0.4935, 3), (0.4955, 2)):
+        made.depth.b.fill_(math.log(p / (1 - p)))
+        assert bool(((weights(made) > 0).sum(0) == loops).all())
+    fresh = by.build(with_depth(depth("halting"))).depth
+    assert (fresh.loops, fresh.cost, fresh.eps, fresh.b.item()) == (4, 0.01, 0.01, 1.0)
 
 
 @torch.no_grad()
@@ -145,6 +165,15 @@ def test_the_signal_is_a_wave_of_place_and_loop():
                 w = 10000 ** (-2 * i / 6)
                 assert found[t, i] == pytest.approx(math.sin(t * w) + math.sin((loop + 1) * w), abs=1e-6)
                 assert found[t, 3 + i] == pytest.approx(math.cos(t * w) + math.cos((loop + 1) * w), abs=1e-6)
+
+
+def test_a_signal_needs_pairs_of_channels_in_their_order():
+    with pytest.raises(by.UsageError, match="not 5"):
+        by.make("position:step_signal", dim=5)
+    made = by.build(with_depth(depth("shared", loops=3, signal=position("step_signal"))))
+    assert made.axes["stream"].ordered
+    with pytest.raises(by.UsageError, match="must stay a multiple of 2"):
+        take(made, "stream", range(15))
 
 
 class Noise:

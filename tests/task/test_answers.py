@@ -76,6 +76,7 @@ def test_strings(name):
 def test_longer_strings_stand_behind_fewer_blanks(name):
     longer = make_task(f"{name}:count=6,offset=10").stretched(4)
     assert (longer.count, longer.offset, longer.length) == (24, 2, 50)
+    assert make_task(f"{name}:letters=2").answers == range(2)
     with pytest.raises(UsageError, match="letters=1 must be at least 2"):
         make_task(f"{name}:letters=1")
 
@@ -131,7 +132,9 @@ def test_needle():
 
 
 def test_parity():
-    for tokens, targets in rows("parity:length=25")[1]:
+    task, examples = rows("parity:length=25")
+    assert task.vocab == 2 and task.answers == range(2)
+    for tokens, targets in examples:
         assert targets == [sum(tokens[: t + 1]) % 2 for t in range(25)]
 
 
@@ -143,6 +146,14 @@ def test_modular_arithmetic(operators):
         assert set(text[1::2]) <= set(operators)
         assert targets[1::2] == [-1] * 8
         assert targets[::2] == [eval("".join(text[: t + 1])) % 7 for t in range(0, 16, 2)]
+
+
+@pytest.mark.parametrize("name", ["modular_arithmetic", "modular_brackets"])
+def test_modular_numbers_are_counted_up_to_two_or_more(name):
+    task, examples = rows(f"{name}:modulus=2")
+    assert {target for _, targets in examples for target in targets} == {-1, 0, 1} and task.answers == range(2)
+    with pytest.raises(UsageError, match="modulus=1 must be at least 2"):
+        make_task(f"{name}:modulus=1")
 
 
 def test_modular_brackets():

@@ -230,6 +230,10 @@ def test_a_pair_of_its_own_defaults():
     assert part.base.spec.name == "dense" and part.points == ("hidden", "added")
     with pytest.raises(by.UsageError, match="must be a number from 0 to below 1"):
         make_transform("lora:dropout=1.0")
+    assert set(make_transform("lora").plan(llama()).values()) == {"rank 8"}
+    with pytest.raises(by.UsageError) as said:
+        make_transform("lora:on=nothing").plan(llama())
+    assert str(said.value).count(".part.") == 6  # of the eight there are
 
 
 def test_where_everything_came_from_is_said():

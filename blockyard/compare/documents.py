@@ -547,3 +547,10 @@ class Report(Outcome[ArmReport]):
     along: Along | None
     report: str | None = None
     format: int = FORMAT
+
+    def _named(self, run: Run) -> dict[str, Any]:
+        return {"seed": run.seed, "folder": run.folder}
+
+    def _beside(self, arm: ArmReport, place: int) -> dict[str, Any]:
+        told = {"params": arm.params, "tokens": arm.tokens, "learning_rate": arm.learning_rate}
+        return told | {"seconds": arm.seconds[place]} | (arm.also[place] if arm.also else {})

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from blockyard.core.document import Document
+from blockyard.core.errors import UsageError
 from blockyard.task._metric import Metric
 
 FORMAT = 2  # of an outcome; 1 had no checksum
@@ -68,6 +69,7 @@ class ArmOutcome:
     failure_interval: tuple[float, float]
     status: str
     reasons: list[str]
+    runs: list[Any]
 
 
 A = TypeVar("A", bound=ArmOutcome)
@@ -118,6 +120,30 @@ class Outcome(Document, Generic[A]):
     def pair(self, names: Iterable[str]) -> PairReport:
         """The verdict on two arms, in whatever order they are named."""
         return self.by_names[frozenset(names)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for every run: its arm, which of its runs it is, and its score (None: it failed)."""
+        return [
+            {"arm": arm.name, **self._named(run), "score": score, **self._beside(arm, place)}
+            for arm in self.arms
+            for place, (run, score) in enumerate(zip(arm.runs, arm.score.per_seed))
+        ]
+
+    def frame(self) -> Any:
+        """The rows as a pandas DataFrame."""
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("a frame needs pandas (pip install pandas); rows() gives the same without it") from None
+        return pandas.DataFrame(self.rows())
+
+    def _named(self, run: Any) -> dict[str, Any]:
+        """What a row calls a run."""
+        return {"run": run}
+
+    def _beside(self, arm: A, place: int) -> dict[str, Any]:
+        """What else a row says of a run of an arm."""
+        return {}
 
     def __str__(self) -> str:
         from blockyard.compare.report.terminal import describe  # only who prints it needs the words

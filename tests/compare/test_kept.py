@@ -2,9 +2,11 @@
 
 import csv
 import json
+import sys
 
 import pytest
 
+import blockyard
 from blockyard.cli import main
 from blockyard.compare.kept import RUNS, outcome, report, runs
 from blockyard.core.errors import UsageError
@@ -77,3 +79,19 @@ def test_what_is_no_such_folder_is_a_line(verb, tmp_path, capsys):
         assert main([verb, str(folder)]) == 2
         said = capsys.readouterr().err
         assert len(said.splitlines()) == 1 and "is missing" in said
+
+
+def test_rows_and_frames_have_every_run(done, tmp_path, monkeypatch):
+    found = outcome(done)
+    rows = found.rows()
+    assert [(row["arm"], row["seed"], row["score"]) for row in rows] == [
+        (arm.name, run.seed, score) for arm in found.arms for run, score in zip(arm.runs, arm.score.per_seed)
+    ]
+    assert {"params", "tokens", "learning_rate", "seconds", "folder"} < rows[0].keys()
+    judged = blockyard.judge([{"arm": a, "seed": s, "loss": s + len(a)} for a in ("x", "yy") for s in (1.0, 2.0, 4.0)])
+    assert judged.rows()[0] == {"arm": "x", "run": "1.0", "score": 2.0} and len(judged.rows()) == 6
+    frame = pytest.importorskip("pandas") and judged.frame()
+    assert list(frame.columns) == ["arm", "run", "score"] and frame.groupby("arm")["score"].mean()["yy"] > 4
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match="needs pandas"):
+        judged.frame()

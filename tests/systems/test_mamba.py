@@ -238,4 +238,5 @@ def test_a_mamba_starts_with_the_published_widths_and_steps():
     """Twice the width, 16 states, steps from 1/16 of the width by weights on both sides of zero, up to rank^-1/2."""
     made = by.make("mixer:mamba", dim=40)
     assert made.A_log.shape == (80, 16) and made.dt_proj.shape == (80, 3)
+    assert by.make("mixer:mamba", dim=17).dt_proj.shape == (34, 2)  # rounded up
     assert -(3**-0.5) <= made.dt_proj.min() < -0.5 and 0.5 < made.dt_proj.max() <= 3**-0.5

@@ -89,6 +89,7 @@ def test_with_kept_statistics_training_is_evaluation():
     assert torch.equal(y, part(x)) and torch.equal(part.square, torch.full((6,), 2.0, dtype=F64))
     assert torch.equal(part(other, call_of(other))[:, :3], y[:, :3])
     warm = by.make("norm:power", dim=6).double()
+    assert (warm.keep, warm.warmup) == (0.9, 100)
     assert not torch.allclose(warm(other, call_of(other))[:, :3], warm(x, call_of(x))[:, :3])
 
 

@@ -76,7 +76,8 @@ def test_strings(name):
 def test_longer_strings_stand_behind_fewer_blanks(name):
     longer = make_task(f"{name}:count=6,offset=10").stretched(4)
     assert (longer.count, longer.offset, longer.length) == (24, 2, 50)
-    assert make_task(f"{name}:letters=2").answers == range(2)
+    two = make_task(f"{name}:letters=2")  # and a blank and a mark
+    assert two.answers == range(2) and two.vocab == 4
     with pytest.raises(UsageError, match="letters=1 must be at least 2"):
         make_task(f"{name}:letters=1")
 

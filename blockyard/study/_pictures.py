@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from blockyard.compare.report.figures import Canvas, Scale, cross, label, line, mark, scale
+from blockyard.compare.report.figures import COLOURS, Canvas, Scale, cross, label, line, mark, scale
 
 Point = tuple[float, float | None]  # None: the run failed there, or cannot go there
 FRAME, ACROSS = (196.0, 150.0), 4  # pixels of a small frame, and how many stand in a row
@@ -51,7 +51,7 @@ def frame(name: str, title: str, axes: Axes, curves: Sequence[Curve], height: fl
 
 
 def frames(name: str, title: str, axes: Axes, arms: Mapping[str, Sequence[Curve]]) -> str:
-    """A small frame for every arm with its curves, on the same axes; the curves of the first are named below."""
+    """A small frame for every arm with its curves, on the same axes; where an arm has several they are named below."""
     (wide, tall), rows = FRAME, -(-len(arms) // ACROSS)
     canvas = Canvas(name, title, f"{axes.y} over {axes.x}, a frame for each arm", ACROSS * wide, rows * tall + 34,
                     (0, 0, ACROSS * wide, rows * tall))  # fmt: skip
@@ -68,11 +68,12 @@ def frames(name: str, title: str, axes: Axes, arms: Mapping[str, Sequence[Curve]
             canvas.text(x(value), bottom + 15, f"{value:.2g}", "tick", "middle")
         canvas.text(left, top - 9, arm, "head")
         for curve in curves:
-            canvas.parts.append(f'<g class="c{curve.look}">{"".join(_drawn(curve, x, y, axes)[0])}</g>')
-    at_x = 4.0
-    for curve in next(iter(arms.values()), ()):
+            colour = curve.look % COLOURS
+            canvas.parts.append(f'<g class="c{colour}">{"".join(_drawn(curve, x, y, axes)[0])}</g>')
+    at_x, first = 4.0, next(iter(arms.values()), ())
+    for curve in first if len(first) > 1 else ():
         canvas.parts.append(
-            f'<g class="c{curve.look}">{mark(curve.look, at_x, canvas.height - 9, 4)}'
+            f'<g class="c{curve.look % COLOURS}">{mark(curve.look, at_x, canvas.height - 9, 4)}'
             f"{label(at_x + 10, canvas.height - 5, curve.name, 'note')}</g>"
         )
         at_x += 30 + 7 * len(curve.name)

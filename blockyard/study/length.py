@@ -56,7 +56,7 @@ def page(reports: Mapping[str, Report]) -> Sheet:
         trained = report.plan.same.length
         curves = {arm.name: [Curve(arm.name, look[arm.name], _points(arm, trained))] for arm in _by_far(report)}
         best = min(y for of in curves.values() for curve in of for _, y in curve.points if y is not None)
-        most = 2.5 * best if name == "text" else None
+        most = 1.5 * best if name == "text" else None
         axes = Axes("length in units of that of training", report.metric.unit, most=most)
         svg = frames(name, f"{name.capitalize()} by length", axes, curves)
         about = f"Trained at {trained} tokens, read at a quarter to sixteen times that; the best at the longest first."

@@ -330,7 +330,7 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         device=same.device,
         micro=None,
         save_seconds=plan.save_seconds,
-        lengths=role == "final" and (bool(data.task) or seed == plan.seeds[0]),
+        lengths=role == "final" and (bool(data.task) or bool(plan.reach) or seed == plan.seeds[0]),
         reach=plan.reach,
         then=[each.transform for each in arm.then],
         shown=max((each.tokens for each in arm.then), default=0),

@@ -513,7 +513,8 @@ def test_amounts_are_read_back_exactly(value: float) -> None:
 
 
 def test_scales_hold_their_values_and_have_ticks() -> None:
-    for values in ([0.0], [5.0, 5.0], [-1.0, 2.0], [1e3, 1e9], [8192.0, 8192.0, 9000.0], [0.0, 0.0], [2.001, 2.002]):
+    for values in ([0.0], [5.0, 5.0], [-1.0, 2.0], [1e3, 1e9], [8192.0, 8192.0, 9000.0], [0.0, 0.0], [2.001, 2.002],
+                   [1e-3, 1e35], [1e-300, 1.0, 1e300]):  # fmt: skip
         scale = pictures.scale(values, 0, 100)
         assert all(0 <= scale(value) <= 100 for value in values)
         ticks = scale.ticks()

@@ -32,6 +32,7 @@ SHAPES: tuple[list[tuple[float, float]], ...] = (
     [(-0.5, -1.0), (0.5, -1.0), (1.1, 0), (0.5, 1.0), (-0.5, 1.0), (-1.1, 0)],
 )  # fmt: skip
 CHARACTER = 6.5  # width in pixels of an average character of 12 pixel text
+LEAST = 1e-307  # of a logarithmic scale, and one over its most: runs that diverge leave such numbers
 Box = tuple[float, float, float, float]
 
 
@@ -64,8 +65,9 @@ class Scale:
         """Round values within the scale, at most about `most` of them."""
         if self.log:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-            for digits, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3), ((1,), 5)):
-                found = [d * 10.0**p for p in range(first, last + 1, every) for d in digits]
+            wide = [((1,), every) for every in (1, 2, 3, 5, 10, 20, 50, 100, 200)]
+            for digits, every in (((1, 2, 5), 1), ((1, 3), 1), *wide):
+                found = [d * 10.0**p for p in range(first, min(last, 308) + 1, every) for d in digits]
                 found = [value for value in found if self.low <= value <= self.high]
                 if 3 <= len(found) <= most:
                     return found
@@ -81,8 +83,8 @@ def scale(values: Sequence[float], start: float, end: float, log: bool | None = 
     if log is None:
         log = low > 0 and high / low >= 4
     if log:
-        room = max((high / low) ** pad, 1.1)
-        return Scale(low / room, high * room, start, end, True)
+        room = max(math.exp(min(700.0, pad * (math.log(high) - math.log(low)))), 1.1)
+        return Scale(max(low / room, LEAST), min(high * room, 1 / LEAST), start, end, True)
     room = (high - low) * pad or abs(high) * 0.02 or 1.0
     return Scale(low - room, high + room, start, end)
 

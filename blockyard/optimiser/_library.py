@@ -72,6 +72,7 @@ def _closed(group: dict[str, Any], kept: dict[str, Any], counts: tuple[str, ...]
         del kept[name]
     for key in [key for key, value in kept.items() if isinstance(value, list)]:
         for place, value in enumerate(kept.pop(key)):
-            kept[f"{key}.{place}"] = value if isinstance(value, torch.Tensor) else torch.empty(0)
+            made = value if isinstance(value, torch.Tensor) else torch.empty(0)
+            kept[f"{key}.{place}"] = made.contiguous()  # as a file has it: products of what lies otherwise round otherwise
     for name in counts:
         kept[COUNT + name] = torch.tensor(group[name], dtype=torch.int64 if name == "step" else torch.float64)

@@ -1,6 +1,6 @@
 """Steps of one size, in the direction that a momentum and the gradient agree on.
 
-    w = w (1 - 10 rate decay) - rate sign(0.9 m + 0.1 g)        m = 0.99 m + 0.01 g
+    w = w (1 - 4 rate decay) - rate sign(0.9 m + 0.1 g)        m = 0.99 m + 0.01 g
 
 Source   arXiv 2302.06675
 Family   optimisers
@@ -22,12 +22,12 @@ from blockyard.optimiser._library import library
 
 package = "pytorch_optimizer"
 extra = "optimisers"
-rates = 0.1  # of a grid, in units of Adam's
+rates = 0.25  # of a grid, in units of Adam's
 
 
 def lion(
     model: Model, params: dict[str, nn.Parameter], *, lr: Annotated[Positive, "the rate of a step"] = 1e-4,
-    decay: Annotated[NonNegative, "how much of a projection a step of rate 0.1 takes away"] = 0.1,
+    decay: Annotated[NonNegative, "how much of a projection a step of rate 0.25 takes away"] = 0.1,
 ) -> optim.Optimizer:  # fmt: skip
     """The optimiser of these parameters, by their paths in the model."""
     return library("lion").Lion(decayed(model, params, decay / rates), lr=lr, betas=(0.9, 0.99))

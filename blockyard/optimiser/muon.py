@@ -1,10 +1,12 @@
 """Momentum made orthogonal for the projections of the body, Adam for all else.
 
     m = 0.95 m + 0.05 g        O = N(0.95 m + 0.05 g)
-    W = W (1 - rate decay) - rate 0.2 sqrt(max(rows, columns)) O
+    W = W (1 - rate decay / 4) - rate 0.2 sqrt(max(rows, columns)) O
 
 N takes all singular values of a matrix to about 1, in five steps of Newton and Schulz. An entry of O has a mean square
-of 1 / max(rows, columns), so that a step moves numbers as far as one of Adam's does: both have one rate, one schedule.
+of 1 / max(rows, columns), so that a step moves numbers about as far as one of Adam's does that is no longer young: both
+have one rate and one schedule. The usual rates are larger than Adam's alone; the decay is as much smaller, so that as
+much is taken away in a step.
 
     (rows, columns) that read and write inside the body    N
     tables, heads, norms, biases, vectors, stacks of matrices    Adam with decay, as `adamw`
@@ -27,10 +29,12 @@ from blockyard.model.model import Model
 from blockyard.optimiser._groups import decayed
 from blockyard.optimiser._together import Together
 
+rates = 4.0  # of a grid, in units of Adam's
+
 
 def muon(
     model: Model, params: dict[str, nn.Parameter], *, lr: Annotated[Positive, "the rate of a step"] = 1e-3,
-    decay: Annotated[NonNegative, "how much of a projection a step of rate 1 takes away"] = 0.1,
+    decay: Annotated[NonNegative, "how much of a projection a step of rate 4 takes away"] = 0.1,
 ) -> optim.Optimizer:  # fmt: skip
     """The optimiser of these parameters, by their paths in the model."""
     inside = body_projections(model)
@@ -38,10 +42,10 @@ def muon(
     rest = {name: p for name, p in params.items() if name not in inside}
     made: list[optim.Optimizer] = []
     if body:
-        groups = decayed(model, body, decay)
+        groups = decayed(model, body, decay / rates)
         made.append(optim.Muon(groups, lr=lr, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
     if rest:
-        made.append(optim.AdamW(decayed(model, rest, decay), lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True))
+        made.append(optim.AdamW(decayed(model, rest, decay / rates), lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True))
     return Together(*made)
 
 

@@ -73,6 +73,6 @@ def _closed(group: dict[str, Any], kept: dict[str, Any], counts: tuple[str, ...]
     for key in [key for key, value in kept.items() if isinstance(value, list)]:
         for place, value in enumerate(kept.pop(key)):
             made = value if isinstance(value, torch.Tensor) else torch.empty(0)
-            kept[f"{key}.{place}"] = made.contiguous()  # as a file has it: products of what lies otherwise round otherwise
+            kept[f"{key}.{place}"] = made.contiguous()  # as a file has it: with other strides products round otherwise
     for name in counts:
         kept[COUNT + name] = torch.tensor(group[name], dtype=torch.int64 if name == "step" else torch.float64)

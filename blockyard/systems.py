@@ -1,6 +1,7 @@
 """Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
 
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blockyard.core import registry
@@ -56,14 +57,15 @@ RUN_S = ("lr", "decay")  # settings of an optimiser that a run says
 
 
 class Target(NamedTuple):
-    """An arm as a user names it: a recipe with overrides, an optimiser of its own, and what becomes of the trained
-    model, in order."""
+    """An arm as a user names it: a recipe with overrides, an optimiser and a schedule of its own, and what becomes of
+    the trained model, in order."""
 
     label: str
     name: str
     overrides: dict[str, Any]
     then: tuple[Spec, ...] = ()
     optimiser: Spec | None = None
+    schedule: str | None = None
 
 
 def parse_arm(text: str) -> Target:
@@ -77,20 +79,34 @@ def parse_arm(text: str) -> Target:
     then = tuple(parse_transform(each) for each in after)
     if (after or at) and label == name and "=" not in first.partition(":")[0]:
         label = "|".join([f"{label}@{trainer.strip()}" if at else label, *(each.strip() for each in after)])
-    return Target(label, name, overrides, then, parse_optimiser(trainer) if at else None)
+    optimiser, schedule = parse_optimiser(trainer) if at else (None, None)
+    return Target(label, name, overrides, then, optimiser, schedule)
 
 
-def parse_optimiser(text: str) -> Spec:
-    """`name:key=value,...` as a spec of an optimiser, with the settings that were given, checked."""
+def parse_optimiser(text: str) -> tuple[Spec, str | None]:
+    """`name:key=value,...` as a spec of an optimiser, with the settings that were given, checked; and the `schedule`
+    of its rate, which every optimiser may be given."""
     head, _, tail = text.strip().partition(":")
     if not head:
         raise UsageError("an @ stands before an optimiser, as in llama@mup:base=64; see: blockyard list optimiser")
     entry = registry.find("optimiser", head)
-    given = check_settings(entry, _settings(tail, f"optimiser {text!r}"))
+    require_package(entry)
+    settings = _settings(tail, f"optimiser {text!r}")
+    schedule = settings.pop("schedule", None)
+    given = check_settings(entry, settings)
     own = [key for key in given if key in RUN_S]
     if own:
         raise UsageError(f"optimiser {text!r}: {', '.join(own)} is said by the run, the same for all arms")
-    return Spec.of("optimiser", entry.name, given)
+    return Spec.of("optimiser", entry.name, given), None if schedule is None else str(schedule)
+
+
+def require_package(entry: registry.Entry) -> None:
+    """Refuse what stands on a library that is not there; its file names it (`package`) and who brings it (`extra`)."""
+    package = entry.constant("package")
+    if package is not None and find_spec(package) is None:
+        raise UsageError(
+            f"{entry.kind}:{entry.name} needs a library: pip install 'blockyard[{entry.constant('extra')}]'"
+        )
 
 
 def parse_target(text: str) -> tuple[str, str, dict[str, Any]]:

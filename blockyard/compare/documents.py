@@ -9,6 +9,7 @@ Units are said where they are not plain: losses are in the unit of the metric, t
 answer, times in seconds, memory in bytes. The documents know nothing of how they are made or shown.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -21,6 +22,7 @@ from blockyard.task._exhibit import Exhibit
 from blockyard.task._metric import Metric
 
 Point = tuple[int, float | None]  # tokens, and a training loss
+WIDTH = 64  # the width that a plan's learning rates are given for
 FORMAT = 2  # of plan.json and of a run's result.json; 1 had no checksum
 
 
@@ -84,6 +86,7 @@ class Arm:
     base          the id of the arm that is trained for it; empty where that is itself
     model_bytes   of the saved model
     training_flops_per_token    the mean over its program; None: three forwards
+    optimiser_bytes    that its optimiser keeps beside the parameters; None: not known
     """
 
     label: str
@@ -103,15 +106,35 @@ class Arm:
     base: str = ""
     model_bytes: int = 0
     training_flops_per_token: float | None = None
+    optimiser_bytes: int | None = None
 
     @property
     def optimiser(self) -> str:
-        """Its own optimiser as it is typed behind @; empty: that of all."""
-        own = self.system.get("settings", {}).get("optimiser")
+        """Its own optimiser, with a schedule that it was given, as it is typed behind @; empty: that of all."""
+        own, schedule = (self.system.get("settings", {}).get(name) for name in ("optimiser", "schedule"))
         if own is None:
             return ""
-        settings = ",".join(f"{key}={value}" for key, value in own["settings"].items())
+        given = own["settings"] | ({} if schedule is None else {"schedule": schedule})
+        settings = ",".join(f"{key}={value}" for key, value in given.items())
         return f"{own['name']}:{settings}" if settings else str(own["name"])
+
+    @property
+    def schedule(self) -> str:
+        """Its own schedule, or that of its optimiser; empty: that of all."""
+        own, schedule = (self.system.get("settings", {}).get(name) for name in ("optimiser", "schedule"))
+        usual = None if own is None else registry.find("optimiser", own["name"]).constant("schedule")
+        return schedule or usual or ""
+
+    @property
+    def rates(self) -> float:
+        """What the rates of its optimiser are in units of those of the plan, which are AdamW's."""
+        own = self.system.get("settings", {}).get("optimiser")
+        return 1.0 if own is None else registry.find("optimiser", own["name"]).constant("rates", 1.0)
+
+    @property
+    def rate_scale(self) -> float:
+        """The peak rate of its runs for each unit of a rate of the plan: by its optimiser, and by its width."""
+        return self.rates * math.sqrt(WIDTH / self.tuned_at)
 
     @property
     def tuned_at(self) -> int:

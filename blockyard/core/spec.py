@@ -352,8 +352,9 @@ def restarts(program: tuple[Spec, ...]) -> list[int | None]:
     return found
 
 
-def system(model: Spec, *program: Spec, optimiser: "OptimiserSpec | None" = None) -> Spec:
-    """A model with its training program, next-token prediction when none is named, and an optimiser where it needs one
-    of its own."""
+def system(model: Spec, *program: Spec, optimiser: "OptimiserSpec | None" = None, schedule: str | None = None) -> Spec:
+    """A model with its training program, next-token prediction when none is named, and an optimiser and a schedule of
+    its rate where it needs some of its own."""
     given = {"model": model, "program": program or (phase(objective("next_token")),)}
-    return Spec.of("system", "system", given | ({} if optimiser is None else {"optimiser": optimiser}))
+    own = {"optimiser": optimiser, "schedule": schedule}
+    return Spec.of("system", "system", given | {name: value for name, value in own.items() if value is not None})

@@ -28,7 +28,7 @@ class Count:
 
     params, body_params                 numbers that it learns, and those of them outside vocabulary tables
     flops_per_token                     operations of a forward; a multiply-add is two
-    activation_bytes, training_bytes    bytes kept for backward, and those with weights, gradients and moments
+    activation_bytes, training_bytes    bytes kept for backward, and those with weights, gradients and the optimiser
     """
 
     params: int
@@ -83,18 +83,30 @@ def stored_bytes(model: Model) -> int:
     return sum(t.numel() * t.element_size() for t in kept.values())
 
 
-def count(what: Spec | Model, length: int, batch: int = 1) -> Count:
-    """What a system costs, before anything is allocated: in float32, with gradients and two moments.
+def count(what: Spec | Model, length: int, batch: int = 1, optimiser: Spec | None = None) -> Count:
+    """What a system costs, before anything is allocated: in float32, with gradients and what its optimiser keeps.
 
     what   a model or a system, or a model on the meta device        length   tokens a row
-    batch   rows a training step
+    batch   rows a training step                                  optimiser   none: the system's own, else two moments
     """
+    if optimiser is None and isinstance(what, Spec) and what.kind == "system":
+        optimiser = what.get("optimiser")
     model = what if isinstance(what, Model) else stages(what)[-1]
     params = sum(p.numel() for p in model.parameters())
     tables = {use.path for use in model.uses if any(axis is model.axes.get("stem.vocab") for axis in use.axes)}
     body = params - sum(p.numel() for name, p in model.named_parameters() if name in tables)
     saved = _saved_bytes(model, length, batch)
-    return Count(params, body, count_flops(model, length) / length, saved, saved + 16 * params)
+    kept = 8 * params + optimiser_bytes(model, optimiser)
+    return Count(params, body, count_flops(model, length) / length, saved, saved + kept)
+
+
+def optimiser_bytes(model: Model, optimiser: Spec | None) -> int:
+    """Bytes that an optimiser keeps beside the parameters: two moments of each, or what its file counts (`held`)."""
+    params = dict(model.named_parameters())
+    held = None if optimiser is None else getattr(registry.find("optimiser", optimiser.name).load(), "held", None)
+    if optimiser is None or held is None:
+        return 8 * sum(p.numel() for p in params.values())
+    return 4 * held(model, params, **dict(optimiser.settings))
 
 
 def count_flops(model: Model, length: int, steps: Iterable[int] | None = None) -> int:

@@ -7,9 +7,10 @@ Family   optimisers
 Differs  decay falls on what the factories recorded as a projection, never on norms, biases, gates or tables
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from blockyard.core.settings import Fraction, NonNegative, Positive
 from blockyard.model.model import Model
@@ -23,3 +24,8 @@ def sgd(
 ) -> optim.Optimizer:  # fmt: skip
     """The optimiser of these parameters, by their paths in the model."""
     return optim.SGD(decayed(model, params, decay), lr=lr, momentum=momentum)
+
+
+def held(model: Model, params: Mapping[str, Tensor], *, momentum: float = 0.0, **_: Any) -> int:
+    """Numbers that it keeps: one for each where it has a memory, else none."""
+    return sum(p.numel() for p in params.values()) if momentum else 0

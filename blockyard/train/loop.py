@@ -37,7 +37,7 @@ from blockyard.model.model import Model, Watch
 from blockyard.train.checkpoint import fingerprint
 from blockyard.train.journal import WEIGHTS, Figures, Journal
 from blockyard.train.precision import arithmetic
-from blockyard.train.schedule import frozen, schedule, trained
+from blockyard.train.schedule import frozen, own_schedule, schedule, trained
 
 FIELDS = (
     "tokens",
@@ -119,7 +119,6 @@ class Run:
         self, system: Spec, model: Model, source: Batches, settings: Settings, own: Mapping[int, Batches] | None = None
     ) -> None:
         self.system, self.model, self.settings = system, model, settings
-        self.factor = schedule(settings.schedule)
         self.micro = settings.micro
         shares = [phase["share"] for phase in system["program"]]
         ends = np.cumsum(shares) / sum(shares) * settings.steps
@@ -158,6 +157,7 @@ class Run:
         for name, p in self.model.named_parameters():
             p.requires_grad_(name in self.params)
         own = self.system.get("optimiser") or Spec("optimiser", self.settings.optimiser)
+        self.factor = schedule(own_schedule(self.system, own.name) or self.settings.schedule)
         make = registry.find("optimiser", own.name).load_named()
         rule = dict(own.settings) | dict(lr=self.settings.lr, decay=self.settings.weight_decay)
         self.optimiser = make(self.model, self.params, **rule)
@@ -209,7 +209,10 @@ class Run:
         self.model.recompute = before.recompute
         held = {p: self.moments.pop(p) for p in before.parameters() if p in self.moments}
         for old, new, origin in pairs(before, self.model, lineage):
-            for key, value in held.get(old, {}).items():
+            kept = held.get(old, {})
+            if origin.kept and any(value.dim() and value.shape != old.shape for value in kept.values()):
+                continue  # rows, columns, directions of a whole that is no more: they begin anew
+            for key, value in kept.items():
                 self.moments[new][key] = (origin.of(value) if value.shape == old.shape else value).clone()
 
     def advance(self) -> float | None:
@@ -238,6 +241,11 @@ class Run:
             each.after(self.model)
         self.step += 1
         return loss
+
+    def settle(self) -> None:
+        """The numbers that the run stands for, where its optimiser trains at others: `eval` puts them in place."""
+        if self.phase >= 0 and hasattr(self.optimiser, "eval"):
+            self.optimiser.eval()
 
     def _minimised(self) -> list[Any]:
         return [self.objective, *self.also]
@@ -374,4 +382,5 @@ def train(
     done = Trained(status, reason, run.step, journal.seconds, *seen, run.model)
     if status == "finished":
         journal.save()
+        run.settle()
     return done

@@ -10,7 +10,9 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
+from blockyard.core.spec import Spec
 from blockyard.model.attach import attached
 from blockyard.model.model import Model
 from blockyard.model.save import stored
@@ -42,11 +44,28 @@ def warmup_stable_decay(warmup: float = 0.1, decay: float = 0.2, final: float = 
     return factor
 
 
-SCHEDULES: dict[str, Callable[[], Schedule]] = {"cosine": cosine, "wsd": warmup_stable_decay}
+def linear(warmup: float = 0.1, final: float = 0.0) -> Schedule:
+    """Up in a line, then down in a line: to `final` where the run ends, after no step."""
+    return warmup_stable_decay(warmup, 1 - warmup, final)
+
+
+def constant(warmup: float = 0.1) -> Schedule:
+    """Up in a line, then the whole rate."""
+    return lambda before, after: _rise(after, warmup)
+
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "cosine": cosine, "wsd": warmup_stable_decay, "linear": linear, "constant": constant,
+}  # fmt: skip
+
+
+def own_schedule(system: Spec, optimiser: str) -> str | None:
+    """The schedule that a system names, or else its optimiser's file (`schedule`); None: that of the run."""
+    return system.get("schedule") or registry.find("optimiser", optimiser).constant("schedule")
 
 
 def schedule(name: str) -> Schedule:
-    """A schedule of the learning rate by name: cosine or wsd."""
+    """A schedule of the learning rate by name: cosine, wsd, linear or constant."""
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
     return SCHEDULES[name]()

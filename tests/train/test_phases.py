@@ -154,3 +154,19 @@ def test_a_phase_without_a_transform_is_what_it_was():
     assert again == growing()
     with pytest.raises(by.UsageError, match="keep=7"):
         growing().override("transform.keep", 7)
+
+
+def test_rows_and_columns_of_a_matrix_that_is_narrowed_begin_anew(monkeypatch):
+    """What an optimiser keeps in another shape than the matrix says nothing of a part of it; the rest goes on."""
+    system = growing().but(optimiser=by.Spec("optimiser", "adafactor"))
+    run = Run(system, by.build(system), Noise(), Settings(steps=8, lr=1e-2))
+    for _ in range(4):
+        run.advance()
+    monkeypatch.setattr(
+        "blockyard.train.loop.transformed", lambda model, *_: take(model, "steps.1.part.inner", torch.arange(8))
+    )
+    run.enter(1)
+    fresh = dict(run.model.named_parameters())
+    assert not run.moments.get(fresh["steps.1.part.up.weight"])
+    assert run.moments[fresh["stem.table"]]["step"] == 4 and run.moments[fresh["steps.0.part.qkv.weight"]]["step"] == 4
+    assert run.advance() is not None and run.moments[fresh["steps.1.part.up.weight"]]["step"] == 1

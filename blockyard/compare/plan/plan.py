@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from blockyard import __version__, systems
-from blockyard.compare.documents import Arm, Job, Plan, Same, Speed
+from blockyard.compare.documents import WIDTH, Arm, Job, Plan, Same, Speed
 from blockyard.compare.identity import NUMERICS, loops
 from blockyard.compare.judge.power import default_seeds
 from blockyard.compare.judge.tuning import RATES, check_rates
@@ -22,17 +22,18 @@ from blockyard.compare.plan.budget import at_memory, solve
 from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.spec import Spec, objectives, write_value
-from blockyard.model.count import count, stages, stored_bytes, training_flops
+from blockyard.model.count import count, optimiser_bytes, stages, stored_bytes, training_flops
 from blockyard.model.model import Model
 from blockyard.task import Material
 from blockyard.train.device import known_device
 from blockyard.train.loop import build_objective
 from blockyard.train.precision import choose
+from blockyard.train.schedule import schedule
 
-WIDTH = 64
 SIDE_BY_SIDE = 256  # narrower models do not use a second thread well
 TUNINGS = ("fit", "nested", "none")
 BATCH = 16  # rows a step, unless the user or the task says otherwise
+SCHEDULE = "cosine"  # of the rate, unless an arm or its optimiser names another
 LENGTH = 128  # tokens a row of text, unless the user says otherwise
 MOST_NESTED = 49  # seeds that can tune for themselves: their tuning seeds lie between the final ones and the common one
 
@@ -184,7 +185,7 @@ def _same(request: Request, length: int, widest: int) -> Same:
     return Same(
         length=length,
         batch=request.rows,
-        schedule="cosine",
+        schedule=SCHEDULE,
         warmup=0.1,
         weight_decay=0.1,
         clip=1.0,
@@ -208,7 +209,7 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
         if target.label in (arm.label for arm in arms):
             name = target.name
             raise UsageError(f"two arms are called {target.label}; give them labels, for example: a={name} b={name}")
-        typed = repr((target.name, sorted(target.overrides.items()), target.optimiser))
+        typed = repr((target.name, sorted(target.overrides.items()), target.optimiser, target.schedule))
         if typed not in solved:
             solved[typed] = _arm(request, matched, length, material, target)
         arm = plain = replace(solved[typed], label=target.label)
@@ -245,7 +246,7 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
     def fit(system: Spec) -> Spec:
         """With the task's ends and its length, which some parts are as large as."""
         system = dataset.with_own_rows(material.fit(system), material, length, request.codec)
-        own = {} if target.optimiser is None else {"optimiser": target.optimiser}
+        own = {} if target.optimiser is None else {"optimiser": target.optimiser} | _own_schedule(target)
         return system.but(model=system["model"].but(length=length), **own)
 
     if "memory" in matched:
@@ -254,7 +255,8 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         system = solve(target.name, matched["params"], overrides, fit)
     made = stages(system)
     _trainable(entry, system, made, material)
-    costs = count(made[-1], length, request.rows)
+    optimiser = system.get("optimiser")
+    costs = count(made[-1], length, request.rows, optimiser)
     return Arm(
         label=target.label,
         name=entry.name,
@@ -271,7 +273,17 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         peak_bytes=costs.training_bytes,
         state_bytes=states(made[-1]),
         model_bytes=stored_bytes(made[-1]),
+        optimiser_bytes=optimiser_bytes(made[-1], optimiser),
     )
+
+
+def _own_schedule(target: systems.Target) -> dict[str, str]:
+    """The schedule of an arm's system, where it is another than its optimiser has by itself."""
+    if target.schedule is None or target.optimiser is None:
+        return {}
+    schedule(target.schedule)
+    usual = registry.find("optimiser", target.optimiser.name).constant("schedule", SCHEDULE)
+    return {} if target.schedule == usual else {"schedule": target.schedule}
 
 
 def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material: Material) -> None:
@@ -321,7 +333,7 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         steps=plan.steps[arm.id],
         seed=seed,
         role=role,
-        lr=rate * math.sqrt(WIDTH / arm.tuned_at),
+        lr=rate * arm.rate_scale,
         batch=same.batch,
         length=same.length,
         schedule=same.schedule,

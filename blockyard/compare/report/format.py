@@ -150,6 +150,20 @@ def given(plan: Plan) -> str:
     return f"{' and '.join(each)} each"
 
 
+def same_for_all(plan: Plan) -> dict[str, Any]:
+    """What all arms share, by name, but for the rates; with the arms that are trained by something of their own."""
+    listed = {key: value for key, value in vars(plan.same).items() if key not in ("rates", "rate_rule")}
+    for key in ("optimiser", "schedule"):
+        own = [f"{arm.label} by {getattr(arm, key)}" for arm in plan.arms if getattr(arm, key)]
+        listed[key] = "; ".join([listed[key], *own])
+    return listed
+
+
+def own_rates(plan: Plan) -> list[str]:
+    """The arms whose grid of rates is that of all, times a factor that their optimiser has."""
+    return [f"times {arm.rates:g} for {arm.label}" for arm in plan.arms if arm.rates != 1]
+
+
 def at_equal_time(report: Report) -> dict[str, tuple[int, float]] | None:
     """Place and training loss of every arm when the quickest has ended; None where that is not told."""
     if report.along is None or report.along.minutes is None:

@@ -1,7 +1,6 @@
 """The report as one page: HTML with its style, pictures and few lines of script inside, so that it needs no network."""
 
 import json
-import math
 import shlex
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -30,8 +29,10 @@ from blockyard.compare.report.format import (
     given,
     interval,
     memory,
+    own_rates,
     plain,
     plural,
+    same_for_all,
     scope,
     signed,
     span,
@@ -44,7 +45,6 @@ from blockyard.compare.report.text import places
 from blockyard.compare.report.verdicts import forest, glyph, matrix, pair_notes, strip
 from blockyard.core.files import strict
 
-WIDTH = 64  # the width that the plan's learning rates are given for
 ALPHA = 0.05  # what `compare` takes unless told otherwise
 
 
@@ -260,11 +260,10 @@ def _tuning(report: Report) -> list[Markup]:
     ends = [loss for arm in report.arms for loss in arm.trials if loss is not None]
     if not any(arm.trials for arm in report.arms):
         return []
-    dims = {arm.label: arm.tuned_at for arm in report.plan.arms}
+    scales = {arm.label: arm.rate_scale for arm in report.plan.arms}
     found = []
     for arm in report.arms:
-        factor = math.sqrt(WIDTH / dims[arm.name])
-        rates = [rate * factor for rate in report.plan.same.rates]
+        rates = [rate * scales[arm.name] for rate in report.plan.same.rates]
         found.append(Markup(pictures.tuning(report, arm, rates, ends or [0.0, 1.0])))
     return found
 
@@ -278,8 +277,9 @@ def _untuned(plan: Plan) -> str:
 def held_equal(plan: Plan) -> list[tuple[str, str]]:
     """What all arms shared, in the plan's words."""
     same, matched = plan.same, plan.matched
-    listed = {key: value for key, value in vars(same).items() if key not in ("rates", "rate_rule")}
-    trials = f"{len(same.rates)} rates, {', '.join(f'{rate:g}' for rate in same.rates)}, as {same.rate_rule}"
+    listed = same_for_all(plan)
+    grid = "".join(f"; {each}" for each in own_rates(plan))
+    trials = f"{len(same.rates)} rates, {', '.join(f'{rate:g}' for rate in same.rates)}, as {same.rate_rule}{grid}"
     trials = {"none": "none", "fit": trials, "nested": f"{trials}, for every seed"}[plan.tuning]
     return [
         *((f"matched {axis}", brief(value)) for axis, value in matched.items()),

@@ -120,7 +120,7 @@ def _arm(
         finished=score.finished,
         failed=score.failed,
         failure_interval=score.failure_interval,
-        learning_rate=float(np.exp(np.mean(np.log(used)))) * math.sqrt(64 / arm.tuned_at),
+        learning_rate=float(np.exp(np.mean(np.log(used)))) * arm.rate_scale,
         edge_of_grid=any(edges),
         trials=[None if not math.isfinite(x) else float(x) for x in tried],
         train_tokens_per_s=plan.same.step_tokens / speed.step,

@@ -19,7 +19,9 @@ from blockyard.compare.report.format import (
     given,
     interval,
     memory,
+    own_rates,
     plural,
+    same_for_all,
     scope,
     shorten,
     signed,
@@ -63,8 +65,8 @@ def describe_plan(plan: Plan) -> str:
     same = plan.same
     axes = ", ".join(f"{name} {amount:,.0f}" for name, amount in plan.matched.items())
     trials = 0 if plan.tuning == "none" else len(same.rates)
-    equal = [f"{name} {value}" for name, value in vars(same).items() if name not in ("rates", "rate_rule")]
-    equal += [f"learning rates {same.rates} x sqrt(64/dim)", f"margin {plan.margin:.1%}"]
+    equal = [f"{name} {value}" for name, value in same_for_all(plan).items()]
+    equal += ["; ".join([f"learning rates {same.rates} x sqrt(64/dim)", *own_rates(plan)]), f"margin {plan.margin:.1%}"]
     each = "a seed" if plan.tuning == "nested" else "each"
     rows = [("arm", "params", "MFLOP/tok", "memory", "state at 8k", "tok/s", "tokens")]
     for arm in plan.arms:

@@ -149,6 +149,7 @@ def _notes(report: Report) -> list[str]:
             f"{arm.name} {value:.4g}" for arm in arms if (value := _mean_also(arm, metric.name)) is not None
         )
         lines.append(f"{metric.name} ({metric.unit}, {metric.better} is better): {told or 'none'}.")
+    lines += _optimisers(report.plan)
     if any(arm.edge_of_grid for arm in arms):
         lines.append("* the best rate lies at the edge of the tuning grid.")
     if report.looks > 1:
@@ -158,6 +159,19 @@ def _notes(report: Report) -> list[str]:
             f"({', '.join(map(str, looks))} seeds); the error is shared among all of them."
         )
     return [*lines, *(_failures(arm) for arm in arms if arm.failed), *_noisy(report)]
+
+
+def _optimisers(plan: Plan) -> list[str]:
+    """What optimisers keep and what their steps take, where arms have different ones."""
+    if len({arm.optimiser.partition(":")[0] for arm in plan.arms}) < 2:
+        return []
+    kept = ", ".join(
+        f"{arm.label} {arm.optimiser_bytes / arm.params:.3g}" for arm in plan.arms if arm.optimiser_bytes is not None
+    )
+    steps = ", ".join(f"{arm.label} {duration(plan.speed[arm.id].step)}" for arm in plan.arms if arm.id in plan.speed)
+    told = [f"bytes kept for each parameter: {kept}"] if kept else []
+    told += [f"a step took, when measured: {steps}"] if steps else []
+    return [f"Optimisers differ. {'; '.join(told)[:1].upper()}{'; '.join(told)[1:]}."] if told else []
 
 
 def _failures(arm: ArmOutcome) -> str:

@@ -48,7 +48,9 @@ def _picture(what: Seen, seen: Sequence[tuple[int, str, ByDepth, bool]]) -> str 
     flat = [point for _, _, points, _ in found for point in points]
     if not flat:
         return None
-    canvas = Canvas(f"depth-{what.figure}", f"By depth: {what.title}", what.note, 520, 330, (46, 30, 392, 280))
+    bottom = max(280.0, 38 + 16 * len(found))  # room for all names
+    canvas = Canvas(f"depth-{what.figure}", f"By depth: {what.title}", what.note, 520, bottom + 50,
+                    (46, 30, 392, bottom))  # fmt: skip
     left, top, right, bottom = canvas.frame
     x = scale([0.0, *(at for at, _ in flat)], left, right, log=False, pad=0.02)
     y = scale([value for _, value in flat], bottom, top, log=None if what.log else False, pad=0.08)

@@ -164,9 +164,12 @@ class Canvas:
         """The left axis, its name lying above it, where it can be read without turning the head."""
         left, top, right, _ = self.frame
         ticks = y.ticks(5)
-        for value in ticks:
+        words = [alike(ticks)(value) for value in ticks]
+        if len(set(words)) < len(words):  # over so many powers of ten that decimals do not tell them apart
+            words = [f"{value:.0e}" for value in ticks]
+        for value, said in zip(ticks, words):
             self.rule(left, y(value), right, y(value), "grid")
-            self.text(left - 7, y(value) + 4, alike(ticks)(value), "tick", "end")
+            self.text(left - 7, y(value) + 4, said, "tick", "end")
         self.text(0, top - 12, name, "name")
 
     def labels(self, ends: Sequence[tuple[int, str, float, float]]) -> None:

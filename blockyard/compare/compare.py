@@ -165,7 +165,7 @@ def _execute(store: Store, pool: Pool, watch: Watch) -> Report:
             runs |= {(arm.id, seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
         done = look
         mine = {(arm.id, seed): runs[arm.id, seed] for arm in plan.arms for seed in plan.seeds[:done]}
-        report = assemble(plan, plan.seeds[:done], mine, rates, [trials for _, trials in tuned.values()])
+        report = assemble(store.plan, plan.seeds[:done], mine, rates, [trials for _, trials in tuned.values()])
         if settled(report):
             break
     assert report is not None

@@ -98,7 +98,16 @@ def test_recipes_are_held_against_llama():
     assert len(params) == 3 and max(params) <= 1.02 * min(params)
     pairs = {(row.contestant, row.against) for row in rows if row.metric == "ratio"}
     assert pairs == {(f"blockyard/{name}", "blockyard/llama") for name in ("gla", "mamba2")}
-    assert bench.BENCHES.keys() == {"train", "recipes", "mixers", "decode", "context", "speculative", "overhead"}
+    assert bench.BENCHES.keys() == {
+        "train",
+        "recipes",
+        "parts",
+        "mixers",
+        "decode",
+        "context",
+        "speculative",
+        "overhead",
+    }
 
 
 @needs_peers

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from blockyard.compare.report.figures import COLOURS, Canvas, Scale, cross, label, line, mark, scale
+from blockyard.compare.report.format import shorten
 
 Point = tuple[float, float | None]  # None: the run failed there, or cannot go there
 FRAME, ACROSS = (196.0, 150.0), 4  # pixels of a small frame, and how many stand in a row
@@ -66,7 +67,7 @@ def frames(name: str, title: str, axes: Axes, arms: Mapping[str, Sequence[Curve]
         canvas.rule(left, bottom, right, bottom, "axis")
         for value in (at[0], at[-1]):
             canvas.text(x(value), bottom + 15, f"{value:.2g}", "tick", "middle")
-        canvas.text(left, top - 9, arm, "head")
+        canvas.text(left, top - 9, shorten(arm, 20), "head")
         for curve in curves:
             colour = curve.look % COLOURS
             canvas.parts.append(f'<g class="c{colour}">{"".join(_drawn(curve, x, y, axes)[0])}</g>')

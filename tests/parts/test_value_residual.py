@@ -147,19 +147,27 @@ def test_axes_of_values_are_not_narrowed_one_layer_alone():
     assert inner(X).logits.isfinite().all()
 
 
-def test_layers_without_values_are_passed_by_and_others_are_refused():
-    """The first layer must have some, and those that have some have them alike."""
+def test_layers_without_values_or_with_others_are_passed_by():
+    """The first layer must have some; values of another shape stay as they are, and those behind them are mixed."""
     assert built(None, mixer("attention", heads=2), mixer("mamba"))(X).logits.isfinite().all()
     with pytest.raises(by.UsageError, match="residual:value mixes values, and mamba has no point v"):
         built(None, mixer("mamba"), mixer("attention", heads=2))
-    with pytest.raises(by.UsageError, match=r"values of \(4, 4\) and \(2, 8\) cannot be mixed: all layers"):
-        built(None, mixer("attention", heads=4), mixer("attention", heads=2))(X)
+    parts = mixer("attention", heads=4), mixer("attention", heads=2), mixer("attention", heads=4)
+    found = built(residual("value", share=0.3), *parts)(X, points={"steps.*.part:v": "read"}).captures
+    values = {path: v for (*_, path, _), v in found.items()}
+    apart = built(residual("value", share=0.0), *parts)
+    own = {path: v for (*_, path, _), v in apart(X, points={"steps.*.part:v": "read"}).captures.items()}
+    first, second, third, *_ = sorted(values)
+    assert torch.equal(values[first], own[first]) and torch.equal(values[second], own[second])
+    assert values[second].shape != values[first].shape == values[third].shape
+    assert not torch.allclose(values[third], own[third])
 
 
 def test_what_another_stream_says_is_not_mixed():
     made = by.build("encoder_decoder", "tiny", **{"model.residual": "value"})
     held = [step.rule.holder for step in made.steps]
     assert held == ["steps.0.part", "", "", "steps.3.part", "", ""]
-    with pytest.raises(by.UsageError, match=r"steps\.0\.part\.mixer has values that are not one a token"):
-        swin = by.build("swin", "tiny", **{"model.residual": "value"})
-        swin(swin.example(2, 16))
+    swin = by.build("swin", "tiny", **{"model.residual": "value"})  # values of windows are not those of its stream
+    plain = by.build("swin", "tiny", **{"model.residual": "prenorm"})
+    x = swin.example(2, 16)
+    assert all(torch.equal(a, b) for a, b in zip(swin(x).prediction.values(), plain(x).prediction.values()))

@@ -3,10 +3,11 @@
     v_l <- (1 - s) v_l + s v_1,  l > 1        x <- x + F(N(x))        s fixed, or two learned numbers a layer
 
 The values are those that a mixer names at its hook point v, of whatever it makes of them; the first ones are carried
-with the token, so that a cache holds what was mixed. A sublayer without values is behind pre-norm. Where a rule of
+with the token, so that a cache holds what was mixed. A sublayer without values is behind pre-norm, and so is one whose
+values are of another shape than the first ones, or not one a token of the stream: it keeps its own. Where a rule of
 another kind comes between, and at a junction, the next layer is the first one.
 
-Shapes   x (B,T,D)   v (B,T,...), as the mixer has them: alike in all layers
+Shapes   x (B,T,D)   v (B,T,...), as the mixer has them
 Source   arXiv 2410.17897    Family  residual
 Differs  one share for all layers; where it is learned, the first layer of each kind of mixer keeps the fixed one
 """
@@ -84,14 +85,9 @@ class _Meeting:
         self.x, self.first = carry
 
     def __call__(self, v: Tensor) -> Tensor:
-        if v.shape[:2] != self.x.shape[:2]:
-            raise UsageError(f"{self.rule.path}: {self.rule.holder} has values that are not one a token of the stream")
-        if self.first.shape[-1] == 0:
+        if self.first.shape[-1] == 0 and v.shape[:2] == self.x.shape[:2]:
             self.first = v
-        elif self.first.shape != v.shape:
-            shapes = " and ".join(str(tuple(each.shape[2:])) for each in (self.first, v))
-            raise UsageError(f"{self.rule.path}: values of {shapes} cannot be mixed: all layers must have them alike")
-        else:
+        elif self.first.shape == v.shape:
             v = self.rule.own * v + self.rule.first * self.first
         if self.asked == "read":
             self.call.capture(self.rule.holder, POINT, v)

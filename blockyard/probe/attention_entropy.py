@@ -27,17 +27,30 @@ def attention_entropy_probe(model: Any, data: Any, *, batch: Annotated[Count, "r
 
     `steps.0.part` (n,H) of every head; of a later loop, `steps.0.part@1`
     """
-    points = {f"{step.part.path}:weights": "read" for step in model.steps if "weights" in step.part.points}
+    points = weight_points(model)
     given = data if isinstance(data, Batch) else Batch(rows_of(model, data, 1))
     found: dict[str, list[Any]] = {}
     for first in range(0, len(given.tokens) if points else 0, batch):
         flow = model.run(model.start(given.rows(slice(first, first + batch)), points=points))
-        for (_, loop, path, _), weights in flow.captures.items():
-            entropy = torch.special.entr(weights.double()).sum(-1)
-            counts = torch.ones_like(entropy[:, 0]) if flow.call.valid is None else flow.call.valid.double()
-            mean = (entropy * counts[:, None]).sum(-1) / counts.sum(-1, keepdim=True)
-            found.setdefault(f"{path}@{loop}" if loop else path, []).append(mean)
+        for path, mean in entropies(flow).items():
+            found.setdefault(path, []).append(mean)
     return {path: torch.cat(pieces).cpu().numpy() for path, pieces in found.items()}
+
+
+def weight_points(model: Any) -> dict[str, str]:
+    """The hook points of the weights of every step that attends, to be read."""
+    return {f"{step.part.path}:weights": "read" for step in model.steps if "weights" in step.part.points}
+
+
+def entropies(flow: Any) -> dict[str, torch.Tensor]:
+    """(B,H) of every step whose weights a flow has read, the mean over the tokens of each row that count."""
+    found = {}
+    for (_, loop, path, _), weights in flow.captures.items():
+        entropy = torch.special.entr(weights.double()).sum(-1)
+        counts = torch.ones_like(entropy[:, 0]) if flow.call.valid is None else flow.call.valid.double()
+        mean = (entropy * counts[:, None]).sum(-1) / counts.sum(-1, keepdim=True)
+        found[f"{path}@{loop}" if loop else path] = mean
+    return found
 
 
 def least_entropy(size: float, tokens: int) -> float:

@@ -21,7 +21,7 @@ import torch
 from blockyard.core.batch import Batch
 from blockyard.core.settings import Count
 from blockyard.probe._read import Arrays, rows_of
-from blockyard.probe.attention_entropy import attention_entropy_probe
+from blockyard.probe.attention_entropy import entropies, weight_points
 
 
 @torch.no_grad()
@@ -29,11 +29,12 @@ def by_depth_probe(model: Any, data: Any, *, rows: Annotated[Count, "rows that a
     """One number each, for every step, of the first rows of ids (n,L) or of a batch: `steps.0.part:stream`."""
     given = data if isinstance(data, Batch) else Batch(rows_of(model, data, 1))
     few = given.rows(slice(0, rows))
-    entropy = attention_entropy_probe(model, few)
-    squares = _squares(model)
-    flow, found = model.start(few), {}
+    squares, found = _squares(model), {}
+    flow = model.start(few, points=weight_points(model))
     for step, unit in enumerate(model.steps):
         flow, path = model.run(flow, [step]), unit.part.path
+        entropy = entropies(flow)
+        flow = flow._replace(captures={})  # of the steps before
         size = flow.x.double().abs()
         found[f"{path}:stream"] = size.square().mean().sqrt()
         found[f"{path}:massive"] = size.max() / size.median()

@@ -37,6 +37,11 @@ def usable(arm: ArmReport) -> int:
     return sum(loss <= NEAR * min(known) for loss in known) if known else 0
 
 
+def near(arm: ArmReport, least: float) -> str:
+    """How many of the rates come within 5% of the best loss of any rule at this depth."""
+    return f"{sum(loss is not None and loss <= NEAR * least for loss in arm.trials)} of {len(RATES)}"
+
+
 def at_least_as_wide(race: str, a: str, b: str) -> Prediction:
     """At least as many rates are usable for a as for b."""
 
@@ -74,8 +79,7 @@ def page(reports: Mapping[str, Report]) -> Sheet:
     deepest = reports[DEEPEST]
     rates, names = deepest.plan.same.rates, [arm.name for arm in deepest.arms]
     places = {arm: [report.arm(arm) for report in reports.values()] for arm in sorted(names)}
-    best = {name: min(x for arm in found.arms for x in (*arm.trials, math.inf) if x is not None)
-            for name, found in reports.items()}  # fmt: skip
+    best = {name: _least(found) for name, found in reports.items()}
     curves = {
         arm: [
             Curve(f"{layers} layers", look, [(rate, None if x is None else x - least) for rate, x in tried])
@@ -98,15 +102,21 @@ def page(reports: Mapping[str, Report]) -> Sheet:
     )  # fmt: skip
 
 
+def _least(report: Report) -> float:
+    """The best loss of any trial."""
+    return min((loss for arm in report.arms for loss in arm.trials if loss is not None), default=math.inf)
+
+
 def _table(reports: Mapping[str, Report], names: list[str]) -> Table:
-    """Of every rule the losses at its own rate, the usable rates, and what was seen inside the deepest."""
-    head = ["rule", *(f"loss, {n} layers" for n in LAYERS), *(f"usable rates, {n}" for n in LAYERS),
+    """Of every rule the losses at its own rate, how many rates are near the best, and what was seen in the deepest."""
+    head = ["rule", *(f"loss, {n} layers" for n in LAYERS), *(f"rates near the best, {n}" for n in LAYERS),
             "stream, last / first", "gradient, first / last", "largest / median", "least entropy"]  # fmt: skip
+    best = [_least(report) for report in reports.values()]
     rows = []
     for name in names:
         of = [report.arm(name) for report in reports.values()]
         losses = ["failed" if arm.score.mean is None else f"{arm.score.mean:.3f}" for arm in of]
-        rows.append([name, *losses, *(f"{usable(arm)} of {len(RATES)}" for arm in of), *_seen(of[-1])])
+        rows.append([name, *losses, *map(near, of, best), *_seen(of[-1])])
     order = {name: reports[DEEPEST].arm(name).score.mean for name in names}
     return Table(head, sorted(rows, key=lambda row: order[row[0]] or math.inf))
 

@@ -7,7 +7,7 @@ Whatever differs in one of them is another run, and is refused.
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ class Journal:
     def looked(self) -> int:
         """The step at which somebody last looked inside; 0: not yet."""
         return self.inside[-1][0] if self.inside else 0
+
+    def aside(self, look: Callable[..., Mapping[str, np.ndarray]], *seen: Any) -> Mapping[str, np.ndarray]:
+        """What somebody sees inside; the time that it takes is none of the run's."""
+        began = time.perf_counter()
+        found = look(*seen)
+        self.began += time.perf_counter() - began
+        return found
 
     def heard(self, loss: float | None) -> None:
         """Count the loss of a step; None counts for nothing."""

@@ -369,7 +369,7 @@ def train(
             if run.step % settings.log_every and run.step != settings.steps:
                 continue
             due = look is not None and run.step * LOOKS // settings.steps > journal.looked * LOOKS // settings.steps
-            point = journal.enter(look(run.model, run.batch) if look is not None and due else {})
+            point = journal.enter(journal.aside(look, run.model, run.batch) if look is not None and due else {})
             if point is not None and watch is not None:
                 watch(*point)
             if time.perf_counter() - journal.saved > settings.save_seconds and run.step < settings.steps:

@@ -173,6 +173,7 @@ def test_another_question_is_another_plan(text, tmp_path):
     for name, asked in {
         "tuning": {"tuning": "none"}, "length": {"length": 64}, "batch": {"batch": 4}, "data": {"codec": "bpe:300"},
         "precision": {"precision": "bfloat16"}, "tuning_seed": {"base": 3}, "rates": {"rates": (1e-3, 2e-3, 4e-3)},
+        "reach": {"reach": (1, 8)},
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=rf"another plan \(it differs in [^)]*\b{name}\b"):
             Store(folder, planned(text, **asked))
@@ -198,17 +199,27 @@ def test_what_may_be_asked_otherwise_of_the_same_runs_grows_the_plan(text, tmp_p
         assert store.fresh and store.plan.earlier == [] and store.plan.error == store.plan.alpha
         assert (store.plan.tuned, store.plan.steps) == (({}, {}) if name == "budget" else (before.tuned, before.steps))
         store._lock.close()
-        (folder / "result.json").write_bytes(b"read")
+        other = sealed({"format": 2, "plan": planned(text, margin=0.05).to_json()})
+        (folder / "result.json").write_bytes(other)  # of a plan that this one grew out of, and was killed
+        store = Store(folder, planned(text, **asked))
+        assert store.plan.earlier == [], "nobody read verdicts of what is held"
+        store._lock.close()
+        read = sealed({"format": 2, "plan": before.to_json()})
+        (folder / "result.json").write_bytes(read)
         store = Store(folder, planned(text, **asked))
         assert len(store.plan.earlier) == 1 and store.plan.error == pytest.approx(2 * store.plan.alpha)
         store.write_plan()
-        assert (folder / "earlier" / "1" / "result.json").read_bytes() == b"read"
+        assert (folder / "earlier" / "1" / "result.json").read_bytes() == read
         assert Plan.from_json(json.loads((folder / "earlier" / "1" / "plan.json").read_text()), "x").margin == 0.01
         store._lock.close()
         again = Store(folder, planned(text, **asked))  # the same words again are no look more
         assert again.before is None and again.plan.earlier == store.plan.earlier
         again._lock.close()
-        back = Store(folder, planned(text))  # what was asked first is asked again: two looks it stays
+        back = Store(folder, planned(text))  # what was asked first is asked again, and nothing else was ever read
+        assert back.plan.earlier == []
+        back._lock.close()
+        (folder / "result.json").write_bytes(sealed({"format": 2, "plan": store.plan.to_json()}))
+        back = Store(folder, planned(text))  # now both were read: two looks it stays
         assert len(back.plan.earlier) == 1
         back._lock.close()
 

@@ -55,25 +55,23 @@ class Store:
             if others := [name for name in differ if name not in GROWS]:
                 raise UsageError(f"{folder} holds another plan (it differs in {', '.join(others)}); use another --out")
             self.before = known
-            known, plan = None, _grown(known, plan, seen=(folder / "result.json").exists())
+            known, plan = None, _grown(known, plan, seen=_is_outcome_of(folder, known))
         self.fresh = known is None
         self.plan = plan if known is None else _here(known, plan)
         self._rows: dict[str, Event] = {}
 
     def write_plan(self) -> None:
-        if self.before is not None:
+        if self.before is not None and _is_outcome_of(self.folder, self.before):
             self._keep_earlier()
         write_whole(self.folder / "plan.json", sealed(self.plan.to_json()))
         self.fresh = False
 
     def _keep_earlier(self) -> None:
         """The verdicts that were read so far, and what they were of, before they are those of another plan."""
-        held = [path for path in (self.folder / "result.json", self.folder / "plan.json") if path.exists()]
-        if len(held) == 2:
-            aside = self.folder / "earlier" / str(len(self.plan.earlier))
-            aside.mkdir(parents=True, exist_ok=True)
-            for path in held:
-                write_whole(aside / path.name, path.read_bytes())
+        aside = self.folder / "earlier" / str(len(self.plan.earlier))
+        aside.mkdir(parents=True, exist_ok=True)
+        for name in ("result.json", "plan.json"):
+            write_whole(aside / name, (self.folder / name).read_bytes())
 
     def tuned(self, seed: int, rates: dict[str, tuple[float, bool]]) -> None:
         """Keep what tuning gave."""
@@ -174,6 +172,14 @@ def _grown(known: Plan, plan: Plan, seen: bool) -> Plan:
     )
 
 
+def _is_outcome_of(folder: Path, plan: Plan) -> bool:
+    """Whether the verdicts that lie in a folder are those of this plan, not of one before it that was outgrown."""
+    path = folder / "result.json"
+    if not path.exists():
+        return False
+    return _name(Plan.from_json(read_document(path, FORMAT, sealed_since=2).get("plan", {}), path)) == _name(plan)
+
+
 def _name(plan: Plan) -> str:
     """Twelve hexadecimal digits that name what a plan asks for."""
     return hashlib.sha256(json.dumps(strict(_asked(plan)), sort_keys=True).encode()).hexdigest()[:12]
@@ -187,6 +193,7 @@ def _asked(plan: Plan) -> Json:
         "size": {name: value for name, value in plan.matched.items() if name in SIZES},
         "budget": {name: value for name, value in plan.matched.items() if name not in SIZES},
         **{name: getattr(plan, name) for name in ASKED},
+        "reach": plan.reach,
         **{name: value for name, value in vars(plan.same).items() if name != "workers"},
         **{name: plan.versions.get(name) for name in ("torch", "numba", "numerics")},
     }

@@ -1,13 +1,12 @@
 """Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
 
-import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.settings import check_settings, checked
-from blockyard.core.spec import Spec, current_name, parse_value
+from blockyard.core.spec import Spec, current_name, parse_value, split_words
 
 if TYPE_CHECKING:
     from blockyard.model.model import Model
@@ -143,11 +142,6 @@ def _settings(text: str, where: str) -> dict[str, Any]:
             raise UsageError(f"{where}: {item!r} is not key=value")
         found[key.strip()] = _value(value.strip())
     return found
-
-
-def split_words(text: str) -> list[str]:
-    """What stands between commas; what stands in brackets may have commas of its own."""
-    return re.split(r",(?![^(\[]*[)\]])", text)
 
 
 def _value(text: str) -> Any:

@@ -50,7 +50,7 @@ def dry(plan: Any) -> Json:
 
 def parse_sweep(items: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """`key=value,value` words of `--sweep`."""
-    from blockyard.systems import split_words
+    from blockyard.core.spec import split_words
 
     found = {}
     for item in items:

@@ -6,7 +6,7 @@ every part in it does: mixers and channels, and the norms, positions, rules and 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from blockyard.core.errors import UsageError
 
@@ -21,6 +21,14 @@ MEANINGS = {
     "row_independent": "keeps rows apart",
     "per_token": "reads each token alone",
 }
+
+
+class Verdict(NamedTuple):
+    """The outcome of one check: `ok`, or why not; a known failure carries the part's reason."""
+
+    claim: str
+    ok: bool
+    reason: str = ""
 
 
 def keeps(claims: Mapping[str, Any], known: Mapping[str, str], name: str) -> bool:

@@ -214,6 +214,18 @@ def _parse(value: Any) -> Any:
     return tuple(_parse(v) for v in value) if isinstance(value, list) else value
 
 
+def split_words(text: str, mark: str = ",") -> list[str]:
+    """What stands between marks; what stands in brackets may have marks of its own."""
+    pieces, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == mark and depth <= 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    return pieces
+
+
 def parse_value(text: str) -> Any:
     """The value of a dotted override: a Python literal, `kind:name` for a part, otherwise the word itself."""
     if text.lower() in ("none", "true", "false"):

@@ -7,13 +7,14 @@ loops) and `emit.py` (what it becomes when a whole model is compiled for one tok
 """
 
 from .conv import causal_conv
+from .cross_entropy import cross_entropy
 from .decayed import decayed_scan
 from .delta import delta_scan
 from .diagonal import diagonal_scan
 from .dispatch import count_flops, exact, force
 from .gathered import gathered_linear, largest
 from .matrix import linear
-from .pointwise import gated, rms_norm, rotate
+from .pointwise import gated, rms_norm, rotate, swiglu
 from .selective import selective_scan
 from .softmax import attend, attend_scores, attend_values, attend_weights
 from .weights import packed_linear
@@ -25,6 +26,7 @@ __all__ = [
     "attend_weights",
     "causal_conv",
     "count_flops",
+    "cross_entropy",
     "decayed_scan",
     "delta_scan",
     "diagonal_scan",
@@ -38,4 +40,5 @@ __all__ = [
     "rms_norm",
     "rotate",
     "selective_scan",
+    "swiglu",
 ]

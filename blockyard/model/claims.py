@@ -19,7 +19,7 @@ keep a promise yet says so in `known`, with the reason; its check is then report
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from math import log2
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from torch import Tensor
 from blockyard.core import registry
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call
-from blockyard.core.claims import SHARED, keeps
+from blockyard.core.claims import SHARED, Verdict, keeps
 from blockyard.core.errors import UsageError
 from blockyard.core.flow import Flow
 from blockyard.core.part import Part
@@ -37,14 +37,6 @@ from blockyard.kernels import count_flops
 from blockyard.model.model import Model, build, make
 
 Make = Callable[[], Any]
-
-
-class Verdict(NamedTuple):
-    """The outcome of one check: `ok`, or why not; a known failure carries the part's reason."""
-
-    claim: str
-    ok: bool
-    reason: str = ""
 
 
 def feed(part: Part, x: Tensor, state: State | None = None, **fields: Any) -> tuple[Tensor, State | None]:

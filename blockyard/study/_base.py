@@ -141,6 +141,27 @@ def lower(race: str, figure: str, a: str, b: str) -> Prediction:
     return Prediction(f"{race}: the figure {figure!r} of {a} is below that of {b}", race, judge)
 
 
+def within(race: str, arm: str, reference: str, share: float) -> Prediction:
+    """The score of every seed of an arm is at most so many times that of a reference. The value is the mean ratio."""
+
+    def judge(result: Report) -> Finding:
+        bar = result.references[reference]
+        return _at_most([score / bar for score in result.arm(arm).score.per_seed if score is not None], share)
+
+    return Prediction(f"{race}: {arm} is at most {share:g} times {reference}", race, judge)
+
+
+def ratio(first: str, second: str, arm: str, most: float) -> Prediction:
+    """Of two races with the same arm and seeds the score in the first is at most so many times that in the second, in
+    every seed. The value is the mean ratio."""
+
+    def judge(one: Report, other: Report) -> Finding:
+        pairs = zip(one.arm(arm).score.per_seed, other.arm(arm).score.per_seed)
+        return _at_most([a / b for a, b in pairs if a is not None and b is not None], most)
+
+    return Prediction(f"{arm}: {first} is at most {most:g} times {second}", (first, second), judge)
+
+
 def less(race: str, figure: str, a: str, b: str) -> Prediction:
     """What a probe found in the steps of a, their mean, is below that of b in every seed; as `lower` otherwise."""
 
@@ -181,3 +202,10 @@ def _against(race: str, arm: str, bar: float, length: int | None, sign: int) -> 
 
     where = f" at length {length}" if length else ""
     return Prediction(f"{race}: the score of {arm}{where} is {'below' if sign > 0 else 'above'} {bar:g}", race, judge)
+
+
+def _at_most(found: Sequence[float], most: float) -> Finding:
+    if not found:
+        return Finding(OPEN, None, most)
+    met = [each <= most for each in found]
+    return Finding(HOLDS if all(met) else FAILS if not any(met) else OPEN, sum(found) / len(found), most)

@@ -9,6 +9,7 @@ from blockyard.compare.documents import Report
 from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study
 
 SHORT, LONG = 64, 256
+REACH = (0.5, 1, 2, 4)
 
 
 def arms() -> tuple[str, ...]:
@@ -38,7 +39,8 @@ def at_most(a: str, long: int, b: str, short: int, share: float) -> Prediction:
 
 
 def study() -> Study:
-    options = {"params": "100k", "tokens": "500k", "length": SHORT, "batch": 16, "seeds": 2, "tuning": "none"}
+    budget = {"params": "100k", "tokens": "500k", "length": SHORT, "batch": 16}
+    options = {**budget, "seeds": 2, "tuning": "none", "reach": REACH}
     return Study(
         races=(Race("text", arms(), options=options),),
         predictions=(

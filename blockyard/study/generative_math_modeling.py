@@ -9,10 +9,12 @@ Differs  a reading of one of five proposals: positions; a hundred thousand param
 from blockyard.study._base import Race, Study, better_at, level
 
 SHORT, LONG = 64, 256
+REACH = (0.5, 1, 2, 4)
 
 
 def study() -> Study:
-    options = {"params": "100k", "tokens": "300k", "length": SHORT, "batch": 16, "seeds": 3, "tuning": "none"}
+    budget = {"params": "100k", "tokens": "300k", "length": SHORT, "batch": 16}
+    options = {**budget, "seeds": 3, "tuning": "none", "reach": REACH}
     arms = (
         "rope=llama:heads=4",
         "alibi=llama:heads=4,position=alibi",

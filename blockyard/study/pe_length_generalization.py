@@ -2,18 +2,19 @@
 
 Source   arXiv 2305.19466    Slug  pe-length-generalization    Family  foundations
 Claim    decoders without any positions generalise best to longer strings; rotary and absolute ones do poorly
-Differs  sixty thousand parameters, strings of up to 8 letters, a model for each task; longer strings are drawn from one
-         letter on, so that half of them are no longer than in training; ranks are compared pair by pair
+Differs  sixty thousand parameters, four heads, strings of up to 8 letters, a model for each task; longer strings are
+         drawn from one letter on: half of them are no longer than in training; ranks are compared pair by pair
 """
 
 from blockyard.study._base import Race, Study, below, better_at
 
+BODY = "llama:heads=4"  # a penalty by distance differs from head to head: one or two heads would hardly have any
 ARMS = (
-    "none=llama:mixer.position=none",
-    "sinusoidal=llama:mixer.position=none,stem.position=sinusoidal",
-    "t5=llama:mixer.position=t5",
-    "alibi=llama:mixer.position=alibi",
-    "rope=llama",
+    f"none={BODY},position=none",
+    f"sinusoidal={BODY},position=none,stem.position=sinusoidal",
+    f"t5={BODY},position=t5",
+    f"alibi={BODY},position=alibi",
+    f"rope={BODY}",
 )
 TASKS = ("copy", "reverse", "sort", "modular_sum")
 LONGER = 2 * 16  # tokens of a row of strings twice as long

@@ -19,9 +19,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from blockyard.core import registry
+from blockyard.core.draw import Draw
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import check_settings
-from blockyard.core.spec import parse_value, write_value
+from blockyard.core.spec import parse_value, split_words, write_value
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._material import Ends, Material, ratio, token_ends
 from blockyard.task._metric import ERROR, Metric
@@ -62,6 +63,11 @@ class Task(ABC):
     def ends(self) -> Ends:
         """What a model needs at its ends."""
         return token_ends(self.vocab, asks=True)
+
+    @property
+    def scored_on(self) -> "Task":
+        """The task whose examples the exams ask: this one, unless it is to be seen what training carries over to."""
+        return self
 
     @property
     def of_ids(self) -> bool:
@@ -204,40 +210,6 @@ def written(task: Any) -> str:
     return f"{name_of(task)}:{','.join(f'{key}={write_value(value)}' for key, value in settings_of(task).items())}"
 
 
-class Draw:
-    """Random numbers for `rows` rows: each method gives one row of numbers an example."""
-
-    def __init__(self, seed: int, rows: int, stream: int = 0) -> None:
-        self.key, self.rows, self.made = (stream, seed % 2**64), rows, 0
-
-    def raw(self, *shape: int) -> np.ndarray:
-        """uint64 of 64 random bits (rows, *shape); every call draws new ones."""
-        bits = np.random.PCG64(np.random.SeedSequence([*self.key, self.made]))
-        self.made += 1
-        return np.asarray(bits.random_raw((self.rows, *shape)))
-
-    def uniform(self, *shape: int) -> np.ndarray:
-        """Numbers in (0,1)."""
-        return ((self.raw(*shape) >> np.uint64(12)) + 0.5) * 2.0**-52
-
-    def below(self, high: Any, *shape: int) -> np.ndarray:
-        """int64 from 0 to high - 1; `high` may differ along the shape."""
-        return (self.raw(*shape) % np.asarray(high, np.uint64)).astype(np.int64)
-
-    def order(self, count: int) -> np.ndarray:
-        """(rows,count) permutations."""
-        return np.argsort(self.raw(count), axis=1, kind="stable")
-
-    def distinct(self, count: int, of: int) -> np.ndarray:
-        """(rows,count) different numbers below `of`, in random order (Floyd's sample, then a shuffle)."""
-        last = np.arange(of - count, of)
-        picked = self.below(last + 1, count)
-        for i in range(1, count):
-            again = (picked[:, :i] == picked[:, i : i + 1]).any(1)
-            picked[again, i] = last[i]
-        return np.take_along_axis(picked, self.order(count), 1)
-
-
 def errors(predicted: np.ndarray, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """(n,) wrong answers and (n,) questions of each example; the error is the ratio of the two sums."""
     asked = examples.targets >= 0
@@ -254,7 +226,7 @@ def make_task(text: str) -> "Task | DataTask":
     name, _, tail = text.partition(":")
     entry = registry.find("task", name)
     settings: dict[str, Any] = {}
-    for item in filter(None, tail.split(",")):
+    for item in filter(None, split_words(tail)):
         key, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"task {text!r}: {item!r} is not key=value")

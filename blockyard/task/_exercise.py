@@ -62,7 +62,9 @@ class Exercise(Material):
         for factor in reach or LENGTHS:
             with contextlib.suppress(UsageError):  # not every task can be made longer with the ids it has
                 task = self.task.stretched(factor)
-                drawn = task.sample(fold("exam", role), EXAMPLES[role]) if factor != 1 else self.held.exams[role]
+                drawn = (
+                    task.scored_on.sample(fold("exam", role), EXAMPLES[role]) if factor != 1 else self.held.exams[role]
+                )
                 yield task.length, self._exam(drawn, task.length).whole()
 
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:

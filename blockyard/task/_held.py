@@ -57,7 +57,7 @@ class HeldOut:
 def hold_out(task: Task) -> HeldOut:
     """The exams of a task: a function of the task alone, the same in every process."""
     different = len({row.tobytes() for row in task.sample(fold("exam", "survey"), SURVEY).tokens})
-    drawn = {role: task.sample(fold("exam", role), count) for role, count in EXAMPLES.items()}
+    drawn = {role: task.scored_on.sample(fold("exam", role), count) for role, count in EXAMPLES.items()}
     if different < FEW:
         return HeldOut(drawn, frozenset(), different)
     taken: set[bytes] = set()

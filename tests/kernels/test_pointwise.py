@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blockyard.kernels import exact, gated, rms_norm, rotate
+from blockyard.kernels import exact, gated, rms_norm, rotate, swiglu
 from blockyard.kernels.pointwise import op as pointwise
 
 
@@ -66,6 +66,19 @@ def test_a_gate_is_a_product_with_silu(shape, dtype):
         found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), (x, g))))
     for a, b in zip(*found):
         assert (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("shape", [(2 * 16,), (70, 2 * 17), (3, 50, 2 * 40), (2, 5, 2 * 7), (129, 2 * 153)])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_halves_gate_each_other_at_any_width(shape, dtype):
+    h, found = (5 * torch.randn(shape)).to(dtype).requires_grad_(), []
+    for implementation in (swiglu, swiglu.reference):
+        y = implementation(h)
+        found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), h)))
+    g, x = h.detach().double().chunk(2, -1)
+    assert (found[0][0] - x * g * torch.sigmoid(g)).abs().max() < TOLERANCE[dtype] * (x * g).abs().max()
+    for a, b in zip(*found):
+        assert a.dtype == dtype and (a - b).abs().max() < TOLERANCE[dtype] * b.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("rows", [1, 2])

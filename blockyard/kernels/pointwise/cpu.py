@@ -2,6 +2,7 @@
 
     norm    y = g x r, r = 1 / sqrt(mean(x^2) + eps)        n = x r, h = g dy:  dx = r (h - n mean(h n)), dg = sum dy n
     gated   y = x g s, s = 1 / (1 + exp(-g))                dx = dy g s,  dg = dy x s (1 + g (1 - s))
+    swiglu  the same of h = [g | x] (..., 2D), of any D from a vector on: what is left of a row is done twice
     rotate  (a, b) <- (a cos - b sin, b cos + a sin)        dx = dy rotated back
 
 Tensors (..., D) are taken as (B,T,H,D), D of whole vectors; a task is a block of the B T tokens.
@@ -99,6 +100,32 @@ def gated_backward(like, x, g, dy, dx, dg, sizes, first, last):
 
 
 @compiled
+def swiglu_forward(like, h, y, N, D, first, last):
+    one = full(like.dtype.type(1))
+    step = len(one)
+    for n in range(first * BLOCK, min(last * BLOCK, N)):
+        g, x, to = 2 * n * D, (2 * n + 1) * D, n * D
+        for each in range(0, D, step):
+            i = min(each, D - step)
+            gate = load(h, g + i)
+            store(y, to + i, load(h, x + i) * gate / (one + exponential(one - one - gate)))
+
+
+@compiled
+def swiglu_backward(like, h, dy, dh, N, D, first, last):
+    one = full(like.dtype.type(1))
+    step = len(one)
+    for n in range(first * BLOCK, min(last * BLOCK, N)):
+        g, x, at = 2 * n * D, (2 * n + 1) * D, n * D
+        for each in range(0, D, step):
+            i = min(each, D - step)
+            gate, grad = load(h, g + i), load(dy, at + i)
+            s = one / (one + exponential(one - one - gate))
+            store(dh, x + i, grad * gate * s)
+            store(dh, g + i, grad * load(h, x + i) * s * (one + gate * (one - s)))
+
+
+@compiled
 def rotate_forward(like, x, cos, sin, y, sizes, first, last):
     """cos, sin (B,T,H,D/2)."""
     x, cos, sin = borrowed((x, cos, sin))
@@ -170,6 +197,30 @@ class _Gated(Function):
         return dx, dg
 
 
+def _run_halves(loop: Any, *given: Tensor) -> None:
+    h = given[0]
+    D, like = h.shape[-1] // 2, raveled(torch.empty(0, dtype=state_dtype(h)))
+    N = h.numel() // (2 * D)
+    parallel_for(loop, -(-N // BLOCK), N * D // LIGHT, like, *map(raveled, given), N, D)
+
+
+class _SwiGLU(Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(h)
+        y = torch.empty(*h.shape[:-1], h.shape[-1] // 2, dtype=h.dtype)
+        _run_halves(swiglu_forward, h, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> Tensor:  # pyright: ignore
+        (h,) = ctx.saved_tensors
+        dh = torch.empty_like(h)
+        _run_halves(swiglu_backward, h, dy.contiguous(), dh)
+        return dh
+
+
 class _Rotate(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # pyright: ignore
@@ -191,6 +242,10 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
 
 def gated(x: Tensor, g: Tensor) -> Tensor:
     return _Gated.apply(x, g)  # pyright: ignore[reportReturnType]
+
+
+def swiglu(h: Tensor) -> Tensor:
+    return _SwiGLU.apply(h)  # pyright: ignore[reportReturnType]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -26,6 +26,12 @@ def gated(e: Emission, x: Tensor, g: Tensor) -> Vector:
     return e.w.times(e.vector(x), e.w.map(SILU, e.vector(g)))
 
 
+def swiglu(e: Emission, h: Tensor) -> Vector:
+    v, half = e.vector(h), h.shape[-1] // 2
+    g, x = Vector(v.held, half, v.begin), Vector(v.held, half, v.begin + half)
+    return e.w.times(e.w.map(SILU, g), x)
+
+
 def rotate(e: Emission, x: Tensor, cos: Tensor, sin: Tensor) -> Vector:
     heads, D = x.shape[-2:]
     whole(D)

@@ -15,6 +15,11 @@ def gated_reference(x: Tensor, g: Tensor) -> Tensor:
     return x * functional.silu(g)
 
 
+def swiglu_reference(h: Tensor) -> Tensor:
+    g, x = h.chunk(2, -1)
+    return functional.silu(g) * x
+
+
 def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

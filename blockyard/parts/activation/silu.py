@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from blockyard.core import Call, Part, Site
+from blockyard.kernels import swiglu
 
 
 class SiLU(Part):
@@ -21,3 +22,7 @@ class SiLU(Part):
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         return silu(x)
+
+    def gated(self, h: Tensor) -> Tensor:
+        """act(g) x of h = [g | x] (..., 2D), in one pass."""
+        return swiglu(h)

@@ -1,0 +1,5 @@
+"""How surprising each token is."""
+
+from .op import cross_entropy
+
+__all__ = ["cross_entropy"]

@@ -88,6 +88,10 @@ class Part(nn.Module):
         """Whether a forward asks for any of these hook points: of what is not made where nobody looks."""
         return call is not None and call.points is not None and any((self.path, name) in call.points for name in names)
 
+    def gated(self, h: Tensor) -> Tensor | None:
+        """Of an activation: act(g) x of h = [g | x] (..., 2D), where it has that in one pass; None: it has not."""
+        return None
+
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
         """`value`, captured or replaced where this forward asks for this hook point."""
         if call is None or call.points is None:

@@ -34,7 +34,7 @@ class InContext(InContextTask):
         {}, dict(family="dense+centres", dim=3, points=7, noise=0.2), dict(family="sparse(count=1)", dim=4),
         dict(family="pool(count=4)", scored="dense"), dict(family="composed(depth=1)", dim=3),
         dict(family="fourier(most=2)+fourier_up_to(most=3)", dim=1, points=6, shares=(0.2, 0.8)),
-        dict(family="dense", scored="between(share=0.3)"),
+        dict(family="dense", scored="between(second=sinusoid,share=0.3)", dim=1),
     )  # fmt: skip
     first = "d2272d64b57f"
 

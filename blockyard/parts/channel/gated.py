@@ -30,13 +30,13 @@ class Gated(Sublayer):
         self.layout = Cat(hidden, hidden)
         self.up = site.linear("up", site.stream, self.layout, kind=linear)
         self.activation = site.slot("activation", activation, on=hidden)
-        self.at_once = hasattr(type(self.activation), "gated")
         self.down = site.linear("down", hidden, site.stream, kind=linear)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
         both = self.up(x, call)
-        if self.at_once and call.points is None:
-            return self.down(self.activation.gated(both), call), state
+        hidden = self.activation.gated(both) if call.points is None else None
+        if hidden is not None:
+            return self.down(hidden, call), state
         gate, value = self.layout.split(both)
         gate = self.point("gate", self.activation(gate, call), call)
         return self.down(self.point("hidden", gate * value, call), call), state

@@ -66,7 +66,7 @@ def compare(
                    of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
                    sweep, values by setting: every arm is made with each, {"mixer.heads": (1, 2, 4)}
     """
-    request = _request(targets, data, overrides, asked)
+    request = request_of(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
 
 
@@ -75,13 +75,14 @@ def train_one(
     quiet: bool = False, overrides: dict[str, Any] | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Train a recipe at its default rate, once: a comparison of one arm."""
-    request = _request([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
+    request = request_of([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet)
 
 
-def _request(
+def request_of(
     targets: Sequence[str], data: str | Sequence[str], overrides: dict[str, Any] | None, asked: dict[str, Any]
 ) -> Request:
+    """What `compare` was called with, as one request."""
     paths = (data,) if isinstance(data, str) else tuple(data)
     swept = tuple((setting, tuple(values)) for setting, values in dict(asked.pop("sweep", None) or {}).items())
     return Request(tuple(targets), paths, overrides=tuple(sorted((overrides or {}).items())), sweep=swept, **asked)

@@ -4,6 +4,8 @@ time to target   first crossing of the target, linear in (ln tokens, loss). Comp
                  of one group; a run that never gets there is only "more than" its last token count.
 may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half; told only
                  of a gap that is there and narrows beyond the chance of seeds, or every noisy pair would be told
+fades            the same of sizes, whose runs share no seeds: gap and slope against ln N by least squares over all
+                 sizes, their variances from the spread of gaps over seeds, pooled over sizes
 scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
                  parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
                  sizes, is fitted again. Nominal 95% intervals cover about 90%: say so where they are shown.
@@ -60,6 +62,37 @@ def may_cross(tokens: Sequence[float], gaps: Sequence[Sequence[float]], factor: 
 
     (now, about), (slope, around) = interval(rows[:, -1]), interval(slopes)
     ahead, half = interval(rows[:, -1] + slopes * math.log(factor))
+    narrows = abs(now) > about and abs(slope) > around and now * slope < 0
+    return narrows and (abs(ahead) <= half or ahead * now <= 0)
+
+
+def fades(
+    sizes: Sequence[float], a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], factor: float = 4.0
+) -> bool | None:
+    """Whether the lead of one of two arms may be gone at `factor` times the largest size; a row of losses per size.
+
+    The 95% intervals of the gap at the largest size and of its slope against ln N exclude 0, the slope leads towards
+    0, and the gap carried on may be 0 or on the other side of it. None: fewer than 2 sizes, or no 2 seeds.
+    """
+    from scipy.special import stdtrit
+
+    freedom = sum(len(row) - 1 for row in (*a, *b))
+    if len(sizes) < 2 or freedom < 2:
+        return None
+    order = np.argsort(sizes)
+    x = np.log(np.asarray(sizes, np.float64)[order])
+    gaps = np.array([np.mean(a[i]) - np.mean(b[i]) for i in order])
+    spread = sum(float(np.var(row)) * len(row) for row in (*a, *b)) / freedom
+    variances = np.array([spread / len(a[i]) + spread / len(b[i]) for i in order])
+    rule = (x - x.mean()) / np.square(x - x.mean()).sum()
+    last = np.eye(len(x))[-1]
+    t = -float(stdtrit(freedom, 0.025))
+
+    def interval(weights: np.ndarray) -> tuple[float, float]:
+        return float(weights @ gaps), t * math.sqrt(float(weights**2 @ variances))
+
+    (now, about), (slope, around) = interval(last), interval(rule)
+    ahead, half = interval(last + math.log(factor) * rule)
     narrows = abs(now) > about and abs(slope) > around and now * slope < 0
     return narrows and (abs(ahead) <= half or ahead * now <= 0)
 

@@ -21,6 +21,10 @@ of A - 1, and of at most K l by the sizes alone. So
 A gate at every size of two arms so costs nothing: an arm must pass alpha's own interval everywhere. Scores have
 intervals of each arm by itself: all A arms are judged, and only the bounds A (K - n + 1) and A n hold.
 
+A gate asks for one side of an interval, which misses half as often as both do: the intervals used have level 2 l. Of
+several arms against one the chance q of one side is a little more than half, q <= l + q^2 / 2, as differences to one
+baseline go together; the fifth of the level that the judge keeps back (critical.py) covers it.
+
 Source   arXiv 2105.09032 (conditions on some of several hypotheses)
 """
 
@@ -57,12 +61,13 @@ def parse_gate(text: str) -> Gate:
 
 
 def levels(gate: Gate, alpha: float, arms: int, sizes: int) -> tuple[float, float]:
-    """The level of the intervals for passing, and that for failing."""
+    """The level of the intervals for passing, and that for failing: 2 l of the header."""
     needed = gate.needed(sizes)
+    wrong = sizes - needed + 1, needed  # at how many sizes one interval must have missed, to pass and to fail
     if gate.quantity == "score":
-        return alpha / (arms * (sizes - needed + 1)), alpha / (arms * needed)
-    others = max(arms - 1, 1)
-    return alpha / min(sizes, others * (sizes - needed + 1)), alpha / min(sizes, others * needed)
+        return 2 * alpha / (arms * wrong[0]), 2 * alpha / (arms * wrong[1])
+    passing, failing = (min(sizes, max(arms - 1, 1) * each) for each in wrong)
+    return 2 * alpha / passing, 2 * alpha / failing
 
 
 def judge_gate(gate: Gate, arm: str, passing: Sequence[Range | None], failing: Sequence[Range | None]) -> GateAnswer:

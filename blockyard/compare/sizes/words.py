@@ -139,8 +139,8 @@ def error_of(report: SizesReport, gate: Gate) -> str:
     level = levels(gate, plan.alpha, len(plan.arms), sizes)[0]
     looks = f", over {1 + len(plan.earlier)} looks at these sizes" if plan.earlier else ""
     return (
-        f"Any arm that does not meet it passes with a chance of at most {plan.error:.2g}{looks}: every size is "
-        f"judged by intervals of {1 - level:.2%} (Bonferroni over the sizes that would have to err)."
+        f"Any arm that does not meet it passes with a chance of at most {plan.error:.2g}{looks}: at every size "
+        f"counts one side of an interval of {1 - level:.1%} (Bonferroni over the sizes that would have to err)."
     )
 
 

@@ -34,13 +34,18 @@ def options(add: Callable[..., Any]) -> None:
 def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.compare import compare
     from blockyard.compare.documents import Report
+    from blockyard.compare.sizes.documents import Sketch
     from blockyard.compare.sizes.run import compare_sizes, is_several
 
     judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
     asked = {"sweep": _training.parse_sweep(options.sweep), **judged, **_training.request(options)}
     if is_several(asked | {"gate": options.gate}):
         several = compare_sizes(options.target, gate=options.gate, **asked)
-        return several.to_json(), str(several) if not options.dry_run else ""
+        if isinstance(several, Sketch):
+            return several.to_json(), ""
+        if not any(arm.finished for size in several.sizes for arm in size.arms):
+            raise WorkFailed(f"every run of every arm failed; see {several.report}")
+        return several.to_json(), str(several)
     found = compare(options.target, **asked)
     if not isinstance(found, Report):
         return _training.dry(found), ""

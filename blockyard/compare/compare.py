@@ -89,12 +89,15 @@ def request_of(
 
 
 def run_arms(
-    request: Request, *, out: str | Path | None = None, dry_run: bool = False, quiet: bool = False,
-    save_seconds: float = 20.0, fewest: int = 1,
+    request: Request, planned: Plan | None = None, *, out: str | Path | None = None, dry_run: bool = False,
+    quiet: bool = False, save_seconds: float = 20.0, fewest: int = 1,
 ) -> Report | Plan:  # fmt: skip
-    """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan."""
+    """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan.
+
+    planned   what `make_plan` gave of this request, where that was done before
+    """
     watch = Watch(quiet)
-    plan = replace(make_plan(request, watch.say), save_seconds=save_seconds)
+    plan = replace(planned or make_plan(request, watch.say), save_seconds=save_seconds)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
         name = request.targets[0]
         raise UsageError(

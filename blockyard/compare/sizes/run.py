@@ -23,6 +23,7 @@ from blockyard.core import numbers
 from blockyard.core.errors import UsageError, unknown
 
 ONE_MORE = 3.0  # times the largest size, where one size more is predicted
+Wanted = tuple[Request, Plan]  # of a place
 NOT_HERE = {
     "memory": "sizes are told by --params",
     "minutes": "a size trained for minutes gets fewer tokens than a smaller one; give --tokens or --flops",
@@ -62,7 +63,8 @@ def compare_sizes(
         request_of(targets, data, overrides, {**rest, "params": place.params, axis: place.budget}) for place in places
     ]
     watch = Watch(quiet)
-    plans = [make_plan(request, lambda _: None) for request in requests]  # a mistake in any size is told before all
+    tell = [watch.say, *[_unsaid] * len(requests)]  # what is to be said of the data is the same at every size
+    plans = [make_plan(request, say) for request, say in zip(requests, tell)]  # a mistake in any is told before all
     if len(plans[0].arms) < 2:
         raise UsageError("several sizes compare two architectures or more; name another one")
     plan = SizesPlan(
@@ -71,8 +73,9 @@ def compare_sizes(
         gate=condition, alpha=plans[0].alpha,
         asked={"looks": str(plans[0].looks), "margin": str(plans[0].margin), "tuning": plans[0].tuning},
     )  # fmt: skip
+    wanted = list(zip(requests, plans))
     if dry_run:
-        measured = [run_arms(request, dry_run=True, quiet=True, fewest=2) for request in requests]
+        measured = [run_arms(*each, dry_run=True, quiet=True) for each in wanted]
         found = [each for each in measured if isinstance(each, Plan)]
         sketch = Sketch(plan, found, [estimate(each) for each in found])
         watch.say(str(sketch))
@@ -80,21 +83,25 @@ def compare_sizes(
     top = Path(out or Path("blockyard-out") / f"{folder_name(plan.arms)}-sizes")
     folder = Folder(top, plan)
     try:
-        return _run(folder, requests, watch, quiet, save_seconds)
+        return _run(folder, wanted, watch, quiet, save_seconds)
     finally:
         folder.close()
 
 
-def _run(folder: Folder, requests: Sequence[Request], watch: Watch, quiet: bool, save_seconds: float) -> SizesReport:
+def _unsaid(_: str) -> None:
+    pass
+
+
+def _run(folder: Folder, wanted: Sequence[Wanted], watch: Watch, quiet: bool, save_seconds: float) -> SizesReport:
     """The sizes in turn, each foreseen before it begins, then the whole."""
     plan, done = folder.plan, []
-    for number, (place, request) in enumerate(zip(plan.places, requests), 1):
+    for number, (place, (request, planned)) in enumerate(zip(plan.places, wanted), 1):
         if not folder.begun(place.folder):
             said = foresee(place, plan.baseline, [(each.place, each.report) for each in done])
             folder.foresee([said] if said else [])
-        watch.say(f"{place.folder} ({number} of {len(requests)})")
+        watch.say(f"{place.folder} ({number} of {len(wanted)})")
         at = folder.folder / place.folder
-        report = run_arms(request, out=at, quiet=quiet, save_seconds=save_seconds, fewest=2)
+        report = run_arms(request, planned, out=at, quiet=quiet, save_seconds=save_seconds)
         assert isinstance(report, Report)
         done.append(Finished(place, report, at))
     found = [(each.place, each.report) for each in done]

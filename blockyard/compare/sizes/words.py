@@ -19,8 +19,7 @@ RULES = {
 
 def describe(report: SizesReport) -> str:
     """The tables and what they mean, as plain text."""
-    plan = report.plan
-    shown = [["size", "arm", report.metric.unit, "", f"speed-up over {plan.baseline}", "", "verdict"], *rows(report)]
+    shown = [["size", "arm", report.metric.unit, "", "speed-up", "", "verdict"], *rows(report)]
     used = [i for i in range(7) if i < 4 or any(row[i] not in ("", "-") for row in shown[1:])]
     return "\n".join([
         *fold(asked_of(report)), "", *columns([[row[i] for i in used] for row in shown], [1, 0, len(used) - 1]), "",
@@ -47,7 +46,7 @@ def asked_of(report: SizesReport) -> str:
     """What was compared on what."""
     plan = report.plan
     many = f"{plural(len(plan.arms), 'architecture')} at {plural(len(plan.sizes), 'size')}"
-    return f"{many} on {report.data}, {given(plan)}"
+    return f"{many} on {report.data}, {given(plan)}, against {plan.baseline}"
 
 
 def given(plan: SizesPlan) -> str:

@@ -2,13 +2,14 @@
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from test_report import CASES
 
 from blockyard.compare.documents import Report
-from blockyard.compare.judge.scaling import fades
+from blockyard.compare.judge.scaling import trend
 from blockyard.compare.judge.speedup import (
     Range,
     about,
@@ -21,6 +22,7 @@ from blockyard.compare.judge.speedup import (
 from blockyard.compare.sizes.documents import Place
 from blockyard.compare.sizes.foresee import foresee, held
 from blockyard.compare.sizes.gate import judge_gate, levels, parse_gate
+from blockyard.compare.sizes.judged import Finished, _crossings
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import SIZES
 
@@ -96,13 +98,13 @@ def rows(gaps, noise=0.001):
 ])  # fmt: skip
 def test_a_fading_lead_is_told(gaps, noise, told):
     a, b = rows(gaps, noise)
-    assert fades([1e5, 3e5, 1e6], a, b) is told
-    assert fades([1e6, 3e5, 1e5], a[::-1], b[::-1]) is told
+    assert trend([1e5, 3e5, 1e6], a, b).fades is told
+    assert trend([1e6, 3e5, 1e5], a[::-1], b[::-1]).fades is told
 
 
 def test_too_little_says_nothing_of_a_lead():
     assert (
-        fades([1e5], [[1.0, 1.1]], [[1.2, 1.3]]) is None and fades([1e5, 2e5], [[1.0], [1.1]], [[1.0], [1.2]]) is None
+        trend([1e5], [[1.0, 1.1]], [[1.2, 1.3]]) is None and trend([1e5, 2e5], [[1.0], [1.1]], [[1.0], [1.2]]) is None
     )
 
 
@@ -168,11 +170,33 @@ def test_one_size_says_no_more_and_none_says_nothing():
     assert foresee(other, "b", sizes_of(2)) is None
 
 
-def test_a_verdict_follows_the_gap():
-    near = [(place(N), report(int(N), {"a": [2.0 + gap] * 3, "b": [2.0] * 3}, needed=0.01))
-            for N, gap in ((1e5, -0.06), (3e5, -0.03))]  # fmt: skip
-    assert foresee(place(9e5), "b", near).arms[0].verdict == "not resolved"
-    assert foresee(place(8.1e6), "b", near).arms[0].verdict == "worse"
+@pytest.mark.parametrize("gaps, better, kind", [
+    ((-0.2, -0.1, 0.05), "aab", "lost"),
+    ((-0.2, -0.1, -0.001), "aa-", "gone"),
+    ((-0.2, -0.1, -0.02), "aaa", "fades"),
+    ((-0.2, -0.2, -0.2), "aaa", None),
+    ((-0.2, -0.2, -0.2), "a--", None),
+    ((-0.1, -0.15, -0.2), "--a", None),
+])  # fmt: skip
+def test_a_lead_that_goes_with_size_is_told(gaps, better, kind):
+    most = []
+    for N, gap, best in zip((1e5, 3e5, 9e5), gaps, better):
+        losses = {"a": [2.0 + gap + s for s in (-1e-3, 0, 1e-3)], "b": [2.0 - 1e-3, 2.0, 2.0 + 1e-3]}
+        most.append(Finished(place(N), report(int(N), losses, better=None if best == "-" else best), Path()))
+    found = [(each.ahead, each.behind, each.kind) for each in _crossings(["a", "b"], most)]
+    assert found == ([("a", "b", kind)] if kind else [])
+
+
+@pytest.mark.parametrize("gaps, told", [
+    ((-0.06, -0.06), "better"), ((-0.06, -0.03), "not resolved"), ((-0.03, -0.06), "better"), ((0.06, 0.05), "worse"),
+])  # fmt: skip
+def test_a_verdict_stays_unless_a_lead_fades(gaps, told):
+    best = "a" if gaps[-1] < 0 else "b"
+    losses = [{"a": [2.0 + gap + s for s in (-1e-4, 0, 1e-4)], "b": [2.0 - 1e-4, 2.0, 2.0 + 1e-4]} for gap in gaps]
+    done = [(place(N), report(int(N), each, better=best)) for N, each in zip((1e5, 3e5), losses)]
+    assert foresee(place(9e5), "b", done).arms[0].verdict == told
+    unresolved = [(at, report(int(at.params), each)) for (at, _), each in zip(done, losses)]
+    assert foresee(place(9e5), "b", unresolved).arms[0].verdict == "not resolved"
 
 
 def test_a_gate_is_read():

@@ -4,7 +4,7 @@ time to target   first crossing of the target, linear in (ln tokens, loss). Comp
                  of one group; a run that never gets there is only "more than" its last token count.
 may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half; told only
                  of a gap that is there and narrows beyond the chance of seeds, or every noisy pair would be told
-fades            the same of sizes, whose runs share no seeds: gap and slope against ln N by least squares over all
+trend            the same of sizes, whose runs share no seeds: gap and slope against ln N by least squares over all
                  sizes, their variances from the spread of gaps over seeds, pooled over sizes
 scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
                  parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
@@ -66,13 +66,33 @@ def may_cross(tokens: Sequence[float], gaps: Sequence[Sequence[float]], factor: 
     return narrows and (abs(ahead) <= half or ahead * now <= 0)
 
 
-def fades(
-    sizes: Sequence[float], a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], factor: float = 4.0
-) -> bool | None:
-    """Whether the lead of one of two arms may be gone at `factor` times the largest size; a row of losses per size.
+@dataclass(frozen=True)
+class Trend:
+    """The gap of two arms, a - b, over sizes: at the largest, its slope against ln N, and carried on; with half the
+    width of each 95% interval."""
 
-    The 95% intervals of the gap at the largest size and of its slope against ln N exclude 0, the slope leads towards
-    0, and the gap carried on may be 0 or on the other side of it. None: fewer than 2 sizes, or no 2 seeds.
+    now: tuple[float, float]
+    slope: tuple[float, float]
+    ahead: tuple[float, float]
+
+    @property
+    def moves(self) -> bool:
+        """Whether the gap is known to change with size."""
+        return abs(self.slope[0]) > self.slope[1]
+
+    @property
+    def fades(self) -> bool:
+        """Whether the gap is there, its slope leads towards 0, and carried on it may be 0 or on the other side."""
+        (now, about), (slope, _), (ahead, half) = self.now, self.slope, self.ahead
+        return abs(now) > about and self.moves and now * slope < 0 and (abs(ahead) <= half or ahead * now <= 0)
+
+
+def trend(
+    sizes: Sequence[float], a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], factor: float = 4.0
+) -> Trend | None:
+    """How the gap of two arms goes with size, and on to `factor` times the largest; a row of losses per size.
+
+    None: fewer than 2 sizes, or too few seeds.
     """
     from scipy.special import stdtrit
 
@@ -88,13 +108,10 @@ def fades(
     last = np.eye(len(x))[-1]
     t = -float(stdtrit(freedom, 0.025))
 
-    def interval(weights: np.ndarray) -> tuple[float, float]:
+    def about(weights: np.ndarray) -> tuple[float, float]:
         return float(weights @ gaps), t * math.sqrt(float(weights**2 @ variances))
 
-    (now, about), (slope, around) = interval(last), interval(rule)
-    ahead, half = interval(last + math.log(factor) * rule)
-    narrows = abs(now) > about and abs(slope) > around and now * slope < 0
-    return narrows and (abs(ahead) <= half or ahead * now <= 0)
+    return Trend(about(last), about(rule), about(last + math.log(factor) * rule))
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@
 The baseline's loss goes on as L_b (D' / D)^-beta, a straight line through its score in (ln tokens, ln loss), which
 meets L_a at D' = S D. A true curve has a floor and falls ever slower: of an arm that is ahead the baseline would need
 more than S says, of one that is behind it would need less far back, so S leans to the careful side of the arm's gain.
-Which side of 1 it lies on follows from the difference of the scores alone.
+Which side of 1 it lies on follows from the difference of the scores alone. It is a factor of the baseline's tokens, and
+so of its operations.
 
 beta       by tokens: the baseline's scores at several numbers of tokens, the secant between the neighbours of D
-           by curves: the slope of its training loss over the last three quarters of its tokens. Read within one
-           schedule, whose fall at the end makes it steeper than that of whole runs of every length: S is then too near
-           to 1, on both sides. Only where the training loss is the score's kind of loss
+           by curves: the slope of its training loss over the last three quarters of its tokens, where that is the
+           score's kind of loss. Within one schedule, and on the text that is trained on, a loss need not fall as whole
+           runs of several lengths do: how far S is from 1 is rough then, its side of 1 is not
 interval   ln(L_b / L_a) from the simultaneous interval of the difference at 0.8 of the level, beta from its spread over
            seeds at 0.2 of it; S over the corners of both. The spread of beta relative to it is pooled over all arms and
            sizes: three seeds alone say nothing of it at the levels that several sizes need

@@ -151,7 +151,7 @@ def _losses(name: str, arms: Sequence[ArmReport]) -> list[list[float]]:
     return [[loss for loss in arm.score.per_seed if loss is not None] for arm in arms]
 
 
-def _sizes(result: Report | str | Path) -> list[Report | str | Path]:
+def _sizes(result: Report | str | Path) -> Sequence[Report | str | Path]:
     """The comparisons of a folder: its own, or that of every size."""
     if isinstance(result, Report) or not (Path(result) / "sizes.json").exists():
         return [result]

@@ -195,11 +195,14 @@ class SizeOutcome:
 
 @dataclass(frozen=True)
 class Crossing:
-    """`ahead` led at smaller sizes: `lost` says that `behind` leads at the largest, else the lead fades with size."""
+    """`ahead` led `behind` at a smaller size, and its lead goes with size.
+
+    kind   lost: it is behind at the largest size; gone: it is not told from the other there; fades: it leads there too
+    """
 
     ahead: str
     behind: str
-    lost: bool
+    kind: str
 
 
 @dataclass(frozen=True)

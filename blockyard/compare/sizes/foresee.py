@@ -5,8 +5,7 @@
               to L2 (L2 / L1)^k with k = ln(N3 / N2) / ln(N2 / N1), and E = L2 not at all. The interval reaches from one
               to the other, each with the noise of seeds, the prediction stands in the middle
     same      1 size: no more than it has there; the interval has no lower end
-    verdict   the difference of two scores carried on, a straight line in ln N by least squares over all sizes, is held
-              against the difference that the last size could tell: better, worse, or not resolved
+    verdict   that of the last size; not resolved where a lead fades (scaling.py) by as much as the next size is larger
 
 Predictions of a score need a loss. An interval is of one arm by itself, 95% where its rule is right: curves that bend
 otherwise, and larger models that have had too few tokens, leave it. A verdict is right where the comparison says it.
@@ -19,7 +18,7 @@ import numpy as np
 
 from blockyard.compare.documents import Report
 from blockyard.compare.judge.critical import rounded
-from blockyard.compare.judge.scaling import fit_scaling
+from blockyard.compare.judge.scaling import fit_scaling, trend
 from blockyard.compare.judge.speedup import Range, relative
 from blockyard.compare.sizes.documents import Foreseen, ForeseenArm, Held, HeldArm, Place, Source
 
@@ -95,20 +94,15 @@ def _told(value: float, low: float | None, high: float) -> Range:
 
 
 def _verdict(name: str, baseline: str, done: Sequence[Done], place: Place) -> str:
-    """The verdict on an arm against the baseline that the difference carried on would get."""
-    gaps = []
-    for _, report in done:
-        known = {arm.name: arm for arm in report.arms if arm.score.mean is not None}
-        if name in known and baseline in known:
-            loss = report.metric.sign * ((known[name].score.mean or 0.0) - (known[baseline].score.mean or 0.0))
-            gaps.append((math.log(known[name].params), loss))
-    needed = done[-1][1].needed_difference
-    if not gaps or needed is None:
-        return OPEN
-    x, y = np.array(gaps).T
-    slope = float((x - x.mean()) @ y / np.square(x - x.mean()).sum()) if len(gaps) > 1 else 0.0
-    ahead = float(y[-1]) + slope * (math.log(place.params) - float(x[-1]))
-    return OPEN if abs(ahead) <= needed else BETTER if ahead < 0 else WORSE
+    """The verdict on an arm against the baseline, unless its lead, or that of the baseline, fades."""
+    report = done[-1][1]
+    said, a, b = found_verdict(report, name, baseline), sizes_of(name, done), sizes_of(baseline, done)
+    if said == OPEN or len(a) < len(done) or len(b) < len(done):
+        return said
+    sign, factor = report.metric.sign, place.params / a[-1][0]
+    losses_a, losses_b = ([[sign * score for score in row] for _, row in of] for of in (a, b))
+    found = trend([size for size, _ in a], losses_a, losses_b, factor)
+    return OPEN if found and found.fades else said
 
 
 def found_verdict(report: Report, name: str, baseline: str) -> str:

@@ -8,13 +8,13 @@ at once, so all of them hold at once. A gate has levels of its own (gate.py). Cr
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.judge.scaling import Scaling, fades
+from blockyard.compare.judge.scaling import Scaling, trend
 from blockyard.compare.judge.speedup import GAP, SLOPE, Range, about, ratio, relative, slope_of_curve, slope_of_tokens
 from blockyard.compare.judge.speedup import speedup as speedup_of
 from blockyard.compare.judge.statistics import Table, analyse
@@ -33,11 +33,12 @@ from blockyard.compare.sizes.documents import (
     SizesPlan,
     SizesReport,
 )
-from blockyard.compare.sizes.foresee import found_verdict, sizes_of
+from blockyard.compare.sizes.foresee import BETTER, OPEN, WORSE, found_verdict, sizes_of
 from blockyard.compare.sizes.gate import judge_gate, levels
 from blockyard.core.errors import UsageError
 
 CURVES, TOKENS = "curves", "tokens"
+LOST, GONE, FADES = "lost", "gone", "fades"
 FEWEST_SIZES, FEWEST_SEEDS = 4, 3  # of a law
 
 
@@ -167,8 +168,8 @@ class Slopes:
             ]
         if any(each.slope_by == CURVES for each in sizes):
             return [
-                "Speed-ups are read off the baseline's learning curves, which bends them towards 1; two numbers of "
-                "tokens (--tokens 1M,2M) would tell them by scores."
+                "How far speed-ups are from 1 is rough, read off learning curves as they are; two numbers "
+                "of tokens (--tokens 1M,2M) would tell them by scores."
             ]
         return []
 
@@ -218,22 +219,23 @@ def _shares(gaps: dict[str, Range], each: Finished, baseline: str) -> dict[str, 
 
 
 def _crossings(names: Sequence[str], most: Sequence[Finished]) -> list[Crossing]:
-    """Pairs of which one led at smaller sizes, and behind whom it has fallen or may fall with size."""
-    reports = [each.report for each in most]
+    """Pairs of which one led at a smaller size, and whose lead goes with size (scaling.py)."""
+    done = [(each.place, each.report) for each in most]
+    sign = done[0][1].metric.sign
     found = []
-    for a, b in combinations(names, 2):
-        said = [found_verdict(report, a, b) for report in reports]
-        for ahead, behind, led, follows in ((a, b, "better", "worse"), (b, a, "worse", "better")):
-            if led in said[:-1] and said[-1] == follows:
-                found.append(Crossing(ahead, behind, lost=True))
-        done = [(each.place, each.report) for each in most]
+    for a, b in permutations(names, 2):
+        said = [found_verdict(report, a, b) for _, report in done]
         of_a, of_b = sizes_of(a, done), sizes_of(b, done)
-        if len(of_a) == len(of_b) == len(most) and not any({c.ahead, c.behind} == {a, b} for c in found):
-            sign = reports[0].metric.sign
-            losses_a, losses_b = ([[sign * score for score in row] for _, row in of] for of in (of_a, of_b))
-            if fades([size for size, _ in of_a], losses_a, losses_b):
-                ahead = np.mean(losses_a[-1]) < np.mean(losses_b[-1])
-                found.append(Crossing(*((a, b) if ahead else (b, a)), lost=False))
+        if BETTER not in said or len(of_a) < len(done) or len(of_b) < len(done):
+            continue
+        losses_a, losses_b = ([[sign * score for score in row] for _, row in of] for of in (of_a, of_b))
+        way = trend([size for size, _ in of_a], losses_a, losses_b)
+        if said[-1] == WORSE:
+            found.append(Crossing(a, b, LOST))
+        elif way and said[-1] == OPEN and way.moves and way.slope[0] > 0:
+            found.append(Crossing(a, b, GONE))
+        elif way and said[-1] == BETTER and way.fades:
+            found.append(Crossing(a, b, FADES))
     return found
 
 

@@ -17,6 +17,7 @@ from blockyard.compare.sizes.words import (
     ends_of,
     error_of,
     gate_words,
+    named,
     rows,
     sentences,
 )
@@ -50,7 +51,7 @@ def pictures(report: SizesReport) -> list[Picture]:
     found = [Picture("scores", "Score by size", "Bars: each arm's own interval. Hollow and dashed: as it was predicted "
                      "before that size was run, and of one size more.", _scores(report))]  # fmt: skip
     if any(arm.speedup for size in report.at_most() for arm in size.arms):
-        about = (f"How many times the training tokens {report.plan.baseline} would need to come to the {unit} of each. "
+        about = (f"How many times its training {report.plan.baseline} would need to come to the {unit} of each. "
                  "Bars hold together over all arms and sizes.")  # fmt: skip
         found.append(Picture("speedups", f"Speed-up over {report.plan.baseline}", about, _speedups(report)))
     return found
@@ -168,7 +169,7 @@ def _tables(report: SizesReport) -> Iterator[Figures]:
         sizes = [brief(size.place.params) for size in report.at_most()]
         answers = [[each.arm, each.answer, *each.by_size] for each in report.gate]
         yield Figures(f"Gate: {plan.gate.text}", error_of(report, plan.gate), Table(["", "answer", *sizes], answers))
-    told = [[arm.name, brief(each.foreseen.place.params), *_said(arm.foreseen.score),
+    told = [[arm.name, named(plan, each.foreseen.place), *_said(arm.foreseen.score),
              "–" if arm.score is None else f"{arm.score:.4f}", _word(arm.inside), arm.foreseen.verdict or "–",
              arm.verdict or "–", _word(arm.right)] for each in report.held for arm in each.arms]  # fmt: skip
     if told:

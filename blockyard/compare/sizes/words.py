@@ -5,7 +5,7 @@ import math
 from blockyard.compare.judge.speedup import Range
 from blockyard.compare.report.format import brief, either, plural
 from blockyard.compare.report.terminal import columns, fold
-from blockyard.compare.sizes.documents import ArmAt, Foreseen, Gate, SizeOutcome, SizesPlan, SizesReport, Sketch
+from blockyard.compare.sizes.documents import ArmAt, Foreseen, Gate, Place, SizesPlan, SizesReport, Sketch
 from blockyard.compare.sizes.foresee import BRACKET, LAW
 from blockyard.compare.sizes.gate import levels
 from blockyard.core.numbers import clock
@@ -52,7 +52,11 @@ def asked_of(report: SizesReport) -> str:
 def given(plan: SizesPlan) -> str:
     """What every arm got at every size."""
     budgets = either(brief(each, 6) for each in plan.budgets)
-    return f"{budgets} {'tokens' if plan.axis == 'tokens' else 'training operations'} each"
+    return f"{budgets} {_units(plan)} each"
+
+
+def _units(plan: SizesPlan) -> str:
+    return "tokens" if plan.axis == "tokens" else "training operations"
 
 
 def rows(report: SizesReport) -> list[list[str]]:
@@ -66,7 +70,7 @@ def rows(report: SizesReport) -> list[list[str]]:
                 "" if score.low is None or score.high is None else f"[{score.low:.{digits}f}, {score.high:.{digits}f}]"
             )
             mean = "-" if score.mean is None else f"{score.mean:.{digits}f}"
-            found.append([named(report.plan, size), arm.name, mean, own, *_speedup(arm), arm.verdict])
+            found.append([named(report.plan, size.place), arm.name, mean, own, *_speedup(arm), arm.verdict])
     return found
 
 
@@ -76,10 +80,10 @@ def _digits(report: SizesReport) -> int:
     return min(6, max(3, 1 - math.floor(math.log10(min(needed))))) if needed else 4
 
 
-def named(plan: SizesPlan, size: SizeOutcome) -> str:
+def named(plan: SizesPlan, place: Place) -> str:
     """A size, with its budget where there are several."""
-    said = brief(size.place.params)
-    return said if len(plan.budgets) == 1 else f"{said}, {brief(size.place.budget)}"
+    said = brief(place.params)
+    return said if len(plan.budgets) == 1 else f"{said}, {brief(place.budget)}"
 
 
 def _speedup(arm: ArmAt) -> list[str]:
@@ -108,15 +112,14 @@ def sentences(report: SizesReport) -> list[str]:
 
 
 def answer(report: SizesReport) -> list[str]:
-    """Which is best at every size."""
-    said = [
-        f"at {named(report.plan, size)} {either(size.best) if size.best else 'no verdict'}" for size in report.sizes
-    ]
-    best = [f"Best {'; '.join(said)}."]
-    led = {tuple(size.best) for size in report.at_most()}
-    if len(led) == 1 and len(next(iter(led))) == 1:
-        best = [f"Best at every size: {next(iter(led))[0]}."] if len(report.plan.budgets) == 1 else best
-    return best
+    """Which is best at every size, with the largest budget."""
+    plan, sizes = report.plan, report.at_most()
+    where = f" with {brief(plan.budgets[-1], 6)} {_units(plan)}" if len(plan.budgets) > 1 else ""
+    led = {tuple(size.best) for size in sizes}
+    if len(led) == 1 and len(sizes[0].best) == 1:
+        return [f"Best at every size{where}: {sizes[0].best[0]}."]
+    said = [f"at {brief(size.place.params)} {either(size.best) if size.best else 'no verdict'}" for size in sizes]
+    return [f"Best{where}: {'; '.join(said)}."]
 
 
 def gate_words(report: SizesReport) -> list[str]:
@@ -144,13 +147,12 @@ def error_of(report: SizesReport, gate: Gate) -> str:
 
 
 def _crossings(report: SizesReport) -> list[str]:
-    found = []
-    for each in report.crossings:
-        if each.lost:
-            found.append(f"{each.ahead} led {each.behind} at a smaller size and is behind it at the largest.")
-        else:
-            found.append(f"The lead of {each.ahead} over {each.behind} fades: at 4 times the size it may be gone.")
-    return found
+    words = {
+        "lost": "{} led {} at a smaller size and is behind it at the largest.",
+        "gone": "{} led {} at a smaller size; the lead shrinks with size and is not told any more at the largest.",
+        "fades": "The lead of {} over {} shrinks with size: at 4 times the largest it may be gone.",
+    }
+    return [words[each.kind].format(each.ahead, each.behind) for each in report.crossings]
 
 
 def _laws(report: SizesReport) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from test_report import CASES
 
 from blockyard.compare.documents import Report
-from blockyard.compare.judge.scaling import trend
+from blockyard.compare.judge.scaling import gap_by_size
 from blockyard.compare.judge.speedup import (
     Range,
     about,
@@ -98,13 +98,14 @@ def rows(gaps, noise=0.001):
 ])  # fmt: skip
 def test_a_fading_lead_is_told(gaps, noise, told):
     a, b = rows(gaps, noise)
-    assert trend([1e5, 3e5, 1e6], a, b).fades is told
-    assert trend([1e6, 3e5, 1e5], a[::-1], b[::-1]).fades is told
+    assert gap_by_size([1e5, 3e5, 1e6], a, b).fades is told
+    assert gap_by_size([1e6, 3e5, 1e5], a[::-1], b[::-1]).fades is told
 
 
 def test_too_little_says_nothing_of_a_lead():
     assert (
-        trend([1e5], [[1.0, 1.1]], [[1.2, 1.3]]) is None and trend([1e5, 2e5], [[1.0], [1.1]], [[1.0], [1.2]]) is None
+        gap_by_size([1e5], [[1.0, 1.1]], [[1.2, 1.3]]) is None
+        and gap_by_size([1e5, 2e5], [[1.0], [1.1]], [[1.0], [1.2]]) is None
     )
 
 

@@ -4,7 +4,7 @@ time to target   first crossing of the target, linear in (ln tokens, loss). Comp
                  of one group; a run that never gets there is only "more than" its last token count.
 may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half; told only
                  of a gap that is there and narrows beyond the chance of seeds, or every noisy pair would be told
-trend            the same of sizes, whose runs share no seeds: gap and slope against ln N by least squares over all
+gap by size      the same of sizes, whose runs share no seeds: gap and slope against ln N by least squares over all
                  sizes, their variances from the spread of gaps over seeds, pooled over sizes
 scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
                  parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
@@ -67,7 +67,7 @@ def may_cross(tokens: Sequence[float], gaps: Sequence[Sequence[float]], factor: 
 
 
 @dataclass(frozen=True)
-class Trend:
+class GapBySize:
     """The gap of two arms, a - b, over sizes: at the largest, its slope against ln N, and carried on; with half the
     width of each 95% interval."""
 
@@ -87,9 +87,9 @@ class Trend:
         return abs(now) > about and self.moves and now * slope < 0 and (abs(ahead) <= half or ahead * now <= 0)
 
 
-def trend(
+def gap_by_size(
     sizes: Sequence[float], a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], factor: float = 4.0
-) -> Trend | None:
+) -> GapBySize | None:
     """How the gap of two arms goes with size, and on to `factor` times the largest; a row of losses per size.
 
     None: fewer than 2 sizes, or too few seeds.
@@ -111,7 +111,7 @@ def trend(
     def about(weights: np.ndarray) -> tuple[float, float]:
         return float(weights @ gaps), t * math.sqrt(float(weights**2 @ variances))
 
-    return Trend(about(last), about(rule), about(last + math.log(factor) * rule))
+    return GapBySize(about(last), about(rule), about(last + math.log(factor) * rule))
 
 
 @dataclass(frozen=True)

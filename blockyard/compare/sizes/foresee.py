@@ -18,7 +18,7 @@ import numpy as np
 
 from blockyard.compare.documents import Report
 from blockyard.compare.judge.critical import rounded
-from blockyard.compare.judge.scaling import fit_scaling, trend
+from blockyard.compare.judge.scaling import fit_scaling, gap_by_size
 from blockyard.compare.judge.speedup import Range, relative
 from blockyard.compare.sizes.documents import Foreseen, ForeseenArm, Held, HeldArm, Place, Source
 
@@ -101,7 +101,7 @@ def _verdict(name: str, baseline: str, done: Sequence[Done], place: Place) -> st
         return said
     sign, factor = report.metric.sign, place.params / a[-1][0]
     losses_a, losses_b = ([[sign * score for score in row] for _, row in of] for of in (a, b))
-    found = trend([size for size, _ in a], losses_a, losses_b, factor)
+    found = gap_by_size([size for size, _ in a], losses_a, losses_b, factor)
     return OPEN if found and found.fades else said
 
 

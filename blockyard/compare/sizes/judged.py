@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.judge.scaling import Scaling, trend
+from blockyard.compare.judge.scaling import Scaling, gap_by_size
 from blockyard.compare.judge.speedup import GAP, SLOPE, Range, about, ratio, relative, slope_of_curve, slope_of_tokens
 from blockyard.compare.judge.speedup import speedup as speedup_of
 from blockyard.compare.judge.statistics import Table, analyse
@@ -229,7 +229,7 @@ def _crossings(names: Sequence[str], most: Sequence[Finished]) -> list[Crossing]
         if BETTER not in said or len(of_a) < len(done) or len(of_b) < len(done):
             continue
         losses_a, losses_b = ([[sign * score for score in row] for _, row in of] for of in (of_a, of_b))
-        way = trend([size for size, _ in of_a], losses_a, losses_b)
+        way = gap_by_size([size for size, _ in of_a], losses_a, losses_b)
         if said[-1] == WORSE:
             found.append(Crossing(a, b, LOST))
         elif way and said[-1] == OPEN and way.moves and way.slope[0] > 0:

@@ -77,12 +77,13 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
     "report": {"documents", "outcome", "judge", "plan"},
     "compare": {"documents", "identity", "judge", "plan", "run", "report"},
     "verdict": {"outcome", "judge", "report"},
-    "kept": {"documents", "outcome", "run", "report"},
+    "sizes": {"documents", "outcome", "judge", "plan", "run", "report", "compare"},
+    "kept": {"documents", "outcome", "run", "report", "sizes"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
 OPTIONS = {
-    "compare": f"{TRAINING} seeds margin tuning against sweep",
+    "compare": f"{TRAINING} seeds margin tuning against sweep gate",
     "judge": "json arm seed pair score group step better margin alpha against out",
     "report": "json",
     "runs": "json csv",

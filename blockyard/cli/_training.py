@@ -1,7 +1,7 @@
 """What `compare` and `train` are both asked: on what, how large, how long, and how."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from blockyard.cli._grammar import is_
@@ -14,15 +14,19 @@ TARGET = "NAME, LABEL=NAME or LABEL=NAME:key=value,key=value; with |TRANSFORM:ke
 SHARED = ("task", "params", "memory", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "codec")
 
 
-def options(add: Callable[..., Any]) -> None:
-    """The options of both."""
+ONE = {"params": (numbers.PARAMS, ""), "tokens": (numbers.TOKENS, "")}  # what is read, and what more its help says
+
+
+def options(add: Callable[..., Any], amounts: Mapping[str, tuple[Callable[[Any, str], Any], str]] = ONE) -> None:
+    """The options of both; `amounts` are how many parameters and tokens may be named."""
+    (params, sizes), (tokens, lengths) = amounts["params"], amounts["tokens"]
     add("--data", action="append", default=[], help="a text file, a folder or a .jsonl; - for standard input; "
         "may be given several times (default: the texts of CPython itself)")  # fmt: skip
     add("--task", metavar="NAME[:KEY=VALUE,...]", help="a task, not text (see: blockyard list task)")
-    add("--params", type=is_(numbers.PARAMS), help="parameters of every arm (default 200k)")
+    add("--params", type=is_(params), help=f"parameters of every arm (default 200k){sizes}")
     add("--memory", type=is_(numbers.MEMORY), help="peak memory of a training step of every arm, instead of "
         "parameters: 200M")  # fmt: skip
-    add("--tokens", type=is_(numbers.TOKENS), help="training tokens of every arm (default 200k)")
+    add("--tokens", type=is_(tokens), help=f"training tokens of every arm (default 200k){lengths}")
     add("--flops", type=is_(numbers.FLOPS), help="training operations of every arm, instead of tokens")
     add("--minutes", type=is_(numbers.MINUTES), help="training minutes of every arm, instead of tokens")
     add("--length", type=is_(numbers.LENGTH), help="tokens a row (default 128; a task has its own)")

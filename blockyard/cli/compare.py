@@ -10,11 +10,15 @@ from blockyard.core import numbers
 from blockyard.core.errors import WorkFailed
 
 EXAMPLE = "blockyard compare llama gla --data my.txt --params 1M --tokens 2M"
+SEVERAL = {
+    "params": (numbers.SIZES, "; several sizes, 100k,300k,1M, in one comparison"),
+    "tokens": (numbers.SEVERAL_TOKENS, "; several, 1M,2M, beside several sizes"),
+}
 
 
 def options(add: Callable[..., Any]) -> None:
     add("target", nargs="+", help=_training.TARGET)
-    _training.options(add)
+    _training.options(add, SEVERAL)
     add("--seeds", help="runs of every arm (default by the number of arms); 3,6,10 looks three times and stops when it "
         "is settled")  # fmt: skip
     add("--margin", type=is_(numbers.MARGIN), default=0.01, help="the difference that matters, as a share of the loss "
@@ -23,15 +27,26 @@ def options(add: Callable[..., Any]) -> None:
     add("--against", metavar="LABEL", help="judge every arm against this one only")
     add("--sweep", action="append", default=[], metavar="KEY=VALUE,VALUE,...", help="make every arm with each of these "
         "values, as mixer.heads=1,2,4, and draw the score against them")  # fmt: skip
+    add("--gate", metavar="CONDITION", help="of several sizes: a condition on every arm, written down before the first "
+        "run, as 'speedup>1 at 2 sizes'")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.compare import compare
     from blockyard.compare.documents import Report
+    from blockyard.compare.sizes.documents import Sketch
+    from blockyard.compare.sizes.run import compare_sizes, is_several
 
     judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
-    sweep = _training.parse_sweep(options.sweep)
-    found = compare(options.target, sweep=sweep, **judged, **_training.request(options))
+    asked = {"sweep": _training.parse_sweep(options.sweep), **judged, **_training.request(options)}
+    if is_several(asked | {"gate": options.gate}):
+        several = compare_sizes(options.target, gate=options.gate, **asked)
+        if isinstance(several, Sketch):
+            return several.to_json(), ""
+        if not any(arm.finished for size in several.sizes for arm in size.arms):
+            raise WorkFailed(f"every run of every arm failed; see {several.report}")
+        return several.to_json(), str(several)
+    found = compare(options.target, **asked)
     if not isinstance(found, Report):
         return _training.dry(found), ""
     if not any(arm.finished for arm in found.arms):

@@ -1,6 +1,7 @@
 """The main job: which architecture, on this data and budget, and how sure are we.
 
-`blockyard.compare` is this package and, called, the comparison itself: `blockyard.compare(["llama", "gla"])`.
+`blockyard.compare` is this package and, called, the comparison itself: `blockyard.compare(["llama", "gla"])`. With
+several sizes, `params="100k,300k,1M"`, it is `blockyard.compare.sizes.run.compare_sizes`, and its answer a SizesReport.
 """
 
 import sys
@@ -42,7 +43,10 @@ class Comparison(ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from blockyard.compare.compare import compare
+        from blockyard.compare.sizes.run import compare_sizes, is_several
 
+        if is_several(kwargs):
+            return compare_sizes(*args, **kwargs)
         return compare(*args, **kwargs)
 
 

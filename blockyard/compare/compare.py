@@ -66,7 +66,7 @@ def compare(
                    of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
                    sweep, values by setting: every arm is made with each, {"mixer.heads": (1, 2, 4)}
     """
-    request = _request(targets, data, overrides, asked)
+    request = request_of(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
 
 
@@ -75,25 +75,29 @@ def train_one(
     quiet: bool = False, overrides: dict[str, Any] | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Train a recipe at its default rate, once: a comparison of one arm."""
-    request = _request([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
+    request = request_of([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet)
 
 
-def _request(
+def request_of(
     targets: Sequence[str], data: str | Sequence[str], overrides: dict[str, Any] | None, asked: dict[str, Any]
 ) -> Request:
+    """What `compare` was called with, as one request."""
     paths = (data,) if isinstance(data, str) else tuple(data)
     swept = tuple((setting, tuple(values)) for setting, values in dict(asked.pop("sweep", None) or {}).items())
     return Request(tuple(targets), paths, overrides=tuple(sorted((overrides or {}).items())), sweep=swept, **asked)
 
 
 def run_arms(
-    request: Request, *, out: str | Path | None = None, dry_run: bool = False, quiet: bool = False,
-    save_seconds: float = 20.0, fewest: int = 1,
+    request: Request, planned: Plan | None = None, *, out: str | Path | None = None, dry_run: bool = False,
+    quiet: bool = False, save_seconds: float = 20.0, fewest: int = 1,
 ) -> Report | Plan:  # fmt: skip
-    """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan."""
+    """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan.
+
+    planned   what `make_plan` gave of this request, where that was done before
+    """
     watch = Watch(quiet)
-    plan = replace(make_plan(request, watch.say), save_seconds=save_seconds)
+    plan = replace(planned or make_plan(request, watch.say), save_seconds=save_seconds)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
         name = request.targets[0]
         raise UsageError(

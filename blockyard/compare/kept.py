@@ -7,33 +7,45 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.compare.documents import Report
-from blockyard.compare.outcome import FORMAT, Judgement
+from blockyard.compare.outcome import Judgement
 from blockyard.compare.report.result import write
 from blockyard.compare.run.store import Event, read_plan
+from blockyard.compare.sizes.documents import FORMAT as FORMAT_OF_SIZES
+from blockyard.compare.sizes.documents import SizesReport
+from blockyard.compare.sizes.folder import read_plan as read_sizes
+from blockyard.compare.sizes.page import write as write_sizes
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document
 
 RUNS: tuple[str, ...] = ("arm", "role", "seed", "learning_rate", "status", "score", "seconds", "folder")
 
 
-def report(folder: str | Path) -> Report | Judgement:
+def report(folder: str | Path) -> Report | Judgement | SizesReport:
     """The outcome that lies in a folder, with its report.html and report.txt written anew."""
-    return write(outcome(folder), Path(folder))
+    found = outcome(folder)
+    return write_sizes(found, Path(folder)) if isinstance(found, SizesReport) else write(found, Path(folder))
 
 
-def outcome(folder: str | Path) -> Report | Judgement:
+def outcome(folder: str | Path) -> Report | Judgement | SizesReport:
     """The outcome that lies in a folder; UsageError where there is none."""
     path = Path(folder) / "result.json"
     if not path.exists():
-        unfinished = (Path(folder) / "plan.json").exists()
+        unfinished = any((Path(folder) / name).exists() for name in ("plan.json", "sizes.json"))
         why = "it is not finished: give its command again" if unfinished else "result.json is missing"
         raise UsageError(f"{folder} holds no outcome; {why}")
-    data = read_document(path, FORMAT, sealed_since=2)
+    data = read_document(path, FORMAT_OF_SIZES, sealed_since=2)
+    if "sizes" in data:
+        return SizesReport.from_json(data, path)
     return Judgement.from_json(data, path) if "source" in data else Report.from_json(data, path)
 
 
 def runs(folder: str | Path) -> list[dict[str, Any]]:
-    """Every finished run of a comparison, trials too, in the order that they ended; RUNS are its fields."""
+    """Every finished run of a comparison, trials too, in the order that they ended; RUNS are its fields.
+
+    Of several sizes those of each, whose `folder` says which."""
+    if (sizes := read_sizes(Path(folder))) is not None:
+        begun = [place.folder for place in sizes.places if (Path(folder) / place.folder / "plan.json").exists()]
+        return [row | {"folder": f"{each}/{row['folder']}"} for each in begun for row in runs(Path(folder) / each)]
     plan, path = read_plan(Path(folder)), Path(folder) / "events.jsonl"
     if plan is None:
         raise UsageError(f"{folder} holds no comparison: plan.json is missing")

@@ -7,6 +7,7 @@ A number is given as text or as a number. Everything else, infinite and not-a-nu
 
 import math
 import re
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from blockyard.core.errors import UsageError, brief
@@ -68,6 +69,22 @@ class Amount(NamedTuple):
         return number
 
 
+class Amounts(NamedTuple):
+    """One amount, or several in rising order: `100k,300k,1M`, or a sequence; of several each is at least `least`."""
+
+    each: Amount
+    least: float
+
+    def __call__(self, value: Any, name: str) -> float | tuple[float, ...]:
+        words = str(value).split(",") if not isinstance(value, list | tuple) else value
+        if len(words) == 1:
+            return self.each(words[0], name)
+        found = tuple(self.each(word, name) for word in words)
+        if min(found, default=0.0) < self.least or any(a >= b for a, b in pairwise(found)):
+            raise _refused(name, value, f"an amount, or several in rising order, each at least {self.least:g}")
+        return found
+
+
 def _refused(name: str, value: Any, what: str) -> UsageError:
     return UsageError(f"{name} {brief(repr(value))} must be {what}")
 
@@ -80,6 +97,8 @@ SEEDS = Whole(1, 99)  # the hundredth seed is the one that tunes
 PARAMS = Amount(1e13)
 MEMORY = Amount(1e15)
 TOKENS = Amount(1e15)
+SIZES = Amounts(PARAMS, 2000)  # parameters of one comparison, or of several
+SEVERAL_TOKENS = Amounts(TOKENS, 1)
 FLOPS = Amount(1e27)
 MINUTES = Real(0, 60 * 24 * 366, closed=False)
 MARGIN = Real(0, 1)

@@ -30,6 +30,9 @@ def find_model(where: str | Path) -> Path:
         for folder in (path, path / "model"):
             if os.path.exists(folder / "config.json"):
                 return folder
+    if os.path.exists(path / "sizes.json"):
+        sizes = [f"{each.parent}:{arm or 'ARM'}" for each in sorted(path.glob("*/plan.json"))]
+        raise UsageError(f"{path} holds several sizes; name one: {', '.join(sizes)}")
     if not os.path.exists(path / "plan.json") and not os.path.exists(path / "result.json"):
         if arm is None:
             return path

@@ -4,6 +4,8 @@ time to target   first crossing of the target, linear in (ln tokens, loss). Comp
                  of one group; a run that never gets there is only "more than" its last token count.
 may cross        per seed, gap at the end + slope ln 4, slope of the gap against ln tokens over the last half; told only
                  of a gap that is there and narrows beyond the chance of seeds, or every noisy pair would be told
+gap by size      the same of sizes, whose runs share no seeds: gap and slope against ln N by least squares over all
+                 sizes, their variances from the spread of gaps over seeds, pooled over sizes
 scaling          L(N) = E + A N^-alpha, E >= 0 and A >= 0, least squares with alpha profiled. Intervals by
                  parametric bootstrap: the fitted curve plus normal noise of the spread over seeds, pooled over
                  sizes, is fitted again. Nominal 95% intervals cover about 90%: say so where they are shown.
@@ -62,6 +64,54 @@ def may_cross(tokens: Sequence[float], gaps: Sequence[Sequence[float]], factor: 
     ahead, half = interval(rows[:, -1] + slopes * math.log(factor))
     narrows = abs(now) > about and abs(slope) > around and now * slope < 0
     return narrows and (abs(ahead) <= half or ahead * now <= 0)
+
+
+@dataclass(frozen=True)
+class GapBySize:
+    """The gap of two arms, a - b, over sizes: at the largest, its slope against ln N, and carried on; with half the
+    width of each 95% interval."""
+
+    now: tuple[float, float]
+    slope: tuple[float, float]
+    ahead: tuple[float, float]
+
+    @property
+    def moves(self) -> bool:
+        """Whether the gap is known to change with size."""
+        return abs(self.slope[0]) > self.slope[1]
+
+    @property
+    def fades(self) -> bool:
+        """Whether the gap is there, its slope leads towards 0, and carried on it may be 0 or on the other side."""
+        (now, about), (slope, _), (ahead, half) = self.now, self.slope, self.ahead
+        return abs(now) > about and self.moves and now * slope < 0 and (abs(ahead) <= half or ahead * now <= 0)
+
+
+def gap_by_size(
+    sizes: Sequence[float], a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], factor: float = 4.0
+) -> GapBySize | None:
+    """How the gap of two arms goes with size, and on to `factor` times the largest; a row of losses per size.
+
+    None: fewer than 2 sizes, or too few seeds.
+    """
+    from scipy.special import stdtrit
+
+    freedom = sum(len(row) - 1 for row in (*a, *b))
+    if len(sizes) < 2 or freedom < 2:
+        return None
+    order = np.argsort(sizes)
+    x = np.log(np.asarray(sizes, np.float64)[order])
+    gaps = np.array([np.mean(a[i]) - np.mean(b[i]) for i in order])
+    spread = sum(float(np.var(row)) * len(row) for row in (*a, *b)) / freedom
+    variances = np.array([spread / len(a[i]) + spread / len(b[i]) for i in order])
+    rule = (x - x.mean()) / np.square(x - x.mean()).sum()
+    last = np.eye(len(x))[-1]
+    t = -float(stdtrit(freedom, 0.025))
+
+    def about(weights: np.ndarray) -> tuple[float, float]:
+        return float(weights @ gaps), t * math.sqrt(float(weights**2 @ variances))
+
+    return GapBySize(about(last), about(rule), about(last + math.log(factor) * rule))
 
 
 @dataclass(frozen=True)

@@ -124,9 +124,10 @@ def _planes(
 def scaling(results: Sequence[Report | str | Path]) -> dict[str, Scaling | Surface]:
     """A fit for every arm that stands in all of these comparisons: over sizes, and over tokens where they differ too.
 
-    results   folders of comparisons, or reports; the scores must be of the same metric on the same data
+    results   folders of comparisons, or of several sizes, or reports; the scores must be of the same metric
+              on the same data
     """
-    found = [_read(each) for each in results]
+    found = [_read(each) for result in results for each in _sizes(result)]
     if not found:
         raise UsageError("a scaling fit needs finished comparisons at several sizes")
     if len({(report.metric.name, report.plan.data.hash) for report in found}) > 1:
@@ -148,6 +149,13 @@ def _losses(name: str, arms: Sequence[ArmReport]) -> list[list[float]]:
     if any(arm.failed for arm in arms):
         raise UsageError(f"a run of {name} failed; a scaling fit needs all of them")
     return [[loss for loss in arm.score.per_seed if loss is not None] for arm in arms]
+
+
+def _sizes(result: Report | str | Path) -> Sequence[Report | str | Path]:
+    """The comparisons of a folder: its own, or that of every size."""
+    if isinstance(result, Report) or not (Path(result) / "sizes.json").exists():
+        return [result]
+    return sorted(each.parent for each in Path(result).glob("*/plan.json"))
 
 
 def _read(result: Report | str | Path) -> Report:

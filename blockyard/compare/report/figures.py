@@ -207,8 +207,13 @@ def indices(report: Outcome[Any]) -> dict[str, int]:
 
     There are 64 looks; where two names of a report fall on one, the second of them keeps the colour with another mark.
     """
+    return looks(arm.name for arm in report.arms)
+
+
+def looks(names: Iterable[str]) -> dict[str, int]:
+    """The same of names."""
     found: dict[str, int] = {}
-    for name in sorted(arm.name for arm in report.arms):
+    for name in sorted(names):
         look = hashlib.sha256(f"{SALT}{name}".encode()).digest()[0] % (COLOURS * len(SHAPES))
         while look in found.values():
             look += COLOURS

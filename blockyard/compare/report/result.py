@@ -25,18 +25,9 @@ Trials = list[dict[str, list[float]]]
 
 def assemble(plan: Plan, seeds: list[int], runs: Runs, rates: Rates, trials: Trials) -> Report:
     """Verdicts and figures of all arms, from the plan and the results of these seeds' final runs."""
-    finished = {key: result for key, result in runs.items() if result.finished}
-    sign = plan.metric.sign  # the statistics know losses only; scores come back as they were
-    losses = {key: sign * np.array(result.groups, np.float64) for key, result in finished.items()}
-    weights = np.array(next(iter(finished.values())).weights) if finished else np.ones(1)
-    failed = {key for key in runs if key not in finished}
-    if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
-        losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
-    relative = not plan.metric.share  # a share of wrong answers is a share already
-    bases = {arm.id: plan.base(arm).id for arm in plan.arms}
-    table = Table(list(bases), seeds, losses, weights, failed, share=not relative, bases=bases)
-    means = [float(weights @ y) for y in losses.values()]
-    margin = plan.margin * (abs(float(np.mean(means))) if relative else 1.0) if means else None
+    sign, table = plan.metric.sign, table_of(plan, seeds, runs)
+    means = [float(table.weights @ y) for y in table.losses.values()]
+    margin = plan.margin * (abs(float(np.mean(means))) if not table.share else 1.0) if means else None
     verdicts = analyse(table, alpha=plan.alpha, margin=margin, looks=len(plan.looks), against=plan.against)
     label = {arm.id: arm.label for arm in plan.arms}
     return Report(
@@ -48,7 +39,7 @@ def assemble(plan: Plan, seeds: list[int], runs: Runs, rates: Rates, trials: Tri
         seeds=seeds,
         against=label.get(plan.against or ""),
         arms=[_arm(plan, seeds, plan.arm(score.name), score, runs, rates, trials) for score in verdicts.arms],
-        references={name: float(weights @ np.array(y)) for name, y in plan.references.items()},
+        references={name: float(_weights(runs) @ np.array(y)) for name, y in plan.references.items()},
         pairs=[_pair(pair, label, sign) for pair in verdicts.pairs],
         needed_difference=verdicts.needed_difference,
         detectable=verdicts.detectable,
@@ -57,6 +48,25 @@ def assemble(plan: Plan, seeds: list[int], runs: Runs, rates: Rates, trials: Tri
         spread_ratio=verdicts.spread_ratio,
         along=along(plan, seeds, runs),
     )
+
+
+def table_of(plan: Plan, seeds: list[int], runs: Runs) -> Table:
+    """The losses of these seeds' final runs by the ids of their arms, as the statistics take them."""
+    finished = {key: result for key, result in runs.items() if result.finished}
+    losses = {key: plan.metric.sign * np.array(result.groups, np.float64) for key, result in finished.items()}
+    weights = _weights(runs)
+    if len(weights) < 8:  # too few for the uncertainty of the text: leave that part out, the report says so
+        losses, weights = {key: np.array([weights @ y]) for key, y in losses.items()}, np.ones(1)
+    bases = {arm.id: plan.base(arm).id for arm in plan.arms}
+    failed = {key for key in runs if key not in finished}
+    # a share of wrong answers is a share already
+    return Table(list(bases), seeds, losses, weights, failed, share=plan.metric.share, bases=bases)
+
+
+def _weights(runs: Runs) -> np.ndarray:
+    """The shares of the groups of the test."""
+    finished = next((result for result in runs.values() if result.finished), None)
+    return np.array(finished.weights) if finished else np.ones(1)
 
 
 def settled(report: Report) -> bool:

@@ -44,14 +44,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """A table with its heading and what there is to say of it."""
+
+    title: str
+    about: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """A page: what it asks, its pictures, and the figures behind them."""
+    """A page: what it asks, its pictures, and the figures behind them; `further` are tables with headings of theirs."""
 
     title: str
     about: str
     pictures: Sequence[Picture]
     table: Table | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+    further: Sequence[Figures] = field(default_factory=tuple)
 
     def html(self) -> str:
         """The page; it needs no network."""
@@ -63,6 +73,11 @@ class Sheet:
         ]
         if self.table:
             found.append(f"<section><h2>Figures</h2>{self.table.html()}</section>")
+        found += [
+            f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>"
+            f"{each.table.html()}</section>"
+            for each in self.further
+        ]
         if self.notes:
             found.append(f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in self.notes)}</ul>")
         return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(found)}</main></body></html>\n'

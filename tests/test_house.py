@@ -82,7 +82,7 @@ SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
 OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against sweep",
-    "judge": "json arm seed pair score group step better margin alpha against out",
+    "judge": "json arm seed pair score group weight step better margin alpha against out",
     "report": "json",
     "runs": "json csv",
     "train": TRAINING,

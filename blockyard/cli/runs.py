@@ -17,7 +17,8 @@ def options(add: Callable[..., Any]) -> None:
 def run(options: argparse.Namespace) -> Answer:
     from pathlib import Path
 
-    from blockyard.compare.kept import RUNS, as_csv, runs
+    from blockyard.compare.kept import RUNS, runs
+    from blockyard.compare.report.rows import as_csv
     from blockyard.core.errors import UsageError
     from blockyard.core.files import write_whole
 
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> Answer:
         path = Path(options.csv)
         if path.exists():
             raise UsageError(f"{path} exists; name a file that does not")
-        write_whole(path, as_csv(found).encode())
+        write_whole(path, as_csv(found, RUNS).encode())
     rows = [[_said(row[name]) for name in RUNS] for row in found]
     widths = [max(map(len, column)) for column in zip(RUNS, *rows)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in (list(RUNS), *rows)]

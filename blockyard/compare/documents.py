@@ -450,6 +450,7 @@ class ArmReport(ArmOutcome):
     base       the id of what was trained: arms of one base share its training, which each of them counts
     made       what transforms made of the best run, with their reports
     depths     how the runs looked inside on the way
+    groups     the scores of every seed by group of the test; none of a run that did not finish
     """
 
     name: str
@@ -488,6 +489,7 @@ class ArmReport(ArmOutcome):
     base: str = ""
     made: Made | None = None
     depths: list[list[ByDepth]] = field(default_factory=list)
+    groups: list[list[float | None]] = field(default_factory=list)
 
     @property
     def speeds(self) -> list[float]:
@@ -550,7 +552,7 @@ class Along:
 
 @dataclass(frozen=True)
 class Report(Outcome[ArmReport]):
-    """The outcome of a comparison, arms in the order of their means."""
+    """The outcome of a comparison, arms in the order of their means; `weights` are the groups' shares of the test."""
 
     plan: Plan
     metric: Metric
@@ -569,10 +571,17 @@ class Report(Outcome[ArmReport]):
     spread_ratio: float | None
     along: Along | None
     report: str | None = None
+    weights: list[float] = field(default_factory=list)
     format: int = FORMAT
 
     def _named(self, run: Run) -> dict[str, Any]:
         return {"seed": run.seed, "folder": run.folder}
+
+    def _grouped(self, arm: ArmReport, place: int, score: float | None) -> list[dict[str, Any]]:
+        status = "failed" if score is None else "finished"
+        groups = arm.groups[place] if arm.groups and score is not None else []
+        told = [(at, self.weights[at], value) for at, value in enumerate(groups)] or [(None, None, None)]
+        return [{"status": status, **dict(zip(("group", "weight", "score"), each)), "whole": score} for each in told]
 
     def _beside(self, arm: ArmReport, place: int) -> dict[str, Any]:
         told = {"params": arm.params, "tokens": arm.tokens, "learning_rate": arm.learning_rate}

@@ -1,7 +1,5 @@
 """What lies in the folder of a comparison or of a judgement: its outcome, written anew, and its runs as rows."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -51,12 +49,3 @@ def runs(folder: str | Path) -> list[dict[str, Any]]:
         end = event.lr, event.status, event.score, event.seconds, f"runs/{event.finished}"
         found.append(dict(zip(RUNS, (arm, event.role, event.seed, *end))))
     return found
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as a table of comma-separated values under a line of names."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, RUNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

@@ -83,7 +83,7 @@ TRAINING = "json data task params memory tokens flops minutes length batch codec
 OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against sweep",
     "judge": "json arm seed pair score group weight step better margin alpha against out",
-    "report": "json",
+    "report": "json out",
     "runs": "json csv",
     "train": TRAINING,
     "eval": "json data length",

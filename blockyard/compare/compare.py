@@ -16,6 +16,8 @@ from blockyard.compare.documents import (
     Arm,
     BenchAnswer,
     BenchOrder,
+    GlanceAnswer,
+    GlanceOrder,
     Plan,
     Progress,
     Report,
@@ -23,6 +25,7 @@ from blockyard.compare.documents import (
     RunResult,
     Speed,
     Timings,
+    Whole,
 )
 from blockyard.compare.identity import key_of
 from blockyard.compare.judge.tuning import UNTUNED, fit_rates
@@ -31,6 +34,7 @@ from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
+from blockyard.compare.run.glance import glance
 from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
@@ -40,6 +44,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.numbers import clock
 
 BENCH_ROUNDS = 5
+SOON = 100e9  # operations of a measuring by whole steps that a plan waits for
 Run = tuple[str, int]  # an arm and a seed
 Rates = dict[str, tuple[float, bool]]
 Trials = dict[str, list[float]]
@@ -101,8 +106,7 @@ def run_arms(
         )
     folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
-        with Pool(plan.same.workers, plan.same.threads) as pool:
-            plan = _measured(plan, pool, watch)
+        plan = _glanced(plan, watch)
         watch.say(describe_plan(plan))
         return plan
     store = Store(folder, plan)
@@ -136,6 +140,30 @@ def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed) | plan.steps)
     watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
     return plan
+
+
+def _glanced(plan: Plan, watch: Watch) -> Plan:
+    """The speeds for a plan that is only looked at: as for runs where that is soon done, else by a part of each arm."""
+    arms = [*plan.arms, *plan.bases]
+    each = [plan.base(arm).training_flops * plan.same.step_tokens for arm in arms]
+    if (BENCH_ROUNDS + 1) * sum(each) < SOON:
+        with Pool(plan.same.workers, plan.same.threads) as pool:
+            return _measured(plan, pool, watch)
+    short = replace(plan, steps=dict.fromkeys([arm.id for arm in arms], 1))
+    trained = {arm.id: arm for arm in plan.trained}
+    jobs = [make_job(short, arm, "tune", 0, 1e-4) for arm in trained.values()]
+    wholes = [Whole(arm.name, arm.training_flops, arm.params) for arm in trained.values()]
+    watch.say(f"measuring a part of {plural(len(jobs), 'architecture')} ...")
+    if plan.same.workers == 1:  # this process is as good as another one, and there already
+        found = [glance(jobs, wholes)]
+    else:
+        with Pool(plan.same.workers, plan.same.threads) as pool:
+            answers = pool.run([GlanceOrder(jobs, wholes)] * pool.count, lambda *_: None)
+            found = [GlanceAnswer.from_json(answer, "an answer").steps for _, answer in answers]
+    steps = dict(zip(trained, (median(of) for of in zip(*found))))
+    speed = {arm.id: Speed(steps[plan.base(arm).id], None) for arm in arms}
+    plan = replace(plan, speed=speed, measured="few rows through few layers, scaled by counted operations")
+    return replace(plan, steps=planning.steps_of(plan, speed))
 
 
 def _median(found: Sequence[list[Timings]], arm: int, what: str) -> float | None:

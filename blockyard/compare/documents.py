@@ -203,6 +203,7 @@ class Plan(Document):
     swept     the settings that arms were made for every value of, in the order of the values in their labels
     tuned     by tuning seed the rate of every trained arm, and whether it lies at the edge of the grid
     earlier   what names the other plans whose verdicts over these runs were read before
+    measured  how the speeds were found, where not by whole steps: of a plan that is only looked at
     """
 
     arms: list[Arm]
@@ -228,6 +229,7 @@ class Plan(Document):
     speed: dict[str, Speed] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     bases: list[Arm] = field(default_factory=list)
+    measured: str = ""
     format: int = FORMAT
 
     @property
@@ -313,6 +315,31 @@ class BenchOrder(Document):
     jobs: list[Job]
     rounds: int
     do: str = "bench"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a glance at an arm is scaled up to: training operations a token, and parameters."""
+
+    recipe: str
+    flops: float
+    params: int
+
+
+@dataclass(frozen=True)
+class GlanceOrder(Document):
+    """To a worker: say how fast these are by a small part of each."""
+
+    jobs: list[Job]
+    wholes: list[Whole]
+    do: str = "glance"
+
+
+@dataclass(frozen=True)
+class GlanceAnswer(Document):
+    """From a worker: seconds of a step of every job."""
+
+    steps: list[float]
 
 
 @dataclass(frozen=True)

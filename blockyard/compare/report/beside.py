@@ -137,12 +137,12 @@ def _arms(outcomes: Sequence[Outcome[Any]]) -> list[BesideArm]:
     for at, each in enumerate(outcomes):
         own = {arm.name for arm in each.arms}
         for arm in each.arms:
-            known = next((row for row in rows if row[at] is None and arm.name in row), None)
+            known: list[str | None] | None = next((row for row in rows if row[at] is None and arm.name in row), None)
             if known is None:  # called otherwise: the same system, unless that has its own name here, too
                 known = next((row for row in rows if row[at] is None and not own & {*row}
-                              and _same_system(row, hashes, hashes[at].get(arm.name))), None)  # fmt: skip
+                              and _same_system(row, hashes, hashes[at].get(str(arm.name)))), None)  # fmt: skip
             if known is None:
-                known = [None] * len(outcomes)
+                known = [None for _ in outcomes]
                 rows.append(known)
             known[at] = arm.name
     return [_arm(row, outcomes, hashes) for row in rows]
@@ -158,7 +158,7 @@ def _arm(row: Sequence[str | None], outcomes: Sequence[Outcome[Any]], hashes: Se
         arm = None if name is None else outcome.arm(name)
         said = None if arm is None else (arm.name, arm.score, arm.rank, arm.candidate, arm.finished, arm.failed)
         places.append(None if said is None else Place(*said))
-    known = [own.get(name) for name, own in zip(row, hashes) if name]
+    known = [own.get(name) for name, own in zip(row, hashes) if name is not None]
     same = None if len(known) < 2 or None in known else len(set(known)) == 1
     return BesideArm(next(name for name in row if name), same, places)
 

@@ -85,7 +85,8 @@ def describe_plan(plan: Plan) -> str:
         *_planned(plan),
     ]
     if plan.speed:
-        lines.append(f"estimated time: {clock(estimate(plan))}")
+        how = f" (measured: {plan.measured})" if plan.measured else ""
+        lines += fold(f"estimated time: {clock(estimate(plan))}{how}")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from blockyard.compare.outcome import ArmOutcome, Outcome, PairReport, Score, SeedsNeeded
+from blockyard.compare.split import Night
 from blockyard.core import registry
 from blockyard.core.document import Document, Json
 from blockyard.task._exhibit import Exhibit
@@ -204,6 +205,7 @@ class Plan(Document):
     tuned     by tuning seed the rate of every trained arm, and whether it lies at the edge of the grid
     earlier   what names the other plans whose verdicts over these runs were read before
     measured  how the speeds were found, where not by whole steps: of a plan that is only looked at
+    night     how the figures were chosen, where a time was given for all of it
     """
 
     arms: list[Arm]
@@ -230,6 +232,7 @@ class Plan(Document):
     steps: dict[str, int] = field(default_factory=dict)
     bases: list[Arm] = field(default_factory=list)
     measured: str = ""
+    night: Night | None = None
     format: int = FORMAT
 
     @property
@@ -315,31 +318,6 @@ class BenchOrder(Document):
     jobs: list[Job]
     rounds: int
     do: str = "bench"
-
-
-@dataclass(frozen=True)
-class Whole:
-    """What a glance at an arm is scaled up to: training operations a token, and parameters."""
-
-    recipe: str
-    flops: float
-    params: int
-
-
-@dataclass(frozen=True)
-class GlanceOrder(Document):
-    """To a worker: say how fast these are by a small part of each."""
-
-    jobs: list[Job]
-    wholes: list[Whole]
-    do: str = "glance"
-
-
-@dataclass(frozen=True)
-class GlanceAnswer(Document):
-    """From a worker: seconds of a step of every job."""
-
-    steps: list[float]
 
 
 @dataclass(frozen=True)

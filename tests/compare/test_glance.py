@@ -8,7 +8,6 @@ import pytest
 from blockyard import build, spec
 from blockyard.cli import main
 from blockyard.compare import compare as acts
-from blockyard.compare.documents import Whole
 from blockyard.compare.plan import budget
 from blockyard.compare.plan.plan import Request, make_job, make_plan
 from blockyard.compare.run import glance as glances
@@ -52,7 +51,7 @@ def test_a_part_is_scaled_to_the_whole(monkeypatch):
 
     asked = []
     monkeypatch.setattr(glances, "_seconds", lambda job: asked.append(job) or law(job))
-    found = glances.glance(jobs, [Whole(arm.name, arm.training_flops, arm.params) for arm in plan.arms])
+    found = glances.glance(jobs, [glances.Whole(arm.name, arm.training_flops, arm.params) for arm in plan.arms])
     assert found == pytest.approx([law(job) for job in jobs], rel=1e-6)
     assert all(job.batch < plan.same.batch for job in asked)
     assert all(Spec.from_json(job.system)["model"]["depth"]["layers"] in (1, 4) for job in asked)

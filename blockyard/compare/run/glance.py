@@ -10,18 +10,44 @@ say how many layers it has is measured as it is. Runs are never planned by this:
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from blockyard.compare.documents import Job, Whole
+from blockyard.compare.documents import Job
 from blockyard.compare.run.speed import prepared, step
 from blockyard.core import registry
+from blockyard.core.document import Document
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.model.count import stages, training_flops
 
 MOST = 3e9  # operations of the smaller step, as far as whole rows allow
-ROUNDS, PATIENCE = 5, 0.5  # steps at most, after one that pays for what later ones reuse; and for how many seconds
+ROUNDS, PATIENCE = 5, 0.25  # steps at most, after one that pays for what later ones reuse; and for how many seconds
 FIXED = 0.5  # the most of the smaller step that is believed to be there whatever it is shown
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a glance at an arm is scaled up to: training operations a token, and parameters."""
+
+    recipe: str
+    flops: float
+    params: int
+
+
+@dataclass(frozen=True)
+class GlanceOrder(Document):
+    """To a worker: say how fast these are by a small part of each."""
+
+    jobs: list[Job]
+    wholes: list[Whole]
+    do: str = "glance"
+
+
+@dataclass(frozen=True)
+class GlanceAnswer(Document):
+    """From a worker: seconds of a step of every job."""
+
+    steps: list[float]
 
 
 def glance(jobs: Sequence[Job], wholes: Sequence[Whole]) -> list[float]:

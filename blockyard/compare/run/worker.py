@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from blockyard.compare.documents import BenchAnswer, BenchOrder, GlanceAnswer, GlanceOrder, Progress, RunOrder
-from blockyard.compare.run.glance import glance
+from blockyard.compare.documents import BenchAnswer, BenchOrder, Progress, RunOrder
+from blockyard.compare.run.glance import GlanceAnswer, GlanceOrder, glance
 from blockyard.compare.run.job import run_job
 from blockyard.compare.run.speed import bench
 from blockyard.core import child

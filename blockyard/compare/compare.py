@@ -30,7 +30,7 @@ from blockyard.compare.documents import (
 from blockyard.compare.identity import key_of
 from blockyard.compare.judge.tuning import UNTUNED, fit_rates
 from blockyard.compare.plan import plan as planning
-from blockyard.compare.plan.night import asked, spent, tonight
+from blockyard.compare.plan.night import asked, given, spent, tonight
 from blockyard.compare.plan.plan import Request, labels, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
@@ -165,7 +165,7 @@ def _tonight(request: Request, folder: Path, watch: Watch, dry_run: bool) -> Nig
         with Pool(plan.same.workers, plan.same.threads) as pool:
             return _measured(plan, pool, Watch(quiet=True))
 
-    watch.say(f"looking at what {clock(request.within)} can do ...")
+    watch.say(f"looking at what {clock(given(request))} can do ...")
     return tonight(request, _glimpse, _glimpse if dry_run else measured, watch.say, finished_in(folder.parent))
 
 

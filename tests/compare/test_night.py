@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,29 @@ def look(plan):
 def tonight(within, before=(), arms=("llama", "gla"), **asked):
     request = Request(arms, within=within, **asked)
     return request, nights.tonight(request, look, look, lambda _: None, before)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A clock that stands, unless a test lets it go on by so many seconds a look."""
+    ticks = {"each": 0.0, "now": 0.0}
+
+    def monotonic():
+        ticks["now"] += ticks["each"]
+        return ticks["now"]
+
+    monkeypatch.setattr(nights, "time", SimpleNamespace(monotonic=monotonic))
+    return ticks
+
+
+def test_what_the_choice_took_is_gone(clock):
+    _, night = tonight("30m", params="300k", seeds=3)
+    clock["each"] = 600.0
+    _, late = tonight("30m", params="300k", seeds=3)
+    assert late.chosen.tokens < 0.75 * night.chosen.tokens and late.chosen.seconds <= 1800
+    clock["each"] = 1790.0
+    with pytest.raises(UsageError, match="too short"):
+        tonight("30m", params="300k", seeds=3)
 
 
 @pytest.mark.parametrize("words, seconds", [("8h", 28800), ("480m", 28800), ("90s", 90), ("1.5H", 5400)])

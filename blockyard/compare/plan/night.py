@@ -14,6 +14,7 @@ leave it as many; where no size gets them, the one that gets most. Everything is
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -70,6 +71,7 @@ def tonight(
     measure   the same for the size that was chosen, as exactly as is wanted: its tokens follow from that
     before    finished comparisons, whose spread over seeds is that of these runs too where the metric is the same
     """
+    began = time.monotonic()
     machine = _machine(request, look, told)
     known = [each for each in before if each.metric == machine.plan.metric]
     splits = _splits(request, machine, _found(known))
@@ -77,14 +79,28 @@ def tonight(
         raise UsageError(_least(request, machine))
     best, reason = _best(splits, len(machine.plan.arms), request)
     plan = measure(_plan(request, best))
-    exact = _split(request, best.params, best.seeds, _of(plan), plan, _found(known))
+    gone = time.monotonic() - began  # of the time that was given
+    left = replace(request, within=given(request) - gone)
+    exact = _split(left, best.params, best.seeds, _of(plan), plan, _found(known))
     if exact is None:
-        raise UsageError(_least(request, replace(machine, sizes=[best.params], seconds=[_of(plan)], bytes=[best.peak])))
+        raise UsageError(
+            _least(request, replace(machine, sizes=[best.params], seconds=[_of(plan)], bytes=[best.peak]), gone)
+        )
     if exact.tokens < EACH * exact.params <= best.tokens:
         reason += f" by a first look; measured itself it gets {exact.tokens / exact.params:.2g}"
     noise = f"as in {len(known)} finished comparisons beside it" if known else "by a rule of size and tokens (assumed)"
     others = sorted(_shown(splits, best), key=lambda split: (split.params, split.seeds))
-    return Night(float(request.within or 0.0), request.ram, exact, others, reason, noise, asked(request))
+    chosen = replace(exact, seconds=exact.seconds + gone)
+    return Night(given(request), _ram(request), chosen, others, reason, noise, asked(request))
+
+
+def given(request: Request) -> float:
+    """The seconds that all of it may take."""
+    return float(request.within or 0.0)
+
+
+def _ram(request: Request) -> float | None:
+    return None if request.ram is None else float(request.ram)
 
 
 def asked(request: Request) -> dict[str, str]:
@@ -147,15 +163,15 @@ def _split(
     request: Request, size: float, seeds: int, step: float, plan: Plan, found: float | None, peak: float | None = None
 ) -> Split | None:
     """What fits at a size with so many seeds; None where that is too little, or takes more memory than there is."""
-    assert request.within is not None
+    within, ram = given(request), _ram(request)
     peak = max(arm.peak_bytes for arm in plan.arms) * plan.same.workers if peak is None else peak
-    if request.ram is not None and peak > request.ram:
+    if ram is not None and peak > ram:
         return None
     trials, per_step = 0 if request.tuning == "none" else len(plan.same.rates), plan.same.step_tokens
     trials *= seeds if request.tuning == "nested" else 1
     scored = 0.4 * (trials * plan.data.scored["tune"] + seeds * plan.data.scored["final"]) / per_step
-    fixed = KEPT * request.within + START + (BENCH + scored) * step
-    steps = math.floor((request.within - fixed) / (step * (trials + seeds)))
+    fixed = KEPT * within + START + (BENCH + scored) * step
+    steps = math.floor((within - fixed) / (step * (trials + seeds)))
     if request.tokens is not None:
         wanted = math.ceil(float(request.tokens) / per_step)
         steps = wanted if wanted <= steps else 0
@@ -222,15 +238,15 @@ def _shown(splits: Sequence[Split], best: Split) -> list[Split]:
     ]
 
 
-def _least(request: Request, machine: Machine) -> str:
-    """Why nothing fits, with the least time that would do."""
-    assert request.within is not None
+def _least(request: Request, machine: Machine, gone: float = 0.0) -> str:
+    """Why nothing fits, with the least time that would do beside what is `gone`."""
+    within, ram = given(request), _ram(request)
     size = min(SIZES) if request.params is None and request.memory is None else machine.sizes[0]
-    if request.ram is not None and machine.peak(size) > request.ram:
+    if ram is not None and machine.peak(size) > ram:
         needed = f"{machine.peak(size) / 1e6:,.0f} MB"
-        return f"--ram {float(request.ram) / 1e6:,.0f}M is not enough: {size:,.0f} parameters take about {needed}"
+        return f"--ram {ram / 1e6:,.0f}M is not enough: {size:,.0f} parameters take about {needed}"
     seeds = min(SEEDS) if request.seeds is None else _fixed_seeds(request)
-    low, high = request.within, request.within * 2
+    low, high = within, within * 2
     while _split(replace(request, within=high), size, seeds, machine.step(size), machine.plan, None, 0.0) is None:
         low, high = high, high * 2
     while high - low > 1:
@@ -238,6 +254,6 @@ def _least(request: Request, machine: Machine) -> str:
         fits = _split(replace(request, within=middle), size, seeds, machine.step(size), machine.plan, None, 0.0)
         low, high = (low, middle) if fits else (middle, high)
     return (
-        f"--within {clock(request.within)} is too short: {size:,.0f} parameters, {seeds} seeds and {FEWEST} steps a "
-        f"run of every arm take about {math.ceil(high / 60)}m"
+        f"--within {clock(within)} is too short: {size:,.0f} parameters, {seeds} seeds and {FEWEST} steps a "
+        f"run of every arm take about {math.ceil((high + gone) / 60)}m"
     )

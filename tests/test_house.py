@@ -69,13 +69,14 @@ LADDER = {  # a room imports only the rooms named here, and itself
 }
 ACTS = {  # the same inside the comparison: what a file of each of its rooms imports of the others
     "outcome": set(),
-    "documents": {"outcome"},
+    "split": set(),
+    "documents": {"outcome", "split"},
     "identity": {"documents"},
     "judge": {"documents"},
-    "plan": {"documents", "identity", "judge"},
+    "plan": {"documents", "identity", "judge", "split"},
     "run": {"documents", "identity", "plan"},
     "report": {"documents", "outcome", "judge", "plan"},
-    "compare": {"documents", "identity", "judge", "plan", "run", "report"},
+    "compare": {"documents", "identity", "judge", "plan", "run", "report", "split"},
     "verdict": {"outcome", "judge", "report"},
     "sizes": {"documents", "outcome", "judge", "plan", "run", "report", "compare"},
     "kept": {"documents", "outcome", "run", "report", "sizes"},
@@ -83,9 +84,9 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
 TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
 OPTIONS = {
-    "compare": f"{TRAINING} seeds margin tuning against sweep gate",
-    "judge": "json arm seed pair score group step better margin alpha against out",
-    "report": "json",
+    "compare": f"{TRAINING} seeds margin tuning against sweep gate within ram",
+    "judge": "json arm seed pair score group weight step better margin alpha against out",
+    "report": "json out",
     "runs": "json csv",
     "train": TRAINING,
     "eval": "json data length",

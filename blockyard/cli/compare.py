@@ -24,6 +24,9 @@ def options(add: Callable[..., Any]) -> None:
     add("--margin", type=is_(numbers.MARGIN), default=0.01, help="the difference that matters, as a share of the loss "
         "(default 0.01)")  # fmt: skip
     add("--tuning", default="fit", help="fit (default): 4 rates for every arm; nested: for every seed too; none")
+    add("--within", type=is_(numbers.WITHIN), metavar="TIME", help="wall-clock of the whole comparison, as 8h, 480m or "
+        "90s: size, seeds and tokens that are not given are chosen for it")  # fmt: skip
+    add("--ram", type=is_(numbers.MEMORY), metavar="BYTES", help="with --within: bytes for all runs together, as 16G")
     add("--against", metavar="LABEL", help="judge every arm against this one only")
     add("--sweep", action="append", default=[], metavar="KEY=VALUE,VALUE,...", help="make every arm with each of these "
         "values, as mixer.heads=1,2,4, and draw the score against them")  # fmt: skip
@@ -37,7 +40,7 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.sizes.documents import Sketch
     from blockyard.compare.sizes.run import compare_sizes, is_several
 
-    judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
+    judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against", "within", "ram")}
     asked = {"sweep": _training.parse_sweep(options.sweep), **judged, **_training.request(options)}
     if is_several(asked | {"gate": options.gate}):
         several = compare_sizes(options.target, gate=options.gate, **asked)

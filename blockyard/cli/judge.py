@@ -8,7 +8,7 @@ from blockyard.cli._grammar import Answer, is_
 from blockyard.core import numbers
 
 EXAMPLE = "blockyard judge runs.csv --score val_loss --against baseline"
-NAMES = ("arm", "seed", "pair", "score", "group", "step", "better", "margin", "alpha", "against", "out")
+NAMES = ("arm", "seed", "pair", "score", "group", "weight", "step", "better", "margin", "alpha", "against", "out")
 
 
 def options(add: Callable[..., Any]) -> None:
@@ -23,6 +23,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--pair", metavar="COLUMN", help="which sample a row scores, the same for all arms: they are paired by it")
     add("--score", metavar="COLUMN", help="the figures to judge; several with commas share the error")
     add("--group", metavar="COLUMN", help="samples of one group count as one")
+    add("--weight", metavar="COLUMN", help="how much a sample counts, the same in all runs (all alike without it)")
     add("--step", metavar="COLUMN", help="of the rows of a run the last step counts")
     add("--better", help="lower or higher (known of usual metrics); of several scores one each, with commas")
     add("--margin", type=is_(numbers.MARGIN), default=0.01, help="the difference that matters, as a share of the score "

@@ -1,4 +1,4 @@
-"""List the finished runs of a comparison, trials of the tuning too."""
+"""List the finished runs of a comparison, trials of the tuning too; of a folder of comparisons these, a line each."""
 
 import argparse
 from collections.abc import Callable
@@ -10,29 +10,37 @@ EXAMPLE = "blockyard runs blockyard-out/llama-gla --csv runs.csv"
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("out", help="the folder of a comparison, finished or not")
+    add("out", help="the folder of a comparison, finished or not; or one with several below it")
     add("--csv", metavar="FILE", help="write them to this file too, a line each")
 
 
 def run(options: argparse.Namespace) -> Answer:
     from pathlib import Path
 
-    from blockyard.compare.kept import RUNS, as_csv, runs
+    from blockyard.compare.kept import LISTED, RUNS, listed, runs
+    from blockyard.compare.report.rows import as_csv
     from blockyard.core.errors import UsageError
     from blockyard.core.files import write_whole
 
-    found = runs(options.out)
+    several = [] if (Path(options.out) / "plan.json").exists() else listed(options.out)
+    found, names = (several, LISTED) if several else (runs(options.out), RUNS)
+    table = [{name: _joined(row[name]) for name in names} for row in found]
     if options.csv:
         path = Path(options.csv)
         if path.exists():
             raise UsageError(f"{path} exists; name a file that does not")
-        write_whole(path, as_csv(found).encode())
-    rows = [[_said(row[name]) for name in RUNS] for row in found]
-    widths = [max(map(len, column)) for column in zip(RUNS, *rows)]
-    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in (list(RUNS), *rows)]
+        write_whole(path, as_csv(table, names).encode())
+    rows = [[_said(row[name]) for name in names] for row in table]
+    widths = [max(map(len, column)) for column in zip(names, *rows)]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in (list(names), *rows)]
     return found, "\n".join(lines)
 
 
+def _joined(value: Any) -> Any:
+    """A cell of one value: names with commas."""
+    return ", ".join(value) if isinstance(value, list) else value
+
+
 def _said(value: Any) -> str:
-    """A cell: six digits of a number, a line for what is missing."""
-    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A cell in words: six digits of a number, a line for what is missing."""
+    return "-" if value in (None, "") else f"{value:.6g}" if isinstance(value, float) else str(value)

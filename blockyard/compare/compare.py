@@ -6,16 +6,19 @@ has a finished run early. Nothing is decided by the clock: the same request give
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from blockyard.compare.documents import (
     Arm,
     BenchAnswer,
     BenchOrder,
+    Job,
     Plan,
     Progress,
     Report,
@@ -27,19 +30,23 @@ from blockyard.compare.documents import (
 from blockyard.compare.identity import key_of
 from blockyard.compare.judge.tuning import UNTUNED, fit_rates
 from blockyard.compare.plan import plan as planning
-from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
+from blockyard.compare.plan.night import asked, given, spent, tonight
+from blockyard.compare.plan.plan import Request, labels, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
+from blockyard.compare.run.glance import GlanceAnswer, GlanceOrder, Whole, glance
 from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
-from blockyard.compare.run.store import Event, Store
+from blockyard.compare.run.store import Event, Store, finished_in, read_plan
+from blockyard.compare.split import Night
 from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import clock
 
 BENCH_ROUNDS = 5
+SOON = 100e9  # operations of a measuring by whole steps that a plan waits for
 Run = tuple[str, int]  # an arm and a seed
 Rates = dict[str, tuple[float, bool]]
 Trials = dict[str, list[float]]
@@ -64,7 +71,8 @@ def compare(
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
                    tuning, against, codec: as the options of `blockyard compare`; besides these rates, those
                    of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
-                   sweep, values by setting: every arm is made with each, {"mixer.heads": (1, 2, 4)}
+                   sweep, values by setting: every arm is made with each, {"mixer.heads": (1, 2, 4)}; within, the
+                   wall-clock of all of it, "8h": size, seeds and tokens that are not given are chosen for it; ram
     """
     request = request_of(targets, data, overrides, asked)
     return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
@@ -97,7 +105,11 @@ def run_arms(
     planned   what `make_plan` gave of this request, where that was done before
     """
     watch = Watch(quiet)
-    plan = replace(planned or make_plan(request, watch.say), save_seconds=save_seconds)
+    night = None
+    if request.within is not None or request.ram is not None:
+        night = _tonight(request, Path(out or Path("blockyard-out") / folder_name(labels(request))), watch, dry_run)
+        request = spent(request, night)
+    plan = replace(planned or make_plan(request, watch.say), save_seconds=save_seconds, night=night)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
         name = request.targets[0]
         raise UsageError(
@@ -105,8 +117,7 @@ def run_arms(
         )
     folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
-        with Pool(plan.same.workers, plan.same.threads) as pool:
-            plan = _measured(plan, pool, watch)
+        plan = _glanced(plan, watch) if night is None else _glimpse(plan)
         watch.say(describe_plan(plan))
         return plan
     store = Store(folder, plan)
@@ -140,6 +151,67 @@ def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     plan = replace(plan, speed=speed, steps=planning.steps_of(plan, speed) | plan.steps)
     watch.say(f"about {clock(planning.estimate(plan))} of training on this machine")
     return plan
+
+
+def _tonight(request: Request, folder: Path, watch: Watch, dry_run: bool) -> Night:
+    """How a time is spent: as the plan of the folder has it, where that was asked the same, else chosen now."""
+    if request.within is None:
+        raise UsageError("--ram limits what --within chooses; give both, or neither")
+    if request.flops is not None or request.minutes is not None:
+        raise UsageError("--within says how long all of it takes; leave --flops and --minutes out")
+    known = read_plan(folder)
+    if known is not None and known.night is not None:
+        night = known.night
+        if (night.within, night.ram, night.asked) == (request.within, request.ram, asked(request)):
+            return night
+
+    def measured(plan: Plan) -> Plan:
+        with Pool(plan.same.workers, plan.same.threads) as pool:
+            return _measured(plan, pool, Watch(quiet=True))
+
+    watch.say(f"looking at what {clock(given(request))} can do ...")
+    return tonight(request, _glimpse, _glimpse if dry_run else measured, watch.say, finished_in(folder.parent))
+
+
+def _glimpse(plan: Plan) -> Plan:
+    """The speeds by a part of each arm, in this process alone: of runs side by side as if they did not disturb."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(plan.same.threads)
+    found = _parts(plan, lambda jobs, wholes: [glance(jobs, wholes)])
+    torch.set_num_threads(threads)
+    return found
+
+
+def _glanced(plan: Plan, watch: Watch) -> Plan:
+    """The speeds for a plan that is only looked at: as for runs where that is soon done, else by a part of each arm."""
+    arms = [*plan.arms, *plan.bases]
+    each = [plan.base(arm).training_flops * plan.same.step_tokens for arm in arms]
+    if (BENCH_ROUNDS + 1) * sum(each) < SOON:
+        with Pool(plan.same.workers, plan.same.threads) as pool:
+            return _measured(plan, pool, watch)
+    watch.say(f"measuring a part of {plural(len(arms), 'architecture')} ...")
+    if plan.same.workers == 1:  # this process is as good as another one, and there already
+        return _glimpse(plan)
+
+    def side_by_side(jobs: list[Job], wholes: list[Whole]) -> list[list[float]]:
+        with Pool(plan.same.workers, plan.same.threads) as pool:
+            answers = pool.run([GlanceOrder(jobs, wholes)] * pool.count, lambda *_: None)
+            return [GlanceAnswer.from_json(answer, "an answer").steps for _, answer in answers]
+
+    return _parts(plan, side_by_side)
+
+
+def _parts(plan: Plan, measure: Callable[[list[Job], list[Whole]], list[list[float]]]) -> Plan:
+    """The plan with the speeds that `measure` finds by a part of each training, once in every worker."""
+    arms = [*plan.arms, *plan.bases]
+    short = replace(plan, steps=dict.fromkeys([arm.id for arm in arms], 1))
+    trained = {arm.id: arm for arm in plan.trained}
+    jobs = [make_job(short, arm, "tune", 0, 1e-4) for arm in trained.values()]
+    found = measure(jobs, [Whole(arm.name, arm.training_flops, arm.params) for arm in trained.values()])
+    steps = dict(zip(trained, (median(of) for of in zip(*found))))
+    speed = {arm.id: Speed(steps[plan.base(arm).id], None) for arm in arms}
+    plan = replace(plan, speed=speed, measured="few rows through few layers, scaled by counted operations")
+    return replace(plan, steps=planning.steps_of(plan, speed))
 
 
 def _median(found: Sequence[list[Timings]], arm: int, what: str) -> float | None:

@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from blockyard.compare.outcome import ArmOutcome, Outcome, PairReport, Score, SeedsNeeded
+from blockyard.compare.split import Night
 from blockyard.core import registry
 from blockyard.core.document import Document, Json
 from blockyard.task._exhibit import Exhibit
@@ -203,6 +204,8 @@ class Plan(Document):
     swept     the settings that arms were made for every value of, in the order of the values in their labels
     tuned     by tuning seed the rate of every trained arm, and whether it lies at the edge of the grid
     earlier   what names the other plans whose verdicts over these runs were read before
+    measured  how the speeds were found, where not by whole steps: of a plan that is only looked at
+    night     how the figures were chosen, where a time was given for all of it
     """
 
     arms: list[Arm]
@@ -228,6 +231,8 @@ class Plan(Document):
     speed: dict[str, Speed] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     bases: list[Arm] = field(default_factory=list)
+    measured: str = ""
+    night: Night | None = None
     format: int = FORMAT
 
     @property
@@ -450,6 +455,7 @@ class ArmReport(ArmOutcome):
     base       the id of what was trained: arms of one base share its training, which each of them counts
     made       what transforms made of the best run, with their reports
     depths     how the runs looked inside on the way
+    groups     the scores of every seed by group of the test; none of a run that did not finish
     """
 
     name: str
@@ -488,6 +494,7 @@ class ArmReport(ArmOutcome):
     base: str = ""
     made: Made | None = None
     depths: list[list[ByDepth]] = field(default_factory=list)
+    groups: list[list[float | None]] = field(default_factory=list)
 
     @property
     def speeds(self) -> list[float]:
@@ -550,7 +557,7 @@ class Along:
 
 @dataclass(frozen=True)
 class Report(Outcome[ArmReport]):
-    """The outcome of a comparison, arms in the order of their means."""
+    """The outcome of a comparison, arms in the order of their means; `weights` are the groups' shares of the test."""
 
     plan: Plan
     metric: Metric
@@ -569,10 +576,17 @@ class Report(Outcome[ArmReport]):
     spread_ratio: float | None
     along: Along | None
     report: str | None = None
+    weights: list[float] = field(default_factory=list)
     format: int = FORMAT
 
     def _named(self, run: Run) -> dict[str, Any]:
         return {"seed": run.seed, "folder": run.folder}
+
+    def _grouped(self, arm: ArmReport, place: int, score: float | None) -> list[dict[str, Any]]:
+        status = "failed" if score is None else "finished"
+        groups = arm.groups[place] if arm.groups and score is not None else []
+        told = [(at, self.weights[at], value) for at, value in enumerate(groups)] or [(None, None, None)]
+        return [{"status": status, **dict(zip(("group", "weight", "score"), each)), "whole": score} for each in told]
 
     def _beside(self, arm: ArmReport, place: int) -> dict[str, Any]:
         told = {"params": arm.params, "tokens": arm.tokens, "learning_rate": arm.learning_rate}

@@ -121,25 +121,34 @@ class Outcome(Document, Generic[A]):
         """The verdict on two arms, in whatever order they are named."""
         return self.by_names[frozenset(names)]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A row for every run: its arm, which of its runs it is, and its score (None: it failed)."""
+    def rows(self, groups: bool = False) -> list[dict[str, Any]]:
+        """A row for every run: its arm, which of its runs it is, and its score (None: it failed).
+
+        groups   a row for every run and group of the test instead: `group`, its `weight` in the score of the run, the
+                 `score` in it, and as `whole` that of the run; one row without them for a run that has none
+        """
         return [
-            {"arm": arm.name, **self._named(run), "score": score, **self._beside(arm, place)}
+            {"arm": arm.name, **self._named(run), **scored, **self._beside(arm, place)}
             for arm in self.arms
             for place, (run, score) in enumerate(zip(arm.runs, arm.score.per_seed))
+            for scored in (self._grouped(arm, place, score) if groups else [{"score": score}])
         ]
 
-    def frame(self) -> Any:
+    def frame(self, groups: bool = False) -> Any:
         """The rows as a pandas DataFrame."""
         try:
             import pandas
         except ImportError:
             raise UsageError("a frame needs pandas (pip install pandas); rows() gives the same without it") from None
-        return pandas.DataFrame(self.rows())
+        return pandas.DataFrame(self.rows(groups))
 
     def _named(self, run: Any) -> dict[str, Any]:
         """What a row calls a run."""
         return {"run": run}
+
+    def _grouped(self, arm: A, place: int, score: float | None) -> list[dict[str, Any]]:
+        """What the rows of a run say of every group of the test."""
+        raise UsageError("a judgement keeps no groups of a test: they are in the table that it judged")
 
     def _beside(self, arm: A, place: int) -> dict[str, Any]:
         """What else a row says of a run of an arm."""

@@ -38,8 +38,8 @@ UNPAIRED, SEEDS, PAIRED, BOTH = "unpaired", "seeds", "paired", "both"
 
 def judge(
     table: Any, *, arm: str | None = None, seed: str | None = None, pair: str | None = None, score: str | None = None,
-    group: str | None = None, step: str | None = None, better: str | None = None, margin: float | str = 0.01,
-    alpha: float | str = 0.05, against: str | None = None, out: str | Path | None = None,
+    group: str | None = None, weight: str | None = None, step: str | None = None, better: str | None = None,
+    margin: float | str = 0.01, alpha: float | str = 0.05, against: str | None = None, out: str | Path | None = None,
 ) -> Judgement:  # fmt: skip
     """Judge anybody's runs: `judge("runs.csv", score="val_loss")`.
 
@@ -48,13 +48,15 @@ def judge(
     arm       the column of what is compared; it and the others are found where their names are usual ones
     seed      the column that names the runs of an arm       pair    the column of samples that all arms have scored
     score     the column of figures, or several with commas: they share the error
-    group     samples of one group count as one              step    of the rows of a run the last step counts
-    better    lower or higher, for all scores or one for each; usual metrics are known
+    group     samples of one group count as one              weight  how much a sample counts, the same in all runs
+    step      of the rows of a run the last step counts      better  lower or higher, for all scores or one for each
     margin    the difference that matters, as a share of the score         alpha    how often any verdict may err
     against   judge every arm against this one only          out     a folder for result.json, report.txt, report.html
     """
-    wanted = {"arm": arm, "seed": seed, "pair": pair, "score": score, "group": group, "step": step}
+    wanted = {"arm": arm, "seed": seed, "pair": pair, "score": score, "group": group, "weight": weight, "step": step}
     rows, roles = find_columns(read_rows(table), wanted)
+    if roles.weight and not (roles.pair or roles.group):
+        raise UsageError("a weight says how much a sample counts; name the column of samples too, with --pair")
     level, share = numbers.ALPHA(alpha, "alpha"), numbers.MARGIN(margin, "margin")
     named = {role: name for role, name in wanted.items() if name}
     asked = _Asked(rows, roles, named, level, share, against)
@@ -177,6 +179,8 @@ def _tabled(measured: Measured, sign: int, share: bool, roles: Roles) -> _Tabled
     kept, notes = _common(measured, roles)
     what = roles.group or roles.pair or "sample"
     if all(len(measured.runs(arm)) == 1 for arm in measured.arms):
+        if measured.weights:
+            raise UsageError("samples of one run an arm are judged one by one, all alike; leave --weight out")
         losses = {(arm, i): np.array([sign * own[unit]]) for (arm, _), own in measured.samples.items()
                   for i, unit in enumerate(kept)}  # fmt: skip
         bases = dict.fromkeys(measured.arms, "the same samples")
@@ -188,11 +192,12 @@ def _tabled(measured: Measured, sign: int, share: bool, roles: Roles) -> _Tabled
         notes.append(f"{plural(len(kept), 'sample')} are too few to say what others would change: they are not counted")
         cuts = [np.arange(len(kept))]
     named, losses = dict(enumerate(_names(measured))), {}
+    each = np.array([measured.weights.get(unit, 1.0) for unit in kept])  # how much a sample counts
     for arm, seed in runs.table.losses:
         own = measured.samples[arm, named[seed]]
         scores = np.array([sign * own[unit] for unit in kept])
-        losses[arm, seed] = np.array([scores[cut].mean() for cut in cuts])
-    weights = np.array([len(cut) for cut in cuts]) / len(kept)
+        losses[arm, seed] = np.array([np.average(scores[cut], weights=each[cut]) for cut in cuts])
+    weights = np.array([each[cut].sum() for cut in cuts]) / each.sum()
     table = replace(runs.table, losses=losses, weights=weights)
     design = runs.design if len(cuts) == 1 else BOTH
     return replace(runs, table=table, design=design, pairs=what, samples=len(kept), notes=notes + runs.notes)

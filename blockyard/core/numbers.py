@@ -85,6 +85,21 @@ class Amounts(NamedTuple):
         return found
 
 
+class Duration(NamedTuple):
+    """Seconds, from `least` to `most`, said with their unit: `8h`, `480m`, `90s`."""
+
+    least: float
+    most: float
+
+    def __call__(self, value: Any, name: str) -> float:
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([hms])", str(value).strip().lower())
+        seconds = float(found[1]) * {"h": 3600, "m": 60, "s": 1}[found[2]] if found else 0.0
+        if not self.least <= seconds <= self.most:
+            low, high = f"{self.least:g}s", f"{self.most / 3600:g}h"
+            raise _refused(name, value, f"a time with its unit, from {low} to {high}; for example 8h, 480m or 90s")
+        return seconds
+
+
 def _refused(name: str, value: Any, what: str) -> UsageError:
     return UsageError(f"{name} {brief(repr(value))} must be {what}")
 
@@ -94,6 +109,7 @@ EVAL_LENGTH = Whole(1, 1 << 24)
 BATCH = Whole(1, 1 << 20)
 ROUNDS = Whole(1, 10_000)
 SEEDS = Whole(1, 99)  # the hundredth seed is the one that tunes
+WITHIN = Duration(10.0, 1e4 * 3600)
 PARAMS = Amount(1e13)
 MEMORY = Amount(1e15)
 TOKENS = Amount(1e15)

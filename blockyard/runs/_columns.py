@@ -4,6 +4,7 @@
             seed (adamw-seed3, sgd/run_2), or the folders, or the files
     seed    which run of an arm a row is of                      pair   which sample of a test it scores
     group   samples of one group count as one (never found)      step   of several rows of a run the last one counts
+    weight  how much a sample counts (never found)
     scores  the one column of numbers that is called like a metric, of a test before one of a validation
 
 Where more than one column could be meant the user is asked: nothing is chosen between two metrics. The same words say
@@ -53,19 +54,20 @@ class Roles:
     pair: str | None = None
     group: str | None = None
     step: str | None = None
+    weight: str | None = None
     found: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, str]:
         """The roles that have a column, with it."""
-        said = {"arm": self.arm, "seed": self.seed, "pair": self.pair, "group": self.group, "step": self.step}
+        said = {name: getattr(self, name) for name in ("arm", "seed", "pair", "group", "weight", "step")}
         return {role: name for role, name in said.items() if name} | {"score": ", ".join(self.scores)}
 
 
 def find_columns(rows: Rows, asked: Mapping[str, str | None]) -> tuple[Rows, Roles]:
     """The roles of a table's columns, and the table, which may have got two more from the names of runs.
 
-    asked   the columns that the user names, by role: arm, seed, pair, group, step, score; several stand with commas:
-            of scores each is judged, of the others they are one name together. The seed `none`: every row is a run
+    asked   the columns that the user names, by role: arm, seed, pair, group, weight, step, score; several stand with
+            commas: each score is judged, of the others they are one name together. The seed `none`: every row is a run
     """
     names = rows.names
     each = asked.get("seed") == NONE and NONE not in names
@@ -98,7 +100,7 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None]) -> tuple[Rows, Rol
     seed = None if each else seed
     taken |= {arm, seed or ""}
     scores = said.get("score") or _scores(rows, taken)
-    named = Roles(arm, scores, seed, one.get("pair"), one.get("group"), one.get("step"))
+    named = Roles(arm, scores, seed, one.get("pair"), one.get("group"), one.get("step"), one.get("weight"))
     return rows, replace(named, found=tuple(role for role in named.columns() if not asked.get(role)))
 
 

@@ -5,11 +5,12 @@ step     of the rows of a run (and sample) that have a score the one of the last
 failed   a score that is no finite number; a run whose column `status` or `state` says that it failed or crashed
 hole     a score that is missing; a run that was killed or is running
 group    the mean over the samples of a group stands for them
+weight   what a sample, or a group of them, counts in the score of a run; the same in all runs, all alike without it
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class Measured:
     """The scores of one metric. A run in `failed` has none; `named`: runs have names of their own, seeds for instance.
 
     scores    of every run; of samples their mean            samples   of every run by sample, empty without them
+    weights   of the samples, empty where all count alike
     """
 
     arms: list[str]
@@ -35,6 +37,7 @@ class Measured:
     failed: dict[Run, str]
     named: bool
     notes: list[str] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
 
     def runs(self, arm: str) -> list[str]:
         """The runs of an arm that finished or failed, in the order of their names."""
@@ -64,6 +67,7 @@ def measure(rows: Rows, roles: Roles, score: str) -> Measured:
     arms: list[str] = []
     cells: dict[tuple[Run, str, str], _Cell] = {}
     ended: dict[Run, float] = {}
+    weights: dict[str, float] = {}
     told, skipped, failed = _status(rows), Counter(), {}
     for run, row, place in _runs(rows, roles, skipped):
         if run[0] not in arms:
@@ -84,10 +88,12 @@ def measure(rows: Rows, roles: Roles, score: str) -> Measured:
             _Cell(_number(value, score, place), _step(roles, row, place), place),
         )
         ended[run] = max(ended.get(run, -math.inf), _step(roles, row, place))
+        if roles.weight is not None:
+            _weigh(weights, _unit(roles, row, place)[0], row.get(roles.weight), place)
     notes = [f"{count} {'row' if count == 1 else 'rows'} {why}: left out" for why, count in skipped.items()]
     samples = _samples(cells, failed) if roles.pair or roles.group else {}
     scores = {run: _finite(cell.value, run, score, failed) for (run, _, _), cell in cells.items() if not samples}
-    scores |= {run: sum(own.values()) / len(own) for run, own in samples.items()}
+    scores |= {run: mean(own, weights) for run, own in samples.items()}
     scores = {run: value for run, value in scores.items() if run not in failed}
     if not scores:
         raise UsageError(f"no row has a finite number in {score!r}")
@@ -95,7 +101,22 @@ def measure(rows: Rows, roles: Roles, score: str) -> Measured:
     silent = [arm for arm in arms if not any(of == arm for of, _ in (*scores, *failed))]
     notes += [f"{arm} has no {score}: left out" for arm in silent]
     kept = [arm for arm in arms if arm not in silent]
-    return Measured(kept, scores, samples, failed, roles.seed is not None, notes)
+    return Measured(kept, scores, samples, failed, roles.seed is not None, notes, weights)
+
+
+def mean(own: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """The mean of samples that count as much as they weigh; all alike where no weights are known."""
+    if not weights:
+        return sum(own.values()) / len(own)
+    return sum(weights[unit] * value for unit, value in own.items()) / sum(weights[unit] for unit in own)
+
+
+def _weigh(weights: dict[str, float], unit: str, weight: Any, place: str) -> None:
+    """Keep how much a sample counts; UsageError where that is no amount, or another one than before."""
+    if not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        raise UsageError(f"{place}: a weight is a number above 0, not {brief(repr(weight))}")
+    if weights.setdefault(unit, float(weight)) != weight:
+        raise UsageError(f"{place}: {unit} weighs {weight:g} here and {weights[unit]:g} before; it has one weight")
 
 
 def _status(rows: Rows) -> str | None:

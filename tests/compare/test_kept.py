@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -25,8 +26,8 @@ def done(tmp_path_factory):
 
 
 def test_a_report_is_written_anew_as_it_was(done, capsys):
-    kept = {name: (done / name).read_bytes() for name in ("report.html", "report.txt", "result.json")}
-    for name in ("report.html", "report.txt"):
+    kept = {name: (done / name).read_bytes() for name in ("report.html", "report.txt", "runs.csv", "result.json")}
+    for name in ("report.html", "report.txt", "runs.csv"):
         (done / name).unlink()
     assert main(["report", str(done)]) == 0
     said = capsys.readouterr().out
@@ -48,6 +49,51 @@ def test_runs_are_all_that_were_done(done, tmp_path, capsys):
     rows = list(csv.DictReader(path.open()))
     assert tuple(rows[0]) == RUNS and [float(row["score"]) for row in rows] == [row["score"] for row in found]
     assert main(["runs", str(done), "--csv", str(path)]) == 2 and "exists" in capsys.readouterr().err
+
+
+def test_the_verdict_of_a_comparison_follows_from_its_table(done):
+    """runs.csv holds every run by group of the test; judged as anybody's runs it says what the comparison says."""
+    found = outcome(done)
+    rows = list(csv.DictReader((done / "runs.csv").open()))
+    assert len(rows) == 2 * 2 * 32 and sum(float(row["weight"]) for row in rows) == pytest.approx(4)
+    assert len({row["weight"] for row in rows}) > 1, "the groups of a text are no equal shares of it"
+    judged = blockyard.judge(done / "runs.csv", pair="group", weight="weight", score="loss")
+    assert judged.source.design == "both" and judged.margin == pytest.approx(found.margin)
+    for pair in found.pairs:
+        other = judged.pair([pair.a, pair.b])
+        sign = 1 if other.a == pair.a else -1
+        assert other.difference == pytest.approx(sign * pair.difference, abs=2e-6)
+        assert sorted([sign * other.low, sign * other.high]) == pytest.approx([pair.low, pair.high], abs=2e-6)
+        assert (other.p, other.resolved, other.verdict) == (pytest.approx(pair.p), pair.resolved, pair.verdict)
+    for arm in found.arms:
+        other = judged.arm(arm.name)
+        assert (other.rank, other.letters) == (arm.rank, arm.letters)
+        assert other.score.per_seed == pytest.approx(arm.score.per_seed, abs=1e-9)
+        assert [other.score.low, other.score.high] == pytest.approx([arm.score.low, arm.score.high], abs=2e-6)
+    plain = blockyard.judge(done / "runs.csv", pair="group", score="loss")
+    assert plain.arms[0].score.mean != pytest.approx(found.arms[0].score.mean, abs=1e-6), "weights say something"
+
+
+def test_rows_by_group_add_up_to_their_runs(done):
+    found = outcome(done)
+    by_run = {}
+    for row in found.rows(groups=True):
+        by_run.setdefault((row["arm"], row["seed"]), []).append(row)
+    for own, whole in zip(by_run.values(), found.rows(), strict=True):
+        assert [row["group"] for row in own] == list(range(32))
+        assert sum(row["weight"] * row["score"] for row in own) == pytest.approx(whole["score"])
+        assert {row["whole"] for row in own} == {whole["score"]} and {row["status"] for row in own} == {"finished"}
+    frame = pytest.importorskip("pandas") and found.frame(groups=True)
+    assert len(frame) == 128 and list(frame.columns)[:6] == ["arm", "seed", "folder", "status", "group", "weight"]
+    arm = replace(found.arms[0], score=replace(found.arms[0].score, per_seed=[None, 1.0]), groups=[])
+    rows = replace(found, arms=[arm]).rows(groups=True)
+    assert [(row["status"], row["group"], row["score"], row["whole"]) for row in rows] == [
+        ("failed", None, None, None),
+        ("finished", None, None, 1.0),
+    ]
+    judged = blockyard.judge([{"arm": a, "seed": s, "loss": s + len(a)} for a in ("x", "yy") for s in (1.0, 2.0)])
+    with pytest.raises(UsageError, match="keeps no groups"):
+        judged.rows(groups=True)
 
 
 def test_a_judgement_is_shown_again(tmp_path, capsys):

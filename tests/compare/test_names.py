@@ -37,5 +37,5 @@ def test_a_file_whose_name_is_no_text_is_compared_to_the_end(tmp_path, monkeypat
     written = {}
     monkeypatch.setattr(results, "write_whole", lambda path, content: written.update({path.name: content}))
     results.write(report, tmp_path / os.fsdecode(b"o\xff"))
-    assert set(written) == {"result.json", "report.txt", "report.html"}
+    assert set(written) == {"result.json", "report.txt", "report.html", "runs.csv"}
     assert rb"caf\udce9 [draft].txt" in written["report.txt"] and rb"caf\udce9 [draft].txt" in written["report.html"]

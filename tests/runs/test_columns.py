@@ -128,3 +128,26 @@ def test_a_run_that_is_listed_twice_is_told():
     scores = [3.27, 3.28, 3.29, 3.27, 3.28, 3.29]
     found = measured({"arm": ["a"] * 6 + ["b"] * 6, "loss": scores + [3.0 + i / 7 for i in range(6)]})
     assert found.notes == ["6 of the 6 scores of a stand more than once: is a run listed twice?"]
+
+
+def test_samples_count_as_much_as_they_weigh():
+    cells = [(arm, seed, sample) for arm in "ab" for seed in (1, 2) for sample in range(3)]
+    columns = {
+        "arm": [arm for arm, _, _ in cells],
+        "seed": [seed for _, seed, _ in cells],
+        "part": [sample for _, _, sample in cells],
+        "size": [(1.0, 2.0, 5.0)[sample] for _, _, sample in cells],
+        "loss": [sample + seed / 10 + (arm == "b") for arm, seed, sample in cells],
+    }
+    rows, roles = found(columns, pair="part", weight="size")
+    measured = measure(rows, roles, "loss")
+    assert measured.weights == {"0": 1, "1": 2, "2": 5} and measured.scores["a", "1"] == pytest.approx(0.1 + 12 / 8)
+    assert by.judge(columns, pair="part", weight="size").arms[0].score.mean == pytest.approx(0.15 + 12 / 8)
+    for wrong, says in ((0.0, "above 0, not 0"), ("much", "not 'much'"), (4.0, "weighs 4 here and 5 before")):
+        with pytest.raises(by.UsageError, match=says):
+            by.judge(columns | {"size": [*columns["size"][:-1], wrong]}, pair="part", weight="size")
+    with pytest.raises(by.UsageError, match="name the column of samples"):
+        by.judge({name: values[::3] for name, values in columns.items()}, weight="size")
+    one = {name: [x for x, seed in zip(values, columns["seed"]) if seed == 1] for name, values in columns.items()}
+    with pytest.raises(by.UsageError, match="leave --weight out"):
+        by.judge(one, pair="part", weight="size")

@@ -7,6 +7,7 @@ knob, in which every count is affine, is then solved for.
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from blockyard.core import registry
@@ -45,17 +46,45 @@ def solve(name: str, params: float, overrides: dict[str, Any], fit: Fit = _as_it
     if layers not in fixed:
         fixed[layers] = -(-layers_for(params) // granules[layers]) * granules[layers]
     if fine in fixed:
-        return _checked(entry.name, fit(system_of(name, None, **_nearest(entry, params, fixed, fit))), params)
+        system = fit(system_of(name, None, **_nearest(entry, params, fixed, fit)))
+        return _checked(entry.name, system, params, count_params(system))
 
-    def params_at(**knobs: Any) -> int:
-        return count_params(fit(system_of(name, None, **fixed, **knobs)))
+    def exact(**knobs: Any) -> int:
+        return count_params(fit(system_of(name, None, **fixed | knobs)))
 
-    chosen = {} if width in fixed else {width: _width(lambda w: params_at(**{width: w}), granules[width], params)}
+    knobs: dict[str, int] = {}
+    got = 0
+    for params_at in (_affine(fixed, layers, granules[layers], exact), exact):
+        knobs = _solved(params_at, params, granules, None if width in fixed else width)
+        if (got := exact(**knobs)) == params_at(**knobs):  # so what was counted on the way is right
+            break
+    return _checked(entry.name, fit(system_of(name, None, **fixed | knobs)), params, got)
+
+
+def _solved(params_at: Callable[..., int], params: float, granules: dict[str, int], free: str | None) -> dict[str, int]:
+    """The width, where that is free, and the fine knob."""
+    fine = [*granules][-1]
+    chosen = {free: _width(lambda w: params_at(**{free: w}), granules[free], params)} if free else {}
     low, high = granules[fine] * 8, granules[fine] * 16
     at_low, at_high = params_at(**chosen, **{fine: low}), params_at(**chosen, **{fine: high})
     slope = (at_high - at_low) / (high - low)
-    best = max(1, round((low + (params - at_low) / slope) / granules[fine])) * granules[fine]
-    return _checked(entry.name, fit(system_of(name, None, **fixed, **chosen, **{fine: best})), params)
+    return chosen | {fine: max(1, round((low + (params - at_low) / slope) / granules[fine])) * granules[fine]}
+
+
+def _affine(fixed: dict[str, Any], layers: str, granule: int, exact: Callable[..., int]) -> Callable[..., int]:
+    """The count as it should be by those of two shallow models: every further granule of layers holds as much."""
+    beyond = fixed[layers] // granule - 2 if isinstance(fixed[layers], int) else 0
+    if beyond < 1 or fixed[layers] % granule:
+        return exact
+
+    def params_at(**knobs: Any) -> int:
+        try:
+            one, two = (exact(**{layers: times * granule}, **knobs) for times in (1, 2))
+        except UsageError:  # something that is fixed asks for all of them
+            return exact(**knobs)
+        return two + beyond * (two - one)
+
+    return cache(params_at)
 
 
 def at_memory(
@@ -108,10 +137,8 @@ def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any], fit: F
     }
 
 
-def _checked(name: str, system: Spec, params: float) -> Spec:
-    from blockyard.model.count import count_params
-
-    got = count_params(system)
+def _checked(name: str, system: Spec, params: float, got: int) -> Spec:
+    """The system, if its parameters are as many as were asked for."""
     if abs(got / params - 1) > TOLERANCE:
         raise UsageError(
             f"{name} cannot have {params:,.0f} parameters with these settings: the nearest has {got:,}; "

@@ -41,6 +41,7 @@ MOST_NESTED = 49  # seeds that can tune for themselves: their tuning seeds lie b
 NUMBERS = {
     "params": numbers.PARAMS, "memory": numbers.MEMORY, "tokens": numbers.TOKENS, "flops": numbers.FLOPS,
     "minutes": numbers.MINUTES, "length": numbers.LENGTH, "batch": numbers.BATCH, "margin": numbers.MARGIN,
+    "ram": numbers.MEMORY,
 }  # fmt: skip
 
 
@@ -71,6 +72,8 @@ class Request:
     rates: tuple[float, ...] = RATES
     reach: tuple[float, ...] = ()
     sweep: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    within: str | float | None = None
+    ram: str | float | None = None
 
     @property
     def rows(self) -> int:
@@ -78,6 +81,8 @@ class Request:
         return self.batch or BATCH
 
     def __post_init__(self) -> None:
+        if isinstance(self.within, str):
+            object.__setattr__(self, "within", numbers.WITHIN(self.within, "--within"))
         for name, kind in NUMBERS.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, kind(getattr(self, name), f"--{name}"))
@@ -223,6 +228,11 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
             needed.setdefault(plain.id, replace(plain, label=target.name))
     known = {arm.id for arm in arms}
     return arms, [arm for id, arm in needed.items() if id not in known]
+
+
+def labels(request: Request) -> list[str]:
+    """The labels of the arms that a request names."""
+    return [target.label for target in _swept(map(systems.parse_arm, request.targets), request.sweep)]
 
 
 def _swept(targets: Iterable[systems.Target], sweep: Sequence[tuple[str, tuple[Any, ...]]]) -> Iterator[systems.Target]:

@@ -203,15 +203,15 @@ class Canvas:
 
 
 def indices(report: Outcome[Any]) -> dict[str, int]:
-    """Colour and mark of every arm, by its name alone, so that an arm looks the same in every report.
-
-    There are 64 looks; where two names of a report fall on one, the second of them keeps the colour with another mark.
-    """
-    return looks(arm.name for arm in report.arms)
+    """Colour and mark of every arm, by its name."""
+    return looks([arm.name for arm in report.arms])
 
 
 def looks(names: Iterable[str]) -> dict[str, int]:
-    """The same of names."""
+    """Colour and mark of these names, each by itself alone, so that an arm looks the same in every report.
+
+    There are 64 looks; where two names of a report fall on one, the second of them keeps the colour with another mark.
+    """
     found: dict[str, int] = {}
     for name in sorted(names):
         look = hashlib.sha256(f"{SALT}{name}".encode()).digest()[0] % (COLOURS * len(SHAPES))

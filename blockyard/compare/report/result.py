@@ -14,6 +14,7 @@ from blockyard.compare.judge.power import seeds_for
 from blockyard.compare.judge.statistics import EQUIVALENT, ArmScore, Pair, Table, Verdicts, analyse
 from blockyard.compare.outcome import Judgement
 from blockyard.compare.report.page import render
+from blockyard.compare.report.rows import runs_csv
 from blockyard.compare.report.terminal import describe
 from blockyard.core.files import sealed, write_whole
 
@@ -47,6 +48,7 @@ def assemble(plan: Plan, seeds: list[int], runs: Runs, rates: Rates, trials: Tri
         noisiest=label.get(verdicts.noisiest or ""),
         spread_ratio=verdicts.spread_ratio,
         along=along(plan, seeds, runs),
+        weights=_weights(runs).tolist() if any(result.finished for result in runs.values()) else [],
     )
 
 
@@ -75,11 +77,16 @@ def settled(report: Report) -> bool:
 
 
 def write(report: R, folder: Path) -> R:
-    """result.json, report.txt and report.html, each whole or not at all; the report, which now says where it lies."""
+    """Write result.json, report.txt, report.html, of a comparison runs.csv; the report, which now says where it lies.
+
+    Each file is there whole or not at all.
+    """
     report = replace(report, report=str(folder / "report.html"))
     write_whole(folder / "result.json", sealed(report.to_json()))
     for name, page in (("report.txt", describe(report, whole=True) + "\n"), ("report.html", render(report))):
         write_whole(folder / name, page.encode("utf-8", "backslashreplace"))  # the name of a file may be no UTF-8
+    if isinstance(report, Report):
+        write_whole(folder / "runs.csv", runs_csv(report).encode("utf-8", "backslashreplace"))
     return report
 
 
@@ -152,6 +159,7 @@ def _arm(
         base=base.id,
         made=made,
         depths=[result.depths for result in mine],
+        groups=[result.groups if result.finished else [] for result in mine],
     )
 
 

@@ -21,10 +21,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words under a head, the first column naming the row."""
+    """Rows of words under a head, the first column naming the row; `marks` are markup before these names."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    title: str = "Figures"
+    about: str = ""
+    marks: Sequence[str] = ()
 
     def markdown(self) -> str:
         """The table as Markdown; figures stand to the right."""
@@ -37,31 +40,22 @@ class Table:
             f'<th scope="col"{"" if i else " class=left"}>{escape(each)}</th>' for i, each in enumerate(self.head)
         )
         rows = "".join(
-            f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-            for first, *cells in self.rows
+            f'<tr><th scope="row">{mark}{escape(first)}</th>{"".join(f"<td>{escape(c)}</td>" for c in cells)}</tr>'
+            for mark, (first, *cells) in zip(self.marks or [""] * len(self.rows), self.rows)
         )
         return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A table with its heading and what there is to say of it."""
-
-    title: str
-    about: str
-    table: Table
-
-
-@dataclass(frozen=True)
 class Sheet:
-    """A page: what it asks, its pictures, and the figures behind them; `further` are tables with headings of theirs."""
+    """A page: what it asks, its pictures, and the figures behind them; more `tables` have headings of their own."""
 
     title: str
     about: str
     pictures: Sequence[Picture]
     table: Table | None = None
     notes: Sequence[str] = field(default_factory=tuple)
-    further: Sequence[Figures] = field(default_factory=tuple)
+    tables: Sequence[Table] = ()
 
     def html(self) -> str:
         """The page; it needs no network."""
@@ -71,13 +65,9 @@ class Sheet:
             f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>{each.svg}</section>"
             for each in self.pictures
         ]
-        if self.table:
-            found.append(f"<section><h2>Figures</h2>{self.table.html()}</section>")
-        found += [
-            f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>"
-            f"{each.table.html()}</section>"
-            for each in self.further
-        ]
+        for each in (*([self.table] if self.table else []), *self.tables):
+            about = f"<p class=about>{escape(each.about)}</p>" if each.about else ""
+            found.append(f"<section><h2>{escape(each.title)}</h2>{about}{each.html()}</section>")
         if self.notes:
             found.append(f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in self.notes)}</ul>")
         return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(found)}</main></body></html>\n'

@@ -83,10 +83,33 @@ def describe_plan(plan: Plan) -> str:
         *columns(rows, [0]),
         *_differences(plan),
         *_planned(plan),
+        *_spent(plan),
     ]
     if plan.speed:
-        lines.append(f"estimated time: {clock(estimate(plan))}")
+        how = f" (measured: {plan.measured})" if plan.measured else ""
+        lines += fold(f"estimated time: {clock(estimate(plan))}{how}")
     return "\n".join(lines)
+
+
+def _spent(plan: Plan) -> list[str]:
+    """How a given time is spent: the ways that were weighed, and why it is the marked one."""
+    night = plan.night
+    if night is None:
+        return []
+    rows = [["size", "seeds", "tokens", "a parameter", "passes", "time", "memory", "tells apart"]]
+    for split in night.others:
+        split, own = (night.chosen, " *") if (split.params, split.seeds) == night.key else (split, "")
+        told = f"{split.told:.2%}" if split.told is not None else "-"
+        passes = f"{split.passes:.2g}" if split.passes is not None else "-"
+        amounts = [brief(split.params) + own, str(split.seeds), brief(split.tokens), brief(split.tokens / split.params)]
+        rows.append([*amounts, passes, clock(split.seconds), memory(split.peak), told])
+    said = f"within {clock(night.within)}: * is chosen, {night.reason}. Told apart are differences of that share of the"
+    return [
+        "",
+        *columns(rows, [0]),
+        *fold(f"{said} loss, four times out of five; spread over seeds {night.noise}."),
+        "",
+    ]
 
 
 def _seeds(plan: Plan) -> str:

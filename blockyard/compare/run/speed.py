@@ -29,9 +29,9 @@ def bench(jobs: list[Job], rounds: int) -> list[Timings]:
     Jobs of one training share its timings; a token is decoded by what each of them becomes.
     """
     bases = {key_of(job.base): job.base for job in jobs}
-    runs = {key: _prepared(job) for key, job in bases.items()}
+    runs = {key: prepared(job) for key, job in bases.items()}
     for run in runs.values():  # the first steps pay for what later ones reuse
-        _advance(run)
+        step(run)
     models = [_after(job, runs[key_of(job.base)].model) for job in jobs]
     steps: dict[str, list[float]] = {key: [] for key in runs}
     tokens: list[list[float]] = [[] for _ in jobs]
@@ -41,20 +41,21 @@ def bench(jobs: list[Job], rounds: int) -> list[Timings]:
             key = key_of(jobs[which].base)
             if len(steps[key]) == turn:
                 began = time.perf_counter()
-                _advance(runs[key])
+                step(runs[key])
                 steps[key].append(time.perf_counter() - began)
             if goes_on(models[which]) and jobs[which].length > 1:
                 tokens[which].append(decode_seconds(models[which], jobs[which].length))
     return [Timings(steps[key_of(job.base)], each) for job, each in zip(jobs, tokens)]
 
 
-def _advance(run: Run) -> None:
+def step(run: Run) -> None:
     """One step; an arm that diverges is as fast as it is, and fails in its runs."""
     with contextlib.suppress(Diverged):
         run.advance()
 
 
-def _prepared(job: Job) -> Run:
+def prepared(job: Job) -> Run:
+    """A run that nothing was trained of yet, and that has no end to speak of."""
     system = Spec.from_json(job.system)
     model = build(system, fold("bench")).to(job.device)
     settings = Settings(steps=10**6, lr=1e-4, precision=job.precision, device=job.device, micro=job.micro)

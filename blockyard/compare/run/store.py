@@ -15,10 +15,11 @@ import json
 import os
 import sqlite3
 import tempfile
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-from blockyard.compare.documents import FORMAT, Plan
+from blockyard.compare.documents import FORMAT, Plan, Report
 from blockyard.core.document import Document, Json
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document, sealed, strict, write_whole
@@ -146,6 +147,17 @@ def read_plan(folder: Path) -> Plan | None:
         return Plan.from_json(read_document(path, FORMAT, sealed_since=2), path)
     except UsageError as error:
         raise UsageError(f"{error}; use another --out") from None
+
+
+def finished_in(folder: Path) -> list[Report]:
+    """The outcomes of comparisons that lie in a folder; what cannot be read is passed over."""
+    found = []
+    for path in sorted(folder.glob("*/result.json")):
+        with suppress(UsageError):
+            data = read_document(path, FORMAT, sealed_since=2)
+            if "plan" in data:
+                found.append(Report.from_json(data, path))
+    return found
 
 
 SIZES = ("params", "memory")  # of what is matched

@@ -1,6 +1,6 @@
 """A process that does runs: one library import for many of them.
 
-An order is a RunOrder, which tells its Progress, or a BenchOrder; a number of threads is the only argument.
+An order is a RunOrder, which tells its Progress, a BenchOrder or a GlanceOrder; the only argument is how many threads.
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from blockyard.compare.documents import BenchAnswer, BenchOrder, Progress, RunOrder
+from blockyard.compare.run.glance import GlanceAnswer, GlanceOrder, glance
 from blockyard.compare.run.job import run_job
 from blockyard.compare.run.speed import bench
 from blockyard.core import child
@@ -22,6 +23,9 @@ def handle(order: Json, tell: child.Tell) -> Json:
         run = RunOrder.from_json(order, "an order")
         result = run_job(run.job, Path(run.folder), lambda *told: tell(Progress(*told).to_json()))
         return result.to_json()
+    if order["do"] == "glance":
+        looked = GlanceOrder.from_json(order, "an order")
+        return GlanceAnswer(glance(looked.jobs, looked.wholes)).to_json()
     asked = BenchOrder.from_json(order, "an order")
     return BenchAnswer(bench(asked.jobs, asked.rounds)).to_json()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from blockyard.compare.judge.speedup import Range
 from blockyard.compare.report.figures import Canvas, Scale, line, looks, mark, scale
 from blockyard.compare.report.format import brief
-from blockyard.compare.report.sheet import Figures, Picture, Sheet, Table
+from blockyard.compare.report.sheet import Picture, Sheet, Table
 from blockyard.compare.sizes.documents import Foreseen, SizesReport
 from blockyard.compare.sizes.words import (
     RULES,
@@ -41,7 +41,7 @@ def render(report: SizesReport) -> str:
     said = [*answer(report), *gate_words(report)[:1]]
     return Sheet(
         " ".join(said[:1]), " ".join([about, *said[1:]]), pictures(report), notes=sentences(report)[1:],
-        further=list(_tables(report)),
+        tables=list(_tables(report)),
     ).html()  # fmt: skip
 
 
@@ -158,28 +158,28 @@ def _speedups(report: SizesReport) -> str:
     return canvas.svg()
 
 
-def _tables(report: SizesReport) -> Iterator[Figures]:
+def _tables(report: SizesReport) -> Iterator[Table]:
     """What the pictures show, what became of the gate, and what was predicted."""
     plan, unit = report.plan, report.metric.unit
     names = ["architecture", "size", unit, "interval", f"speed-up over {plan.baseline}", "interval", "verdict"]
     cells = [[arm, size, *rest] for size, arm, *rest in rows(report)]
-    yield Figures("Figures", "Verdicts are those of the comparison of each size, against "
-                  f"{plan.baseline}; its own page stands in the folder of that size.", Table(names, cells))  # fmt: skip
+    about = f"Verdicts are those of the comparison of each size, against {plan.baseline}; its own page stands in the "
+    yield Table(names, cells, about=f"{about}folder of that size.")
     if plan.gate:
         sizes = [brief(size.place.params) for size in report.at_most()]
         answers = [[each.arm, each.answer, *each.by_size] for each in report.gate]
-        yield Figures(f"Gate: {plan.gate.text}", error_of(report, plan.gate), Table(["", "answer", *sizes], answers))
+        yield Table(["", "answer", *sizes], answers, f"Gate: {plan.gate.text}", error_of(report, plan.gate))
     told = [[arm.name, named(plan, each.foreseen.place), *_said(arm.foreseen.score),
              "–" if arm.score is None else f"{arm.score:.4f}", _word(arm.inside), arm.foreseen.verdict or "–",
              arm.verdict or "–", _word(arm.right)] for each in report.held for arm in each.arms]  # fmt: skip
     if told:
         head = ["architecture", "size", "predicted", "interval", "came", "inside", "verdict predicted", "came", "right"]
-        yield Figures("What was predicted, and what came", "Written down before each size was run.", Table(head, told))
+        yield Table(head, told, "What was predicted, and what came", "Written down before each size was run.")
     if report.ahead:
         more = [[arm.name, *_said(arm.score), arm.verdict or "–", RULES[arm.rule]] for arm in report.ahead.arms]
         head = ["architecture", f"predicted {unit}", "interval", f"verdict against {plan.baseline}", "how"]
-        yield Figures(f"Predicted at {brief(report.ahead.place.params)}", "Grow this folder by that size: what stands "
-                      "here is held against what comes.", Table(head, more))  # fmt: skip
+        about = "Grow this folder by that size: what stands here is held against what comes."
+        yield Table(head, more, f"Predicted at {brief(report.ahead.place.params)}", about)
 
 
 def _said(score: Range | None) -> list[str]:

@@ -27,6 +27,8 @@ Wanted = tuple[Request, Plan]  # of a place
 NOT_HERE = {
     "memory": "sizes are told by --params",
     "minutes": "a size trained for minutes gets fewer tokens than a smaller one; give --tokens or --flops",
+    "within": "it chooses a size; give --params one, or leave it out",
+    "ram": "sizes are told by --params",
     "sweep": "it draws the score at one size; compare the values as arms, a=llama:KEY=VALUE",
 }
 

@@ -32,6 +32,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "recipe": {"core"},
     "systems": {"core", "model", "recipe"},
     "runs": {"core"},
+    "tracker": {"core", "systems"},
     "compare": {
         "runs",
         "core",
@@ -45,6 +46,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "decode",
         "train",
         "systems",
+        "tracker",
     },
     "saved": {"core", "data", "task", "compare", "model", "transform", "decode", "decoder", "train", "interop"},
     "study": {"core", "data", "compare"},
@@ -79,13 +81,15 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
     "kept": {"documents", "outcome", "run", "report"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
-TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
+TRAINING = (
+    "json data task params memory tokens flops minutes length batch codec device precision set out log index dry-run"
+)
 OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against sweep",
     "judge": "json arm seed pair score group step better margin alpha against out",
     "report": "json",
-    "runs": "json csv",
-    "train": TRAINING,
+    "runs": "json csv index",
+    "train": f"{TRAINING} shard",
     "eval": "json data length",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",

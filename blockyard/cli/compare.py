@@ -7,7 +7,7 @@ from typing import Any
 from blockyard.cli import _training
 from blockyard.cli._grammar import Answer, is_
 from blockyard.core import numbers
-from blockyard.core.errors import WorkFailed
+from blockyard.core.errors import UsageError, WorkFailed
 
 EXAMPLE = "blockyard compare llama gla --data my.txt --params 1M --tokens 2M"
 
@@ -26,6 +26,8 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
+    if _training.processes() > 1:
+        raise UsageError("torchrun spreads one run, as of blockyard train; a comparison has many: leave torchrun out")
     from blockyard.compare.compare import compare
     from blockyard.compare.documents import Report
 

@@ -1,4 +1,4 @@
-"""List the finished runs of a comparison, trials of the tuning too."""
+"""List the finished runs of a comparison, or of all in a database, trials of the tuning too."""
 
 import argparse
 from collections.abc import Callable
@@ -10,26 +10,30 @@ EXAMPLE = "blockyard runs blockyard-out/llama-gla --csv runs.csv"
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("out", help="the folder of a comparison, finished or not")
+    add("out", nargs="?", help="the folder of a comparison, finished or not")
+    add("--index", metavar="URL", help="instead of a folder: the database that comparisons wrote to with --index")
     add("--csv", metavar="FILE", help="write them to this file too, a line each")
 
 
 def run(options: argparse.Namespace) -> Answer:
     from pathlib import Path
 
-    from blockyard.compare.kept import RUNS, as_csv, runs
+    from blockyard.compare.kept import RUNS, as_csv, indexed, runs
     from blockyard.core.errors import UsageError
     from blockyard.core.files import write_whole
 
-    found = runs(options.out)
+    if (options.out is None) == (options.index is None):
+        raise UsageError("name the folder of a comparison, or a database with --index")
+    found = runs(options.out) if options.index is None else indexed(options.index)
     if options.csv:
         path = Path(options.csv)
         if path.exists():
             raise UsageError(f"{path} exists; name a file that does not")
         write_whole(path, as_csv(found).encode())
-    rows = [[_said(row[name]) for name in RUNS] for row in found]
-    widths = [max(map(len, column)) for column in zip(RUNS, *rows)]
-    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in (list(RUNS), *rows)]
+    names = [*(found[0] if found else RUNS)]
+    rows = [[_said(row[name]) for name in names] for row in found]
+    widths = [max(map(len, column)) for column in zip(names, *rows)]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in (names, *rows)]
     return found, "\n".join(lines)
 
 

@@ -6,8 +6,9 @@ has a finished run early. Nothing is decided by the clock: the same request give
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,6 @@ from blockyard.compare.documents import (
     Plan,
     Progress,
     Report,
-    RunOrder,
     RunResult,
     Speed,
     Timings,
@@ -31,13 +31,17 @@ from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
+from blockyard.compare.run.index import Event, Index
 from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
-from blockyard.compare.run.store import Event, Store
+from blockyard.compare.run.ranks import Ranks
+from blockyard.compare.run.store import Store
 from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import clock
+from blockyard.tracker._told import trackers
+from blockyard.train.spread import Together, here
 
 BENCH_ROUNDS = 5
 Run = tuple[str, int]  # an arm and a seed
@@ -48,7 +52,8 @@ Wanted = tuple[str, Arm, int, float]  # a role, an arm, a seed and a rate
 
 def compare(
     targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0,
+    log: str | Sequence[str] = (), index: str | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
 
@@ -61,22 +66,27 @@ def compare(
     quiet          no progress on standard error
     overrides      settings of all arms, as {"mixer.heads": 4}
     save_seconds   how often a run writes what it needs to go on
+    log            trackers that are told of every run as it goes on, as ["tensorboard"]; they keep it below out/logs
+    index          the URL of a database that gets a row for every run too, as "sqlite:///runs.db"
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
                    tuning, against, codec: as the options of `blockyard compare`; besides these rates, those
                    of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
                    sweep, values by setting: every arm is made with each, {"mixer.heads": (1, 2, 4)}
     """
     request = _request(targets, data, overrides, asked)
-    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
+    return run_arms(
+        request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2, log=log, index=index
+    )
 
 
 def train_one(
     target: str, *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, **asked: Any,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, log: str | Sequence[str] = (),
+    index: str | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Train a recipe at its default rate, once: a comparison of one arm."""
     request = _request([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
-    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet)
+    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, log=log, index=index)
 
 
 def _request(
@@ -89,34 +99,42 @@ def _request(
 
 def run_arms(
     request: Request, *, out: str | Path | None = None, dry_run: bool = False, quiet: bool = False,
-    save_seconds: float = 20.0, fewest: int = 1,
+    save_seconds: float = 20.0, fewest: int = 1, log: str | Sequence[str] = (), index: str | None = None,
 ) -> Report | Plan:  # fmt: skip
     """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan."""
-    watch = Watch(quiet)
+    watch, told, beside = Watch(quiet), trackers(log) if log else (), Index(index) if index else None
     plan = replace(make_plan(request, watch.say), save_seconds=save_seconds)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
         name = request.targets[0]
         raise UsageError(
             f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
         )
+    make = _engine()
     folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
-        with Pool(plan.same.workers, plan.same.threads) as pool:
+        with make(plan.same.workers, plan.same.threads) as pool:
             plan = _measured(plan, pool, watch)
         watch.say(describe_plan(plan))
         return plan
-    store = Store(folder, plan)
+    store = Store(folder, plan, told, beside)
+    store.lost = lambda line: watch.once("index", line)
     watch.say(describe_plan(store.plan))
     if store.before is not None:
         watch.say(grown(store.plan))
     try:
-        with Pool(plan.same.workers, plan.same.threads) as pool:
+        with make(plan.same.workers, plan.same.threads) as pool:
             if store.fresh:
                 store.plan = _measured(store.plan, pool, watch)
                 store.write_plan()
             return _execute(store, pool, watch)
     finally:
         watch.stop()
+
+
+def _engine() -> Callable[[int, int], Any]:
+    """What does the runs, made of so many workers with so many threads each."""
+    shared = here()
+    return partial(Ranks, shared) if isinstance(shared, Together) else Pool
 
 
 def folder_name(labels: Sequence[str]) -> str:
@@ -208,6 +226,8 @@ def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> l
         watch.finished(i, expected[i], f"  {role:5} {arm.label:18} {which:12} {what}")
 
     def heard(at: int, message: Json) -> None:
+        if "notice" in message:
+            return watch.once(message["of"], message["notice"])
         i, progress = missing[at], Progress.from_json(message, "a message")
         watch.at(i, expected[i] * min(1.0, progress.step / jobs[i].steps), progress.loss, progress.inside)
 
@@ -215,7 +235,7 @@ def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> l
     for i, result in enumerate(results):
         if result is not None:
             ended(i, result)
-    orders = [RunOrder(jobs[i], str(store.run_folder(keys[i]))) for i in missing]
+    orders = [store.order(jobs[i], keys[i], wanted[i][1]) for i in missing]
     for at, answer in pool.run(orders, heard):
         results[missing[at]] = result = RunResult.from_json(answer, "an answer")
         ended(missing[at], result)

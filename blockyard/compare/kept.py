@@ -9,7 +9,8 @@ from typing import Any
 from blockyard.compare.documents import Report
 from blockyard.compare.outcome import FORMAT, Judgement
 from blockyard.compare.report.result import write
-from blockyard.compare.run.store import Event, read_plan
+from blockyard.compare.run.index import Event, Index
+from blockyard.compare.run.store import read_plan
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document
 
@@ -53,10 +54,25 @@ def runs(folder: str | Path) -> list[dict[str, Any]]:
     return found
 
 
+def indexed(url: str) -> list[dict[str, Any]]:
+    """Every run of the table behind a URL, of all comparisons that were told to write there (`compare --index`)."""
+    index = Index(url)
+    try:
+        rows = index.rows()
+    except index.failures as error:
+        raise UsageError(f"--index {index.said}: {index.why(error)}") from None
+    return [{"comparison": row["comparison"]} | dict(zip(RUNS, _indexed(row))) for row in rows]
+
+
+def _indexed(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("label", "role", "seed", "lr", "status", "score", "seconds")
+    return (*(row[name] for name in names), f"{row['folder']}/runs/{row['key']}")
+
+
 def as_csv(rows: list[dict[str, Any]]) -> str:
     """Rows as a table of comma-separated values under a line of names."""
     text = io.StringIO()
-    table = csv.DictWriter(text, RUNS, lineterminator="\n")
+    table = csv.DictWriter(text, [*(rows[0] if rows else RUNS)], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

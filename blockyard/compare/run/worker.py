@@ -1,6 +1,6 @@
 """A process that does runs: one library import for many of them.
 
-An order is a RunOrder, which tells its Progress, or a BenchOrder; a number of threads is the only argument.
+An order is a RunOrder, which tells its Progress and Notices, or a BenchOrder; a number of threads is the only argument.
 """
 
 import sys
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from blockyard.compare.documents import BenchAnswer, BenchOrder, Progress, RunOrder
+from blockyard.compare.documents import BenchAnswer, BenchOrder, Notice, Progress, RunOrder
 from blockyard.compare.run.job import run_job
 from blockyard.compare.run.speed import bench
 from blockyard.core import child
 from blockyard.core.document import Json
+from blockyard.tracker._told import Told
 from blockyard.train.allocator import keep_memory
 
 
@@ -20,7 +21,8 @@ def handle(order: Json, tell: child.Tell) -> Json:
     """Do what an order says."""
     if order["do"] == "run":
         run = RunOrder.from_json(order, "an order")
-        result = run_job(run.job, Path(run.folder), lambda *told: tell(Progress(*told).to_json()))
+        told = Told(run.trackers, run.about, lambda *lost: tell(Notice(*lost).to_json()))
+        result = run_job(run.job, Path(run.folder), lambda *step: tell(Progress(*step).to_json()), told)
         return result.to_json()
     asked = BenchOrder.from_json(order, "an order")
     return BenchAnswer(bench(asked.jobs, asked.rounds)).to_json()

@@ -85,7 +85,7 @@ TRAINING = (
     "json data task params memory tokens flops minutes length batch codec device precision set out log index dry-run"
 )
 OPTIONS = {
-    "compare": f"{TRAINING} seeds margin tuning against sweep",
+    "compare": f"{TRAINING} seeds margin tuning against sweep engine",
     "judge": "json arm seed pair score group step better margin alpha against out",
     "report": "json",
     "runs": "json csv index",

@@ -21,6 +21,8 @@ def options(add: Callable[..., Any]) -> None:
         "(default 0.01)")  # fmt: skip
     add("--tuning", default="fit", help="fit (default): 4 rates for every arm; nested: for every seed too; none")
     add("--against", metavar="LABEL", help="judge every arm against this one only")
+    add("--engine", default="processes", help="who does the runs: processes of this machine (default), or ray: "
+        "the cluster at RAY_ADDRESS")  # fmt: skip
     add("--sweep", action="append", default=[], metavar="KEY=VALUE,VALUE,...", help="make every arm with each of these "
         "values, as mixer.heads=1,2,4, and draw the score against them")  # fmt: skip
 
@@ -31,7 +33,7 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.compare import compare
     from blockyard.compare.documents import Report
 
-    judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against")}
+    judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against", "engine")}
     sweep = _training.parse_sweep(options.sweep)
     found = compare(options.target, sweep=sweep, **judged, **_training.request(options))
     if not isinstance(found, Report):

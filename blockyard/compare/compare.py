@@ -31,6 +31,7 @@ from blockyard.compare.plan.plan import Request, make_job, make_plan, seconds_of
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
+from blockyard.compare.run.cluster import cluster
 from blockyard.compare.run.index import Event, Index
 from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
@@ -38,12 +39,13 @@ from blockyard.compare.run.progress import Watch
 from blockyard.compare.run.ranks import Ranks
 from blockyard.compare.run.store import Store
 from blockyard.core.document import Json
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, unknown
 from blockyard.core.numbers import clock
 from blockyard.tracker._told import trackers
 from blockyard.train.spread import Together, here
 
 BENCH_ROUNDS = 5
+ENGINES = ("processes", "ray")
 Run = tuple[str, int]  # an arm and a seed
 Rates = dict[str, tuple[float, bool]]
 Trials = dict[str, list[float]]
@@ -53,7 +55,7 @@ Wanted = tuple[str, Arm, int, float]  # a role, an arm, a seed and a rate
 def compare(
     targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
     quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0,
-    log: str | Sequence[str] = (), index: str | None = None, **asked: Any,
+    log: str | Sequence[str] = (), index: str | None = None, engine: str = "processes", **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
 
@@ -68,6 +70,7 @@ def compare(
     save_seconds   how often a run writes what it needs to go on
     log            trackers that are told of every run as it goes on, as ["tensorboard"]; they keep it below out/logs
     index          the URL of a database that gets a row for every run too, as "sqlite:///runs.db"
+    engine         processes of this machine, or ray: of the cluster at RAY_ADDRESS
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
                    tuning, against, codec: as the options of `blockyard compare`; besides these rates, those
                    of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
@@ -75,8 +78,9 @@ def compare(
     """
     request = _request(targets, data, overrides, asked)
     return run_arms(
-        request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2, log=log, index=index
-    )
+        request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2, log=log, index=index,
+        engine=engine,
+    )  # fmt: skip
 
 
 def train_one(
@@ -100,8 +104,11 @@ def _request(
 def run_arms(
     request: Request, *, out: str | Path | None = None, dry_run: bool = False, quiet: bool = False,
     save_seconds: float = 20.0, fewest: int = 1, log: str | Sequence[str] = (), index: str | None = None,
+    engine: str = "processes",
 ) -> Report | Plan:  # fmt: skip
     """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan."""
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
     watch, told, beside = Watch(quiet), trackers(log) if log else (), Index(index) if index else None
     plan = replace(make_plan(request, watch.say), save_seconds=save_seconds)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
@@ -109,7 +116,7 @@ def run_arms(
         raise UsageError(
             f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
         )
-    make = _engine()
+    make = _engine(engine, plan.same.device)
     folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
         with make(plan.same.workers, plan.same.threads) as pool:
@@ -131,10 +138,12 @@ def run_arms(
         watch.stop()
 
 
-def _engine() -> Callable[[int, int], Any]:
+def _engine(name: str, device: str) -> Callable[[int, int], Any]:
     """What does the runs, made of so many workers with so many threads each."""
     shared = here()
-    return partial(Ranks, shared) if isinstance(shared, Together) else Pool
+    if isinstance(shared, Together):
+        return partial(Ranks, shared)
+    return cluster(device) if name == "ray" else Pool
 
 
 def folder_name(labels: Sequence[str]) -> str:

@@ -344,7 +344,8 @@ class Run:
         """What a checkpoint holds: all that is owned, and the moments of every parameter that was ever trained."""
         owned = self.owned()
         moments = {f"moment.{n}/{key}": m for n, p in owned.items() for key, m in self.moments.get(p, {}).items()}
-        return {name: self.spread.whole(tensor) for name, tensor in (owned | moments).items()}
+        held = owned | moments
+        return {name: self.spread.whole(held[name]) for name in sorted(held)}  # all processes in the same order
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take up a run where its checkpoint stands: every phase is begun again, then its numbers are taken back."""

@@ -96,7 +96,9 @@ class Together(Alone):
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         both = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(both, timeout=PATIENCE)
+        self.begun = not dist.is_initialized()
+        if self.begun:
+            dist.init_process_group(both, timeout=PATIENCE)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.talk = dist.new_group(backend="gloo", timeout=PATIENCE)  # of what is no tensor of the model
         self.root: Any = None
@@ -145,6 +147,10 @@ class Together(Alone):
             raise UsageError("what has parameters or statistics beside the model's weights needs a copy of them; leave "
                              "--shard out")  # fmt: skip
         owners: dict[Tensor, int] = {}
+        if any(part.spec.kind == "router" for part in model.parts()):
+            raise UsageError("weights that tokens are routed to are not used by every process; leave --shard out")
+        if any(p.dim() == 0 for p in model.parameters()):
+            raise UsageError("a weight that is one number cannot be split; leave --shard out")
         for place, step in enumerate(model.steps):
             for p in step.parameters():
                 if owners.setdefault(p, place) != place:
@@ -220,7 +226,7 @@ class Together(Alone):
     def gathered(self, model: Model) -> Model:
         if not self.sharded or self.root is None:
             return model
-        held = {name: self.whole(value.detach()) for name, value in model.state_dict().items()}
+        held = {name: self.whole(value.detach()) for name, value in sorted(model.state_dict().items())}
         made = build(model.spec).to(next(iter(held.values())).device)
         made.load_state_dict(held)
         return made
@@ -257,6 +263,7 @@ def together(sharded: bool = False) -> Iterator[Together]:
     made = _HERE = Together(sharded)
     try:
         yield made
-        made.dist.destroy_process_group()  # where it failed the others may be in the middle of something
     finally:
         _HERE, made.root = Alone(), None
+        if made.begun:
+            made.dist.destroy_process_group()

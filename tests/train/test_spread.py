@@ -57,6 +57,12 @@ def fit(name, folder=None, *, dtype=torch.float64, steps=6, rows=4, watch=None, 
     return [loss for _, loss in done.curve], done.model
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def launch(code, *words, count=2, check=True):
     """What the first process printed as JSON of a script that torchrun starts several times."""
     env = {
@@ -65,14 +71,11 @@ def launch(code, *words, count=2, check=True):
         "OMP_NUM_THREADS": "1",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
     }
-    head = "import sys; sys.path[:0] = ['tests/train']; from test_spread import *; import torch; torch.set_num_threads(1)\n"
+    head = "import sys\nsys.path[:0] = ['tests/train']\nfrom test_spread import *\ntorch.set_num_threads(1)\n"
     file = str(words[0] / "script.py")
     with open(file, "w") as script:
         script.write(head + code)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*TORCHRUN, str(count), "--master-port", str(port), file, *map(str, words)]
+    command = [*TORCHRUN, str(count), "--master-port", str(free_port()), file, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
     if check:
         assert done.returncode == 0, done.stderr[-3000:]
@@ -82,6 +85,7 @@ def launch(code, *words, count=2, check=True):
 
 COMPARE = """
 found = {}
+torch.distributed.init_process_group("gloo")  # once for all that follows
 with together() as all_of:
     first, pieces = all_of.first, 4 // all_of.world
 for dtype in (torch.float32, torch.float64):
@@ -89,7 +93,7 @@ for dtype in (torch.float32, torch.float64):
         alone, plain = fit(name, dtype=dtype, micro=pieces)
         whole, _ = fit(name, dtype=dtype)
         for shard in (False, True):
-            if shard and name in ("statistics", "phases"):
+            if shard and name in ("experts", "statistics", "phases"):
                 continue
             with together(shard):
                 losses, model = fit(name, dtype=dtype)
@@ -106,7 +110,7 @@ def test_processes_together_lose_what_one_loses(tmp_path):
     """One that takes its batches in as many pieces; to rounding, and where nothing is drawn or penalised a piece as a
     whole batch too."""
     found = launch(COMPARE, tmp_path)
-    assert len(found) == 2 * 2 + 2 * 4 + 2
+    assert len(found) == 2 * 2 + 6 + 3
     for name, (losses, alone, whole, apart) in found.items():
         close = 1e-6 if " 32 " in name else 1e-12
         assert losses == pytest.approx(alone, rel=close), name
@@ -158,7 +162,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, how):
     assert steps(run) == [*range(1, 13)] and len(list(run.glob("*.ckpt"))) == 2
     losses, again = fit("llama", run, steps=18)
     assert losses == pytest.approx(plain, rel=1e-12) and steps(run) == [*range(1, 19)]
-    assert max(float((p - q).abs().max()) for p, q in zip(model.parameters(), again.parameters())) < 1e-9
+    assert max(float((p - q).detach().abs().max()) for p, q in zip(model.parameters(), again.parameters())) < 1e-9
     held = [checkpoint.latest(folder)[0] for folder in (run, tmp_path / "alone") if folder.exists()]
     fit("llama", tmp_path / "alone", steps=18)
     held.append(checkpoint.latest(tmp_path / "alone")[0])
@@ -173,10 +177,8 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, how):
 
 
 def one_of(monkeypatch, world=1):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name, value in {"RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in {"RANK": 0, "WORLD_SIZE": world, **where}.items():
         monkeypatch.setenv(name, str(value))
 
 
@@ -194,15 +196,13 @@ def test_one_of_one_process_is_alone_and_leaves_nothing_behind(monkeypatch):
     (by.spec("powernorm", "tiny"), False, "norm:power makes the rows of a batch depend on one another"),
     (SYSTEMS["statistics"], True, "leave --shard out"),
     (SYSTEMS["phases"], True, "several phases"),
-    (by.spec("universal_transformer", "tiny"), True, None),
+    (SYSTEMS["experts"], True, "weights that tokens are routed to are not used by every process"),
+    (by.spec("universal_transformer", "tiny"), True, "a weight that is one number cannot be split"),
     (LLAMA.but(optimiser=by.Spec("optimiser", "muon")), True, "optimiser:muon needs whole tensors; with --shard take"),
 ])  # fmt: skip
 def test_what_cannot_be_split_is_refused_in_a_line(monkeypatch, system, shard, says):
     one_of(monkeypatch)
     with together(shard):
-        if says is None:
-            train(system, by.build(system), Noise(), Settings(steps=1, lr=1e-3))
-            return
         with pytest.raises(UsageError, match=says) as error:
             train(system, by.build(system), Noise(), Settings(steps=1, lr=1e-3))
         assert "\n" not in str(error.value)
@@ -237,7 +237,7 @@ def test_the_verb_says_what_one_process_says(tmp_path, text):
         return subprocess.run([*command, *words, "--batch", str(batch), "--out", str(tmp_path / out)],
                               capture_output=True, text=True, env=env)  # fmt: skip
 
-    several = [*TORCHRUN, "2", "--master-port", "0", "-m", "blockyard"]
+    several = [*TORCHRUN, "2", "--master-port", str(free_port()), "-m", "blockyard"]
     alone, two = run([sys.executable, "-P", "-m", "blockyard"], "alone", 4), run(several, "two", 4)
     assert alone.returncode == two.returncode == 0, two.stderr[-2000:]
     first, second = json.loads(alone.stdout), json.loads(two.stdout)
@@ -249,4 +249,4 @@ def test_the_verb_says_what_one_process_says(tmp_path, text):
     assert odd.returncode and lines == [
         "blockyard: a batch of 3 rows cannot be split evenly over 2 processes; change --batch or --nproc-per-node"
     ]
-    assert "Traceback (most recent call last)" not in odd.stderr.partition("torch.distributed")[0]
+    assert "[rank" not in odd.stderr  # torchrun itself reports at length, and nobody else

@@ -81,7 +81,7 @@ class Store:
         }  # fmt: skip
         about = About(str(logs), self.folder.resolve().name, key, arm.label, job.role, job.seed, job.lr, settings)
         told = list(self.trackers)
-        return RunOrder(job, str(self.run_folder(key)), trackers=told, about=about if told else None)
+        return RunOrder(job, str(self.run_folder(key).resolve()), trackers=told, about=about if told else None)
 
     def finished(self, event: Event) -> None:
         """Append a finished run to the log once, whatever was cut off before, and tell the table of it."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from blockyard.core import Batch, Objective, Site
+from blockyard.core import Batch, Objective, Site, upcast
 
 
 class NextToken(Objective):
@@ -43,5 +43,5 @@ class NextToken(Objective):
     def forward(self, model: Any, batch: Batch) -> dict[str, tuple[Tensor, Tensor, float]]:
         """{term: (sum, count, weight)}."""
         logits, targets = model(batch).logits, self.targets(batch)
-        total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum")
+        total = cross_entropy(upcast(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum")
         return {"next_token": (total, (targets >= 0).sum(), 1.0)}

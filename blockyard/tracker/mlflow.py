@@ -12,6 +12,7 @@ A run that goes on is a new run, and the one before is deleted as MLflow does it
 
 import os
 import time
+from importlib import import_module
 from pathlib import Path
 
 from blockyard.core.files import alone
@@ -28,12 +29,10 @@ class MLflow(Tracker):
 
     def __init__(self, about: About) -> None:
         os.environ.update(LOCAL)
-        from mlflow.entities import Param
-        from mlflow.tracking import MlflowClient
-
+        made, client = import_module("mlflow.entities"), import_module("mlflow.tracking").MlflowClient
         folder = Path(about.folder) / "mlflow"
         folder.mkdir(parents=True, exist_ok=True)
-        self.to = MlflowClient(folder.resolve().as_uri())
+        self.to = client(folder.resolve().as_uri())
         tags = {"run": f"{about.role}/{about.path}"}
         with alone(folder):  # of two runs that begin at once one makes the experiment
             known = self.to.get_experiment_by_name(about.group)
@@ -41,13 +40,11 @@ class MLflow(Tracker):
             for old in self.to.search_runs([experiment], f"tags.run = '{tags['run']}'"):
                 self.to.delete_run(old.info.run_id)
             self.run = self.to.create_run(experiment, run_name=about.name, tags=tags).info.run_id
-        self.to.log_batch(self.run, params=[Param(name, str(value)) for name, value in about.words.items()])
+        self.to.log_batch(self.run, params=[made.Param(name, str(value)) for name, value in about.words.items()])
 
     def point(self, step: int, figures: Figures) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self.to.log_batch(self.run, metrics=[Metric(name, value, now, step) for name, value in figures.items()])
+        metric, now = import_module("mlflow.entities").Metric, int(time.time() * 1000)
+        self.to.log_batch(self.run, metrics=[metric(name, value, now, step) for name, value in figures.items()])
 
     def end(self, step: int, figures: Figures, failed: str) -> None:
         self.point(step, figures)

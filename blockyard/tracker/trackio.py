@@ -12,6 +12,7 @@ A run that goes on is written anew, and the one before is deleted.
 
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 
 from blockyard.tracker._base import About, Figures, Tracker
@@ -31,11 +32,9 @@ class Trackio(Tracker):
         for name in REMOTE:
             os.environ.pop(name, None)
         os.environ |= {"TRACKIO_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-        import trackio
-        from trackio.utils import TRACKIO_DIR  # read once, when it is imported
-
-        if Path(TRACKIO_DIR) != folder:
-            raise RuntimeError(f"this process keeps its runs in {TRACKIO_DIR}")
+        trackio, kept = import_module("trackio"), import_module("trackio.utils").TRACKIO_DIR
+        if Path(kept) != folder:  # it is read once, when the library is imported
+            raise RuntimeError(f"this process keeps its runs in {kept}")
         project, name = re.sub(r"[^\w-]+", "-", about.group), f"{about.role}/{about.name}"
         for old in trackio.Api().runs(project) if list(folder.glob("*.db")) else ():
             if old.name == name:

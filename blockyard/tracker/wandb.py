@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 from blockyard.tracker._base import About, Figures, Tracker
@@ -28,8 +29,7 @@ class Wandb(Tracker):
 
     def __init__(self, about: About) -> None:
         os.environ.update(LOCAL)
-        import wandb
-
+        wandb = import_module("wandb")
         folder = Path(about.folder) / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(f"{about.group}/{about.role}/{about.path}".encode()).hexdigest()[:12]

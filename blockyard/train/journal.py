@@ -142,8 +142,9 @@ class Journal:
         kept = [line for line in known if _step(line) <= self.run.step]
         if kept != known:
             write_whole(path, "".join(kept).encode())
-        for line in kept if self.follow is not None else []:
-            self.follow(Line.from_json(json.loads(line), path))
+        if self.follow is not None:
+            for line in kept:
+                self.follow(Line.from_json(json.loads(line), path))
 
 
 def _plain(value: np.ndarray) -> float | None:

@@ -213,13 +213,15 @@ class Together(Alone):
             raise UsageError(f"processes begin at steps {sorted(set(steps))}; the folder of a run must be seen by all")
 
     def whole(self, value: Tensor) -> Tensor:
-        return value.full_tensor() if hasattr(value, "full_tensor") else value
+        from torch.distributed.tensor import DTensor
+
+        return value.full_tensor() if isinstance(value, DTensor) else value
 
     def like(self, value: Tensor, held: Tensor) -> Tensor:
-        if not hasattr(held, "full_tensor") or value.shape != held.shape:
-            return value.to(held.device)
-        from torch.distributed.tensor import distribute_tensor
+        from torch.distributed.tensor import DTensor, distribute_tensor
 
+        if not isinstance(held, DTensor) or value.shape != held.shape:
+            return value.to(held.device)
         mesh = held.device_mesh
         return distribute_tensor(value.to(mesh.device_type), mesh, held.placements, src_data_rank=None)
 

@@ -26,7 +26,7 @@ SYSTEMS = {  # what is split in different ways: rows of unequal targets, draws, 
     "llama": LLAMA,
     "masked": MASKED,
     "dropped": LLAMA.but(model=LLAMA["model"].but(depth=DROPPED)),
-    "experts": by.spec("switch", "tiny"),
+    "experts": by.spec("llama", "tiny", channel="experts"),
     "statistics": by.spec("sigma_reparam", "tiny"),
     "phases": LLAMA.but(
         program=(phase(objective("next_token"), share=0.5, train="stem.*"), phase(objective("next_token"), share=0.5))

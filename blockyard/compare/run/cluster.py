@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,7 @@ class Cluster:
         self.begun = False
 
     def __enter__(self) -> "Cluster":
-        import ray
-
-        self.ray = ray
+        ray = self.ray = import_module("ray")
         if not ray.is_initialized():
             room = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": self.here * self.threads, "address": "local"}
             try:
@@ -98,9 +97,8 @@ class Cluster:
 
     def _post(self) -> Any:
         """Where runs leave what they say: on this machine, which is there as long as anybody listens."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        strategy = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
+        here = strategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         return self.ray.remote(num_cpus=0, scheduling_strategy=here)(_Post).remote()
 
     def _answer(self, ref: Any, number: int, tried: set[int]) -> Json | None:

@@ -9,6 +9,7 @@ and key. Nothing is ever read back by a comparison: what the table lacks, the ne
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,12 @@ class Index:
     def __init__(self, url: str) -> None:
         if find_spec("sqlalchemy") is None:
             raise UsageError("--index needs a library: pip install 'blockyard[database]'")
-        from sqlalchemy import create_engine, exc
-
+        library: Any = import_module("sqlalchemy")
+        exc = library.exc
         self.failures: tuple[type[Exception], ...] = (exc.SQLAlchemyError, OSError)
         try:
             waiting = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite") else {}
-            self.engine = create_engine(url, pool_pre_ping=True, **waiting)
+            self.engine = library.create_engine(url, pool_pre_ping=True, **waiting)
             self.table = _table()
             self._make()
         except exc.NoSuchModuleError:
@@ -73,12 +74,10 @@ class Index:
 
     def _make(self) -> None:
         """The table, if nobody made it; where two make it at once one of them fails, and finds it made."""
-        from sqlalchemy import inspect
-
         try:
             self.table.metadata.create_all(self.engine)
         except self.failures:
-            if not inspect(self.engine).has_table(NAME):
+            if not import_module("sqlalchemy").inspect(self.engine).has_table(NAME):
                 raise
 
     def write(self, folder: Path, plan: Plan, events: Iterable[Event]) -> None:
@@ -94,8 +93,7 @@ class Index:
 
     def rows(self) -> list[Json]:
         """All rows, a comparison after another."""
-        from sqlalchemy import select
-
+        select = import_module("sqlalchemy").select
         order = [self.table.c[name] for name in ("comparison", "folder", "role", "label", "seed", "lr", "key")]
         with self.engine.connect() as table:
             return [dict(row) for row in table.execute(select(self.table).order_by(*order)).mappings()]
@@ -107,13 +105,13 @@ def _row(event: Event) -> Json:
 
 
 def _table() -> Any:
-    from sqlalchemy import Column, Double, Integer, MetaData, String, Table
-
+    alchemy: Any = import_module("sqlalchemy")
+    column = alchemy.Column
     words = {"folder": 500, "key": 16, "comparison": 255, "label": 255, "arm": 64, "role": 16, "status": 16}
     keys = ("folder", "key")
-    return Table(
-        NAME, MetaData(),
-        *(Column(name, String(size), primary_key=name in keys, nullable=False) for name, size in words.items()),
-        Column("seed", Integer, nullable=False),
-        *(Column(name, Double) for name in ("lr", "score", "seconds")),
+    return alchemy.Table(
+        NAME, alchemy.MetaData(),
+        *(column(name, alchemy.String(size), primary_key=name in keys, nullable=False) for name, size in words.items()),
+        column("seed", alchemy.Integer, nullable=False),
+        *(column(name, alchemy.Double) for name in ("lr", "score", "seconds")),
     )  # fmt: skip

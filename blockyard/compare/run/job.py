@@ -93,8 +93,8 @@ def _trained(job: Job, data: Material, folder: Path, tell: Tell, told: Told) -> 
     )  # fmt: skip
     curve: list[Point] = [(step * each, loss) for step, loss in trained.curve]
     depths = [ByDepth.of(step * each, figures) for step, figures in trained.inside]
-    told = trained.status, trained.reason, trained.steps, trained.seconds
-    return trained.model, RunResult(key_of(job), *told, curve, depths=depths)
+    ended = trained.status, trained.reason, trained.steps, trained.seconds
+    return trained.model, RunResult(key_of(job), *ended, curve, depths=depths)
 
 
 def train_along(job: Job, data: Material, folder: Path) -> None:

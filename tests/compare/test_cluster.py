@@ -82,30 +82,23 @@ class Order(dict):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_deaths_and_errors_are_those_of_the_pool(machines, tmp_path, monkeypatch):
-    """What an order says is done in the cluster, by a module that the processes there find."""
-    (tmp_path / "doing.py").write_text(
-        "import os, time\n"
-        "def work(number, order, threads, where, post):\n"
-        "    for i in range(order.get('says', 0)):\n"
-        "        post.put.remote(number, {'step': i})\n"
-        "    if order.get('die') and not os.path.exists(order['die']):\n"
-        "        open(order['die'], 'w').close()\n"
-        "        os._exit(3)\n"
-        "    if order.get('always'):\n"
-        "        os._exit(3)\n"
-        "    if 'usage' in order:\n"
-        "        return {'error': 'no', 'usage': order['usage']}\n"
-        "    time.sleep(0.5)\n"
-        "    return {'done': order['n']}\n"
-    )
-    import sys
+    """What an order says is done in the cluster."""
 
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import cloudpickle
-    import doing
+    def work(number, order, threads, where, post):  # by value: processes of the cluster find no test
+        import os
+        import time
 
-    cloudpickle.register_pickle_by_value(sys.modules["doing"])
-    monkeypatch.setattr(cluster, "_work", doing.work)
+        for i in range(order.get("says", 0)):
+            post.put.remote(number, {"step": i})
+        if order.get("always") or (order.get("die") and not os.path.exists(order["die"])):
+            open(order["die"], "w").close()
+            os._exit(3)
+        if "usage" in order:
+            return {"error": "no", "usage": order["usage"]}
+        time.sleep(1.0)
+        return {"done": order["n"]}
+
+    monkeypatch.setattr(cluster, "_work", work)
     heard = []
     with cluster.Cluster(1, 1) as made:
         assert made.count >= 1
@@ -113,7 +106,7 @@ def test_deaths_and_errors_are_those_of_the_pool(machines, tmp_path, monkeypatch
         assert dict(made.run(orders, lambda *said: heard.append(said))) == {0: 0, 1: 1}
         assert [said for said in heard if said[0] == 0] == [(0, {"step": i}) for i in range(3)]
         with pytest.raises(WorkFailed, match="died twice"):
-            list(made.run([Order(n=0, always=True)], lambda *_: None))
+            list(made.run([Order(n=0, always=True, die=str(tmp_path / "y"))], lambda *_: None))
         for usage, kind in ((True, UsageError), (False, WorkFailed)):
             with pytest.raises(kind, match="no"):
                 list(made.run([Order(n=0, usage=usage)], lambda *_: None))

@@ -105,6 +105,8 @@ class Cluster:
         """What came of an order; None where its process or machine is gone for the first time."""
         try:
             message = self.ray.get(ref)
+        except self.ray.exceptions.RayTaskError as error:  # it could not even begin: blockyard is not there, say
+            raise WorkFailed(str(error)) from None
         except self.ray.exceptions.RayError as error:
             if number in tried:
                 first = str(error).strip().splitlines()[0]

@@ -114,7 +114,7 @@ def test_processes_together_lose_what_one_loses(tmp_path):
     for name, (losses, alone, whole, apart) in found.items():
         close = 1e-6 if " 32 " in name else 1e-12
         assert losses == pytest.approx(alone, rel=close), name
-        assert " 32 " in name or apart < 1e-9, name  # Adam makes much of the sign of a gradient that is next to nothing
+        assert " 32 " in name or apart < 1e-6, name  # Adam makes much of the sign of a gradient that is next to nothing
         if name.split()[0] not in ("dropped", "experts"):
             assert losses == pytest.approx(whole, rel=close), name
 

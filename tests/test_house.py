@@ -28,7 +28,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "optimiser": {"core", "model", "systems"},
     "task": {"core", "data", "predictor"},
     "source": {"core", "data", "model"},
-    "train": {"core", "data", "model", "transform", "decode", "optimiser"},
+    "train": {"core", "kernels", "data", "model", "transform", "decode", "optimiser"},
     "recipe": {"core"},
     "systems": {"core", "model", "recipe"},
     "runs": {"core"},

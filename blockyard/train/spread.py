@@ -27,6 +27,7 @@ from blockyard.core import registry
 from blockyard.core.call import Seen
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Part
+from blockyard.kernels.toolkit.arrays import lend
 from blockyard.model.model import Model, build
 
 PATIENCE = timedelta(days=7)  # others wait while the first scores; who dies is told of by torchrun
@@ -155,6 +156,7 @@ class Together(Alone):
             for p in step.parameters():
                 if owners.setdefault(p, place) != place:
                     raise UsageError("steps that share weights cannot be split apart; leave --shard out")
+        lend()
         for step in model.steps:
             if any(True for _ in step.parameters()):
                 fully_shard(step)

@@ -29,10 +29,11 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "optimiser": {"core", "model", "systems"},
     "task": {"core", "data", "family", "predictor"},
     "source": {"core", "data", "model"},
-    "train": {"core", "data", "model", "transform", "decode", "optimiser"},
+    "train": {"core", "kernels", "data", "model", "transform", "decode", "optimiser"},
     "recipe": {"core"},
     "systems": {"core", "model", "recipe"},
     "runs": {"core"},
+    "tracker": {"core", "systems"},
     "compare": {
         "runs",
         "core",
@@ -46,6 +47,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "decode",
         "train",
         "systems",
+        "tracker",
     },
     "saved": {"core", "data", "task", "compare", "model", "transform", "decode", "decoder", "train", "interop"},
     "study": {"core", "data", "compare"},
@@ -82,13 +84,15 @@ ACTS = {  # the same inside the comparison: what a file of each of its rooms imp
     "kept": {"documents", "outcome", "run", "report", "sizes"},
 }
 SMALL = {"parts": 200, "kernels": 600, "recipe": 60}
-TRAINING = "json data task params memory tokens flops minutes length batch codec device precision set out dry-run"
+TRAINING = (
+    "json data task params memory tokens flops minutes length batch codec device precision set out log index dry-run"
+)
 OPTIONS = {
-    "compare": f"{TRAINING} seeds margin tuning against sweep gate within ram",
+    "compare": f"{TRAINING} seeds margin tuning against sweep gate within ram engine",
     "judge": "json arm seed pair score group weight step better margin alpha against out",
     "report": "json out",
-    "runs": "json csv",
-    "train": TRAINING,
+    "runs": "json csv index",
+    "train": f"{TRAINING} shard",
     "eval": "json data length",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",

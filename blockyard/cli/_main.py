@@ -68,7 +68,7 @@ def _answered(arguments: list[str]) -> int:
         grammar.print_help()
         return 2
     document, words = verb(options.verb).run(options)
-    if options.json:
+    if options.json and document is not None:
         print(json.dumps(strict(document), allow_nan=False))
     elif words:
         print(words)

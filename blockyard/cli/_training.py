@@ -1,6 +1,7 @@
 """What `compare` and `train` are both asked: on what, how large, how long, and how."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,13 +37,25 @@ def options(add: Callable[..., Any], amounts: Mapping[str, tuple[Callable[[Any, 
     add("--precision", help="float32 or bfloat16 (default: a rule, printed)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all arms, as mixer.heads=4")
     add("--out", help="the folder of runs, figures and report; the same folder goes on where it stopped")
+    add("--log", metavar="NAME,...", default=(), help="trackers that are told of every run as it goes on (see: "
+        "blockyard list tracker); they keep it below OUT/logs")  # fmt: skip
+    add("--index", metavar="URL", help="a database that gets a row for every run too, as sqlite:///runs.db; "
+        "`runs --index` lists it")  # fmt: skip
     add("--dry-run", action="store_true", help="print what would be done and how long it would take")
 
 
 def request(options: argparse.Namespace) -> dict[str, Any]:
     """What was said, as `by.compare` takes it."""
-    said = {name: getattr(options, name) for name in (*SHARED, "data", "out", "dry_run")}
+    said = {name: getattr(options, name) for name in (*SHARED, "data", "out", "log", "index", "dry_run")}
     return said | {"overrides": parse_overrides(options.set)}
+
+
+def processes() -> int:
+    """How many processes torchrun started, this one among them; 1: it did not."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        return 1
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before it is loaded; it advises on each process otherwise
+    return int(os.environ["WORLD_SIZE"])
 
 
 def dry(plan: Any) -> Json:

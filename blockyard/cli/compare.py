@@ -7,7 +7,7 @@ from typing import Any
 from blockyard.cli import _training
 from blockyard.cli._grammar import Answer, is_
 from blockyard.core import numbers
-from blockyard.core.errors import WorkFailed
+from blockyard.core.errors import UsageError, WorkFailed
 
 EXAMPLE = "blockyard compare llama gla --data my.txt --params 1M --tokens 2M"
 SEVERAL = {
@@ -28,6 +28,8 @@ def options(add: Callable[..., Any]) -> None:
         "90s: size, seeds and tokens that are not given are chosen for it")  # fmt: skip
     add("--ram", type=is_(numbers.MEMORY), metavar="BYTES", help="with --within: bytes for all runs together, as 16G")
     add("--against", metavar="LABEL", help="judge every arm against this one only")
+    add("--engine", default="processes", help="who does the runs: processes of this machine (default), or ray: "
+        "the cluster at RAY_ADDRESS")  # fmt: skip
     add("--sweep", action="append", default=[], metavar="KEY=VALUE,VALUE,...", help="make every arm with each of these "
         "values, as mixer.heads=1,2,4, and draw the score against them")  # fmt: skip
     add("--gate", metavar="CONDITION", help="of several sizes: a condition on every arm, written down before the first "
@@ -35,12 +37,16 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
+    if _training.processes() > 1:
+        raise UsageError("torchrun spreads one run, as of blockyard train; a comparison has many: leave torchrun out")
     from blockyard.compare.compare import compare
     from blockyard.compare.documents import Report
     from blockyard.compare.sizes.documents import Sketch
     from blockyard.compare.sizes.run import compare_sizes, is_several
 
-    judged = {name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against", "within", "ram")}
+    judged = {
+        name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against", "within", "ram", "engine")
+    }
     asked = {"sweep": _training.parse_sweep(options.sweep), **judged, **_training.request(options)}
     if is_several(asked | {"gate": options.gate}):
         several = compare_sizes(options.target, gate=options.gate, **asked)

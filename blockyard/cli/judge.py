@@ -12,8 +12,8 @@ NAMES = ("arm", "seed", "pair", "score", "group", "weight", "step", "better", "m
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("file", nargs="+", help="CSV, JSON lines, exports of W&B and MLflow, mlruns, events of TensorBoard, samples of "
-        "lm-eval; or folders of them")  # fmt: skip
+    add("file", nargs="+", help="CSV, JSON lines, exports and offline runs of W&B, MLflow, mlruns, events of "
+        "TensorBoard, databases of Trackio, samples of lm-eval; or folders of them")  # fmt: skip
     add("--arm", metavar="COLUMN", help="what is compared (this column and the next are found where names are usual)")
     add(
         "--seed",

@@ -1,4 +1,4 @@
-"""List the finished runs of a comparison, trials of the tuning too; of a folder of comparisons these, a line each."""
+"""List the finished runs of a comparison or of all in a database, trials too; of a folder of comparisons a line each."""
 
 import argparse
 from collections.abc import Callable
@@ -10,20 +10,27 @@ EXAMPLE = "blockyard runs blockyard-out/llama-gla --csv runs.csv"
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("out", help="the folder of a comparison, finished or not; or one with several below it")
+    add("out", nargs="?", help="the folder of a comparison, finished or not; or one with several below it")
+    add("--index", metavar="URL", help="instead of a folder: the database that comparisons wrote to with --index")
     add("--csv", metavar="FILE", help="write them to this file too, a line each")
 
 
 def run(options: argparse.Namespace) -> Answer:
     from pathlib import Path
 
-    from blockyard.compare.kept import LISTED, RUNS, listed, runs
+    from blockyard.compare.kept import LISTED, RUNS, indexed, listed, runs
     from blockyard.compare.report.rows import as_csv
     from blockyard.core.errors import UsageError
     from blockyard.core.files import write_whole
 
-    several = [] if (Path(options.out) / "plan.json").exists() else listed(options.out)
-    found, names = (several, LISTED) if several else (runs(options.out), RUNS)
+    if (options.out is None) == (options.index is None):
+        raise UsageError("name the folder of a comparison, or a database with --index")
+    if options.index is not None:
+        found, names = indexed(options.index), ("comparison", *RUNS)
+    elif not (Path(options.out) / "plan.json").exists() and (several := listed(options.out)):
+        found, names = several, LISTED
+    else:
+        found, names = runs(options.out), RUNS
     table = [{name: _joined(row[name]) for name in names} for row in found]
     if options.csv:
         path = Path(options.csv)

@@ -24,21 +24,24 @@ class Comparison(ModuleType):
         def __call__(
             self, targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
             dry_run: Literal[False] = False, quiet: bool = False, overrides: dict[str, Any] | None = None,
-            save_seconds: float = 20.0, **asked: Any,
+            save_seconds: float = 20.0, log: str | Sequence[str] = (), index: str | None = None,
+            engine: str = "processes", **asked: Any,
         ) -> Report: ...  # fmt: skip
 
         @overload
         def __call__(
             self, targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
             dry_run: Literal[True], quiet: bool = False, overrides: dict[str, Any] | None = None,
-            save_seconds: float = 20.0, **asked: Any,
+            save_seconds: float = 20.0, log: str | Sequence[str] = (), index: str | None = None,
+            engine: str = "processes", **asked: Any,
         ) -> Plan: ...  # fmt: skip
 
         @overload
         def __call__(
             self, targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
             dry_run: bool, quiet: bool = False, overrides: dict[str, Any] | None = None,
-            save_seconds: float = 20.0, **asked: Any,
+            save_seconds: float = 20.0, log: str | Sequence[str] = (), index: str | None = None,
+            engine: str = "processes", **asked: Any,
         ) -> Report | Plan: ...  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

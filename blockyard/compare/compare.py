@@ -7,7 +7,8 @@ has a finished run early. Nothing is decided by the clock: the same request give
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +23,6 @@ from blockyard.compare.documents import (
     Plan,
     Progress,
     Report,
-    RunOrder,
     RunResult,
     Speed,
     Timings,
@@ -35,27 +35,51 @@ from blockyard.compare.plan.plan import Request, labels, make_job, make_plan, se
 from blockyard.compare.report.format import plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
+from blockyard.compare.run.cluster import cluster
 from blockyard.compare.run.glance import GlanceAnswer, GlanceOrder, Whole, glance
+from blockyard.compare.run.index import Event, Index
 from blockyard.compare.run.job import read_result
 from blockyard.compare.run.pool import Pool
 from blockyard.compare.run.progress import Watch
-from blockyard.compare.run.store import Event, Store, finished_in, read_plan
+from blockyard.compare.run.ranks import Ranks
+from blockyard.compare.run.store import Store, finished_in, read_plan
 from blockyard.compare.split import Night
 from blockyard.core.document import Json
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, unknown
 from blockyard.core.numbers import clock
+from blockyard.tracker._told import trackers
+from blockyard.train.spread import Together, here
 
 BENCH_ROUNDS = 5
 SOON = 100e9  # operations of a measuring by whole steps that a plan waits for
+ENGINES = ("processes", "ray")
 Run = tuple[str, int]  # an arm and a seed
 Rates = dict[str, tuple[float, bool]]
 Trials = dict[str, list[float]]
 Wanted = tuple[str, Arm, int, float]  # a role, an arm, a seed and a rate
 
 
+@dataclass(frozen=True)
+class How:
+    """How a comparison is done, on which no figure depends; the words are those of `compare`."""
+
+    quiet: bool = False
+    save_seconds: float = 20.0
+    log: str | Sequence[str] = ()
+    index: str | None = None
+    engine: str = "processes"
+
+    def begun(self) -> tuple[Watch, tuple[str, ...], Index | None]:
+        """What shows the progress, the trackers by name, and the table beside; UsageError where one is not there."""
+        if self.engine not in ENGINES:
+            raise unknown("engine", self.engine, ENGINES)
+        return Watch(self.quiet), trackers(self.log) if self.log else (), Index(self.index) if self.index else None
+
+
 def compare(
     targets: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0,
+    log: str | Sequence[str] = (), index: str | None = None, engine: str = "processes", **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Compare architectures on text: `compare(["llama", "gla"], params="200k", tokens="200k")`.
 
@@ -68,6 +92,9 @@ def compare(
     quiet          no progress on standard error
     overrides      settings of all arms, as {"mixer.heads": 4}
     save_seconds   how often a run writes what it needs to go on
+    log            trackers that are told of every run as it goes on, as ["tensorboard"]; they keep it below out/logs
+    index          the URL of a database that gets a row for every run too, as "sqlite:///runs.db"
+    engine         processes of this machine, or ray: of the cluster at RAY_ADDRESS
     asked          task, params | memory, tokens | flops | minutes, length, batch, device, precision, seeds, margin,
                    tuning, against, codec: as the options of `blockyard compare`; besides these rates, those
                    of the tuning at width 64, and reach, the lengths that are scored too in units of that of training;
@@ -75,16 +102,18 @@ def compare(
                    wall-clock of all of it, "8h": size, seeds and tokens that are not given are chosen for it; ram
     """
     request = request_of(targets, data, overrides, asked)
-    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet, save_seconds=save_seconds, fewest=2)
+    how = How(quiet, save_seconds, log, index, engine)
+    return run_arms(request, out=out, dry_run=dry_run, how=how, fewest=2)
 
 
 def train_one(
     target: str, *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, **asked: Any,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, log: str | Sequence[str] = (),
+    index: str | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Train a recipe at its default rate, once: a comparison of one arm."""
     request = request_of([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
-    return run_arms(request, out=out, dry_run=dry_run, quiet=quiet)
+    return run_arms(request, out=out, dry_run=dry_run, how=How(quiet, log=log, index=index))
 
 
 def request_of(
@@ -98,40 +127,50 @@ def request_of(
 
 def run_arms(
     request: Request, planned: Plan | None = None, *, out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, save_seconds: float = 20.0, fewest: int = 1,
+    how: How = How(), fewest: int = 1,
 ) -> Report | Plan:  # fmt: skip
     """What a request asks for, with at least `fewest` arms: the report, or of a dry run the plan.
 
     planned   what `make_plan` gave of this request, where that was done before
     """
-    watch = Watch(quiet)
+    watch, told, beside = how.begun()
     night = None
     if request.within is not None or request.ram is not None:
         night = _tonight(request, Path(out or Path("blockyard-out") / folder_name(labels(request))), watch, dry_run)
         request = spent(request, night)
-    plan = replace(planned or make_plan(request, watch.say), save_seconds=save_seconds, night=night)
+    plan = replace(planned or make_plan(request, watch.say), save_seconds=how.save_seconds, night=night)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
         name = request.targets[0]
         raise UsageError(
             f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
         )
+    make = _engine(how.engine, plan.same.device)
     folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
         plan = _glanced(plan, watch) if night is None else _glimpse(plan)
         watch.say(describe_plan(plan))
         return plan
-    store = Store(folder, plan)
+    store = Store(folder, plan, told, beside)
+    store.lost = lambda line: watch.once("index", line)
     watch.say(describe_plan(store.plan))
     if store.before is not None:
         watch.say(grown(store.plan))
     try:
-        with Pool(plan.same.workers, plan.same.threads) as pool:
+        with make(plan.same.workers, plan.same.threads) as pool:
             if store.fresh:
                 store.plan = _measured(store.plan, pool, watch)
                 store.write_plan()
             return _execute(store, pool, watch)
     finally:
         watch.stop()
+
+
+def _engine(name: str, device: str) -> Callable[[int, int], Any]:
+    """What does the runs, made of so many workers with so many threads each."""
+    shared = here()
+    if isinstance(shared, Together):
+        return partial(Ranks, shared)
+    return cluster(device) if name == "ray" else Pool
 
 
 def folder_name(labels: Sequence[str]) -> str:
@@ -284,6 +323,8 @@ def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> l
         watch.finished(i, expected[i], f"  {role:5} {arm.label:18} {which:12} {what}")
 
     def heard(at: int, message: Json) -> None:
+        if "notice" in message:
+            return watch.once(message["of"], message["notice"])
         i, progress = missing[at], Progress.from_json(message, "a message")
         watch.at(i, expected[i] * min(1.0, progress.step / jobs[i].steps), progress.loss, progress.inside)
 
@@ -291,7 +332,7 @@ def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> l
     for i, result in enumerate(results):
         if result is not None:
             ended(i, result)
-    orders = [RunOrder(jobs[i], str(store.run_folder(keys[i]))) for i in missing]
+    orders = [store.order(jobs[i], keys[i], wanted[i][1]) for i in missing]
     for at, answer in pool.run(orders, heard):
         results[missing[at]] = result = RunResult.from_json(answer, "an answer")
         ended(missing[at], result)

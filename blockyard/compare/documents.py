@@ -21,6 +21,7 @@ from blockyard.core import registry
 from blockyard.core.document import Document, Json
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._metric import Metric
+from blockyard.tracker._base import About
 
 Point = tuple[int, float | None]  # tokens, and a training loss
 WIDTH = 64  # the width that a plan's learning rates are given for
@@ -304,11 +305,13 @@ class Job(Document):
 
 @dataclass(frozen=True)
 class RunOrder(Document):
-    """To a worker: do this run in this folder."""
+    """To a worker: do this run in this folder, and tell these trackers of it; `about` is what they know it by."""
 
     job: Job
     folder: str
     do: str = "run"
+    trackers: list[str] = field(default_factory=list)
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -334,6 +337,14 @@ class Progress(Document):
     step: int
     loss: float
     inside: str = ""
+
+
+@dataclass(frozen=True)
+class Notice(Document):
+    """From a worker: words on something that went wrong beside the runs, said once for all that `of` names."""
+
+    of: str
+    notice: str
 
 
 @dataclass(frozen=True)

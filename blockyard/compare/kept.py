@@ -14,7 +14,8 @@ from blockyard.compare.report.beside import Beside, beside
 from blockyard.compare.report.beside_text import describe_beside, render_beside
 from blockyard.compare.report.format import given
 from blockyard.compare.report.result import write
-from blockyard.compare.run.store import Event, read_plan
+from blockyard.compare.run.index import Event, Index
+from blockyard.compare.run.store import read_plan
 from blockyard.compare.sizes.documents import FORMAT as FORMAT_OF_SIZES
 from blockyard.compare.sizes.documents import SizesReport
 from blockyard.compare.sizes.folder import read_plan as read_sizes
@@ -160,3 +161,18 @@ def runs(folder: str | Path) -> list[dict[str, Any]]:
         end = event.lr, event.status, event.score, event.seconds, f"runs/{event.finished}"
         found.append(dict(zip(RUNS, (arm, event.role, event.seed, *end))))
     return found
+
+
+def indexed(url: str) -> list[dict[str, Any]]:
+    """Every run of the table behind a URL, of all comparisons that were told to write there (`compare --index`)."""
+    index = Index(url)
+    try:
+        rows = index.rows()
+    except index.failures as error:
+        raise UsageError(f"--index {index.said}: {index.why(error)}") from None
+    return [{"comparison": row["comparison"]} | dict(zip(RUNS, _indexed(row))) for row in rows]
+
+
+def _indexed(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("label", "role", "seed", "lr", "status", "score", "seconds")
+    return (*(row[name] for name in names), f"{row['folder']}/runs/{row['key']}")

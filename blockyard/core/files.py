@@ -56,7 +56,7 @@ def write_folder(
     fresh = not os.path.exists(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with alone(folder):
             old = dict(ours())
             for name, digest in old.items():  # what a killed process did not come to
                 _settle(folder, name, digest)
@@ -210,7 +210,7 @@ def _sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """While this lasts, nobody else writes the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

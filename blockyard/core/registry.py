@@ -29,7 +29,7 @@ KINDS = (
     "junction", "pattern", "weigh", "corrupt", "router", "objective",
 )  # fmt: skip
 ROOMS = (  # what has names and is no part: each in a room of its own
-    "recipe", "family", "task", "study", "transform", "probe", "optimiser", "source", "decoder",
+    "recipe", "family", "task", "study", "transform", "probe", "optimiser", "source", "decoder", "tracker",
 )  # fmt: skip
 WHOLES = ("model", "phase")  # what holds parts: the functions of core/spec.py that make their specs
 CHECKED = (*KINDS, *WHOLES, "transform", "optimiser")  # kinds of spec whose settings are known

@@ -18,6 +18,8 @@ from blockyard.core.settings import NonNegative, Positive
 from blockyard.model.model import Model
 from blockyard.optimiser._groups import decayed
 
+shards = True  # a step of a number needs that number alone
+
 
 def adamw(
     model: Model, params: dict[str, nn.Parameter], *, lr: Annotated[Positive, "the rate of a step"] = 1e-3,

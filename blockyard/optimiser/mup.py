@@ -23,6 +23,8 @@ from blockyard.core.settings import Count, NonNegative, Positive
 from blockyard.model.model import Model, build
 from blockyard.optimiser._groups import decayed
 
+shards = True  # a step of a number needs that number alone
+
 
 def mup(
     model: Model, params: dict[str, nn.Parameter], *, lr: Annotated[Positive, "the rate at the base width"] = 1e-3,

@@ -12,14 +12,13 @@ counts as far as it goes.
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from blockyard.core.errors import UsageError
+from blockyard.runs._proto import fields
 from blockyard.runs._read import Placed, Row
 
 FILES = "event files of TensorBoard (*tfevents*)"
 FLOAT, DOUBLE = 1, 2  # types of a tensor
-VARINT, EIGHT, BYTES, FOUR = 0, 1, 2, 5  # how a field is written
 
 
 def known(path: Path) -> bool:
@@ -63,17 +62,17 @@ def _records(content: bytes) -> Iterator[bytes]:
 
 def _event(event: bytes) -> tuple[int, Row]:
     step, found = 0, {}
-    for number, value in _fields(event):
+    for number, value in fields(event):
         if number == 2:
             step = value - (1 << 64) if value >> 63 else value
         elif number == 5:
-            found |= dict(_value(each) for kind, each in _fields(value) if kind == 1)
+            found |= dict(_value(each) for kind, each in fields(value) if kind == 1)
     return step, {tag: value for tag, value in found.items() if value is not None}
 
 
 def _value(message: bytes) -> tuple[str, float | None]:
     tag, number = "", None
-    for kind, value in _fields(message):
+    for kind, value in fields(message):
         if kind == 1:
             tag = value.decode("utf-8", "replace")
         elif kind == 2 and len(value) == 4:
@@ -85,41 +84,10 @@ def _value(message: bytes) -> tuple[str, float | None]:
 
 def _scalar(tensor: bytes) -> float | None:
     """The number of a tensor that holds just one."""
-    fields = dict(_fields(tensor))
-    letter = {FLOAT: "f", DOUBLE: "d"}.get(fields.get(1, 0))
+    found = dict(fields(tensor))
+    letter = {FLOAT: "f", DOUBLE: "d"}.get(found.get(1, 0))
     size = struct.calcsize(letter) if letter else 0
     for kind in (4, 5 if letter == "f" else 6):
-        if letter and isinstance(fields.get(kind), bytes) and len(fields[kind]) == size:
-            return struct.unpack(f"<{letter}", fields[kind])[0]
+        if letter and isinstance(found.get(kind), bytes) and len(found[kind]) == size:
+            return struct.unpack(f"<{letter}", found[kind])[0]
     return None
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """The number and the content of every field of a message."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        size = {EIGHT: 8, FOUR: 4}.get(kind)
-        if kind == BYTES:
-            size, at = _varint(message, at)
-        if size is None or at + size > len(message):
-            raise ValueError(f"a field of kind {kind}")
-        yield number, message[at : at + size]
-        at += size
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")

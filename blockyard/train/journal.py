@@ -1,18 +1,21 @@
 """What a run leaves behind: its mean losses and, in a folder, a log of them and checkpoints to go on from.
 
 A checkpoint says what it continues: the settings, and fingerprints of the system, the data and the first weights.
-Whatever differs in one of them is another run, and is refused.
+Whatever differs in one of them is another run, and is refused. Who follows a run hears every line of its log, those of
+the part before a checkpoint first.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from blockyard.core.document import Document
 from blockyard.core.errors import UsageError
 from blockyard.core.files import strict, write_whole
 from blockyard.train import checkpoint
@@ -23,11 +26,29 @@ WEIGHTS = "the first weights"
 Figures = dict[str, float | None]  # by name; None where one is no number
 
 
-class Journal:
-    """The record of one run; `run` is taken up from the newest checkpoint of the folder, where there is one."""
+@dataclass(frozen=True)
+class Line(Document):
+    """A line of the log: after how many steps, the mean loss since the last line, the seconds that the run has taken,
+    the rate of the last step, and figures of what is inside where somebody looked."""
 
-    def __init__(self, run: Any, folder: Path | None) -> None:
-        self.run, self.folder = run, folder
+    step: int
+    loss: float | None
+    seconds: float
+    rate: float | None = None
+    inside: Figures = field(default_factory=dict)
+
+
+Follow = Callable[[Line], None]
+
+
+class Journal:
+    """The record of one run; `run` is taken up from the newest checkpoint of the folder, where there is one.
+
+    follow   told of every line of the log; the time that it takes is none of the run's
+    """
+
+    def __init__(self, run: Any, folder: Path | None, follow: Follow | None = None) -> None:
+        self.run, self.folder, self.follow = run, folder, follow
         self.curve: list[tuple[int, float]] = []
         self.inside: list[tuple[int, Figures]] = []
         self.spent, self.seen, self.since = 0.0, 0.0, 0
@@ -35,7 +56,9 @@ class Journal:
             self.identity: dict[str, Any] = run.identity()
             folder.mkdir(parents=True, exist_ok=True)
             self._take_up(folder)
-            self._cut_log(folder / "log.jsonl")
+            run.spread.same(run.step)
+            if run.spread.first:
+                self._cut_log(folder / "log.jsonl")
         self.written = run.step
         self.began = self.saved = time.perf_counter()
 
@@ -49,8 +72,8 @@ class Journal:
         """The step at which somebody last looked inside; 0: not yet."""
         return self.inside[-1][0] if self.inside else 0
 
-    def aside(self, look: Callable[..., Mapping[str, np.ndarray]], *seen: Any) -> Mapping[str, np.ndarray]:
-        """What somebody sees inside; the time that it takes is none of the run's."""
+    def aside(self, look: Callable[..., Any], *seen: Any) -> Any:
+        """What somebody finds who looks on; the time that it takes is none of the run's."""
         began = time.perf_counter()
         found = look(*seen)
         self.began += time.perf_counter() - began
@@ -71,11 +94,13 @@ class Journal:
         point = (self.run.step, self.seen / self.since)
         self.curve.append(point)
         self.seen, self.since = 0.0, 0
-        if self.folder is not None:
-            line = {"step": point[0], "loss": point[1], "seconds": round(self.seconds, 3)}
-            line |= {"inside": self.inside[-1][1]} if inside else {}
+        line = Line(*point, round(self.seconds, 3), self.run.rate, self.inside[-1][1] if inside else {})
+        if self.folder is not None and self.run.spread.first:
+            said = line.to_json() if inside else {k: v for k, v in line.to_json().items() if k != "inside"}
             with open(self.folder / "log.jsonl", "a") as log:
-                log.write(json.dumps(strict(line)) + "\n")
+                log.write(json.dumps(strict(said)) + "\n")
+        if self.follow is not None:
+            self.aside(self.follow, line)
         return point
 
     def save(self) -> None:
@@ -84,7 +109,9 @@ class Journal:
             return
         facts = {"step": self.run.step, "phase": self.run.phase, "seconds": self.seconds, "curve": self.curve}
         facts["inside"] = self.inside
-        checkpoint.write(self.folder, self.run.step, self.run.tensors(), facts | {"continues": self.identity})
+        tensors = self.run.tensors()  # which all processes gather
+        if self.run.spread.first:
+            checkpoint.write(self.folder, self.run.step, tensors, facts | {"continues": self.identity})
         self.written, self.saved = self.run.step, time.perf_counter()
 
     def _take_up(self, folder: Path) -> None:
@@ -110,11 +137,14 @@ class Journal:
         self.inside = [(step, figures) for step, figures in facts.get("inside", [])]
 
     def _cut_log(self, path: Path) -> None:
-        """Leave only the lines of steps that are not done again."""
+        """Leave only the lines of steps that are not done again, and tell who follows of them."""
         known = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = "".join(line for line in known if _step(line) <= self.run.step)
-        if known and kept != "".join(known):
-            write_whole(path, kept.encode())
+        kept = [line for line in known if _step(line) <= self.run.step]
+        if kept != known:
+            write_whole(path, "".join(kept).encode())
+        if self.follow is not None:
+            for line in kept:
+                self.follow(Line.from_json(json.loads(line), path))
 
 
 def _plain(value: np.ndarray) -> float | None:

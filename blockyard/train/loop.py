@@ -5,9 +5,10 @@
 
 A step's loss is sum / count over all its micro-batches, with the counts taken before the first backward, so that
 splitting a batch changes nothing. A batch that asks nothing teaches nothing: its step passes and leaves no trace. A
-loss that is not finite ends the run as failed. Out of memory halves the micro-batch and keeps the batch. With a folder
-the run leaves checkpoints and goes on from the last one. A phase may begin with transforms, or with the numbers of an
-earlier moment: the model that comes out of a run is `result.model`, the one that went in where no phase does so.
+loss that is not finite ends the run as failed. Out of memory halves the micro-batch and keeps the batch. Several
+processes may share a run (train/spread.py), each with its rows of every batch. With a folder the run leaves checkpoints
+and goes on from the last one. A phase may begin with transforms, or with the numbers of an earlier moment: the model
+that comes out of a run is `result.model`, the one that went in where no phase does so.
 """
 
 import copy
@@ -35,9 +36,10 @@ from blockyard.data.rows import Arrays, Batches
 from blockyard.model.lineage import pairs, transformed
 from blockyard.model.model import Model, Watch
 from blockyard.train.checkpoint import fingerprint
-from blockyard.train.journal import WEIGHTS, Figures, Journal
+from blockyard.train.journal import WEIGHTS, Figures, Follow, Journal
 from blockyard.train.precision import arithmetic
 from blockyard.train.schedule import frozen, own_schedule, schedule, trained
+from blockyard.train.spread import here
 
 FIELDS = (
     "tokens",
@@ -136,8 +138,11 @@ class Run:
         self.objectives: dict[str, Any] = {}  # by where each stands first
         self.kept: dict[int, dict[str, Any]] = {}  # copies of everything as phases began that another restarts from
         self.moments: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)  # of all that was ever trained
-        self.step, self.phase = 0, -1
+        self.step, self.phase, self.rate = 0, -1, 0.0
         self.watch = Watch()
+        self.spread = here()
+        if self.spread.sharded and len(self.phases) > 1:
+            raise UsageError("a program of several phases needs the whole model between them; leave --shard out")
 
     def enter(self, index: int) -> None:
         """Begin a phase: the model through its transforms, its objectives, and an optimiser over what it trains.
@@ -152,11 +157,13 @@ class Run:
         for place, transform in enumerate(spec.get("apply", ())):
             self._transform(transform, fold("transform", self.settings.seed, index, place))
         self.objective, *self.also = (self._objective(each, before) for each in objectives(spec))
-        self.params = trained(self.model, self.objective, spec["train"], self.also)
         self.frozen = frozen(self.model, spec["train"])
+        learns = trained(self.model, self.objective, spec["train"], self.also)
         for name, p in self.model.named_parameters():
-            p.requires_grad_(name in self.params)
+            p.requires_grad_(name in learns)
         own = self.system.get("optimiser") or Spec("optimiser", self.settings.optimiser)
+        self.spread.begin(self.model, self._minimised(), own.name)
+        self.params = trained(self.model, self.objective, spec["train"], self.also)
         self.factor = schedule(own_schedule(self.system, own.name) or self.settings.schedule)
         make = registry.find("optimiser", own.name).load_named()
         rule = dict(own.settings) | dict(lr=self.settings.lr, decay=self.settings.weight_decay)
@@ -220,9 +227,9 @@ class Run:
         while self.phase < 0 or self.step >= self.phases[self.phase][1]:
             self.enter(self.phase + 1)
         steps = self.settings.steps
-        rate = self.settings.lr * self.factor(self.step / steps, (self.step + 1) / steps)
+        self.rate = self.settings.lr * self.factor(self.step / steps, (self.step + 1) / steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group.get("factor", 1.0)  # of a role: matrices of wide models, say
+            group["lr"] = self.rate * group.get("factor", 1.0)  # of a role: matrices of wide models, say
         batch = to_batch(self.sources[self.phase].next(self.step), self.settings.device)
         prepared = [each.prepare(batch, self._drawing(i)) for i, each in enumerate(self._minimised())]
         self.batch = prepared[0]
@@ -235,7 +242,7 @@ class Run:
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.params.values(), self.settings.clip, foreach=True)
         self.optimiser.step()
-        seen = self.watch.everything()
+        seen = self.spread.observed(self.watch.everything())
         self.model.update({path: seen[path] for path in seen.keys() - self.frozen})
         for each in self._minimised():
             each.after(self.model)
@@ -266,7 +273,7 @@ class Run:
             try:
                 return self._accumulate(batches, self.micro or rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or (self.micro or rows) == 1 or self._couples():
+                if not out_of_memory(error) or (self.micro or rows) == 1 or self._couples() or self.spread.world > 1:
                     raise
                 self.micro = ((self.micro or rows) + 1) // 2
                 print(f"out of memory: the micro-batch is now {self.micro} of {rows} rows", flush=True)
@@ -282,11 +289,13 @@ class Run:
             shares = [{name: torch.where(n > 0, n, 1) for name, n in each.items()} for each in counts]  # 0 of 0 is 0
         if self._couples():
             micro = rows  # what one row is worth depends on all others
-        total, self.watch = 0.0, Watch()
-        for first in range(0, rows, micro):
-            pieces = batches if micro >= rows else [own.rows(slice(first, first + micro)) for own in batches]
+        total, self.watch, mine = 0.0, Watch(), self.spread.share(rows)
+        for first in range(mine.start, mine.stop, micro):
+            last = min(first + micro, mine.stop)
+            pieces = batches if last - first == rows else [own.rows(slice(first, last)) for own in batches]
             moment = Moment(self.settings.seed, self.step, first, self.step / self.settings.steps)
-            with self.model.training_at(moment, self.watch), arithmetic(self.settings.precision, self.settings.device):
+
+            def summed(pieces: list[Batch] = pieces) -> Tensor:
                 parts = [
                     weight * amount / share[name]
                     for each, piece, share in zip(minimised, pieces, shares)
@@ -295,9 +304,15 @@ class Run:
                 penalty = self.watch.penalty()
                 if penalty is not None:
                     parts.append(penalty if pieces is batches else penalty * (pieces[0].count / batch.count))
-                loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
-            loss.backward()
+                return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+            with self.spread.piece(last == mine.stop):
+                how = arithmetic(self.settings.precision, self.settings.device)
+                with self.model.training_at(moment, self.watch), how:
+                    loss = self.spread.forward(summed)
+                loss.backward()
             total += loss.item()
+        total = self.spread.total(total)
         return total if any(float(count) > 0 for count in counts[0].values()) else None
 
     def identity(self) -> dict[str, Any]:
@@ -328,7 +343,9 @@ class Run:
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds: all that is owned, and the moments of every parameter that was ever trained."""
         owned = self.owned()
-        return owned | {f"moment.{n}/{key}": m for n, p in owned.items() for key, m in self.moments.get(p, {}).items()}
+        moments = {f"moment.{n}/{key}": m for n, p in owned.items() for key, m in self.moments.get(p, {}).items()}
+        held = owned | moments
+        return {name: self.spread.whole(held[name]) for name in sorted(held)}  # all processes in the same order
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take up a run where its checkpoint stands: every phase is begun again, then its numbers are taken back."""
@@ -336,10 +353,10 @@ class Run:
         for index in range(facts["phase"] + 1):
             self.enter(index)
         for name, value in self.owned().items():
-            value.data.copy_(tensors[name])
+            value.data.copy_(self.spread.like(tensors[name], value.data))
             moments = {key: m for key, m in tensors.items() if key.startswith(f"moment.{name}/")}
             if moments:
-                self.moments[value] = {key.rpartition("/")[2]: m.to(value.device) for key, m in moments.items()}
+                self.moments[value] = {k.rpartition("/")[2]: self.spread.like(m, value) for k, m in moments.items()}
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -349,38 +366,47 @@ def out_of_memory(error: BaseException) -> bool:
 def train(
     system: Spec, model: Model, source: Batches, settings: Settings, folder: Path | None = None,
     watch: Callable[[int, float], None] | None = None, *, own: Mapping[int, Batches] | None = None,
-    look: Look | None = None,
+    look: Look | None = None, follow: Follow | None = None,
 ) -> Trained:  # fmt: skip
     """Train the model in place; where a phase transforms it, `model` of the result is another one.
 
     `watch(step, loss)` is told of every logged step. `own` has the batches of phases that train on rows of their own,
     by the place of the phase. `look(model, batch)` is asked a few times for figures of the model as a step left it,
-    its gradients with it; they go to the log.
+    its gradients with it; they go to the log. `follow(line)` is told of every line of the log, first of those that were
+    written before the run went on.
 
     With a folder the run leaves checkpoints and a log, goes on from its newest checkpoint, and is done at once where it
     was finished. A checkpoint of other settings, data, system or first weights is a `UsageError`.
     """
     run = Run(system, model, source, settings, own)
-    journal = Journal(run, folder)
+    journal = Journal(run, folder, follow)
+    if run.spread.sharded or not run.spread.first:
+        look = None
     status, reason = "finished", ""
     try:
         while run.step < settings.steps:
             journal.heard(run.advance())
             if run.step % settings.log_every and run.step != settings.steps:
                 continue
-            due = look is not None and run.step * LOOKS // settings.steps > journal.looked * LOOKS // settings.steps
+            due = (
+                look is not None
+                and run.spread.first
+                and not run.spread.sharded
+                and run.step * LOOKS // settings.steps > journal.looked * LOOKS // settings.steps
+            )
             point = journal.enter(journal.aside(look, run.model, run.batch) if look is not None and due else {})
             if point is not None and watch is not None:
                 watch(*point)
-            if time.perf_counter() - journal.saved > settings.save_seconds and run.step < settings.steps:
+            late = run.spread.agreed(time.perf_counter() - journal.saved > settings.save_seconds)
+            if late and run.step < settings.steps:
                 journal.save()
     except Diverged as error:
         status, reason = "failed", str(error)
     if settings.steps and not journal.curve and not reason:
         status, reason = "failed", "no batch asked for a prediction"
     seen = tuple(journal.curve), tuple(journal.inside)
-    done = Trained(status, reason, run.step, journal.seconds, *seen, run.model)
+    spent = journal.seconds
     if status == "finished":
         journal.save()
         run.settle()
-    return done
+    return Trained(status, reason, run.step, spent, *seen, run.spread.gathered(run.model))

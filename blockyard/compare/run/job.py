@@ -29,37 +29,44 @@ from blockyard.model.save import load_model, save_model
 from blockyard.probe import by_depth_probe
 from blockyard.task import Exam, Material
 from blockyard.task._material import Predict
+from blockyard.tracker._told import Told
+from blockyard.train.journal import Line
 from blockyard.train.loop import Settings, to_batch, train
 from blockyard.train.precision import arithmetic
 
 TOKENS, LOGITS = 1 << 12, 1 << 20  # of a forward that scores, where training takes fewer: small batches waste time
+SCORES = {"final": "score", "tune": "score_tuning"}  # what trackers know it by: only the first is judged
 Tell = Callable[[int, float, str], None]  # a step that is done, its loss, and words on what is inside
 Price = Callable[[Mapping[str, torch.Tensor], Batch], torch.Tensor]  # predictions -> amounts (B,) or (B,K)
 
 
-def run_job(job: Job, folder: Path, tell: Tell) -> RunResult:
-    """Train and score one run, or give the result that it left before."""
+def run_job(job: Job, folder: Path, tell: Tell, told: Told | None = None) -> RunResult:
+    """Train and score one run, or give the result that it left before; `told` are its trackers."""
     done = read_result(folder)
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
+    told = told or Told((), None, lambda *_: None)
+    told.begin()
     data = named(job.choice)
     if data.hash != job.data:
         raise UsageError("the data changed since this comparison was planned; use another --out")
-    model, result = (_remade if job.then else _trained)(job, data, folder, tell)
+    model, result = _remade(job, data, folder) if job.then else _trained(job, data, folder, tell, told)
     if result.finished:
         result = _scored(result, model, data, job)
         if job.role == "final":
             exhibits = data.exhibits(_predict(model, job), data.exam(job.role, job.length))
             result = replace(result, probes=inside(model, data, job.length), exhibits=exhibits)
             save_model(model, folder / "model", tokenizer=data.tokenizer)
+    also = {f"also/{name}": value for name, value in result.also.items()}
+    told.end(result.steps, {SCORES[job.role]: result.score, **also}, "" if result.finished else result.reason)
     write_whole(folder / "result.json", sealed(result.to_json()))
     for left in folder.glob("*.ckpt"):
         left.unlink()
     return result
 
 
-def _trained(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, RunResult]:
+def _trained(job: Job, data: Material, folder: Path, tell: Tell, told: Told) -> tuple[Model, RunResult]:
     """The model of a job, trained, and what that took."""
     system = Spec.from_json(job.system)
     start = fold("start", job.seed, system.hash, job.ordinal)
@@ -75,17 +82,28 @@ def _trained(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model,
         words[0] = ByDepth.of(0, {name: float(value) for name, value in found.items()}).words
         return found
 
+    def follow(line: Line) -> None:
+        inside = {f"depth/{name.replace(':', '/')}": value for name, value in line.inside.items()}
+        told.point(line.step, {"loss": line.loss, "rate": line.rate, "seconds": line.seconds, **inside})
+
     trained = train(
         system, model, data.order(job.length, job.batch, job.seed), settings, folder,
         lambda step, loss: tell(step, loss, words[0]), own=own, look=look if job.role == "final" else None,
+        follow=follow if told.made else None,
     )  # fmt: skip
     curve: list[Point] = [(step * each, loss) for step, loss in trained.curve]
     depths = [ByDepth.of(step * each, figures) for step, figures in trained.inside]
-    told = trained.status, trained.reason, trained.steps, trained.seconds
-    return trained.model, RunResult(key_of(job), *told, curve, depths=depths)
+    ended = trained.status, trained.reason, trained.steps, trained.seconds
+    return trained.model, RunResult(key_of(job), *ended, curve, depths=depths)
 
 
-def _remade(job: Job, data: Material, folder: Path, tell: Tell) -> tuple[Model, RunResult]:
+def train_along(job: Job, data: Material, folder: Path) -> None:
+    """The training of a job beside the process that leads it: what comes out is that one's."""
+    if not job.then:
+        _trained(job, data, folder, lambda *_: None, Told((), None, lambda *_: None))
+
+
+def _remade(job: Job, data: Material, folder: Path) -> tuple[Model, RunResult]:
     """What the model of another run became, with the training of that: its steps, its seconds and its curve."""
     before = folder.parent / key_of(job.base)
     trained = read_result(before)

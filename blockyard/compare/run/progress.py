@@ -16,12 +16,19 @@ class Watch:
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
         self.total, self.done = 1.0, 0.0
         self.doing: dict[int, float] = {}
+        self.said: set[str] = set()
         self.spoke = self.began = time.monotonic()
         self.bar: Progress | None = None
 
     def say(self, line: str) -> None:
         """Print a line as it is; bytes of a file's name that are no text appear as their codes."""
         self.console.print(line.encode("utf-8", "backslashreplace").decode())
+
+    def once(self, of: str, line: str) -> None:
+        """Say a line, the first time that there is one of this."""
+        if of not in self.said:
+            self.said.add(of)
+            self.say(line)
 
     def start(self, total: float) -> None:
         """`total` seconds of work are to come, spread over all workers."""

@@ -43,7 +43,7 @@ def bench(jobs: list[Job], rounds: int) -> list[Timings]:
                 began = time.perf_counter()
                 step(runs[key])
                 steps[key].append(time.perf_counter() - began)
-            if goes_on(models[which]) and jobs[which].length > 1:
+            if goes_on(models[which]) and not runs[key].spread.sharded and jobs[which].length > 1:
                 tokens[which].append(decode_seconds(models[which], jobs[which].length))
     return [Timings(steps[key_of(job.base)], each) for job, each in zip(jobs, tokens)]
 

@@ -15,35 +15,24 @@ import json
 import os
 import sqlite3
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
-from blockyard.compare.documents import FORMAT, Plan, Report
-from blockyard.core.document import Document, Json
+from blockyard.compare.documents import FORMAT, Arm, Job, Plan, Report, RunOrder
+from blockyard.compare.run.index import Event, Index
+from blockyard.core.document import Json
 from blockyard.core.errors import UsageError
 from blockyard.core.files import read_document, sealed, strict, write_whole
-
-
-@dataclass(frozen=True)
-class Event(Document):
-    """A run that has ended, whatever its end: a line of the log, a row of the table."""
-
-    finished: str  # its key
-    arm: str
-    role: str
-    seed: int
-    lr: float
-    status: str
-    score: float | None
-    seconds: float
+from blockyard.tracker._base import About
 
 
 class Store:
-    """An opened and locked comparison folder."""
+    """An opened and locked comparison folder; `beside` is a table that gets the rows of its index too."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, plan: Plan, trackers: Sequence[str] = (), beside: Index | None = None) -> None:
+        self.folder, self.trackers, self.beside = folder, trackers, beside
         _usable(folder)
         self._lock = open(folder / ".lock", "a")  # noqa: SIM115  (held until the process ends)
         try:
@@ -60,6 +49,7 @@ class Store:
         self.fresh = known is None
         self.plan = plan if known is None else _here(known, plan)
         self._rows: dict[str, Event] = {}
+        self.lost: Callable[[str], None] = print  # told that the table could not be
 
     def write_plan(self) -> None:
         if self.before is not None and _is_outcome_of(self.folder, self.before):
@@ -83,8 +73,23 @@ class Store:
     def run_folder(self, key: str) -> Path:
         return self.folder / "runs" / key
 
+    def order(self, job: Job, key: str, arm: Arm) -> RunOrder:
+        """What a worker is told to do of a run, and who is told of it."""
+        logs = self.folder.resolve() / "logs"
+        settings: dict[str, str | int | float] = {
+            "recipe": arm.name, "params": arm.params, "steps": job.steps, "batch": job.batch, "length": job.length,
+            "task": job.task or self.plan.data.name,
+        }  # fmt: skip
+        about = About(str(logs), self.folder.resolve().name, key, arm.label, job.role, job.seed, job.lr, settings)
+        told = list(self.trackers)
+        return RunOrder(job, str(self.run_folder(key).resolve()), trackers=told, about=about if told else None)
+
     def finished(self, event: Event) -> None:
-        """Append a finished run to the log once, whatever was cut off before."""
+        """Append a finished run to the log once, whatever was cut off before, and tell the table of it."""
+        self._append(event)
+        self._tell([event])
+
+    def _append(self, event: Event) -> None:
         path = self.folder / "events.jsonl"
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
@@ -125,6 +130,16 @@ class Store:
             table.executemany("insert into run values (?, ?, ?, ?, ?, ?, ?, ?)", map(astuple, self._rows.values()))
         table.close()
         os.replace(aside, self.folder / "index.sqlite")
+        self._tell(list(self._rows.values()))
+
+    def _tell(self, events: list[Event]) -> None:
+        """What the table cannot be told now it is told with the rows of a later index."""
+        if self.beside is None:
+            return
+        try:
+            self.beside.write(self.folder, self.plan, events)
+        except self.beside.failures as error:
+            self.lost(f"--index {self.beside.said} was not written: {self.beside.why(error)}")
 
 
 def _usable(folder: Path) -> None:

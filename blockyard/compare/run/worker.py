@@ -1,6 +1,7 @@
 """A process that does runs: one library import for many of them.
 
-An order is a RunOrder, which tells its Progress, a BenchOrder or a GlanceOrder; the only argument is how many threads.
+An order is a RunOrder, which tells its Progress and Notices, a BenchOrder or a GlanceOrder; the only argument is how
+many threads.
 """
 
 import sys
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from blockyard.compare.documents import BenchAnswer, BenchOrder, Progress, RunOrder
+from blockyard.compare.documents import BenchAnswer, BenchOrder, Notice, Progress, RunOrder
 from blockyard.compare.run.glance import GlanceAnswer, GlanceOrder, glance
 from blockyard.compare.run.job import run_job
 from blockyard.compare.run.speed import bench
 from blockyard.core import child
 from blockyard.core.document import Json
+from blockyard.tracker._told import Told
 from blockyard.train.allocator import keep_memory
 
 
@@ -21,7 +23,8 @@ def handle(order: Json, tell: child.Tell) -> Json:
     """Do what an order says."""
     if order["do"] == "run":
         run = RunOrder.from_json(order, "an order")
-        result = run_job(run.job, Path(run.folder), lambda *told: tell(Progress(*told).to_json()))
+        told = Told(run.trackers, run.about, lambda *lost: tell(Notice(*lost).to_json()))
+        result = run_job(run.job, Path(run.folder), lambda *step: tell(Progress(*step).to_json()), told)
         return result.to_json()
     if order["do"] == "glance":
         looked = GlanceOrder.from_json(order, "an order")

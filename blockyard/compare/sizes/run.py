@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blockyard.compare.compare import folder_name, request_of, run_arms
+from blockyard.compare.compare import How, folder_name, request_of, run_arms
 from blockyard.compare.documents import Plan, Report
 from blockyard.compare.plan.plan import Request, estimate, make_plan
 from blockyard.compare.report.page import amount
@@ -42,7 +42,8 @@ def is_several(asked: dict[str, Any]) -> bool:
 def compare_sizes(
     targets: Sequence[str], *, params: Any, tokens: Any = None, gate: str | None = None,
     data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False, quiet: bool = False,
-    overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, **asked: Any,
+    overrides: dict[str, Any] | None = None, save_seconds: float = 20.0, log: str | Sequence[str] = (),
+    index: str | None = None, engine: str = "processes", **asked: Any,
 ) -> SizesReport | Sketch:  # fmt: skip
     """Compare architectures at several sizes: `compare_sizes(["llama", "gla"], params="100k,300k,1M")`.
 
@@ -77,7 +78,7 @@ def compare_sizes(
     )  # fmt: skip
     wanted = list(zip(requests, plans))
     if dry_run:
-        measured = [run_arms(*each, dry_run=True, quiet=True) for each in wanted]
+        measured = [run_arms(*each, dry_run=True, how=How(quiet=True)) for each in wanted]
         found = [each for each in measured if isinstance(each, Plan)]
         sketch = Sketch(plan, found, [estimate(each) for each in found])
         watch.say(str(sketch))
@@ -85,7 +86,7 @@ def compare_sizes(
     top = Path(out or Path("blockyard-out") / f"{folder_name(plan.arms)}-sizes")
     folder = Folder(top, plan)
     try:
-        return _run(folder, wanted, watch, quiet, save_seconds)
+        return _run(folder, wanted, watch, How(quiet, save_seconds, log, index, engine))
     finally:
         folder.close()
 
@@ -94,7 +95,7 @@ def _unsaid(_: str) -> None:
     pass
 
 
-def _run(folder: Folder, wanted: Sequence[Wanted], watch: Watch, quiet: bool, save_seconds: float) -> SizesReport:
+def _run(folder: Folder, wanted: Sequence[Wanted], watch: Watch, how: How) -> SizesReport:
     """The sizes in turn, each foreseen before it begins, then the whole."""
     plan, done = folder.plan, []
     for number, (place, (request, planned)) in enumerate(zip(plan.places, wanted), 1):
@@ -103,7 +104,7 @@ def _run(folder: Folder, wanted: Sequence[Wanted], watch: Watch, quiet: bool, sa
             folder.foresee([said] if said else [])
         watch.say(f"{place.folder} ({number} of {len(wanted)})")
         at = folder.folder / place.folder
-        report = run_arms(request, planned, out=at, quiet=quiet, save_seconds=save_seconds)
+        report = run_arms(request, planned, out=at, how=how)
         assert isinstance(report, Report)
         done.append(Finished(place, report, at))
     found = [(each.place, each.report) for each in done]

@@ -1,0 +1,5 @@
+"""The text of the comparisons."""
+
+from tests.compare.conftest import text
+
+__all__ = ["text"]

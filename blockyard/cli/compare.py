@@ -10,6 +10,7 @@ from blockyard.core import numbers
 from blockyard.core.errors import UsageError, WorkFailed
 
 EXAMPLE = "blockyard compare llama gla --data my.txt --params 1M --tokens 2M"
+JUDGED = ("seeds", "margin", "tuning", "against", "within", "ram", "engine")
 SEVERAL = {
     "params": (numbers.SIZES, "; several sizes, 100k,300k,1M, in one comparison"),
     "tokens": (numbers.SEVERAL_TOKENS, "; several, 1M,2M, beside several sizes"),
@@ -44,9 +45,7 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.compare.sizes.documents import Sketch
     from blockyard.compare.sizes.run import compare_sizes, is_several
 
-    judged = {
-        name: getattr(options, name) for name in ("seeds", "margin", "tuning", "against", "within", "ram", "engine")
-    }
+    judged = {name: getattr(options, name) for name in JUDGED}
     asked = {"sweep": _training.parse_sweep(options.sweep), **judged, **_training.request(options)}
     if is_several(asked | {"gate": options.gate}):
         several = compare_sizes(options.target, gate=options.gate, **asked)

@@ -1,4 +1,4 @@
-"""List the finished runs of a comparison or of all in a database, trials too; of a folder of comparisons a line each."""
+"""List the finished runs of a comparison, or of all in a database; of a folder of comparisons these, a line each."""
 
 import argparse
 from collections.abc import Callable

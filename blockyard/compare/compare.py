@@ -102,7 +102,7 @@ def run_arms(
     folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
     if dry_run:
         with Pool(plan.same.workers, plan.same.threads) as pool:
-            plan = _measured(plan, pool, watch)
+            plan = measure_speed(plan, pool, watch)
         watch.say(describe_plan(plan))
         return plan
     store = Store(folder, plan)
@@ -112,7 +112,7 @@ def run_arms(
     try:
         with Pool(plan.same.workers, plan.same.threads) as pool:
             if store.fresh:
-                store.plan = _measured(store.plan, pool, watch)
+                store.plan = measure_speed(store.plan, pool, watch)
                 store.write_plan()
             return _execute(store, pool, watch)
     finally:
@@ -124,7 +124,7 @@ def folder_name(labels: Sequence[str]) -> str:
     return re.sub(r"[^\w+=.-]+", "_", "-".join(labels[:6]))[:100].lstrip(".") or "_"
 
 
-def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
+def measure_speed(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     """Bench every arm in turns, on all workers at once as in the runs; minutes become tokens here, and only here."""
     watch.say(f"measuring the speed of {plural(len(plan.arms), 'architecture')} ...")
     arms = [*plan.arms, *plan.bases]
@@ -161,7 +161,7 @@ def _execute(store: Store, pool: Pool, watch: Watch) -> Report:
             rates |= {(arm.id, seed): found[plan.base(arm).id] for arm in (*plan.arms, *plan.bases)}
         for arms in (plan.trained, [arm for arm in plan.arms if arm.then]):  # what is made of others comes after them
             wanted = [("final", arm, seed, rates[arm.id, seed][0]) for seed in fresh for arm in arms]
-            finals = _runs(store, pool, watch, wanted)
+            finals = run_all(store, pool, watch, wanted)
             runs |= {(arm.id, seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
         done = look
         mine = {(arm.id, seed): runs[arm.id, seed] for arm in plan.arms for seed in plan.seeds[:done]}
@@ -180,7 +180,7 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     rates = plan.same.rates
     wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in rates for arm in plan.trained]
     trials: Trials = {}
-    for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
+    for (_, arm, _, _), result in zip(wanted, run_all(store, pool, watch, wanted)):
         score = result.score if result.finished and result.score is not None else math.nan
         trials.setdefault(arm.id, []).append(score)
     losses = {arm: [plan.metric.sign * score for score in scores] for arm, scores in trials.items()}
@@ -189,7 +189,7 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     return found, trials
 
 
-def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:
+def run_all(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:
     """The results of these runs in their order; finished ones are read, the others done."""
     plan = store.plan
     jobs = [make_job(plan, arm, role, seed, rate) for role, arm, seed, rate in wanted]

@@ -60,6 +60,10 @@ class Store:
         self.plan = plan if known is None else _here(known, plan)
         self._rows: dict[str, Event] = {}
 
+    def close(self) -> None:
+        """Let others have the folder before this process ends."""
+        self._lock.close()
+
     def write_plan(self) -> None:
         if self.before is not None and _is_outcome_of(self.folder, self.before):
             self._keep_earlier()

@@ -84,8 +84,8 @@ TRAINING = "json data task params memory tokens flops minutes length batch codec
 OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against sweep",
     "judge": "json arm seed pair score group step better margin alpha against out",
-    "referee": "json out held-out effect seeds alpha tuning data task params memory tokens flops length batch codec device "
-    "precision",
+    "referee": "json out held-out effect seeds alpha tuning data task params memory tokens flops length batch codec "
+    "device precision",
     "report": "json",
     "runs": "json csv",
     "train": TRAINING,

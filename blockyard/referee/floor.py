@@ -65,6 +65,6 @@ def _unseen(asked: Asked, spread: float, high: float, metric: Metric) -> UsageEr
     more = f", --seeds {needed}" if needed else ""
     return UsageError(
         f"{asked.budget} seeds a try cannot see an effect of {share(asked.effect, metric)}: two runs of the baseline "
-        f"differ by {share(spread, metric)}; the smallest that they surely see is {share(seen, metric)}: --effect {seen:.4g}"
-        f"{more} or longer training"
+        f"differ by {share(spread, metric)}; the smallest that they surely see is {share(seen, metric)}: "
+        f"--effect {seen:.4g}{more} or longer training"
     )

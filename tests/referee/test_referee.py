@@ -1,7 +1,13 @@
-"""The referee as a whole: answers, the chain, what survives a stop, what is refused, and what the held-out text says."""
+"""The referee as a whole: answers, the chain, what survives a stop, what is refused, what the held-out text says."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,7 +62,7 @@ def test_a_change_that_is_equal_is_discarded_or_undecided_and_spends_few_seeds(l
     begin()
     made = [attempt(f"norm.eps=1e-{n}", out=tmp_path / "tries", quiet=True) for n in range(6, 12)]
     assert {each.answer for each in made} <= {"discard", "undecided"} and not show(tmp_path / "tries").kept
-    assert all(a.level > b.level for a, b in zip(made, made[1:]))
+    assert all(a.level > b.level for a, b in pairwise(made))
     assert {each.answer for each in made if len(each.differences) < show(tmp_path / "tries").most} == {"discard"}
 
 
@@ -221,3 +227,25 @@ def test_a_damaged_ledger_is_refused(lab, begin, tmp_path):
     path.write_text(path.read_text().replace('"effect": 0.05', '"effect": 0.01'))
     with pytest.raises(UsageError, match="damaged or was edited"):
         show(tmp_path / "tries")
+
+
+@pytest.mark.slow
+def test_kill_9_repeats_nothing_and_changes_nothing(rhyme, tmp_path):
+    """The real runs, by real workers: a folder that was killed again and again holds what one that was not holds."""
+    asked = "--params 20k --tokens 16k --length 32 --batch 8 --effect 60% --tuning none".split()
+    acts = [["init", "llama:layers=1", "--data", rhyme, *asked], ["try", "mixer.heads=2"], ["try", "norm.eps=1e-6"]]
+    for name, patience in (("whole", ()), ("killed", (4.0, 7.0, 9.0))):
+        for act in acts:
+            command = [sys.executable, "-m", "blockyard", "referee", *act, "--out", str(tmp_path / name)]
+            for seconds in patience:
+                child = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(seconds)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+            assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode in (0, 3, 4)
+    assert read_ledger(tmp_path / "whole") == read_ledger(tmp_path / "killed")
+    ended = [(tmp_path / name / "events.jsonl").read_text().splitlines() for name in ("whole", "killed")]
+    keys = [sorted(json.loads(line)["finished"] for line in lines) for lines in ended]
+    assert keys[0] == keys[1] and len(set(keys[0])) == len(keys[0])

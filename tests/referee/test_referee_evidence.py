@@ -1,6 +1,7 @@
 """The evidence of a try: E is the ratio of two t densities, looks spend a whole level, and both errors keep their bounds."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_a_chance_is_that_of_a_t_test_on_one_side():
 
 def test_levels_sum_to_the_error_and_never_end():
     shares = [share(t) for t in range(1, 5001)]
-    assert all(a > b > 0 for a, b in zip(shares, shares[1:])) and 0.8 < sum(shares) < 1
+    assert all(a > b > 0 for a, b in pairwise(shares)) and 0.8 < sum(shares) < 1
     assert level(0.05, 40, 0) == pytest.approx(0.05 * share(40))
     assert level(0.05, 40, 3) == pytest.approx(4 * level(0.05, 40, 0))  # keeps earn
     assert level(0.05, 1, 10**6) == 0.05

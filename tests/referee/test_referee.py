@@ -232,8 +232,12 @@ def test_a_damaged_ledger_is_refused(lab, begin, tmp_path):
 @pytest.mark.slow
 def test_kill_9_repeats_nothing_and_changes_nothing(rhyme, tmp_path):
     """The real runs, by real workers: a folder that was killed again and again holds what one that was not holds."""
-    asked = "--params 20k --tokens 16k --length 32 --batch 8 --effect 60% --tuning none".split()
-    acts = [["init", "llama:layers=1", "--data", rhyme, *asked], ["try", "mixer.heads=2"], ["try", "norm.eps=1e-6"]]
+    asked = ["--params", "20k", "--tokens", "16k", "--length", "32", "--batch", "8", "--effect", "60%"]
+    acts = [
+        ["init", "llama:layers=1", "--data", rhyme, "--tuning", "none", *asked],
+        ["try", "mixer.heads=2"],
+        ["try", "norm.eps=1e-6"],
+    ]
     for name, patience in (("whole", ()), ("killed", (4.0, 7.0, 9.0))):
         for act in acts:
             command = [sys.executable, "-m", "blockyard", "referee", *act, "--out", str(tmp_path / name)]

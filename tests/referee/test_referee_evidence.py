@@ -1,4 +1,4 @@
-"""The evidence of a try: E is the ratio of two t densities, looks spend a whole level, and both errors keep their bounds."""
+"""The evidence of a try: E is a ratio of two t densities, looks spend a whole level, both errors keep their bounds."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A small part of `python -m tests.acceptance.referee`: the bound on false keeps, the gains found, and what breaks them."""
+"""A small part of `python -m tests.acceptance.referee`: the bound on false keeps, the gains found, what breaks them."""
 
 import numpy as np
 import pytest

@@ -49,6 +49,7 @@ def init(
     alpha      the chance at most that any change is kept while none is a gain, over all tries
     seeds      the most seeds that a try may take
     tuning     baseline (its rate for all), fit (the rate of every change too), none
+    data       files or folders, as for `compare`      quiet    no progress on standard error
     asked      task, params | memory, tokens | flops, length, batch, device, precision, codec, as for `compare`
 
     UsageError where so many seeds cannot see the effect; it says which one they can.
@@ -83,7 +84,7 @@ def attempt(change: str, *, out: str | Path, quiet: bool = False) -> Try:
     """Answer one change: its Try, whose `answer` is keep, discard or undecided.
 
     change   settings of the baseline, a whole arm, or a file that registers a part or a recipe (change.py)
-    out      the folder of the referee
+    out      the folder of the referee                 quiet    no progress on standard error
 
     A change that was answered against this baseline gets that answer again. One that was stopped goes on. UsageError,
     and no try is spent, where it cannot be made or is the baseline itself.
@@ -115,6 +116,9 @@ def attempt(change: str, *, out: str | Path, quiet: bool = False) -> Try:
 
 def show(out: str | Path, *, held_out: bool = False, quiet: bool = False) -> Ledger:
     """The ledger of a folder; with `held_out` what the text that no try sees says of the chain so far.
+
+    out        the folder of the referee
+    held_out   look at that text, where the chain was not looked at before        quiet   no progress on standard error
 
     A look at that text trains both ends of the chain on fresh seeds. Its interval holds over all looks at once: look k
     has alpha / (k (k + 1)). The same chain is looked at once.

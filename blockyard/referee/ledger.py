@@ -53,6 +53,7 @@ class Try(Document):
 
     @property
     def decided(self) -> bool:
+        """Whether it has an answer."""
         return self.answer not in (OPEN, LEFT)
 
     def __str__(self) -> str:
@@ -120,10 +121,12 @@ class Ledger(Document):
 
     @property
     def now_arm(self) -> str:
+        """The id of that baseline."""
         return self.kept[-1].arm if self.kept else self.arm
 
     @property
     def now_rate(self) -> float:
+        """The rate that it is trained at."""
         return self.kept[-1].rate if self.kept else self.rate
 
     @property
@@ -154,5 +157,6 @@ def read_ledger(folder: Path) -> Ledger:
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> Ledger:
+    """Keep the ledger in a folder, whole or not at all; it is the answer."""
     write_whole(folder / "ledger.json", sealed(ledger.to_json()))
     return ledger

@@ -33,12 +33,13 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
-__all__ = ["compare", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+_ROOMS = ("compare", "referee")  # packages that are used as they are
+__all__ = [*_ROOMS, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "compare":
-        return import_module("blockyard.compare")
+    if name in _ROOMS:
+        return import_module(f"blockyard.{name}")
     home = _HOME.get(name) or _BEFORE.get(name)
     if home is None:
         raise AttributeError(f"module 'blockyard' has no attribute {name!r}")

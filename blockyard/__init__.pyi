@@ -1,5 +1,6 @@
 """What `import blockyard` shows, for type checkers: the names of `_HOME` in __init__.py, each from its home."""
 
+from blockyard import referee as referee
 from blockyard.compare import Comparison
 from blockyard.compare.judge.surface import scaling as scaling
 from blockyard.compare.verdict import judge as judge

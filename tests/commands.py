@@ -11,8 +11,8 @@ HEAD = """\
 
 `blockyard VERB ...`; every verb explains itself with `--help`. Answers go to standard output, progress to standard
 error; with `--json` the answer is one JSON document. Exit code 0: done; 1: the work failed, or a claim does not hold;
-2: the request is wrong, told in a line or two; 130: stopped by Ctrl-C. This page is written by
-`python -m tests.commands`.
+2: the request is wrong, told in a line or two; 130: stopped by Ctrl-C. Of `referee try` 3 is discard and 4 undecided.
+This page is written by `python -m tests.commands`.
 """
 
 

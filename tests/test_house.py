@@ -49,6 +49,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "systems",
         "tracker",
     },
+    "referee": {"core", "data", "task", "compare", "systems"},
     "saved": {"core", "data", "task", "compare", "model", "transform", "decode", "decoder", "train", "interop"},
     "study": {"core", "data", "compare"},
     "catalogue": {"core"},
@@ -90,6 +91,8 @@ TRAINING = (
 OPTIONS = {
     "compare": f"{TRAINING} seeds margin tuning against sweep gate within ram engine",
     "judge": "json arm seed pair score group weight step better margin alpha against out",
+    "referee": "json out held-out effect seeds alpha tuning data task params memory tokens flops length batch codec "
+    "device precision",
     "report": "json out",
     "runs": "json csv index",
     "train": f"{TRAINING} shard",

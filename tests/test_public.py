@@ -30,7 +30,7 @@ META = "__metadata__"  # of Annotated[type, "meaning"]
 
 def test_the_stub_says_what_there_is():
     homes = {n.names[0].asname: n.module for n in STUB.body if isinstance(n, ast.ImportFrom) and n.names[0].asname}
-    assert homes == by._HOME
+    assert homes == by._HOME | {"referee": "blockyard"}
     declared = {n.target.id for n in STUB.body if isinstance(n, ast.AnnAssign)}
     assert {*homes, *declared} == {*by.__all__, "__version__"}
 
@@ -155,8 +155,11 @@ def test_what_one_file_takes_from_another_says_what_it_is_for():
 
 
 def test_the_top_level_explains_every_argument():
-    for name in by.__all__:
-        thing = compare if name == "compare" else getattr(by, name)
+    things = {name: getattr(by, name) for name in by.__all__}
+    rooms = {"compare": compare, **{name: getattr(by.referee, name) for name in ("init", "attempt", "show")}}
+    for name, thing in {**things, **rooms}.items():
+        if isinstance(thing, types.ModuleType):
+            continue
         if not (inspect.isclass(thing) and issubclass(thing, Exception)):
             given, doc = inspect.signature(thing).parameters, inspect.getdoc(thing) or ""
             told = {one for one, is_ in given.items() if re.search(rf"\b{one}\b", doc) or hasattr(is_.annotation, META)}

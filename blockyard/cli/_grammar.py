@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from blockyard.core.errors import UsageError, unknown
 
-Answer = tuple[Any, str]  # the JSON document, and the same for a person
+Answer = tuple[Any, str] | tuple[Any, str, int]  # the JSON document, the same for a person, an exit code that is not 0
 VERBS = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 

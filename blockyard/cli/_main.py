@@ -1,6 +1,7 @@
 """The command line: `blockyard VERB TARGET...`.
 
 Exit code 0: done; 1: the work failed; 2: the request is wrong, in a line or two; 130: stopped by Ctrl-C.
+A verb may say more by others: a referee does.
 Logs and progress go to standard error, answers to standard output; `--json` makes the answer one JSON document.
 """
 
@@ -67,9 +68,9 @@ def _answered(arguments: list[str]) -> int:
     if options.verb is None:
         grammar.print_help()
         return 2
-    document, words = verb(options.verb).run(options)
+    document, words, *code = verb(options.verb).run(options)
     if options.json and document is not None:
         print(json.dumps(strict(document), allow_nan=False))
     elif words:
         print(words)
-    return 0
+    return int(code[0]) if code else 0

@@ -158,7 +158,7 @@ def run_arms(
     try:
         with make(plan.same.workers, plan.same.threads) as pool:
             if store.fresh:
-                store.plan = _measured(store.plan, pool, watch)
+                store.plan = measure_speed(store.plan, pool, watch)
                 store.write_plan()
             return _execute(store, pool, watch)
     finally:
@@ -178,7 +178,7 @@ def folder_name(labels: Sequence[str]) -> str:
     return re.sub(r"[^\w+=.-]+", "_", "-".join(labels[:6]))[:100].lstrip(".") or "_"
 
 
-def _measured(plan: Plan, pool: Pool, watch: Watch) -> Plan:
+def measure_speed(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     """Bench every arm in turns, on all workers at once as in the runs; minutes become tokens here, and only here."""
     watch.say(f"measuring the speed of {plural(len(plan.arms), 'architecture')} ...")
     arms = [*plan.arms, *plan.bases]
@@ -206,7 +206,7 @@ def _tonight(request: Request, folder: Path, watch: Watch, dry_run: bool) -> Nig
 
     def measured(plan: Plan) -> Plan:
         with Pool(plan.same.workers, plan.same.threads) as pool:
-            return _measured(plan, pool, Watch(quiet=True))
+            return measure_speed(plan, pool, Watch(quiet=True))
 
     watch.say(f"looking at what {clock(given(request))} can do ...")
     return tonight(request, _glimpse, _glimpse if dry_run else measured, watch.say, finished_in(folder.parent))
@@ -227,7 +227,7 @@ def _glanced(plan: Plan, watch: Watch) -> Plan:
     each = [plan.base(arm).training_flops * plan.same.step_tokens for arm in arms]
     if (BENCH_ROUNDS + 1) * sum(each) < SOON:
         with Pool(plan.same.workers, plan.same.threads) as pool:
-            return _measured(plan, pool, watch)
+            return measure_speed(plan, pool, watch)
     watch.say(f"measuring a part of {plural(len(arms), 'architecture')} ...")
     if plan.same.workers == 1:  # this process is as good as another one, and there already
         return _glimpse(plan)
@@ -276,7 +276,7 @@ def _execute(store: Store, pool: Pool, watch: Watch) -> Report:
             rates |= {(arm.id, seed): found[plan.base(arm).id] for arm in (*plan.arms, *plan.bases)}
         for arms in (plan.trained, [arm for arm in plan.arms if arm.then]):  # what is made of others comes after them
             wanted = [("final", arm, seed, rates[arm.id, seed][0]) for seed in fresh for arm in arms]
-            finals = _runs(store, pool, watch, wanted)
+            finals = run_all(store, pool, watch, wanted)
             runs |= {(arm.id, seed): result for (_, arm, seed, _), result in zip(wanted, finals)}
         done = look
         mine = {(arm.id, seed): runs[arm.id, seed] for arm in plan.arms for seed in plan.seeds[:done]}
@@ -295,7 +295,7 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     rates = plan.same.rates
     wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in rates for arm in plan.trained]
     trials: Trials = {}
-    for (_, arm, _, _), result in zip(wanted, _runs(store, pool, watch, wanted)):
+    for (_, arm, _, _), result in zip(wanted, run_all(store, pool, watch, wanted)):
         score = result.score if result.finished and result.score is not None else math.nan
         trials.setdefault(arm.id, []).append(score)
     losses = {arm: [plan.metric.sign * score for score in scores] for arm, scores in trials.items()}
@@ -304,7 +304,7 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     return found, trials
 
 
-def _runs(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:
+def run_all(store: Store, pool: Pool, watch: Watch, wanted: Sequence[Wanted]) -> list[RunResult]:
     """The results of these runs in their order; finished ones are read, the others done."""
     plan = store.plan
     jobs = [make_job(plan, arm, role, seed, rate) for role, arm, seed, rate in wanted]

@@ -100,6 +100,18 @@ class Duration(NamedTuple):
         return seconds
 
 
+class Share(NamedTuple):
+    """A share above 0 up to `most`, as `1%` or `0.01`."""
+
+    most: float
+
+    def __call__(self, value: Any, name: str) -> float:
+        text = str(value).strip()
+        if not text.endswith("%"):
+            return Real(0, self.most, closed=False)(value, name)
+        return Real(0, 100 * self.most, closed=False)(text[:-1], name) / 100
+
+
 def _refused(name: str, value: Any, what: str) -> UsageError:
     return UsageError(f"{name} {brief(repr(value))} must be {what}")
 
@@ -118,6 +130,8 @@ SEVERAL_TOKENS = Amounts(TOKENS, 1)
 FLOPS = Amount(1e27)
 MINUTES = Real(0, 60 * 24 * 366, closed=False)
 MARGIN = Real(0, 1)
+EFFECT = Share(1)
+TRY_SEEDS = Whole(4, 99)  # of a try of a referee, at most
 ALPHA = Real(1e-6, 0.5)
 WRITTEN = Whole(0, 10**9)  # tokens of a text
 TEMPERATURE = Real(0, 1e6)

@@ -47,7 +47,7 @@ def one(kind: str, base: int, folder: Path, pool: Pool) -> dict[str, Any]:
 
     product.fit_rates = tenth if kind == "rate" else fit_rates
     if store.fresh:
-        plan = product._measured(store.plan, pool, watch)
+        plan = product.measure_speed(store.plan, pool, watch)
         if kind == "tokens":
             plan = replace(plan, steps=plan.steps | {slow: round(0.8 * plan.steps[slow])})
         store.plan = plan

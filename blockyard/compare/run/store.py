@@ -51,6 +51,10 @@ class Store:
         self._rows: dict[str, Event] = {}
         self.lost: Callable[[str], None] = print  # told that the table could not be
 
+    def close(self) -> None:
+        """Let others have the folder before this process ends."""
+        self._lock.close()
+
     def write_plan(self) -> None:
         if self.before is not None and _is_outcome_of(self.folder, self.before):
             self._keep_earlier()

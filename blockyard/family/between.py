@@ -40,7 +40,8 @@ class Between(Family):
         return sum(found[1:], found[0])
 
     def values(self, draw: Draw, x: np.ndarray) -> np.ndarray:
-        return sum(factor * each.values(draw, x) for factor, each in zip(self.factors, self.members))
+        first, second = (factor * each.values(draw, x) for factor, each in zip(self.factors, self.members))
+        return first + second
 
     def covariance(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
         first, second = (each.covariance(x, z) for each in self.members)

@@ -23,7 +23,7 @@ from blockyard.core.spec import split_words
 from blockyard.family._base import Family, agreed, make_family
 from blockyard.predictor.bayes import of_mixture
 from blockyard.predictor.linear import Rule, least_squares, linear, nearest
-from blockyard.task._base import Predictor, fits
+from blockyard.task._base import Predictor, Task, fits
 from blockyard.task._in_context import InContextTask, said_along
 
 NEIGHBOURS = 3
@@ -69,7 +69,7 @@ class InContext(InContextTask):
         }
 
     @property
-    def scored_on(self) -> "InContext":
+    def scored_on(self) -> Task:
         return self if self.scored is None else self.but(family=self.scored, shares=None, scored=None)
 
     def pairs(self, seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:

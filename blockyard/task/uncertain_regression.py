@@ -75,9 +75,10 @@ class UncertainRegression(Task):
         return laid_out(x, self.factor * (x @ weights[..., None])[..., 0] + np.sqrt(variances)[:, None] * noise)
 
     @property
-    def scored_on(self) -> "UncertainRegression":
+    def scored_on(self) -> Task:
         """Pairs of the pool or new ones, and w as large as exams have it."""
-        asked = self.but(pool=None if self.unseen else self.pool, unseen=False, larger=1.0)
+        settings = {**self.settings, "pool": None if self.unseen else self.pool, "unseen": False, "larger": 1.0}
+        asked = UncertainRegression(**settings)
         asked.factor = self.larger
         return asked
 
@@ -130,10 +131,9 @@ class UncertainRegression(Task):
         return _along(self._known, tokens)
 
     def predictors(self) -> dict[str, Predictor]:
-        found: dict[str, Any] = {"oracle": self._best}
-        if self._pairs is not None:
-            found["prior of all pairs"] = partial(_along, self._prior)
-        return found | {"nothing": partial(_along, _nothing(1 + self.size**2))}
+        rules = {"oracle": self._known} if self._pairs is None else {"oracle": self._known, "prior of all": self._prior}
+        rules["nothing"] = _nothing(1 + self.size**2)
+        return {name: partial(_along, rule) for name, rule in rules.items()}  # pyright: ignore
 
 
 def _nothing(variance: float) -> Any:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from blockyard.cli._grammar import Answer
@@ -16,8 +17,6 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    from pathlib import Path
-
     from blockyard.compare.kept import LISTED, RUNS, indexed, listed, runs
     from blockyard.compare.report.rows import as_csv
     from blockyard.core.errors import UsageError
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace) -> Answer:
         raise UsageError("name the folder of a comparison, or a database with --index")
     if options.index is not None:
         found, names = indexed(options.index), ("comparison", *RUNS)
-    elif not (Path(options.out) / "plan.json").exists() and (several := listed(options.out)):
+    elif not _is_comparison(Path(options.out)) and (several := listed(options.out)):
         found, names = several, LISTED
     else:
         found, names = runs(options.out), RUNS
@@ -41,6 +40,11 @@ def run(options: argparse.Namespace) -> Answer:
     widths = [max(map(len, column)) for column in zip(names, *rows)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in (list(names), *rows)]
     return found, "\n".join(lines)
+
+
+def _is_comparison(folder: Path) -> bool:
+    """Whether the folder is that of one comparison, of one size or of several."""
+    return any((folder / name).exists() for name in ("plan.json", "sizes.json"))
 
 
 def _joined(value: Any) -> Any:

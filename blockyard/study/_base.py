@@ -159,7 +159,8 @@ def ratio(first: str, second: str, arm: str, most: float) -> Prediction:
         pairs = zip(one.arm(arm).score.per_seed, other.arm(arm).score.per_seed)
         return _at_most([a / b for a, b in pairs if a is not None and b is not None], most)
 
-    return Prediction(f"{arm}: {first} is at most {most:g} times {second}", (first, second), judge)
+    text = f"{first} and {second}: the score of {arm} in the first is at most {most:g} times that in the second"
+    return Prediction(text, (first, second), judge)
 
 
 def less(race: str, figure: str, a: str, b: str) -> Prediction:

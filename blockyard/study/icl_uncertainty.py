@@ -34,7 +34,8 @@ def apart(first: str, second: str, arm: str, least: float) -> Prediction:
         said = OPEN if not gaps else HOLDS if all(met) else FAILS if not any(met) else OPEN
         return Finding(said, sum(gaps) / len(gaps) if gaps else None, least)
 
-    return Prediction(f"{arm}: {first} is at least {least:g} nats a number above {second}", (first, second), judge)
+    text = f"{first} and {second}: {arm} is at least {least:g} nats a number higher in the first"
+    return Prediction(text, (first, second), judge)
 
 
 def study() -> Study:

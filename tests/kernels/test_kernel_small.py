@@ -8,6 +8,7 @@ import torch
 from kernel_cases import KINDS, OPS, error, inputs, with_grads
 
 from blockyard import kernels
+from blockyard.kernels.cross_entropy import op as surprise
 from blockyard.kernels.dispatch import IMPLEMENTATIONS, Op
 from blockyard.kernels.pointwise import op as pointwise
 from blockyard.kernels.weights import pack
@@ -59,6 +60,11 @@ def picks(rows, T):
         yield [normal(rows, T, K), normal(7, 5)], {"index": places[..., :K]}
 
 
+def losses(rows, T):
+    for scores in (16, 19):
+        yield [normal(rows * T, scores)], {"targets": torch.randint(-1, scores, (rows * T,))}
+
+
 PACKED = {"bits": 8, "group": 32, "N": 5}
 CASES = {
     **{name: scans(name) for name in {op.name for op in OPS.values()}},
@@ -68,6 +74,8 @@ CASES = {
     "linear": lambda rows, T: [([normal(rows, T, 16).float(), normal(5, 16).float(), normal(5).float()], {})],
     "packed_linear": lambda rows, T: [([normal(rows, T, 32)], {"packed": pack(normal(5, 32), 8, 32), **PACKED})],
     "rms_norm": lambda rows, T: [([normal(rows, T, 3, 16), normal(16)], {"eps": 1e-5})],
+    "swiglu": lambda rows, T: [([normal(rows, T, 32)], {}), ([normal(rows, T, 36)], {})],
+    "cross_entropy": losses,
     "gated": lambda rows, T: [([normal(rows, T, 16), normal(rows, T, 16)], {})],
     "rotate": lambda rows, T: [([normal(rows, T, 3, 32)], {"cos": normal(1, T, 1, 16), "sin": normal(1, T, 1, 16)})],
 }  # fmt: skip
@@ -92,6 +100,7 @@ def outcome(op, implementation, args, how):
 @pytest.mark.parametrize("op", every_op(), ids=lambda op: op.name)
 def test_implementations_agree_on_little_or_nothing(op, rows, T, monkeypatch):
     monkeypatch.setattr(pointwise, "FEW", 0)
+    monkeypatch.setattr(surprise, "FEW", 0)
     for implementation in (
         implementation for implementation in IMPLEMENTATIONS if getattr(op, implementation) is not None
     ):

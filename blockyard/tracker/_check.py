@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from blockyard.core.claims import Verdict
 from blockyard.core.registry import Entry
-from blockyard.model.claims import Verdict
 from blockyard.systems import require_package
 from blockyard.tracker._base import About, Tracker
 

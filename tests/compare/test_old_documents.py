@@ -63,7 +63,7 @@ def test_kept_reports_are_read(path):
     held = read_document(path, FORMAT_OF_SIZES if several else FORMAT, 2)
     report = (SizesReport if several else Report).from_json(held, path)
     assert same(report.to_json(), plain(path)) and (several or report.best) and str(report)
-    with pytest.raises(by.UsageError, match="4 or more distinct sizes"):
+    with pytest.raises(by.UsageError, match="needs 4 or more distinct"):
         by.scaling([path.parent])
 
 

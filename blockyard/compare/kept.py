@@ -118,7 +118,7 @@ def listed(folder: str | Path) -> list[dict[str, Any]]:
         assert plan is not None
         done = sum(row["role"] == "final" for row in runs(path))
         result = path / "result.json"
-        best = outcome(path).best if result.exists() else []
+        best = _of_one_size(path).best if result.exists() else []
         written = max(each.stat().st_mtime for each in path.iterdir() if each.is_file())
         state = "finished" if result.exists() else f"{done} of {len(plan.seeds) * len(plan.arms)} runs"
         when = datetime.fromtimestamp(written).isoformat(" ", "seconds")

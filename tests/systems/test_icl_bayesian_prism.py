@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+import blockyard as by
 from blockyard.core.draw import Draw
 from blockyard.family._base import make_family
 from blockyard.family._waves import waves
 from blockyard.predictor import along
 from blockyard.predictor.bayes import of_features, of_kernel, of_mixture, of_pool, posterior_shares
 from blockyard.task import make_task
+from blockyard.task._exercise import Exercise
+from blockyard.train.loop import Settings, train
 
 NOISE = 0.2
 LINEAR = ("dense", "sparse(count=2)", "signs", "centres", "pool(count=6)")
@@ -156,3 +159,12 @@ def test_evidences_far_below_any_number():
     found = [of_pool(np.zeros((*x.shape[:2], 2)), y, x[..., 0][..., None] * [1, 2], 1e-3), (np.zeros(6), y)]
     shares = posterior_shares([0.5, 0.5], found)
     assert np.isfinite(shares).all() and np.abs(shares[:, 1] - 1).max() < 1e-12
+
+
+def test_a_decoder_learns_from_its_examples():
+    """A few steps on the task bring an unchanged recipe below where it began."""
+    task = make_task("in_context:family=fourier_up_to,dim=1,points=8")
+    system = task.ends.fit(by.spec("llama", "tiny"))
+    model = by.build(system)
+    done = train(system, model, Exercise(repr(task), task).order(task.length, 16, 0), Settings(steps=30, lr=3e-3))
+    assert done.status == "finished" and done.curve[-1][1] < done.curve[0][1]

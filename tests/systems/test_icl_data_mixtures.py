@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+import blockyard as by
 from blockyard.core.draw import Draw
 from blockyard.family._base import make_family
 from blockyard.predictor import along
 from blockyard.task import make_task
+from blockyard.task._exercise import Exercise
+from blockyard.train.loop import Settings, train
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,12 @@ def test_the_best_that_is_linear_in_y_is_no_worse_than_a_ridge():
         for each in (middle, make_family("dense", 1))
     ]
     assert errors[0] < 0.95 * errors[1]
+
+
+def test_a_decoder_learns_from_its_examples():
+    """A few steps on the task bring an unchanged recipe below where it began."""
+    task = make_task("in_context:family=dense+sparse,dim=4,points=8,shares=(0.3,0.7)")
+    system = task.ends.fit(by.spec("llama", "tiny"))
+    model = by.build(system)
+    done = train(system, model, Exercise(repr(task), task).order(task.length, 16, 0), Settings(steps=30, lr=3e-3))
+    assert done.status == "finished" and done.curve[-1][1] < done.curve[0][1]

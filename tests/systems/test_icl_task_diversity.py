@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 
+import blockyard as by
 from blockyard.core import UsageError
 from blockyard.family.dense import Dense
 from blockyard.family.pool import Pool
 from blockyard.predictor import along, ridge
 from blockyard.predictor.bayes import of_pool
 from blockyard.task import make_task
+from blockyard.task._exercise import Exercise
+from blockyard.train.loop import Settings, train
 
 D, NOISE = 4, 0.25
 
@@ -126,3 +129,12 @@ def test_what_cannot_be_drawn_is_refused(text, says):
     with pytest.raises(UsageError) as told:
         make_task(f"in_context:{text}")
     assert says in str(told.value)
+
+
+def test_a_decoder_learns_from_its_examples():
+    """A few steps on the task bring an unchanged recipe below where it began."""
+    task = make_task("in_context:family=pool(count=4),dim=4,points=8,scored=dense")
+    system = task.ends.fit(by.spec("llama", "tiny"))
+    model = by.build(system)
+    done = train(system, model, Exercise(repr(task), task).order(task.length, 16, 0), Settings(steps=30, lr=3e-3))
+    assert done.status == "finished" and done.curve[-1][1] < done.curve[0][1]

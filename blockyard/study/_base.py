@@ -146,7 +146,8 @@ def within(race: str, arm: str, reference: str, share: float) -> Prediction:
 
     def judge(result: Report) -> Finding:
         bar = result.references[reference]
-        return _at_most([score / bar for score in result.arm(arm).score.per_seed if score is not None], share)
+        found = [score / bar for score in result.arm(arm).score.per_seed if score is not None]
+        return by_seed(found, lambda value: value <= share, share)
 
     return Prediction(f"{race}: {arm} is at most {share:g} times {reference}", race, judge)
 
@@ -157,7 +158,7 @@ def ratio(first: str, second: str, arm: str, most: float) -> Prediction:
 
     def judge(one: Report, other: Report) -> Finding:
         pairs = zip(one.arm(arm).score.per_seed, other.arm(arm).score.per_seed)
-        return _at_most([a / b for a, b in pairs if a is not None and b is not None], most)
+        return by_seed([a / b for a, b in pairs if a is not None and b is not None], lambda value: value <= most, most)
 
     text = f"{first} and {second}: the score of {arm} in the first is at most {most:g} times that in the second"
     return Prediction(text, (first, second), judge)
@@ -205,8 +206,9 @@ def _against(race: str, arm: str, bar: float, length: int | None, sign: int) -> 
     return Prediction(f"{race}: the score of {arm}{where} is {'below' if sign > 0 else 'above'} {bar:g}", race, judge)
 
 
-def _at_most(found: Sequence[float], most: float) -> Finding:
+def by_seed(found: Sequence[float], meets: Callable[[float], bool], bar: float) -> Finding:
+    """Holds if what was found in every seed meets the bar, fails if none does. The value is the mean."""
     if not found:
-        return Finding(OPEN, None, most)
-    met = [each <= most for each in found]
-    return Finding(HOLDS if all(met) else FAILS if not any(met) else OPEN, sum(found) / len(found), most)
+        return Finding(OPEN, None, bar)
+    met = [meets(each) for each in found]
+    return Finding(HOLDS if all(met) else FAILS if not any(met) else OPEN, sum(found) / len(found), bar)

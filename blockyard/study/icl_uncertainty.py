@@ -6,7 +6,7 @@ Differs  four numbers, eight pairs; pools of 16 pairs and of as many as there ar
 """
 
 from blockyard.compare.documents import Report
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study
+from blockyard.study._base import Finding, Prediction, Race, Study, by_seed
 
 ARMS = ("attention=llama:layers=3", "recurrent=gla:layers=3")
 TASK = "uncertain_regression:dim=4,points=8"
@@ -17,9 +17,7 @@ def above_best(race: str, arm: str, most: float) -> Prediction:
 
     def judge(result: Report) -> Finding:
         gaps = [score - result.references["oracle"] for score in result.arm(arm).score.per_seed if score is not None]
-        met = [gap <= most for gap in gaps]
-        said = OPEN if not gaps else HOLDS if all(met) else FAILS if not any(met) else OPEN
-        return Finding(said, sum(gaps) / len(gaps) if gaps else None, most)
+        return by_seed(gaps, lambda gap: gap <= most, most)
 
     return Prediction(f"{race}: {arm} is at most {most:g} nats a number above the oracle", race, judge)
 
@@ -30,9 +28,7 @@ def apart(first: str, second: str, arm: str, least: float) -> Prediction:
     def judge(one: Report, other: Report) -> Finding:
         pairs = zip(one.arm(arm).score.per_seed, other.arm(arm).score.per_seed)
         gaps = [a - b for a, b in pairs if a is not None and b is not None]
-        met = [gap >= least for gap in gaps]
-        said = OPEN if not gaps else HOLDS if all(met) else FAILS if not any(met) else OPEN
-        return Finding(said, sum(gaps) / len(gaps) if gaps else None, least)
+        return by_seed(gaps, lambda gap: gap >= least, least)
 
     text = f"{first} and {second}: {arm} is at least {least:g} nats a number higher in the first"
     return Prediction(text, (first, second), judge)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from blockyard.compare.documents import ArmReport, Report
 from blockyard.compare.report.figures import indices
 from blockyard.compare.report.sheet import Picture, Sheet, Table
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better_at
+from blockyard.study._base import Finding, Prediction, Race, Study, better_at, by_seed
 from blockyard.study._pictures import Axes, Curve, frames
 
 REACH = (0.25, 0.5, 1, 2, 4, 8, 16)
@@ -39,11 +39,7 @@ def keeps(race: str, arm: str, length: int, trained: int, most: float) -> Predic
         seeds = [each for each in result.arm(arm).lengths if each]
         ends = [(each.get(str(length)), each.get(str(trained))) for each in seeds]
         rises = [far - near for far, near in ends if far is not None and near is not None]
-        if not rises:
-            return Finding(OPEN, None, most)
-        met = [rise <= most for rise in rises]
-        said = HOLDS if all(met) else FAILS if not any(met) else OPEN
-        return Finding(said, sum(rises) / len(rises), most)
+        return by_seed(rises, lambda rise: rise <= most, most)
 
     return Prediction(f"{race}: {arm} at {length} is at most {most:g} above {trained}", race, judge)
 

@@ -5,8 +5,10 @@
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from blockyard.compare.compare import compare
@@ -15,7 +17,9 @@ from blockyard.compare.report.sheet import Sheet, alone
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import read_document, sealed, write_whole
-from blockyard.study._base import Study
+from blockyard.model.model import Model
+from blockyard.model.save import load_model
+from blockyard.study._base import Given, Study, Trial
 from blockyard.study._record import FORMAT, RaceRecord, Record, Told
 
 TIERS = ("smoke", "small")
@@ -34,24 +38,28 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
     study: Study = entry.load().study()
     began, folder = time.monotonic(), Path(out) / entry.name
     results: dict[str, Report] = {}
+    works = Path("runs") / "study" / entry.name / tier
     for race in study.races:
-        work = Path("runs") / "study" / entry.name / tier / race.name
-        found = compare(race.arms, task=race.task, out=work, quiet=quiet, **race.options_at(tier))
+        options = race.options_at(tier)
+        found = compare(race.arms, task=race.task, out=works / race.name, quiet=quiet, **options)
         assert isinstance(found, Report)
         results[race.name] = found
-    findings = [(p, p.judge(*(results[name] for name in p.races))) for p in study.predictions]
+    measured = {trial.name: _measured(trial, results, works, quiet) for trial in study.trials}
+    looked = {**results, **measured}
+    findings = [(p, p.judge(*(looked[name] for name in p.races))) for p in study.predictions]
     record = Record(
         slug=entry.header.get("Slug", entry.name),
         study=entry.name,
         tier=tier,
         predictions=[Told(p.text, *finding) for p, finding in findings],
         verdict=study.verdict([finding for _, finding in findings]),
-        seeds=max(len(report.seeds) for report in results.values()),
+        seeds=max(*(len(report.seeds) for report in results.values()), *map(len, measured.values()), 0, 0),
         seconds=round(sum(_trained(report) for report in results.values()), 1),
         wall_seconds=round(time.monotonic() - began, 1),
         date=date.today().isoformat(),
         command=f"blockyard study {entry.name} --tier {tier}",
         races={name: RaceRecord.of(report) for name, report in results.items()},
+        trials=measured,
     )
     sheet = study.page(results) if study.page else None
     if tier != "smoke":
@@ -60,6 +68,25 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         if sheet:
             _write_page(sheet, folder)
     return record
+
+
+def _measured(trial: Trial, results: Mapping[str, Report], works: Path, quiet: bool) -> list[dict[str, float]]:
+    """The figures of a trial, seed by seed; the races lie in `works`."""
+    seeds = next(iter(results.values())).seeds if results else range(trial.seeds)
+    found = []
+    for seed in seeds:
+        figures = trial.run(Given(seed, works.name, partial(_trained_model, results, works, seed)))
+        found.append({name: float(value) for name, value in figures.items()})
+        if not quiet:
+            said = "  ".join(f"{name} {value:.4g}" for name, value in found[-1].items())
+            print(f"{trial.name}, seed {seed}: {said}")
+    return found
+
+
+def _trained_model(results: Mapping[str, Report], works: Path, seed: int, race: str, arm: str) -> Model:
+    """The model that a race has trained for an arm with a seed, ready to be looked into."""
+    run = next(run for run in results[race].arm(arm).runs if run.seed == seed)
+    return load_model(works / race / run.folder / "model")
 
 
 def _write_page(sheet: Sheet, folder: Path) -> None:

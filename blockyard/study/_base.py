@@ -6,8 +6,10 @@
             predictions=(better("recall", "olmo_hybrid", "gla"),),
         )
 
-A race is a comparison with the comparison's own statistics. A prediction turns its outcome into *holds*, *does not
-hold* or *inconclusive*, with the value it looked at and the threshold; an inconclusive one stays that.
+A race is a comparison with the comparison's own statistics. A trial is anything else that is measured once a seed: a
+look inside the models that the races have trained, a transform of them, a count, weights made by hand. A prediction
+turns what came out into *holds*, *does not hold* or *inconclusive*, with the value it looked at and the threshold; an
+inconclusive one stays that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +45,29 @@ class Race:
         return {name: value for name, value in self.options.items() if name not in instead} | few
 
 
+class Given(NamedTuple):
+    """What a trial is given: its seed, the tier, and the model that a race has trained for an arm with this seed."""
+
+    seed: int
+    tier: str
+    trained: Callable[[str, str], Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A measurement of a study: figures by name, once a seed.
+
+    seeds   how many, where the study has no race; else the seeds are those of its first race
+    """
+
+    name: str
+    run: Callable[[Given], Mapping[str, float]]
+    seeds: int = 2
+
+
+Figures = Sequence[Mapping[str, float]]  # what a trial gave, seed by seed
+
+
 class Finding(NamedTuple):
     """How a prediction came out: the verdict, the value it looked at, and the threshold."""
 
@@ -53,7 +78,8 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is expected of a race, or of several, in words and as a function of its result, or of theirs in order."""
+    """What is expected of a race or a trial, or of several, in words and as a function of its result, or of theirs in
+    order: a report of a race, the figures of a trial."""
 
     text: str
     race: str | tuple[str, ...]
@@ -67,11 +93,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Study:
-    """Races, what is expected of them, and where there is more to look at a page of their reports, by their names."""
+    """Races and trials, what is expected of them, and where there is more to look at a page of the races' reports, by
+    their names."""
 
     races: tuple[Race, ...]
     predictions: tuple[Prediction, ...]
     page: Callable[[Mapping[str, Report]], Sheet] | None = None
+    trials: tuple[Trial, ...] = ()
 
     def verdict(self, findings: list[Finding]) -> str:
         """Of the whole: one prediction that fails is enough, and all must hold."""
@@ -172,6 +200,30 @@ def less(race: str, figure: str, a: str, b: str) -> Prediction:
         return _all_below(*([_mean(steps) for steps in arm] for arm in found))
 
     return Prediction(f"{race}: the {figure} of {a} is below that of {b}", race, judge)
+
+
+def figure(trial: str, name: str, *, least: float | None = None, most: float | None = None) -> Prediction:
+    """A figure of a trial is at least, or at most, so much in every seed. The value is the mean."""
+    bar = most if least is None else least
+    if bar is None or (least is not None and most is not None):
+        raise ValueError("either least or most")
+
+    def judge(figures: Figures) -> Finding:
+        meets = (lambda value: value <= bar) if least is None else (lambda value: value >= bar)
+        return by_seed([each[name] for each in figures if name in each], meets, bar)
+
+    return Prediction(f"{trial}: {name} is at {'most' if least is None else 'least'} {bar:g}", trial, judge)
+
+
+def beneath(trial: str, low: str, high: str, share: float = 1.0) -> Prediction:
+    """Of a trial one figure is below another, or below a share of it, in every seed. The value is the mean ratio."""
+
+    def judge(figures: Figures) -> Finding:
+        found = [each[low] / each[high] for each in figures if low in each and each.get(high)]
+        return by_seed(found, lambda value: value < share, share)
+
+    part = "" if share == 1 else f"{share:g} times "
+    return Prediction(f"{trial}: {low} is below {part}{high}", trial, judge)
 
 
 def _mean(steps: Sequence[float | None]) -> float | None:

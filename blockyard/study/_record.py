@@ -1,4 +1,4 @@
-"""What a study leaves: its predictions with what came of them, and the figures of its races."""
+"""What a study leaves: its predictions with what came of them, and the figures of its races and trials."""
 
 from dataclasses import dataclass, field
 
@@ -79,4 +79,5 @@ class Record(Document):
     wall_seconds: float = 0.0
     command: str = ""
     races: dict[str, RaceRecord] = field(default_factory=dict)
+    trials: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     format: int = FORMAT

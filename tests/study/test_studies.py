@@ -10,16 +10,20 @@ from blockyard.compare.documents import PairReport, Score
 from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.core import registry
 from blockyard.core.files import sealed
-from blockyard.study import changes, status, studies
+from blockyard.study import changes, run_study, status, studies
 from blockyard.study._base import (
     FAILS,
     HOLDS,
     OPEN,
+    Race,
     Study,
+    Trial,
     above,
     below,
+    beneath,
     better,
     better_at,
+    figure,
     level,
     lower,
     nearer,
@@ -107,8 +111,11 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
         assert max(counts) / min(counts) <= 1.02
     for prediction in study.predictions:
         for race in prediction.races:
-            assert race in labels
-            assert sum(label in prediction.text.split(": ", 1)[1].split() for label in labels[race]) >= 1
+            assert race in labels or race in {trial.name for trial in study.trials}
+            assert (
+                race not in labels
+                or sum(label in prediction.text.split(": ", 1)[1].split() for label in labels[race]) >= 1
+            )
 
 
 def test_a_study_runs_and_its_record_says_how(tmp_path, monkeypatch, capsys):
@@ -167,3 +174,41 @@ def test_a_study_that_is_repeated_says_what_came_out_otherwise():
         "b: holds on 2026-01-02, inconclusive now",
     ]
     assert changes(before, before) == changes(None, now) == []
+
+
+def test_a_trial_is_measured_once_a_seed_on_what_the_races_trained(tmp_path, monkeypatch):
+    """Its figures are kept, and predictions look at every seed; it gets the very model of its seed."""
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def look(given):
+        model = given.trained("few", "llama")
+        seen.append((given.seed, given.tier, model.stem.table.sum().item()))
+        return {"one": 1.0 + given.seed, "two": 4.0}
+
+    made = Study(
+        races=(Race("few", ("llama", "gla"), task="copy:count=4"),),
+        predictions=(
+            figure("looked", "one", most=2),
+            figure("looked", "one", least=2),
+            beneath("looked", "one", "two", 0.3),
+        ),
+        trials=(Trial("looked", look),),
+    )
+    monkeypatch.setattr(registry.find("study", "mamba").load(), "study", lambda: made)
+    record = run_study("mamba", "smoke", quiet=True)
+    assert [told.verdict for told in record.predictions] == [HOLDS, OPEN, OPEN]
+    assert record.trials == {"looked": [{"one": 1.0, "two": 4.0}, {"one": 2.0, "two": 4.0}]}
+    assert [each[:2] for each in seen] == [(0, "smoke"), (1, "smoke")] and seen[0][2] != seen[1][2]
+    assert Record.from_json(record.to_json(), "x").trials == record.trials
+
+
+def test_a_study_of_trials_alone_has_their_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = Study(races=(), predictions=(beneath("t", "a", "b"),),
+                 trials=(Trial("t", lambda given: {"a": given.seed, "b": 3}, seeds=3),))  # fmt: skip
+    monkeypatch.setattr(registry.find("study", "mamba").load(), "study", lambda: made)
+    record = run_study("mamba", "smoke", quiet=True)
+    assert record.seeds == 3 and record.verdict == HOLDS
+    with pytest.raises(ValueError, match="either least or most"):
+        figure("t", "a")

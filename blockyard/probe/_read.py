@@ -29,6 +29,17 @@ def rows_of(model: Any, data: Any, least: int) -> Tensor:
     return tokens
 
 
+def inputs_of(model: Any, data: Any) -> Tensor:
+    """The data as rows (n,L) of ids, or where they are vectors (n,L,C) as those, in the model's precision."""
+    rows = torch.as_tensor(data)
+    if not rows.is_floating_point():
+        return rows_of(model, rows, 1)
+    like = next(model.parameters())
+    if rows.dim() != 3 or not rows.numel():
+        raise UsageError(f"a probe reads rows (n, L, C) of vectors, not data of shape {tuple(rows.shape)}")
+    return rows.to(like.device, like.dtype)
+
+
 def pairs_of(model: Any, data: Any) -> Tensor:
     """The data as rows (n, 2 P, d + 1) of vectors (0, x) and numbers (y, 0) in turns, in the model's precision."""
     like = next(model.parameters())

@@ -150,14 +150,17 @@ def better_at(race: str, length: int, a: str, b: str) -> Prediction:
     return Prediction(f"{race}: at length {length} {a} is better than {b} in every seed", race, judge)
 
 
-def nearer(race: str, arm: str, figure: str, other: str) -> Prediction:
-    """Of an arm's further figures one is below another in every seed. The value is the mean of what it is less by."""
+def nearer(race: str, arm: str, figure: str, other: str, share: float = 1.0) -> Prediction:
+    """Of an arm's further figures one is below another, or below this share of it, in every seed. The value is the mean
+    of what it is less by."""
 
     def judge(result: Report) -> Finding:
         said = result.arm(arm).also
-        return _all_below([each.get(figure) for each in said], [each.get(other) for each in said])
+        bars = [each.get(other) for each in said]
+        return _all_below([each.get(figure) for each in said], [bar if bar is None else share * bar for bar in bars])
 
-    return Prediction(f"{race}: of {arm} the figure {figure!r} is below {other!r}", race, judge)
+    than = repr(other) if share == 1 else f"{share:g} times {other!r}"
+    return Prediction(f"{race}: of {arm} the figure {figure!r} is below {than}", race, judge)
 
 
 def lower(race: str, figure: str, a: str, b: str) -> Prediction:

@@ -195,6 +195,33 @@ def ratio(first: str, second: str, arm: str, most: float) -> Prediction:
     return Prediction(text, (first, second), judge)
 
 
+def lower_in(first: str, second: str, arm: str, least: float, figure: str | None = None) -> Prediction:
+    """Of two races with the same arm and seeds the score in the first, or a further figure, is below that in the second
+    by so much at least, in every seed. The value is the mean of what it is less by."""
+
+    def found(result: Report) -> list[float | None]:
+        arms = result.arm(arm)
+        return list(arms.score.per_seed) if figure is None else [each.get(figure) for each in arms.also]
+
+    def judge(one: Report, other: Report) -> Finding:
+        gaps = [b - a for a, b in zip(found(one), found(other)) if a is not None and b is not None]
+        return by_seed(gaps, lambda gap: gap >= least, least)
+
+    what = "score" if figure is None else f"figure {figure!r}"
+    text = f"{first} and {second}: the {what} of {arm} in the first is below that in the second by {least:g} or more"
+    return Prediction(text, (first, second), judge)
+
+
+def figure_below(race: str, arm: str, figure: str, most: float) -> Prediction:
+    """A further figure of every seed of an arm is at most so much. The value is the mean."""
+
+    def judge(result: Report) -> Finding:
+        found = [value for each in result.arm(arm).also if (value := each.get(figure)) is not None]
+        return by_seed(found, lambda value: value <= most, most)
+
+    return Prediction(f"{race}: the figure {figure!r} of {arm} is at most {most:g}", race, judge)
+
+
 def less(race: str, figure: str, a: str, b: str) -> Prediction:
     """What a probe found in the steps of a, their mean, is below that of b in every seed; as `lower` otherwise."""
 

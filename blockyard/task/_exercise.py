@@ -32,6 +32,7 @@ class Exercise(Material):
         self.length, self.training, self.also = task.length, task.training, task.also
         self.usual = task.usual
         self.held = hold_out(task)
+        self._by_length = {task.length: task}  # who prices rows of another length: the task at that length
         self.notes = tuple(filter(None, [self.held.note]))
         drawn = task.sample(0, 8)  # what it draws is part of what it is
         digest = hashlib.sha256(json.dumps([repr(task), getattr(task, "vocab", None), task.length]).encode())
@@ -65,17 +66,18 @@ class Exercise(Material):
                 drawn = (
                     task.scored_on.sample(fold("exam", role), EXAMPLES[role]) if factor != 1 else self.held.exams[role]
                 )
+                self._by_length[task.length] = task
                 yield task.length, self._exam(drawn, task.length).whole()
 
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
-        targets = batch.targets
+        targets, task = batch.targets, self._by_length.get(batch.tokens.shape[1], self.task)
         if not targets.is_floating_point():
-            if type(self.task).priced is Task.priced:
-                return self.task.amounts(said, targets).double()
+            if type(task).priced is Task.priced:
+                return task.amounts(said, targets).double()
             said = {"ids": said["ids"] if "ids" in said else said["logits"].argmax(-1)}
         plain = {name: value.double().cpu().numpy() for name, value in said.items()}
         shown = Examples(batch.tokens.cpu().numpy(), targets.cpu().numpy())
-        return targets.double().new_tensor(self.task.priced(plain, shown))
+        return targets.double().new_tensor(task.priced(plain, shown))
 
     def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
         return self.task.figures(sums, asked)

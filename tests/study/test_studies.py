@@ -24,8 +24,10 @@ from blockyard.study._base import (
     better,
     better_at,
     figure,
+    figure_below,
     level,
     lower,
+    lower_in,
     nearer,
 )
 from blockyard.study._record import Record, Told
@@ -89,6 +91,24 @@ def test_errors_at_another_length_are_compared_seed_by_seed(mine, others, verdic
     gaps = [b - a for a, b in zip(mine, others) if a is not None]
     assert found.verdict == verdict and found.value == (pytest.approx(sum(gaps) / len(gaps)) if gaps else None)
     assert better_at("r", 64, "a", "b").judge(SimpleNamespace(arm=arms.get)).verdict == OPEN
+
+
+@pytest.mark.parametrize("least,verdict", [(0.1, HOLDS), (0.25, OPEN), (0.5, FAILS)])
+def test_races_are_compared_by_a_figure_or_by_the_score(least, verdict):
+    """Seed by seed, by the least that one must be below the other."""
+    reports = [
+        SimpleNamespace(arm=lambda _, at=at: SimpleNamespace(
+            score=SimpleNamespace(per_seed=at), also=[{"x": value} for value in at]))
+        for at in ([0.1, 0.3], [0.5, 0.5])
+    ]  # fmt: skip
+    for figure in (None, "x"):
+        found = lower_in("first", "second", "a", least, figure).judge(*reports)
+        assert found == (verdict, pytest.approx(0.3), least)
+    assert lower_in("first", "second", "a", 0.1, "y").judge(*reports).verdict == OPEN
+    assert (
+        figure_below("r", "a", "x", 0.4 - least).judge(reports[0]).verdict
+        == {0.1: HOLDS, 0.25: OPEN, 0.5: FAILS}[least]
+    )
 
 
 def test_a_gap_counts_in_the_predicted_direction():

@@ -2,7 +2,7 @@
 
 Without arguments the systems are run whose record is missing or stale. Each test file runs in a process of its own;
 the files of the library that it calls a function of are the sources of its record. The results go to
-blockyard/catalogue/records/, a file a system, and docs/catalogue.md is written anew.
+blockyard/catalogue/records/, a file a system, and docs/catalogue.md and docs/surveys.md are written anew.
 
     must hold   tests/systems/test_<slug>.py
     oracle      the cases of tests/interop/test_oracles.py; the first word of a case is a recipe, whose header has
@@ -30,6 +30,7 @@ import blockyard
 from blockyard.catalogue import STATUSES, catalogue
 from blockyard.catalogue.index import Row, systems
 from blockyard.catalogue.records import FOLDER, Counts, Record, Studied, changed, fingerprint, read_records
+from blockyard.catalogue.survey import page as surveys_page
 from blockyard.core import registry
 from blockyard.study import status
 
@@ -215,6 +216,7 @@ def main(argv: list[str] | None = None) -> int:
         told = json.dumps(replace(records[slug], study=raced.get(slug)).to_json(), indent=1)
         (FOLDER / f"{slug}.json").write_text(told + "\n", encoding="utf-8")
     (ROOT / "docs" / "catalogue.md").write_text(page(catalogue()), encoding="utf-8")
+    (ROOT / "docs" / "surveys.md").write_text(surveys_page(), encoding="utf-8")
     return 1 if any(each.must_hold.failed for each in records.values()) else 0
 
 

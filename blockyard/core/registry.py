@@ -89,7 +89,10 @@ class Entry:
         pairs = [pair.partition("=") for pair in self.header.get("Tags", "").split(",") if pair.strip()]
         if any(not equals for _, equals, _ in pairs):
             raise UsageError(f"{self.path.name}: Tags must be axis=value, axis=value, not {self.header['Tags']!r}")
-        return {axis.strip(): value.strip() for axis, _, value in pairs}
+        found = {axis.strip(): value.strip() for axis, _, value in pairs}
+        if len(found) < len(pairs):
+            raise UsageError(f"{self.path.name}: Tags has an axis twice: {self.header['Tags']}")
+        return found
 
     @cached_property
     def arguments(self) -> dict[str, tuple[ast.arg, ast.AST | None]]:

@@ -1,6 +1,7 @@
 """DLinear: one matrix from a window's trend to the steps ahead, one from the rest; no block, no activation.
 
 Source   arXiv 2205.13504    Slug  ltsf-linear    Family  series
+Tags     position=none, attention=none, levels=flat, towers=none, serves=forecasting
 Claim    at long horizons one linear map beats the Transformers of its day
 Differs  one bias in place of two that are added
 """

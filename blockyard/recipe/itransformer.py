@@ -1,6 +1,7 @@
 """iTransformer: an encoder whose tokens are the whole windows of variables, so that attention mixes variables.
 
 Source   arXiv 2310.06625    Slug  itransformer    Family  series
+Tags     position=none, attention=full, levels=flat, towers=encoder, serves=forecasting
 Claim    inverted, a plain Transformer forecasts many variables better, and the better the longer the window
 Differs  no dropout; columns that say what time it is are variables like others
 """

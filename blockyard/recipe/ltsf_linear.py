@@ -1,6 +1,7 @@
 """LTSF-Linear: one matrix from a window to the steps ahead, shared by all variables.
 
 Source   arXiv 2205.13504    Slug  ltsf-linear    Family  series
+Tags     position=none, attention=none, levels=flat, towers=none, serves=forecasting
 Claim    at long horizons one linear map beats the Transformers of its day
 Differs  nothing known
 """

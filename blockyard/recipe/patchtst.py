@@ -1,6 +1,7 @@
 """PatchTST: an encoder over patches of one variable at a time, with one set of weights for all variables.
 
 Source   arXiv 2211.14730    Family  series
+Tags     position=learned, attention=full, levels=flat, towers=encoder, serves=forecasting
 Claim    a series is worth 64 words: patches and channel independence make a plain Transformer forecast well
 Differs  no dropout; layer norms in place of batch norms; the window's scaling has no gain and bias
 """

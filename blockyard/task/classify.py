@@ -4,6 +4,7 @@
 
 Shapes   images (n,H,W,C), samples (n,S), ids (n,T) or frames (n,T,C); targets (n,) int64
 Source   none    Family  items
+Tags     serves=classification
 Differs  nothing known
 """
 

@@ -9,7 +9,7 @@ read by none and reads all the same: a query with y = 0 ends with *minus* w.x.
 
 Shapes   x, y (B,T,D)   q, k (B,T,H,K)   v (B,T,H,V)   S = sum k v^T (B,H,K,V)
 Source   arXiv 2006.16236, 2212.07677    Slug  icl-linear    Family  linear
-Tags     memory=matrix, decay=none, update=add
+Tags     memory=matrix, decay=none, update=add, attention=kernel
 Differs  not normalised (2006.16236: over the sum of the scores)
 """
 

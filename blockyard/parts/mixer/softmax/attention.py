@@ -9,7 +9,7 @@ gate on the output.
 
 Shapes   x (B,T,D)   q (B,T,H,K)   k, v (B,T,G,K)
 Source   arXiv 1706.03762    Family  softmax
-Tags     memory=keys, decay=none
+Tags     memory=keys, decay=none, attention=full
 Differs  nothing known
 """
 

@@ -1,4 +1,4 @@
-"""A walk on a coloured torus: what colour comes after the next move?
+"""A walk on a coloured torus, where the colour behind the next move is asked.
 
     r 2 d 0 d 1 l ...                 a move, the colour that is then seen, a move, ...; asked at moves: the colour
 

@@ -18,11 +18,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.functional import pad, smooth_l1_loss
+from torch.nn.functional import smooth_l1_loss
 
 from blockyard.core import Batch, Cat, Objective, Site, Spec, UsageError, upcast
 from blockyard.core.part import Draws
 from blockyard.core.settings import ActivationSpec, Count, NonNegative, NormSpec, ObjectiveSpec
+from blockyard.parts.objective._next import followed
 
 STEM, HEAD = "stem:embedded", "head:normed"
 
@@ -68,7 +69,7 @@ class NextLatent(Objective):
         found = self.inner.counts(batch)
         places = self.places(batch)
         if self.states:
-            found |= {"states": torch.stack([followed.sum() for followed, _ in places]).sum()}
+            found |= {"states": torch.stack([follows.sum() for follows, _ in places]).sum()}
         if self.scores:
             found |= {"scores": torch.stack([asked.sum() for _, asked in places]).sum()}
         return found
@@ -89,11 +90,11 @@ class NextLatent(Objective):
         h, e = read["head", "normed"], read["stem", "embedded"].detach()
         counts, found = self.counts(batch), self.inner(_Read(model, out), batch)
         off, apart, said = [], [], h
-        for i, (followed, asked) in enumerate(self.places(batch), 1):
+        for i, (follows, asked) in enumerate(self.places(batch), 1):
             said = self.change(said, e.roll(-i, 1))
             if self.states:
                 each = smooth_l1_loss(upcast(said), upcast(h.detach().roll(-i, 1)), reduction="none").mean(-1)
-                off.append(each.masked_fill(~followed, 0).sum())
+                off.append(each.masked_fill(~follows, 0).sum())
             if self.scores:
                 goal = upcast(out.logits.detach().roll(-i, 1)).log_softmax(-1)
                 log_p = upcast(self.read(model, flow, said)).log_softmax(-1)
@@ -120,17 +121,9 @@ class NextLatent(Objective):
     def places(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """(B,T) for each step ahead: whether so many tokens follow in the segment, and whether the last of them is
         asked what comes next."""
-        counts = torch.ones(batch.tokens.shape[:2], dtype=torch.bool, device=batch.tokens.device)
-        counts = counts if batch.valid is None else batch.valid
-        asked = counts if batch.targets is None else batch.targets >= 0
-        reset = batch.resets()
-        link = pad(counts[:, :-1] & counts[:, 1:], (0, 1))  # the next token goes on from this one
-        link = link if reset is None else link & ~reset.roll(-1, 1)
-        followed, found = link, []
-        for i in range(1, self.horizon + 1):
-            found.append((followed, followed & asked.roll(-i, 1)))
-            followed = followed & link.roll(-i, 1)
-        return found
+        asked = torch.ones_like(batch.tokens, dtype=torch.bool) if batch.targets is None else batch.targets >= 0
+        every = enumerate(followed(batch, self.horizon), 1)
+        return [(follows, follows & asked.roll(-i, 1)) for i, follows in every]
 
 
 class _Read:

@@ -131,6 +131,13 @@ class Head(Part):
 
     says: ClassVar[str] = "tokens"
 
+    def ahead(self, x: Tensor, shown: Tensor, call: Call) -> tuple[dict[str, Tensor], Call, Any]:
+        """From the stream to predictions of the next N tokens of each, (B,T,N,...), of which `shown` (B,T,N-1) has the
+        ids of all but the last. No prediction depends on what is shown at its own place or behind it."""
+        raise UsageError(
+            f"{self.path}: {self.spec.kind}:{self.spec.name} says one token from each place, and several are asked for"
+        )
+
 
 class Junction(Part):
     """Between steps: `(x, call, state) -> (x, call, state)`, with another length, grid or width from here on."""

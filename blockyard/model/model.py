@@ -303,16 +303,20 @@ class Model(nn.Module):
         flow = self.depth(flow._replace(call=flow.call._replace(captures=captures)), run)
         return flow._replace(call=flow.call._replace(captures=None), captures=flow.captures | captures)
 
-    def finish(self, flow: Flow) -> Out:
-        """Predictions from the stream as it stands."""
+    def finish(self, flow: Flow, shown: Tensor | None = None) -> Out:
+        """Predictions from the stream as it stands: of the next token, or of the next N where `shown` (B,T,N-1) has
+        the ids of all but the last of them."""
         x = flow.x
-        prediction, flow = self._said(flow)
+        prediction, flow = self._said(flow, shown)
         return Out(prediction, x, flow.state, flow.captures if self._watch is None else self._watch.take(flow.captures))
 
-    def _said(self, flow: Flow) -> tuple[dict[str, Tensor], Flow]:
+    def _said(self, flow: Flow, shown: Tensor | None = None) -> tuple[dict[str, Tensor], Flow]:
         """What the head says of the stream as it stands, and the flow with what it kept and captured."""
         captures: Captures = {}
         call = flow.call._replace(step=len(self.steps), captures=captures)
+        if shown is not None:
+            prediction, *_ = self.head.ahead(flow._replace(call=call).x, shown, call)
+            return prediction, flow._replace(captures=flow.captures | captures)
         prediction, _, state = self._ends(self.head, flow._replace(call=call).x, call, flow.state, "head")
         return prediction, flow._replace(state=state, captures=flow.captures | captures)
 

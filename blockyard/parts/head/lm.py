@@ -17,6 +17,7 @@ from blockyard.core.settings import ActivationSpec, NormSpec, Positive, StoreSpe
 
 class LanguageModel(Head):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
+    points = ("normed",)  # what the table reads
     replaces = dict(packed_lm=dict(store="packed"))
     variants = ({}, dict(tied=False), dict(tied=False, store="packed"), dict(scale=0.5))
 
@@ -45,6 +46,7 @@ class LanguageModel(Head):
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[dict[str, Tensor], Call, Any]:
         if self.norm is not None:
             x = self.norm(x, call)
+        x = self.point("normed", x, call)
         logits = self.store.linear(x, self.table)
         if self.scale != 1:
             logits = logits * self.scale

@@ -9,11 +9,11 @@ Differs  nothing known
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from blockyard.core import Batch, Objective, Site
 from blockyard.kernels import cross_entropy
+from blockyard.parts.objective._next import next_tokens
 
 
 class NextToken(Objective):
@@ -24,17 +24,7 @@ class NextToken(Objective):
 
     def targets(self, batch: Batch) -> Tensor:
         """The next token of each token in its segment, -1 where there is none."""
-        targets = batch.targets
-        if targets is None:
-            targets = torch.cat([batch.tokens[:, 1:], torch.full_like(batch.tokens[:, :1], -1)], 1)
-            reset = batch.resets()
-            if reset is not None:
-                targets = torch.cat([targets[:, :-1].masked_fill(reset[:, 1:], -1), targets[:, -1:]], 1)
-            if batch.valid is not None:
-                after = torch.cat([batch.valid[:, 1:], torch.zeros_like(batch.valid[:, :1])], 1)
-                targets = targets.masked_fill(~after, -1)
-        targets = targets.clamp(min=-1)
-        return targets if batch.valid is None else targets.masked_fill(~batch.valid, -1)
+        return next_tokens(batch)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """How many predictions this batch asks for: known before any forward."""

@@ -20,6 +20,7 @@ from blockyard.parts.stem._lookup import look_up, precision
 
 class Tokens(Stem):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
+    points = ("embedded",)
     replaces = dict(packed_tokens=dict(store="packed"))
 
     def __init__(
@@ -39,7 +40,7 @@ class Tokens(Stem):
         return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        x = look_up(self, batch.tokens)
+        x = self.point("embedded", look_up(self, batch.tokens), call)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

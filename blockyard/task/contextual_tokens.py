@@ -37,8 +37,8 @@ class ContextualTokens(Task):
         self.classes, self.queries, self.distinct, self.shared = classes, queries, distinct, shared
         self.length, self.apart, self.power = length, apart, power
         self.tokens = classes * distinct + shared
-        self.answers, self.first = range(classes * queries), queries * (classes + 1)  # the first token of contexts
-        self.vocab = self.first + self.tokens
+        self.answers, self.begin = range(classes * queries), queries * (classes + 1)  # the first token of contexts
+        self.vocab = self.begin + self.tokens
         own = np.arange(1, distinct + 1.0) ** power
         self.frequencies = np.concatenate([apart * own / own.sum(), np.full(shared, (1 - apart) / shared)])
         self.roles = Draw(0, queries, stream=2).order(self.tokens)  # (Q,M) the tokens of each query, by their roles
@@ -61,7 +61,7 @@ class ContextualTokens(Task):
         m, answer = draw.below(self.queries, 1)[:, 0], draw.below(self.classes, 1)[:, 0]
         place = np.searchsorted(self.frequencies.cumsum()[:-1], draw.uniform(self.length - 1), side="right")
         named = np.array([[self._named(i, j) for j in range(self.classes)] for i in range(self.queries)])
-        context = self.first + named[m[:, None], answer[:, None], place]
+        context = self.begin + named[m[:, None], answer[:, None], place]
         tokens = np.concatenate([context, len(self.answers) + m[:, None]], 1)
         targets = blank(tokens)
         targets[:, -1] = m * self.classes + answer
@@ -79,7 +79,7 @@ class ContextualTokens(Task):
         """(V+1,) the class that each id tells of to a query, -1 where to none; the last is no id."""
         told = np.full(self.vocab + 1, -1)
         own = self.roles[m, : self.classes * self.distinct]
-        told[self.first + own] = np.repeat(np.arange(self.classes), self.distinct)
+        told[self.begin + own] = np.repeat(np.arange(self.classes), self.distinct)
         return told
 
     def baselines(self) -> dict[str, Predictor]:

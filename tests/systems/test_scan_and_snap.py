@@ -162,7 +162,7 @@ def test_the_probe_reads_attention_by_token():
 def test_contexts_are_drawn_as_the_task_says():
     """The frequencies of each answer's contexts, over 4,000 rows; what is distinct for one query is not for another."""
     task = make_task("contextual_tokens:classes=3,queries=2,distinct=2,shared=3,length=40,apart=0.5,power=1")
-    p, first = task.chances(), task.first
+    p, first = task.chances(), task.begin
     assert np.abs(p.sum(-1) - 1).max() < 1e-12 and sorted(p[0, 0][p[0, 0] > 0])[:3] == pytest.approx([0.5 / 3] * 3)
     tokens, targets = task.sample(0, 4000)
     for answer in task.answers:

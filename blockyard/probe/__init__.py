@@ -16,6 +16,7 @@
     sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
     attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
     weight_shift_probe(model, rows)["steps.0.part:cosine"]   whether a step moves a softmax as gradient descent would
+    token_frequency_probe(model, rows)["steps.0.part:lift"]  which tokens the heads of a layer favour
 
 Arrays are of numpy, in single or double precision.
 """
@@ -36,10 +37,12 @@ from blockyard.probe.step_cosine import step_cosine_probe
 from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
 from blockyard.probe.weight_shift import weight_shift_probe
+from blockyard.probe.token_frequency import token_frequency_probe
 
 __all__ = [
     "attention_distance_probe", "attention_entropy_probe", "by_depth_probe", "copying_probe", "exit_losses_probe",
     "imitation_probe", "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe",
     "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
     "weight_shift_probe",
+    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe", "token_frequency_probe",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ WORLDS = "logic_worlds:depth=2,scored=4,atoms=16,statements=14"
 
 
 def study() -> Study:
-    options = {"params": "60k", "tokens": "1.5M", "batch": 64, "seeds": 2, "tuning": "none"}
+    options = {"params": "60k", "tokens": "1M", "batch": 64, "seeds": 2, "tuning": "none"}
     arms = ("llama", "gla")
     return Study(
         races=(

@@ -188,6 +188,10 @@ class LogicWorlds(Task):
         wrong, rows = np.split(sums[1:], 2)
         return {each.name: float(a / b) if b else float("nan") for each, a, b in zip(self.also, wrong, rows)}
 
+    def described(self) -> str:
+        chance = "nearly all wrong by chance" if self.derivation else "50.0% wrong by chance"
+        return f"{self.length} tokens of {self.vocab} kinds an example, {chance}"
+
     def baselines(self) -> dict[str, Predictor]:
         return {"one step": self._one_step}
 

@@ -141,6 +141,7 @@ REPETITION = Real(0, 1e6, closed=False)
 BEAMS = Whole(1, 1024)
 NUM_SPECULATIVE = Whole(0, 1024)
 SEED = Whole(0, 2**63 - 1)
+FORECAST = Whole(1, 1 << 20)  # steps ahead
 BITS = Whole(1, 32)
 GROUP = Whole(1, 1 << 20)
 

@@ -7,20 +7,13 @@ part no cells. Times are years first (2016-07-01 00:00:00, with a T, slashes or 
 
 import hashlib
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from blockyard.core.errors import UsageError
-
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})  # among numbers and times; of words only ""
-_TIME = re.compile(
-    r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,6})\d*)?)?)?"
-    r"\s*(Z|[+-]\d{2}:?\d{2})?"
-)
+from blockyard.data.times import MISSING, WAYS, compact_days
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,39 +103,6 @@ def words(cells: Sequence[str]) -> np.ndarray:
     return found
 
 
-def _times(order: str, mark: str) -> Callable[[Sequence[str]], np.ndarray | None]:
-    """Times whose day (D), month (M) and year (Y) stand in this order, between marks of these."""
-
-    def read(cells: Sequence[str]) -> np.ndarray | None:
-        found = np.full(len(cells), "NaT", "M8[us]")
-        for i, cell in enumerate(cells):
-            if cell.strip().lower() in MISSING:
-                continue
-            match = _TIME.fullmatch(cell.strip())
-            if match is None or match[2] not in mark:
-                return None
-            part = dict(zip(order, (match[1], match[3], match[4])))
-            if len(part["Y"]) != 4:
-                return None
-            try:
-                found[i] = _moment(part, match)
-            except ValueError:
-                return None
-        return found
-
-    return read
-
-
-def _moment(part: Mapping[str, str], match: re.Match[str]) -> datetime:
-    hour, minute, second = (int(match[i] or 0) for i in (5, 6, 7))
-    fraction = int((match[8] or "0").ljust(6, "0"))
-    when = datetime(int(part["Y"]), int(part["M"]), int(part["D"]), hour, minute, second, fraction)
-    if match[9] is None or match[9] == "Z":
-        return when
-    return datetime.fromisoformat(f"{when.isoformat()}{match[9]}").astimezone(UTC).replace(tzinfo=None)
-
-
 def kinds(separator: str) -> list[Callable[[Sequence[str]], np.ndarray | None]]:
     """What a column can be, the narrowest first: each reads cells, or says by None that they are something else."""
-    times = [_times("YMD", "-/."), _times("DMY", "."), _times("MDY", "/-"), _times("DMY", "/-")]
-    return [numbers, *([] if separator == "," else [comma_numbers]), *times, words]
+    return [compact_days, numbers, *([] if separator == "," else [comma_numbers]), *WAYS, words]

@@ -1,4 +1,4 @@
-"""A model in a folder: config.json (its spec), safetensors shards, tokenizer.json if it has one.
+"""A model in a folder: config.json (its spec), safetensors shards, tokenizer.json if it has one, what its task keeps.
 
 Nothing is unpickled, no code comes from a checkpoint, nothing reaches for a network. A parameter that is used twice
 is stored once and comes back used twice. The folder holds a whole model or none, and files of others stay in it.
@@ -9,7 +9,7 @@ is stored once and comes back used twice. The folder holds a whole model or none
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,13 @@ UNLISTED = ("tokenizer.json", "generation_config.json")  # what format 1 left be
 SHARD_BYTES = 2 << 30
 
 
-def save_model(model: Model, folder: str | Path, *, tokenizer: bytes | None = None) -> Path:
+def save_model(
+    model: Model, folder: str | Path, *, tokenizer: bytes | None = None, beside: Mapping[str, bytes] | None = None
+) -> Path:
     """Write the model and return its folder. A model that we saved there is replaced, anything else refused.
 
     tokenizer    the content of a tokenizer.json, kept as it is
+    beside       other files by name, kept as they are: what is needed to use the model as it was trained
     """
     folder = Path(folder)
 
@@ -41,6 +44,7 @@ def save_model(model: Model, folder: str | Path, *, tokenizer: bytes | None = No
             yield f"model-{number:05d}.safetensors", save(tensors)
         if tokenizer is not None:
             yield "tokenizer.json", tokenizer
+        yield from (beside or {}).items()
 
     def config(files: dict[str, str], gone: dict[str, str]) -> bytes:
         return sealed({"format": FORMAT, "spec": model.spec.to_json(), "files": files, "gone": gone})

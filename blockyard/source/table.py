@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, brief
 from blockyard.data.formats import ROWS, bare, extra, json_rows, opened
 from blockyard.data.table import Table as Columns
 from blockyard.data.table import kinds, words
@@ -128,13 +128,14 @@ def _objects(path: str, name: str) -> tuple[list[str], _Rows]:
 def _typed(name: str, names: Sequence[str], rows: _Rows, separator: str) -> dict[str, np.ndarray]:
     """The columns as numbers, times or words. Where a cell is none of what its column began as, reading begins anew."""
     names = [each or f"column {i}" for i, each in enumerate(names, 1)]
-    for i, each in enumerate(names):
-        if each in names[:i]:
-            raise UsageError(f"{name}: columns {names.index(each) + 1} and {i + 1} are both called {each}")
+    first: dict[str, int] = {}
+    for i, each in enumerate(names, 1):
+        if first.setdefault(each, i) != i:
+            raise UsageError(f"{name}: columns {first[each]} and {i} are both called {brief(each)}")
     ways = kinds(separator)
     chosen, pieces = [0] * len(names), list[list[np.ndarray]]()
     while not pieces:
-        for piece in _pieces(name, len(names), rows):
+        for lines, piece in _pieces(name, len(names), rows):
             found = [ways[way](cells) for way, cells in zip(chosen, piece)]
             if any(cells is None for cells in found):
                 again = bool(pieces)
@@ -145,26 +146,40 @@ def _typed(name: str, names: Sequence[str], rows: _Rows, separator: str) -> dict
                 if again:
                     pieces.clear()
                     break
-            pieces.append([cells for cells in found if cells is not None])
+            whole = [cells for cells in found if cells is not None]
+            _refuse_infinite(name, names, lines, whole, piece)
+            pieces.append(whole)
         else:
             if not pieces:
                 raise UsageError(f"{name} has nothing but a row of names: {', '.join(names[:4])}"[:200])
     return {each: np.concatenate(cells) for each, cells in zip(names, zip(*pieces))}
 
 
-def _pieces(name: str, width: int, rows: _Rows) -> Iterator[list[tuple[str, ...]]]:
-    """Rows in pieces, as columns of cells."""
-    piece: list[Sequence[str]] = []
+def _refuse_infinite(
+    name: str, names: Sequence[str], lines: Sequence[int], found: Sequence[np.ndarray], piece: Sequence[Sequence[str]]
+) -> None:
+    """Refuse numbers that are infinite, as such or because they are too large for a number."""
+    for each, cells, said in zip(names, found, piece):
+        if cells.dtype.kind == "f" and (wrong := np.isinf(cells)).any():
+            at = int(wrong.argmax())
+            what = f"column {brief(each)} holds {brief(said[at].strip())}, which is infinite"
+            raise UsageError(f"{name} line {lines[at]}: {what}; leave a cell empty that is not known")
+
+
+def _pieces(name: str, width: int, rows: _Rows) -> Iterator[tuple[list[int], list[tuple[str, ...]]]]:
+    """Rows in pieces: the line of each, and the columns of cells."""
+    lines, piece = list[int](), list[Sequence[str]]()
     for number, row in rows:
         if len(row) != width:
             cells = f"{len(row)} cell{'s'[: len(row) != 1]}"
             raise UsageError(f"{name} line {number} has {cells}, and the first row has {width}")
+        lines.append(number)
         piece.append(row)
         if len(piece) == PIECE:
-            yield list(zip(*piece))
-            piece = []
+            yield lines, list(zip(*piece))
+            lines, piece = [], []
     if piece:
-        yield list(zip(*piece))
+        yield lines, list(zip(*piece))
 
 
 def _parquet(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,14 @@ import numpy as np
 from blockyard.core.random import fold
 from blockyard.core.spec import head, norm, objective, stem
 from blockyard.data.rows import RowOrder
+from blockyard.data.steps import Step
 from blockyard.data.table import Table
 from blockyard.task._exhibit import Exhibit, Line
+from blockyard.task._kept import NAME, Kept, naive
 from blockyard.task._material import GROUPS, Ends, Exam, Material, Predict, exam
 from blockyard.task._metric import Metric
-from blockyard.task._series import Forecaster, Windows, filled, last_value, pieces, ridge, seasonal
+from blockyard.task._scaled import Series
+from blockyard.task._series import Forecaster, pieces, ridge
 
 MSE = Metric("mse", "scaled squared error", "lower", 0.0)
 ALSO = (
@@ -27,58 +29,21 @@ WINDOWS = 6_000  # to train on, where nobody says how many: five arms then take 
 WIDTH, STRIDE, BODY = 32, 8, 25_000  # of the smallest stream that recipes share, and of what stands between its ends
 
 
-@dataclass(frozen=True, eq=False)
-class Series:
-    """Columns side by side, those to forecast first, scaled by the stretch that trains.
-
-    filled    (N,C) without gaps: what windows show        truth   (N,K) with gaps: what is asked
-    offset, scale   (C,) of the columns as they were       ends    rows at which training, tuning and the test end
-    """
-
-    names: Sequence[str]
-    filled: np.ndarray
-    truth: np.ndarray
-    offset: np.ndarray
-    scale: np.ndarray
-    ends: tuple[int, int, int]
-    length: int
-    horizon: int
-
-    @staticmethod
-    def of(
-        names: Sequence[str], values: np.ndarray, asked: int, ends: tuple[int, int, int], length: int, horizon: int
-    ) -> "Series":
-        """The series of these columns (N,C), of which the first `asked` are to be forecast."""
-        train = values[: ends[0]]
-        offset, scale = np.nanmean(train, 0), np.nanstd(train, 0)
-        scale = np.where(scale > 1e-12 * np.maximum(1, abs(offset)), scale, 1.0)  # a column that never changes
-        scaled = ((values - offset) / scale).astype(np.float32)
-        return Series(names, filled(scaled).astype(np.float32), scaled[:, :asked], offset, scale, ends, length, horizon)
-
-    def windows(self, part: int) -> Windows:
-        """The windows of a stretch: 0 to train, 1 to tune, 2 to test. The last two look back across their border."""
-        begin = 0 if part == 0 else self.ends[part - 1] - self.length
-        count = self.ends[part] - begin - self.length - self.horizon + 1
-        return Windows(self.filled, self.truth, begin, count, self.length, self.horizon)
-
-    @property
-    def asked(self) -> int:
-        """How many columns are to be forecast."""
-        return self.truth.shape[1]
-
-
 class Forecasts(Material):
     """A table of which the next steps are asked.
 
-    season   steps after which a pattern repeats        step   seconds from row to row, where the table says when
+    season   steps after which a pattern repeats        step   from row to row, where the table says when
+    column   of the table, that names the series; None: there is one        levels   of the quantiles that are asked
     """
 
     metric, also = MSE, ALSO
+    levels: tuple[float, ...] = ()
 
     def __init__(
-        self, table: Table, task: str, series: Series, season: int, step: float | None, notes: tuple[str, ...]
-    ) -> None:
-        self.name, self.series, self.season, self.step = table.name, series, season, step
+        self, table: Table, task: str, series: Series, season: int, step: Step | None, notes: tuple[str, ...],
+        column: str | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.series, self.season, self.step, self.column = table.name, series, season, step, column
         self.hash = hashlib.sha256(f"{table.hash} {task}".encode()).hexdigest()
         self.length, self.training = series.length, (MSE.unit, 1.0)
         self.counts = {name: len(series.windows(part)) for part, name in enumerate(("train", "tune", "test"))}
@@ -89,9 +54,8 @@ class Forecasts(Material):
         self.ends = Ends(
             "series", "forecast", "values", windows, head("steps_ahead"), objective("squared"), settings=told
         )
-        cycle = season if season < series.ends[0] // 2 else 1
-        steps = abs(series.truth[cycle : series.ends[0]] - series.truth[: series.ends[0] - cycle])
-        self.unit = np.maximum(np.nanmean(np.where(np.isfinite(steps), steps, np.nan), 0), 1e-6)
+        changes = series.changes(season)
+        self.unit = np.maximum(np.nanmean(np.where(np.isfinite(changes), changes, np.nan), 0), 1e-6)
         gaps = ~np.isfinite(series.truth)
         if gaps.any():
             said = f"{int(gaps.sum()):,} empty cells are filled by what stood before them, and none of them is scored"
@@ -103,11 +67,12 @@ class Forecasts(Material):
         series, names = self.series, self.series.names
         what = names[0] if series.asked == 1 else f"{series.asked} columns"
         beside = f" beside {len(names) - series.asked} others" if len(names) > series.asked else ""
+        several = f" of {len(series.spans)} series" if len(series.spans) > 1 else ""
         sizes = ", ".join(f"{count:,} {name}" for name, count in (self.counts or {}).items())
         season = f"season {self.season}" if self.season > 1 else "no season"
         return (
-            f"{self.name} (sha256 {self.hash[:12]}): {series.ends[2]:,} rows, {series.horizon} steps ahead of {what}"
-            f"{beside} from {series.length} back, {season}; windows: {sizes}"
+            f"{self.name} (sha256 {self.hash[:12]}): {series.ends[2]:,} rows{several}, "
+            f"{series.horizon} steps ahead of {what}{beside} from {series.length} back, {season}; windows: {sizes}"
         )
 
     @property
@@ -119,8 +84,8 @@ class Forecasts(Material):
 
     def exam(self, role: str, length: int) -> Exam:
         """Groups of neighbouring windows, none shorter than a horizon; one group where that leaves too few."""
-        windows = self.series.windows(1 if role == "tune" else 2)
-        groups = min(GROUPS, len(windows) // self.series.horizon)
+        part = 1 if role == "tune" else 2
+        windows, groups = self.series.windows(part), self.series.groups(part, GROUPS)
         return exam(windows, self.series.length, windows.asked(), groups=groups if groups >= FEWEST else 1)
 
     def amounts(self, said: Mapping[str, Any], batch: Any) -> Any:
@@ -143,11 +108,12 @@ class Forecasts(Material):
 
     def forecasters(self) -> dict[str, Forecaster]:
         """What forecasts without training of ours, by name: the last value, the last season, a ridge regression."""
-        horizon, outputs = self.series.horizon, self.series.asked
-        found = {"last value": last_value(horizon, outputs)}
-        if 1 < self.season <= self.series.length:
-            found[f"last season ({self.season})"] = seasonal(horizon, outputs, self.season)
-        return found | {"ridge": ridge(self.series.windows(0), outputs)}
+        return naive(self.series, self.season) | {"ridge": ridge(self.series.windows(0), self.series.asked)}
+
+    def beside(self, predict: Predict) -> dict[str, bytes]:
+        exams = [self.exam(role, self.series.length) for role in ("tune", "final")]
+        kept = Kept.of(self.series, self.column, self.season, self.step, exams, predict, self.levels)
+        return {NAME: kept.to_bytes()}
 
     def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
         """Forecasts of the worst window and of two ordinary ones, and how the error grows with the steps ahead."""

@@ -26,6 +26,7 @@ from blockyard.task._metric import Metric
 
 GROUPS = 32
 Predict = Callable[[Arrays], Mapping[str, np.ndarray]]
+Files = dict[str, bytes]  # contents by name
 ROLES = {"tune": "tune", "final": "test"}  # what a role scores on
 
 
@@ -246,6 +247,10 @@ class Material(ABC):
     def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
         """What a page shows of a trained model beside its scores; `predict` gives its predictions of some rows."""
         return []
+
+    def beside(self, predict: Predict) -> Files:
+        """Files by name that a saved model needs to be used on other data of this kind; `predict` as for exhibits."""
+        return {}
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         """(G,) figures by group of what needs no training of ours: the oracle, chance, classical rules."""

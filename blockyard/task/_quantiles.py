@@ -18,11 +18,13 @@ import numpy as np
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec, objective
+from blockyard.data.steps import Step
 from blockyard.data.table import Table
 from blockyard.task._exhibit import Exhibit, Line
-from blockyard.task._forecasts import ALSO, LOOKED, MSE, Forecasts, Series, spent
+from blockyard.task._forecasts import ALSO, LOOKED, MSE, Forecasts, spent
 from blockyard.task._material import Exam, Predict
 from blockyard.task._metric import Metric
+from blockyard.task._scaled import Series
 from blockyard.task._series import Forecaster, Windows, pieces
 
 LOSS = Metric("quantile loss", "scaled pinball loss", "lower", 0.0)
@@ -38,11 +40,13 @@ class Quantiles(Forecasts):
     metric, also = LOSS, (WEIGHTED, MSE, *ALSO, OFF, CROSSING)
 
     def __init__(
-        self, table: Table, task: str, series: Series, season: int, step: float | None, notes: tuple[str, ...],
-        levels: tuple[float, ...],
+        self, table: Table, task: str, series: Series, season: int, step: Step | None, notes: tuple[str, ...],
+        column: str | None, levels: tuple[float, ...],
     ) -> None:  # fmt: skip
-        super().__init__(table, task, series, season, step, notes)
+        super().__init__(table, task, series, season, step, notes, column)
         self.levels, self.training = levels, (LOSS.unit, 1.0)
+        if len(series.spans) > 1:  # each is scaled by its own, so that columns have no units in common
+            self.also = tuple(metric for metric in self.also if metric != WEIGHTED)
         self.ends = replace(
             self.ends, learns="quantiles", objective=objective("quantile"),
             settings={**self.ends.settings, "levels": levels},
@@ -82,8 +86,8 @@ class Quantiles(Forecasts):
         _, squared, absolute, guessed, weighted, came, crossed, *below = sums
         off = [abs(count / asked - level) for count, level in zip(below, self.levels)]
         pairs = asked * max(1, len(self.levels) - 1)
-        return {
-            WEIGHTED.name: float(weighted / came) if came else float("nan"),
+        shares = {WEIGHTED.name: float(weighted / came) if came else float("nan")} if WEIGHTED in self.also else {}
+        return shares | {
             MSE.name: float(squared / asked), "mae": float(absolute / asked), "mase": float(guessed / asked),
             OFF.name: float(np.mean(off)), CROSSING.name: float(crossed / pairs),
         }  # fmt: skip
@@ -91,7 +95,7 @@ class Quantiles(Forecasts):
     def references(self, role: str) -> dict[str, np.ndarray]:
         """What needs no training of ours, with the quantiles of its errors where models train; and what was usual."""
         asked, train = self.exam(role, self.series.length), _some(self.series)
-        usual = np.nanquantile(self.series.truth[: self.series.ends[0]], self.levels, 0).T  # (K,Q)
+        usual = np.nanquantile(self.series.trained(), self.levels, 0).T  # (K,Q)
         makers = {"what was usual": lambda x: np.broadcast_to(usual, (len(x), self.series.horizon, *usual.shape))}
         makers |= {name: self._with_errors(each, train) for name, each in self.forecasters().items()}
         return {

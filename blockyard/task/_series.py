@@ -14,34 +14,33 @@ Forecaster = Callable[[np.ndarray], np.ndarray]  # (n,L,C) windows -> (n,H,K)
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Every window of a stretch of a series, one a step, in order; copies are made of those that are taken.
+    """Windows of a stretch of series, one a step, in order of time; copies are made of those that are taken.
 
     series    (N,C) float32 numbers without gaps        truth   (N,K) the numbers to forecast, NaN where not known
-    first     where the first window begins             count   how many there are
+    begins    (n,) where each window begins
     length    steps back        horizon   steps ahead
     """
 
     series: np.ndarray
     truth: np.ndarray
-    first: int
-    count: int
+    begins: np.ndarray
     length: int
     horizon: int
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.begins)
 
     def take(self, index: Any) -> Arrays:
         """tokens (n,L,C), targets (n,H,K)."""
-        first = self.first + np.arange(self.count)[index]
+        first = self.begins[index]
         back, ahead = np.arange(self.length), self.length + np.arange(self.horizon)
         return {"tokens": self.series[first[:, None] + back], "targets": self.truth[first[:, None] + ahead]}
 
     def asked(self) -> np.ndarray:
         """(n,) how many numbers each window asks for."""
         known = np.concatenate([[0], np.isfinite(self.truth).sum(1).cumsum()])
-        begins = self.first + self.length + np.arange(self.count)
-        return known[begins + self.horizon] - known[begins]
+        ahead = self.begins + self.length
+        return known[ahead + self.horizon] - known[ahead]
 
 
 def pieces(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:

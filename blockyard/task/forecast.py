@@ -5,28 +5,34 @@
 With levels, quantiles of them in place of one number, and the pinball loss in place of the square.
 
 Columns are scaled to mean 0 and deviation 1 by the stretch that trains. The test lies after the tuning stretch, that
-after training; windows of both look back across the border, and none that trains looks ahead across it.
+after training; windows of both look back across the border, and none that trains looks ahead across it. Each of several
+series is scaled and split by itself; columns that are known in advance are shown a horizon early.
 
 Shapes   tokens (n,L,C): columns side by side, the targets first    targets (n,H,K), not a number where a cell is empty
 Source   arXiv 2012.07436    Family  series
 Differs  shares of time unless a split in months is asked for
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 
-from blockyard.core.errors import UsageError, unknown
+from blockyard.core.errors import UsageError, brief, unknown
 from blockyard.core.settings import Count, Word
+from blockyard.data.steps import DAY, Step
 from blockyard.data.table import Table
 from blockyard.task._base import DataTask
-from blockyard.task._forecasts import Forecasts, Series
+from blockyard.task._forecasts import Forecasts
 from blockyard.task._quantiles import Quantiles, levels_of
+from blockyard.task._scaled import Series
 from blockyard.task._series import rhythm
+from blockyard.task._strands import Strand, clock, refuse_odd, strands
 
 USUAL = 96  # steps back and ahead: four days of hours, the shortest input that published comparisons share
-DAY = 86400.0
 MONTH = 30 * DAY  # as the usual borders of the ETT series count it
+WORKING = 5  # days of a week without weekends
 SEASONS = ((DAY, 7), (7 * DAY, 52), (30.4 * DAY, 12), (91.3 * DAY, 4))  # of steps of about so many seconds
 
 
@@ -44,59 +50,111 @@ class Forecast(DataTask):
         | None = None,
         levels: Annotated[str | float, "quantiles to say, with + between them, as 0.1+0.5+0.9; none: one number a step"]
         | None = None,
+        series: Annotated[Word, "the column that names the series a row is of; none: the table is one series"]
+        | None = None,
+        known: Annotated[Word, "columns that are known in advance, with + between them; none: none is"] | None = None,
     ) -> None:  # fmt: skip
         self.levels, self._levels = levels, levels_of(levels)
         self.horizon, self.length, self.target, self.split, self.season = horizon, length, target, split, season
-        self._parts = _parts(split)
+        self.series, self.known = series, known
+        self._parts, self._early = _parts(split), [] if known is None else str(known).split("+")
 
     def material(self, data: Table) -> Forecasts:
         names, notes = self._columns(data)
-        values = np.stack([data.columns[name] for name in names], 1)
-        step = _step(data, notes)
-        ends = self._ends(data, step)
-        known = np.asarray(np.isfinite(values[: ends[0]]).any(0))
-        if not known.any() or (self.target and not known[0]):
-            raise UsageError(f"{data.name}: the stretch that trains has no number in {names[0]}; name another target")
-        if not known.all():
-            notes.append(f"left out, without a number to train on: {_listed(names, ~known)}")
-            names, values = [name for name, kept in zip(names, known) if kept], values[:, known]
-        length = self.length or min(USUAL, max(2, len(data) // 10))
-        horizon = self.horizon or min(USUAL, max(1, len(data) // 25))
-        least = min(ends[0] - length, ends[1] - ends[0], ends[2] - ends[1])
-        if least < horizon:
-            stretch = ends[0], ends[1] - ends[0], ends[2] - ends[1]
-            raise UsageError(
-                f"{data.name}: {length} steps back and {horizon} ahead do not fit into {stretch[0]} rows to train on, "
-                f"{stretch[1]} to tune and {stretch[2]} to test; ask for less: --task forecast:horizon=H,length=L"
-            )
-        asked = 1 if self.target else len(names)
-        series = Series.of(names, values, asked, ends, length, horizon)
-        season = self.season or _season(step) or rhythm(series.filled[: ends[0]], min(ends[0] // 3, 1000))
-        task = repr(self).removesuffix(",levels=None")  # what was compared before there were levels is the same
-        if self._levels:
-            return Quantiles(data, task, series, season, step, tuple(notes), self._levels)
-        return Forecasts(data, task, series, season, step, tuple(notes))
+        found, step = strands(data, names, self.series)
+        rows = max(map(len, found))
+        length = self.length or min(USUAL, max(2, rows // 10))
+        horizon = self.horizon or min(USUAL, max(1, rows // 25))
+        placed, notes = self._placed(data, found, step, length, horizon, notes)
+        names, placed = self._seen(data, names, placed, notes)
+        asked = 1 if self.target else len(names) - len(self._early)
+        series = Series.of(names, placed, asked, length, horizon, len(self._early))
+        if not np.ptp(series.truth[np.isfinite(series.truth)]):
+            raise UsageError(f"{data.name}: {_listed(names[:asked])} never changes, so there is nothing to forecast")
+        longest = max(series.spans, key=lambda span: span.ends[0] - span.begin)
+        train = series.filled[longest.begin : longest.ends[0]]
+        season = self.season or _season(step) or rhythm(train, min(len(train) // 3, 1000))
+        task = repr(self)
+        for later in (",known=None", ",series=None", ",levels=None"):  # what was compared before there was such a
+            task = task.removesuffix(later)  # setting is the same
+        task += " evenly" * any(strand.added for strand in found) + " weekdays" * bool(step and step.weekdays)
+        made = data, task, series, season, step, tuple(notes), self.series
+        return Quantiles(*made, self._levels) if self._levels else Forecasts(*made)
 
     def _columns(self, data: Table) -> tuple[list[str], list[str]]:
-        """The columns of numbers, the target first, and what is to be said of the others."""
-        found = list(data.numbers())
-        left = [name for name in data.columns if name not in found and name != data.time]
+        """The columns of numbers, the target first and what is known in advance last; what is to be said of others."""
+        found = [name for name in data.numbers() if name != self.series]
+        when = clock(data)
+        for name in data.columns:
+            if name not in (self.series, when):
+                refuse_odd(data, name)
+        left = [name for name in data.columns if name not in (*found, when, self.series)]
         notes = [f"{data.name}: words are not forecast, left out: {', '.join(left[:8])}"] if left else []
         if not found:
-            raise UsageError(f"{data.name} has no column of numbers to forecast")
-        if self.target is None:
-            return found, notes
-        if self.target not in found:
-            raise unknown(f"column of numbers in {data.name}", self.target, found)
-        return [self.target, *(name for name in found if name != self.target)], notes
+            only = f", only {brief(repr(next(iter(data.columns))))}; commas, semicolons, tabs or bars part cells"
+            raise UsageError(f"{data.name} has no column of numbers to forecast{only * (len(data.columns) == 1)}")
+        for name in (*([] if self.target is None else [self.target]), *self._early):
+            if name not in found:
+                raise unknown(f"column of numbers in {data.name}", name, found)
+        first = [] if self.target is None else [self.target]
+        middle = [name for name in found if name not in (*first, *self._early)]
+        if len({*first, *self._early}) < len(first) + len(self._early) or not (first or middle):
+            raise UsageError(f"known={self.known} must leave a column to forecast, and name each column once")
+        return [*first, *middle, *self._early], notes
 
-    def _ends(self, data: Table, step: float | None) -> tuple[int, int, int]:
-        """The rows at which training, tuning and the test end."""
-        parts, rows = self._parts, len(data)
+    def _placed(
+        self, data: Table, found: list[Strand], step: Step | None, length: int, horizon: int, notes: list[str]
+    ) -> tuple[list[tuple[Strand, tuple[int, int, int], int]], list[str]]:
+        """The series that are long enough, where each ends to train, tune and test, and its place in time."""
+        ends = {strand.name: self._ends(data, len(strand), step) for strand in found}
+        kept = [strand for strand in found if ends[strand.name][0] >= length + horizon]
+        stretches = [(each[0], each[1] - each[0], each[2] - each[1]) for each in ends.values()]
+        most = [max(lengths) for lengths in zip(*stretches)]
+        if min(most[0] - length, *most[1:]) < horizon:
+            whose = "" if len(found) == 1 else " of the longest series"
+            raise UsageError(
+                f"{data.name}: {length} steps back and {horizon} ahead do not fit into {most[0]} rows to train on, "
+                f"{most[1]} to tune and {most[2]} to test{whose}; ask for less: --task forecast:horizon=H,length=L"
+            )
+        short = [strand.name for strand in found if strand not in kept]
+        told = [*notes, *_told(data, found, step)]
+        if short:
+            told.append(f"{data.name}: {len(short)} of {len(found)} series are too short, left out: {_listed(short)}")
+        first = min((strand.times[0] for strand in kept if strand.times is not None), default=None)
+        placed = []
+        for strand in kept:
+            late = (
+                0.0
+                if strand.times is None or first is None
+                else float((strand.times[0] - first) / np.timedelta64(1, "us"))
+            )
+            place = round(late / 1e6 / step.seconds) if step is not None else 0
+            placed.append((strand, ends[strand.name], place))
+        return placed, told
+
+    def _seen(
+        self, data: Table, names: list[str], placed: list[tuple[Strand, tuple[int, int, int], int]], notes: list[str]
+    ) -> tuple[list[str], list[tuple[Strand, tuple[int, int, int], int]]]:
+        """Names and series without the columns that no stretch that trains has a number of."""
+        seen = np.any([np.isfinite(strand.values[: ends[0]]).any(0) for strand, ends, _ in placed], 0)
+        must = [name for name in (self.target, *self._early) if name is not None]
+        lost = [name for name, held in zip(names, seen) if not held]
+        wrong = next((name for name in must if name in lost), names[0] if len(lost) == len(names) else None)
+        if wrong is not None:
+            raise UsageError(f"{data.name}: the stretch that trains has no number in {wrong}; name another target")
+        if lost:
+            notes.append(f"left out, without a number to train on: {_listed(lost)}")
+            names = [name for name in names if name not in lost]
+            placed = [(replace(strand, values=strand.values[:, seen]), ends, place) for strand, ends, place in placed]
+        return names, placed
+
+    def _ends(self, data: Table, rows: int, step: Step | None) -> tuple[int, int, int]:
+        """The rows at which training, tuning and the test of so many rows end."""
+        parts = self._parts
         if max(parts) > 1:
             if step is None:
                 raise UsageError(f"split={self.split} is in months, and {data.name} has no column of times")
-            lengths = [round(part * MONTH / step) for part in parts]
+            lengths = [round(part * MONTH / step.seconds) for part in parts]
         else:
             lengths = [round(part * rows) for part in parts]
         ends = np.cumsum(lengths)
@@ -118,38 +176,29 @@ def _parts(split: str) -> list[float]:
     return parts
 
 
-def _step(data: Table, notes: list[str]) -> float | None:
-    """Seconds from row to row; None for a table that does not say when."""
-    if data.time is None:
-        return None
-    steps = np.diff(data.columns[data.time]).astype("m8[us]").astype(np.float64) / 1e6
-    usual = float(np.median(steps))
-    if usual <= 0:
-        raise UsageError(f"{data.name}: most rows have the time of the row before; give each series a table of its own")
-    uneven = int((abs(steps - usual) > 0.1 * usual).sum())
+def _told(data: Table, found: list[Strand], step: Step | None) -> list[str]:
+    """What is to be said of rows that are missing, and of those that do not follow after one step."""
+    added, rows = sum(strand.added for strand in found), sum(map(len, found))
+    uneven, notes = sum(strand.uneven for strand in found), []
+    if added:
+        notes.append(f"{data.name}: {added:,} of {rows:,} rows are missing, {step} apart; they are put in as empty")
     if uneven:
-        said = f"{uneven:,} of {len(steps):,} rows do not follow the one before after {_span(usual)}"
+        said = f"{uneven:,} of {rows - len(found):,} rows do not follow the one before after {step}"
         notes.append(f"{data.name}: {said}; rows are taken as they stand")
-    return usual
+    return notes
 
 
-def _season(step: float | None) -> int | None:
+def _season(step: Step | None) -> int | None:
     """After how many steps a pattern should repeat: a day of what is counted by the hour, a week of days."""
     if step is None:
         return None
-    if step < DAY / 2:
-        return round(DAY / step)
-    return next((season for seconds, season in SEASONS if abs(step / seconds - 1) < 0.1), None)
+    if step.seconds < DAY / 2:
+        return round(DAY / step.seconds)
+    if step.weekdays:
+        return WORKING
+    return next((season for seconds, season in SEASONS if abs(step.seconds / seconds - 1) < 0.1), None)
 
 
-def _span(seconds: float) -> str:
-    """A stretch of time in words."""
-    for size, name in ((DAY, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = f"{seconds / size:.4g}"
-            return f"{count} {name}{'s'[: count != '1']}"
-    return f"{seconds:.4g} seconds"
-
-
-def _listed(names: list[str], which: np.ndarray) -> str:
-    return ", ".join([name for name, one in zip(names, which) if one][:8])
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more

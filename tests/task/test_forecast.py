@@ -40,7 +40,7 @@ def test_borders_in_months_are_the_usual_ones():
     made = material(long, horizon=96, length=336, split="12:4:4")
     assert made.series.ends == (8640, 11520, 14400)
     assert made.counts == {"train": 8640 - 336 - 96 + 1, "tune": 2785, "test": 2785}
-    assert made.series.windows(2).first == 11520 - 336
+    assert made.series.windows(2).begins[0] == 11520 - 336
 
 
 def test_windows_meet_and_none_that_trains_looks_ahead():
@@ -149,7 +149,7 @@ def test_without_times_a_season_is_looked_for():
 
 def test_uneven_times_and_words_are_told():
     when = table().columns["when"].copy()
-    when[300:] += np.timedelta64(5, "h")
+    when[300:] += np.timedelta64(20, "m")
     words = np.array(["a"] * 600, object)
     notes = "\n".join(material(Table.of("t", dict(table().columns) | {"when": when, "shop": words})).notes)
     assert "1 of 599 rows do not follow the one before after 1 hour" in notes and "left out: shop" in notes

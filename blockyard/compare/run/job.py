@@ -55,9 +55,10 @@ def run_job(job: Job, folder: Path, tell: Tell, told: Told | None = None) -> Run
     if result.finished:
         result = _scored(result, model, data, job)
         if job.role == "final":
-            exhibits = data.exhibits(_predict(model, job), data.exam(job.role, job.length))
+            predict = _predict(model, job)
+            exhibits = data.exhibits(predict, data.exam(job.role, job.length))
             result = replace(result, probes=inside(model, data, job.length), exhibits=exhibits)
-            save_model(model, folder / "model", tokenizer=data.tokenizer)
+            save_model(model, folder / "model", tokenizer=data.tokenizer, beside=data.beside(predict))
     also = {f"also/{name}": value for name, value in result.also.items()}
     told.end(result.steps, {SCORES[job.role]: result.score, **also}, "" if result.finished else result.reason)
     write_whole(folder / "result.json", sealed(result.to_json()))

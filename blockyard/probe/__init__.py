@@ -36,13 +36,12 @@ from blockyard.probe.state import state_probe
 from blockyard.probe.step_cosine import step_cosine_probe
 from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
-from blockyard.probe.weight_shift import weight_shift_probe
 from blockyard.probe.token_frequency import token_frequency_probe
+from blockyard.probe.weight_shift import weight_shift_probe
 
 __all__ = [
     "attention_distance_probe", "attention_entropy_probe", "by_depth_probe", "copying_probe", "exit_losses_probe",
     "imitation_probe", "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe",
-    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
-    "weight_shift_probe",
     "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe", "token_frequency_probe",
+    "weight_shift_probe",
 ]  # fmt: skip

@@ -50,7 +50,6 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "tracker",
     },
     "referee": {"core", "data", "task", "compare", "systems"},
-    "saved": {"core", "data", "task", "compare", "model", "transform", "decode", "decoder", "train", "interop"},
     "study": {
         "core",
         "data",
@@ -82,7 +81,6 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "train",
         "interop",
     },
-    "study": {"core", "data", "compare"},
     "catalogue": {"core"},
     "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
     "interop": {"core", "model", "transform", "decode", "systems"},

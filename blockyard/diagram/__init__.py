@@ -2,7 +2,7 @@
 
 from blockyard.diagram.affine import Affine
 from blockyard.diagram.box import Box, Read
-from blockyard.diagram.diagram import Diagram, function, identity, linear, reading
+from blockyard.diagram.diagram import Diagram, function, linear, reading, wire
 from blockyard.diagram.trace import diagram
 
-__all__ = ["Affine", "Box", "Diagram", "Read", "diagram", "function", "identity", "linear", "reading"]
+__all__ = ["Affine", "Box", "Diagram", "Read", "diagram", "function", "linear", "reading", "wire"]

@@ -222,6 +222,6 @@ def _of_one(box: Box, wires: dict[str, Axes], sizes: Mapping[str, int]) -> Diagr
     return Diagram({axis: sizes[axis] for axis in used}, all_wires, tuple(wires), ("out",), (box,))
 
 
-def identity(axes: Axes, sizes: Mapping[str, int]) -> Diagram:
+def wire(axes: Axes, sizes: Mapping[str, int]) -> Diagram:
     """A wire that passes."""
     return Diagram({axis: sizes[axis] for axis in axes}, {"x": axes}, ("x",), ("x",), ())

@@ -101,8 +101,8 @@ def test_races_are_compared_by_a_figure_or_by_the_score(least, verdict):
             score=SimpleNamespace(per_seed=at), also=[{"x": value} for value in at]))
         for at in ([0.1, 0.3], [0.5, 0.5])
     ]  # fmt: skip
-    for figure in (None, "x"):
-        found = lower_in("first", "second", "a", least, figure).judge(*reports)
+    for which in (None, "x"):
+        found = lower_in("first", "second", "a", least, which).judge(*reports)
         assert found == (verdict, pytest.approx(0.3), least)
     assert lower_in("first", "second", "a", 0.1, "y").judge(*reports).verdict == OPEN
     assert (

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import blockyard as by
 from blockyard.core import UsageError
-from blockyard.diagram import Affine, diagram, function, identity, linear, reading
+from blockyard.diagram import Affine, diagram, function, linear, reading, wire
 from blockyard.diagram.outline import lines, outline, sketch
 from blockyard.diagram.picture import picture
 from blockyard.diagram.proof import proof
@@ -117,10 +117,10 @@ def test_bundles_that_do_not_match_are_refused():
 def test_a_linear_box_moves_past_what_passes_by():
     """(6) first here then there, or the other way round; and spreading along an axis before or after a map."""
     f, g = linear(("t", "d"), out=("t",), sizes=SIZES), linear(("e", "h"), out=("h",), sizes=SIZES)
-    pass_f, pass_g = identity(("t",), SIZES), identity(("e", "h"), SIZES)
+    pass_f, pass_g = wire(("t",), SIZES), wire(("e", "h"), SIZES)
     given = x("t", "d"), x("e", "h")
     one = f.beside(pass_g).then(pass_f.beside(g))
-    two = identity(("t", "d"), SIZES).beside(g).then(f.beside(identity(("h",), SIZES)))
+    two = wire(("t", "d"), SIZES).beside(g).then(f.beside(wire(("h",), SIZES)))
     for a, b in zip(one(*given), two(*given)):
         assert torch.equal(a, b)
     spread = reading(("t",), (Affine.of("t"),), ("h", "t"), SIZES)
@@ -182,9 +182,7 @@ def test_reads_are_sums_of_indices():
     assert torch.equal(diagonal(square), square.diagonal())
     signal, taps = x("t"), torch.randn(3, dtype=torch.float64)
     windows = reading(("t",), (Affine((("t", 1), ("k", 1)), -1),), ("t", "k"), {"t": 5, "k": 3})
-    slide = windows.beside(identity(("k",), {"k": 3})).then(
-        linear(("t", "k"), ("k",), out=("t",), sizes={"t": 5, "k": 3})
-    )
+    slide = windows.beside(wire(("k",), {"k": 3})).then(linear(("t", "k"), ("k",), out=("t",), sizes={"t": 5, "k": 3}))
     wanted = torch.nn.functional.conv1d(signal[None, None], taps[None, None], padding=1)[0, 0]
     assert torch.allclose(slide(signal, taps), wanted)
     halves = reading(("e",), (Affine((("a", 3), ("c", 1)), 0),), ("a", "c"), {"e": 6, "a": 2, "c": 3})

@@ -16,6 +16,7 @@
     sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
     attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
     attention_map_probe(model, rows)["steps.0.part:induction"]    what each head looks at
+    circuits_probe(model, rows)["steps.1.part>steps.3.part"]      which earlier features a later one reads
     direction_probe(model, rows, kinds)["steps.0.part"]      along which direction the stream tells two kinds apart
     entropy_neurons_probe(model, rows)["steps.1.part:chosen"]     which units set how sure a model is
     effective_rank_probe(model, rows)["steps.0.part:effective"]   how many directions the stream uses
@@ -30,6 +31,7 @@ from blockyard.probe.attention_distance import attention_distance_probe
 from blockyard.probe.attention_entropy import attention_entropy_probe
 from blockyard.probe.attention_map import attention_map_probe
 from blockyard.probe.by_depth import by_depth_probe
+from blockyard.probe.circuits import circuits_probe
 from blockyard.probe.copying import copying_probe
 from blockyard.probe.direction import direction_probe
 from blockyard.probe.effective_rank import effective_rank_probe
@@ -50,9 +52,9 @@ from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
 
 __all__ = [
-    "attention_distance_probe", "attention_entropy_probe", "attention_map_probe", "by_depth_probe", "copying_probe",
-    "direction_probe", "effective_rank_probe", "entropy_neurons_probe", "exit_losses_probe", "imitation_probe",
-    "linear_probe", "logit_lens_probe", "patch_probe", "path_orders_probe", "readout_probe", "recall_probe",
-    "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe", "step_gradients_probe",
+    "attention_distance_probe", "attention_entropy_probe", "attention_map_probe", "by_depth_probe", "circuits_probe",
+    "copying_probe", "direction_probe", "effective_rank_probe", "entropy_neurons_probe", "exit_losses_probe",
+    "imitation_probe", "linear_probe", "logit_lens_probe", "patch_probe", "path_orders_probe", "readout_probe",
+    "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe", "step_gradients_probe",
     "step_skip_probe",
 ]  # fmt: skip

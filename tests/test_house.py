@@ -255,6 +255,7 @@ FREE = (
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
     "bottleneck", "beside", "behind", "rotate", "replace", "capped", "group",
+    "transcoder", "chain",
 }  # fmt: skip
 
 

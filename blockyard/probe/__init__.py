@@ -1,47 +1,26 @@
 """Read-only looks inside a model: (model, data, controls) -> {name: array}; the weights stay as they are.
 
-    state_probe(model, tokens)["steps.0.part:horizon"]       what a recurrent memory keeps, and for how long
-    copying_probe(model, rows)["gap"]                        what a second reading of the same text saves
-    recall_probe(model, ids)["saved"]                        what a pair in the context saves on its value
-    step_cosine_probe(model, rows)["steps.0.part"]           how little a step changes the stream
-    step_gradients_probe(model, rows)["steps.0.part"]        how large the gradient is of what each step writes
-    by_depth_probe(model, rows)["steps.0.part:stream"]       how stream, gradient and attention look, step by step
-    step_skip_probe(model, rows)["steps.0.part"]             what the loss rises by where a step is left out
-    path_orders_probe(model, rows)["order 1"]                what goes through k of the sublayers, by k
-    sharpness_probe(model, rows)["largest"]                  how sharply the loss curves where a model stands
-    exit_losses_probe(model, rows)["loss"]                   what is lost by reading a model behind each of its blocks
-    imitation_probe(model, pairs)["from ridge"]              how far a model is from rules that learn from a context
-    attention_distance_probe(model, rows, other)             how differently two models look at the same tokens
-    readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
-    sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
-    attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
-    weight_shift_probe(model, rows)["steps.0.part:cosine"]   whether a step moves a softmax as gradient descent would
-    token_frequency_probe(model, rows)["steps.0.part:lift"]  which tokens the heads of a layer favour
+    from blockyard.probe import state_probe
+    state_probe(model, tokens)["steps.0.part:horizon"]      what a recurrent memory keeps, and for how long
 
-Arrays are of numpy, in single or double precision.
+`blockyard list probe` names them all. A probe is one file, and its function is called by it: `state_probe` of
+`state.py`, or of an entry point. Arrays are of numpy, in single or double precision.
 """
 
-from blockyard.probe.attention_distance import attention_distance_probe
-from blockyard.probe.attention_entropy import attention_entropy_probe
-from blockyard.probe.by_depth import by_depth_probe
-from blockyard.probe.copying import copying_probe
-from blockyard.probe.exit_losses import exit_losses_probe
-from blockyard.probe.imitation import imitation_probe
-from blockyard.probe.path_orders import path_orders_probe
-from blockyard.probe.readout import readout_probe
-from blockyard.probe.recall import recall_probe
-from blockyard.probe.sharpness import sharpness_probe
-from blockyard.probe.sparsity import sparsity_probe
-from blockyard.probe.state import state_probe
-from blockyard.probe.step_cosine import step_cosine_probe
-from blockyard.probe.step_gradients import step_gradients_probe
-from blockyard.probe.step_skip import step_skip_probe
-from blockyard.probe.token_frequency import token_frequency_probe
-from blockyard.probe.weight_shift import weight_shift_probe
+from typing import Any
 
-__all__ = [
-    "attention_distance_probe", "attention_entropy_probe", "by_depth_probe", "copying_probe", "exit_losses_probe",
-    "imitation_probe", "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe",
-    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe", "token_frequency_probe",
-    "weight_shift_probe",
-]  # fmt: skip
+from blockyard.core import registry
+
+SUFFIX = "_probe"
+
+
+def __getattr__(name: str) -> Any:
+    """The function of a probe, loaded when it is asked for."""
+    short = name.removesuffix(SUFFIX)
+    if short == name or short not in registry.entries("probe"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return registry.find("probe", short).load_named()
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *(f"{name}{SUFFIX}" for name in registry.entries("probe"))]

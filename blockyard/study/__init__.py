@@ -109,7 +109,7 @@ def status(out: str | Path = "results") -> list[Record]:
 
 
 def last_record(name: str, out: str | Path = "results") -> Record | None:
-    """The latest record of a study, without its races; None where it was not run."""
+    """The latest record of a study, without its races and trials; None where it was not run."""
     records = sorted((Path(out) / registry.find("study", name).name).glob("*.json"))
     if not records:
         return None
@@ -117,7 +117,7 @@ def last_record(name: str, out: str | Path = "results") -> Record | None:
         record = Record.from_json(read_document(records[-1], FORMAT, sealed_since=2), records[-1])
     except UsageError as error:
         raise UsageError(f"{error}; it is no record of a study, remove it") from None
-    return replace(record, races={})
+    return replace(record, races={}, trials={})
 
 
 def changes(before: Record | None, now: Record) -> list[str]:

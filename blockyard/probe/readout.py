@@ -64,14 +64,15 @@ def streams(model: Any, rows: Tensor, batch: int) -> Iterator[tuple[str, Tensor]
 def explained(h: Tensor, goal: Tensor, inner: int | None, steps: int, seed: int) -> float:
     """R^2 on the second half of the rows of a readout that was taught on the first: h (n,T,D), goal (n,d)."""
     half = len(h) // 2
-    h, goal = _standard(h, h[:half].flatten(0, 1)), _standard(goal, goal[:half])
+    h, goal = standard(h, h[:half].flatten(0, 1)), standard(goal, goal[:half])
     with torch.enable_grad():
         said = (_solved if inner is None else _trained(inner, seed))(h[:half], goal[:half], h[half:], steps)
     off = (said - goal[half:]).square().sum()
     return float(1 - off / goal[half:].square().sum())
 
 
-def _standard(x: Tensor, known: Tensor) -> Tensor:
+def standard(x: Tensor, known: Tensor) -> Tensor:
+    """x by the means and the deviations of the channels of what is known (n,D)."""
     return (x - known.mean(0)) / known.std(0).clamp(min=1e-9)
 
 

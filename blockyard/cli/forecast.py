@@ -14,7 +14,11 @@ EXAMPLE = "blockyard forecast runs/mine:patchtst my.csv"
 def options(add: Callable[..., Any]) -> None:
     add("model", help=f"{MODEL}; it was trained on --task forecast")
     add("data", help="a table with the columns that the model was trained on, up to now")
-    add("--steps", type=is_(numbers.FORECAST), help="how many steps ahead (default: as many as the model says)")
+    add(
+        "--steps",
+        type=is_(numbers.FORECAST),
+        help="how many steps ahead (default: as many as the model says; more are rolled out, without intervals)",
+    )
     add("--out", metavar="FILE", help="the CSV that is written (default: my-forecast.csv, of my.csv)")
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from blockyard.core.errors import UsageError, brief
 from blockyard.core.files import write_whole
 from blockyard.data.steps import Step
 from blockyard.data.table import Table
+from blockyard.decode.rollout import rollout
 from blockyard.interop import load
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
@@ -35,7 +37,8 @@ def forecast(
     model   the folder of a model that was trained on the task `forecast`, or OUT:ARM of a comparison
     data    a table with the columns that it was trained on, in steps of the same size, and at least as many rows as it
             looks back; more rows than numbers only where columns are known in advance
-    steps   how many steps, at most what the model says (the default)
+    steps   how many steps; default: as many as the model says. More are rolled out, without intervals: what it says is
+            read as if it had come
     out     the CSV that is written; default: the name of the file, with -forecast.csv. Nothing else is replaced
 
     Intervals are calibrated by the errors of windows that the model did not train on. UsageError where the file does
@@ -44,10 +47,9 @@ def forecast(
     path, source = find_model(os.fspath(model)), Path(data)
     kept = Kept.read(path)
     steps = kept.horizon if steps is None else numbers.FORECAST(steps, "--steps")
-    if steps > kept.horizon:
-        raise UsageError(
-            f"{model} says {kept.horizon} steps, not {steps}: train one with --task forecast:horizon={steps}"
-        )
+    if steps > kept.horizon and kept.asked < len(kept.names):
+        why = f"says {kept.horizon} steps of {kept.asked} of the {len(kept.names)} columns that it reads"
+        raise UsageError(f"{model} {why}, so it cannot go on to {steps}; train one with forecast:horizon={steps}")
     target = Path(out) if out is not None else Path(f"{source.name.partition('.')[0]}-forecast.csv")
     _refuse_another(target)
     table = read([os.fspath(data)], ("table",))
@@ -63,7 +65,7 @@ def forecast(
         _tell_far(table.name, strand.name, windows[-1], kept, notes)
         ends.append(end)
         scales.append((offset[: kept.asked], scale[: kept.asked]))
-    said, middles = _said(load(path).eval(), np.stack(windows), kept)
+    said, middles = _said(load(path).eval(), np.stack(windows), kept, steps)
     series = []
     for i, strand in enumerate(found):
         when = _times(strand, ends[i], kept.step, steps)
@@ -164,22 +166,30 @@ def _tell_far(name: str, strand: str, window: np.ndarray, kept: Kept, notes: lis
         notes.append(f"{name}: {what}; is it in the same unit?")
 
 
-def _said(model: Model, windows: np.ndarray, kept: Kept) -> tuple[np.ndarray, np.ndarray]:
-    """(n,H,K,Q) calibrated quantiles and (n,H,K) the mean or the median, of windows (n,L,C), on scaled columns."""
+def _said(model: Model, windows: np.ndarray, kept: Kept, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,H,K,Q) calibrated quantiles and (n,H,K) the mean or the median, of windows (n,L,C), on scaled columns.
+
+    Where more steps are asked than the model says, their quantiles are not known.
+    """
     quantiles, middles = list[np.ndarray](), list[np.ndarray]()
+    middle = int(np.argmin([abs(level - 0.5) for level in kept.levels]))
     for first in range(0, len(windows), ROWS):
+        rows = torch.from_numpy(windows[first : first + ROWS])
         with torch.no_grad():
-            said = model(Batch(torch.from_numpy(windows[first : first + ROWS]))).prediction
+            said = model(Batch(rows)).prediction
         point = said["forecast"].double().numpy()
         each = (
             said["quantiles"].double().numpy() if kept.quantiles else np.repeat(point[..., None], len(kept.levels), -1)
         )
-        quantiles.append(kept.calibrated(each))
+        whole = kept.calibrated(each)
+        point = whole[..., middle] if kept.quantiles else point
+        if steps > kept.horizon:
+            more = rollout(model, rows, steps).double().numpy()[:, kept.horizon :]
+            point = np.concatenate([point, more], 1)
+            whole = np.concatenate([whole, np.full((*more.shape, len(kept.levels)), np.nan)], 1)
+        quantiles.append(whole)
         middles.append(point)
-    whole = np.concatenate(quantiles)
-    if kept.quantiles:
-        return whole, whole[..., int(np.argmin([abs(level - 0.5) for level in kept.levels]))]
-    return whole, np.concatenate(middles)
+    return np.concatenate(quantiles), np.concatenate(middles)
 
 
 def _ahead(
@@ -188,7 +198,8 @@ def _ahead(
 ) -> list[Ahead]:  # fmt: skip
     """What comes of each column of a series, in its own units."""
     offset, scale = scales
-    references = {each: say(window[None])[0] for each, say in naive(kept, kept.season).items()}
+    asked = replace(kept, horizon=len(times))
+    references = {each: say(window[None])[0] for each, say in naive(asked, kept.season).items()}
     found = []
     for k, column in enumerate(kept.names[: kept.asked]):
         label = column if not name else name if kept.asked == 1 else f"{name}:{column}"
@@ -197,7 +208,7 @@ def _ahead(
             return (values.astype(np.float64) * scale[k] + offset[k]).tolist()
 
         levels = {f"{level:g}": _known(plain(quantiles[:, k, i])) for i, level in enumerate(kept.levels)}
-        beside = {each: plain(values[: len(times), k]) for each, values in references.items()}
+        beside = {each: plain(values[:, k]) for each, values in references.items()}
         found.append(Ahead(label, list(times), plain(middle[:, k]), levels, beside))
     return found
 

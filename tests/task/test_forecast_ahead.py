@@ -157,12 +157,28 @@ def test_a_file_that_does_not_fit_is_refused_in_a_line(here, case):
     assert says in str(told.value) and "\n" not in str(told.value)
 
 
-def test_more_steps_than_the_model_says_are_refused(here, capsys):
+def test_more_steps_than_the_model_says_are_rolled_out_without_intervals(here, capsys):
     file = written(here)
-    folder, _, _ = saved(here, file)
-    with pytest.raises(UsageError, match="says 6 steps, not 7: train one with"):
-        by.forecast(folder, file, steps=7)
+    folder, material, model = saved(here, file)
+    found, first = by.forecast(folder, file, steps=15), by.forecast(folder, file)
+    for each, short in zip(found.series, first.series):
+        assert each.middle[:6] == short.middle and len(each.middle) == len(each.times) == 15
+        assert each.quantiles["0.9"][:6] == short.quantiles["0.9"] and each.quantiles["0.9"][6:] == [None] * 9
+        assert each.references["last value"] == [short.references["last value"][0]] * 15
+    window = torch.from_numpy(material.series.filled[-24:].copy())[None]
+    with torch.no_grad():
+        said = model(Batch(window)).prediction["forecast"]
+        then = model(Batch(torch.cat([window[:, 6:], said], 1))).prediction["forecast"][0, :, 0].double().numpy()
+    wanted = then * material.series.scale[0] + material.series.offset[0]
+    np.testing.assert_allclose(found.series[0].middle[6:12], wanted, rtol=1e-5)
     assert main(["forecast", folder, file, "--steps", "0"]) == 2 and "--steps" in capsys.readouterr().err
+
+
+def test_a_model_of_some_columns_says_no_more_steps_than_it_was_trained_to(here):
+    file = written(here)
+    folder, _, _ = saved(here, file, target="load")
+    with pytest.raises(UsageError, match="says 6 steps of 1 of the 2 columns that it reads, so it cannot go on to 7"):
+        by.forecast(folder, file, steps=7)
 
 
 def test_another_unit_is_told(here):

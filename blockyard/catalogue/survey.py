@@ -40,7 +40,7 @@ SURVEYS = {
         "agent",
         {
             "entities": "encode a state of several things, or of patches",
-            "history": "encode the history of what was seen",
+            "recall": "encode the history of what was seen",
             "transition": "model what comes of an action",
             "credit": "share a late reward among earlier steps",
             "return-conditioned": "act for a promised return",
@@ -51,7 +51,7 @@ SURVEYS = {
         "data",
         {"offline": "from recorded episodes", "online": "while acting"},
         {
-            "entities": out_of_scope("the worlds here show one thing a step"),
+            "entities": out_of_scope("one sight a step"),
             ("transition", "offline"): PLANNED, ("transition", "online"): _ACTS,
             ("credit", "offline"): PLANNED, ("credit", "online"): _ACTS,
             ("return-conditioned", "online"): _ACTS, ("imitation", "online"): _ACTS, ("in-context", "online"): _ACTS,

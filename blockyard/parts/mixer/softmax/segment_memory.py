@@ -8,7 +8,7 @@ attention itself. What differs is training: a segment teaches the weights, and o
 
 Shapes   x (B,T,D)   q, k, v (B,T,H,K)
 Source   arXiv 1901.02860, 2307.05979    Slug  rl-survey    Family  softmax
-Tags     memory=keys, decay=none, agent=history, data=any
+Tags     memory=keys, decay=none, agent=recall, data=any
 Differs  rotary positions by default (paper: a learned term of content and one of distance, on sinusoids); the memory
          slides along whole rows, so that a step trains on several segments
 """

@@ -20,7 +20,7 @@ from msgspec import Meta
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
 from blockyard.core.renamed import tell_new_name
-from blockyard.core.spec import Spec, current_settings, parse_value, write_value
+from blockyard.core.spec import Spec, current_settings, parse_value, split_words, write_value
 
 _TINY, _HUGE = 1e-30, 1e30  # what lies beyond is no number in single precision
 
@@ -344,3 +344,17 @@ def check_settings(entry: "registry.Entry", settings: dict[str, Any], where: str
         return {key: known[key].check(value) for key, value in settings.items()}
     except UsageError as error:
         raise UsageError(f"{where}: {error}" if where else str(error)) from None
+
+
+def called(kind: str, text: str) -> tuple[registry.Entry, dict[str, Any]]:
+    """The entry and the settings, in their final form, of `name` or `name(key=value,key=value)`."""
+    name, bracket, tail = text.partition("(")
+    if bracket and not tail.endswith(")"):
+        raise UsageError(f"{kind} {text!r}: a bracket is open; write {name}(key=value,...)")
+    entry, settings = registry.find(kind, name.strip()), dict[str, Any]()
+    for item in filter(None, split_words(tail[:-1])):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"{kind} {text!r}: {item!r} is not key=value")
+        settings[key.strip()] = parse_value(value.strip())
+    return entry, check_settings(entry, settings)

@@ -20,11 +20,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from blockyard.core import registry
 from blockyard.core.draw import Draw
 from blockyard.core.errors import UsageError
-from blockyard.core.settings import check_settings
-from blockyard.core.spec import parse_value, split_words, write_value
+from blockyard.core.settings import called
+from blockyard.core.spec import write_value
 from blockyard.predictor.bayes import of_kernel
 
 Posterior = tuple[np.ndarray, np.ndarray]  # log evidence (n,), means (n,Q)
@@ -88,17 +87,8 @@ class Family(ABC):
 
 def make_family(text: str, dim: int) -> Family:
     """The family of `name` or `name(key=value,key=value)`, over vectors of so many numbers."""
-    name, bracket, tail = text.partition("(")
-    if bracket and not tail.endswith(")"):
-        raise UsageError(f"family {text!r}: a bracket is open; write {name}(key=value,...)")
-    entry = registry.find("family", name.strip())
-    settings: dict[str, Any] = {}
-    for item in filter(None, split_words(tail[:-1])):
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f"family {text!r}: {item!r} is not key=value")
-        settings[key.strip()] = parse_value(value.strip())
-    return entry.load_named()(dim, **check_settings(entry, settings))
+    entry, settings = called("family", text)
+    return entry.load_named()(dim, **settings)
 
 
 def agreed(families: Sequence[Family]) -> str:

@@ -7,6 +7,7 @@ b starts at 2, so that little enters at first.
 
 Shapes   x, y, r, z, h (B,T,D)   b (D)
 Source   arXiv 1910.06764    Family  residual
+Tags     agent=stabiliser
 Differs  nothing known
 """
 

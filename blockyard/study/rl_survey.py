@@ -1,0 +1,74 @@
+"""Does a memory decide a maze, and does a promised return make more of poor teachers than imitation?
+
+Source   arXiv 2307.05979    Slug  rl-survey    Family  acting
+Claim    what the survey reports of others: attention keeps what was seen long ago, where a short window cannot; who is
+         told the return does better on mixed episodes than who imitates all; a gated residual rule stays trainable at
+         rates at which a plain post-norm does not
+Differs  sixty thousand parameters, worlds of a few states, teachers by dynamic programming; the share of episodes that
+         are not played as by the best plan, step by step beside it
+"""
+
+from blockyard.compare.documents import Report
+from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, above, below
+
+MAZE = "cloning:environment=t_maze(length=24)"
+ROOM = "environment=gridworld(size=5),best=0.3,worst=0.4"
+RATES = (3e-3, 1e-2, 3e-2)
+axes = {
+    "agent": {
+        "entities": "out of scope: one sight a step", "recall": "",
+        "transition": "out of scope: worlds are tables, and nothing learns one",
+        "redistribution": "out of scope: rewards stay where they are", "return-conditioned": "", "imitation": "",
+        "in-context": "", "stabiliser": "",
+    },
+    "data": {"offline": "", "online": "out of scope: nothing here learns while it acts"},
+    "tests": {
+        "memory": "", "credit": "", "in-context": "",
+        "delay": "out of scope: no world has a reward that comes late among distractions",
+    },
+}  # fmt: skip
+LOST = 0.45  # of the episodes of the maze: the turn is a guess, or worse
+
+
+def fewer_lost(race: str, a: str, b: str) -> Prediction:
+    """Of the rates that were tried, fewer leave a where the turn is a guess than b; so does a run that diverged."""
+
+    def judge(result: Report) -> Finding:
+        ours, theirs = (sum(t is None or t > LOST for t in result.arm(arm).trials) for arm in (a, b))
+        return Finding(HOLDS if ours < theirs else OPEN if ours == theirs else FAILS, theirs - ours, 0.0)
+
+    return Prediction(f"{race}: fewer rates fail for {a} than for {b}", race, judge)
+
+
+def points(race: str, other: str, arm: str, least: float) -> Prediction:
+    """In every seed the score of an arm in the first race is lower by at least so much than in the other."""
+
+    def judge(one: Report, two: Report) -> Finding:
+        pairs = zip(one.arm(arm).score.per_seed, two.arm(arm).score.per_seed)
+        gaps = [b - a for a, b in pairs if a is not None and b is not None]
+        if not gaps:
+            return Finding(OPEN, None, least)
+        met = [gap >= least for gap in gaps]
+        return Finding(HOLDS if all(met) else FAILS if not any(met) else OPEN, sum(gaps) / len(gaps), least)
+
+    return Prediction(f"{race} and {other}: {arm} is better by {least:g} in the first", (race, other), judge)
+
+
+def study() -> Study:
+    options = {"params": "60k", "tokens": "300k", "batch": 32, "seeds": 2, "tuning": "none"}
+    window = "window=llama:mixer.pattern=band,pattern.window=8"
+    segments = "segments=llama:mixer.pattern=segments,pattern.size=12,pattern.memory=12"
+    rules = ("gated=llama:residual=gated", "postnorm=llama:residual=postnorm")
+    sweep = {key: value for key, value in options.items() if key != "tuning"} | {"rates": RATES, "tokens": "100k"}
+    return Study(
+        races=(
+            Race("maze", ("llama", window, segments), task=MAZE, options=options),
+            Race("promised", ("llama", "gla"), task=f"return_to_go:{ROOM}", options=options),
+            Race("imitated", ("llama", "gla"), task=f"cloning:{ROOM}", options=options),
+            Race("rates", rules, task=MAZE, options=sweep),
+        ),
+        predictions=(
+            below("maze", "llama", 0.05), above("maze", "window", 0.4), below("maze", "segments", 0.05),
+            points("promised", "imitated", "llama", 0.1), fewer_lost("rates", "gated", "postnorm"),
+        ),
+    )  # fmt: skip

@@ -15,6 +15,7 @@
     readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
     sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
     attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
+    weight_tracing_probe(model, rows, other)["gap"]          which weights of attention carry what two rows differ in
 
 Arrays are of numpy, in single or double precision.
 """
@@ -34,9 +35,10 @@ from blockyard.probe.state import state_probe
 from blockyard.probe.step_cosine import step_cosine_probe
 from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
+from blockyard.probe.weight_tracing import weight_tracing_probe
 
 __all__ = [
     "attention_distance_probe", "attention_entropy_probe", "by_depth_probe", "copying_probe", "exit_losses_probe",
     "imitation_probe", "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe",
-    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
+    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe", "weight_tracing_probe",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """GPHT: a causal patch decoder of several stages, each of which forecasts what the coarser ones left over.
 
 Source   arXiv 2402.16516    Slug  gpht    Family  series
+Tags     position=fixed, attention=full, levels=hierarchical, towers=decoder, serves=forecasting
 Claim    trained on many series at once, one such model forecasts others, to any horizon
 Differs  sinusoidal positions; no dropout; the window's scaling has no gain and bias
 """

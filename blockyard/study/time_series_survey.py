@@ -25,8 +25,8 @@ axes = {
         "frequency": "out of scope: windows are short here, so that full attention is cheap",
         "top_u": "planned: informer",
     },
-    "levels": {"flat": "", "hierarchical": "planned: gpht"},
-    "towers": {"none": "", "encoder": "", "decoder": "planned: tempo", "encoder_decoder": "planned: informer"},
+    "levels": {"flat": "", "hierarchical": ""},
+    "towers": {"none": "", "encoder": "", "decoder": "", "encoder_decoder": "planned: informer"},
     "serves": {
         "forecasting": "", "classification": "", "spatio_temporal": "planned: predformer",
         "events": "out of scope: no task asks when something happens",

@@ -56,14 +56,17 @@ class HeldOut:
 
 def hold_out(task: Task) -> HeldOut:
     """The exams of a task: a function of the task alone, the same in every process."""
-    different = len({row.tobytes() for row in task.sample(fold("exam", "survey"), SURVEY).tokens})
+    different = _different(task)
+    room = different // 4
+    if task.scored_on is not task:  # it may have fewer examples than training has
+        room = min(room, _different(task.scored_on))
     drawn = {role: task.scored_on.sample(fold("exam", role), count) for role, count in EXAMPLES.items()}
     if different < FEW:
         return HeldOut(drawn, frozenset(), different)
     taken: set[bytes] = set()
     exams = {}
     for role, examples in drawn.items():
-        most = different // 4 * EXAMPLES[role] // sum(EXAMPLES.values())
+        most = room * EXAMPLES[role] // sum(EXAMPLES.values())
         chosen: dict[bytes, int] = {}
         for i, row in enumerate(examples.tokens):
             if len(chosen) < most and (key := row.tobytes()) not in taken:
@@ -72,3 +75,8 @@ def hold_out(task: Task) -> HeldOut:
         keep = np.array(list(chosen.values()))
         exams[role] = Examples(examples.tokens[keep], examples.targets[keep])
     return HeldOut(exams, frozenset(taken), different)
+
+
+def _different(task: Task) -> int:
+    """How many different examples a survey meets."""
+    return len({row.tobytes() for row in task.sample(fold("exam", "survey"), SURVEY).tokens})

@@ -15,16 +15,26 @@
     readout_probe(model, pairs)["steps.0.part:weights"]      where in the layers the weights of a context can be read
     sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
     attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
+    attention_map_probe(model, rows)["steps.0.part:induction"]    what each head looks at
+    effective_rank_probe(model, rows)["steps.0.part:effective"]   how many directions the stream uses
+    linear_probe(model, rows, labels)["steps.0.part"]        what one matrix can read off the stream, or an inner value
+    logit_lens_probe(model, rows)["steps.0.part:kl"]         what a model would say at each depth
+    patch_probe(model, rows, other)["map"]                   at which layer and token what decides an answer stands
 
 Arrays are of numpy, in single or double precision.
 """
 
 from blockyard.probe.attention_distance import attention_distance_probe
 from blockyard.probe.attention_entropy import attention_entropy_probe
+from blockyard.probe.attention_map import attention_map_probe
 from blockyard.probe.by_depth import by_depth_probe
 from blockyard.probe.copying import copying_probe
+from blockyard.probe.effective_rank import effective_rank_probe
 from blockyard.probe.exit_losses import exit_losses_probe
 from blockyard.probe.imitation import imitation_probe
+from blockyard.probe.linear import linear_probe
+from blockyard.probe.logit_lens import logit_lens_probe
+from blockyard.probe.patch import patch_probe
 from blockyard.probe.path_orders import path_orders_probe
 from blockyard.probe.readout import readout_probe
 from blockyard.probe.recall import recall_probe
@@ -36,7 +46,8 @@ from blockyard.probe.step_gradients import step_gradients_probe
 from blockyard.probe.step_skip import step_skip_probe
 
 __all__ = [
-    "attention_distance_probe", "attention_entropy_probe", "by_depth_probe", "copying_probe", "exit_losses_probe",
-    "imitation_probe", "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe",
-    "state_probe", "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
+    "attention_distance_probe", "attention_entropy_probe", "attention_map_probe", "by_depth_probe", "copying_probe",
+    "effective_rank_probe", "exit_losses_probe", "imitation_probe", "linear_probe", "logit_lens_probe", "patch_probe",
+    "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe",
+    "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
 ]  # fmt: skip

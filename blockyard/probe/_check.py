@@ -1,4 +1,7 @@
-"""What a probe promises, on small models of both kinds of memory; it is shown ids, or what its file says it `reads`."""
+"""What a probe promises, on small models of both kinds of memory; it is shown ids, or what its file says it `reads`.
+
+What looks at one kind of memory only names its `systems`.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +18,7 @@ from blockyard.systems import build, spec
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     """Each promise with what came of it."""
     probe = entry.load_named()
-    for name in ("llama", "gla"):
+    for name in entry.constant("systems", ("llama", "gla")):
         model, data = _shown(name, entry.constant("reads", "ids"))
         before = {key: value.clone() for key, value in model.state_dict().items()}
         drawn = torch.random.get_rng_state()

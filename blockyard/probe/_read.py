@@ -29,6 +29,11 @@ def rows_of(model: Any, data: Any, least: int) -> Tensor:
     return tokens
 
 
+def batch_of(model: Any, data: Any, least: int = 1) -> Batch:
+    """The data as a batch: rows of ids, or a batch of anything that a model reads, as it is."""
+    return data if isinstance(data, Batch) else Batch(rows_of(model, data, least))
+
+
 def pairs_of(model: Any, data: Any) -> Tensor:
     """The data as rows (n, 2 P, d + 1) of vectors (0, x) and numbers (y, 0) in turns, in the model's precision."""
     like = next(model.parameters())

@@ -31,7 +31,7 @@ def attention_distance_probe(
     rows, found = rows_of(model, data, 1), dict[str, Any]()
     for piece in rows.split(batch):
         mine = _maps(model, piece)
-        theirs = {path: _even(seen) for path, seen in mine.items()} if other is None else _maps(other, piece)
+        theirs = {path: even(seen) for path, seen in mine.items()} if other is None else _maps(other, piece)
         if len(mine) != len(theirs):
             raise UsageError(f"steps of attention are compared one by one, and here are {len(mine)} and {len(theirs)}")
         for (path, a), b in zip(mine.items(), theirs.values()):
@@ -54,7 +54,7 @@ def _maps(model: Any, tokens: Tensor) -> Maps:
     }
 
 
-def _even(seen: Tensor) -> Tensor:
+def even(seen: Tensor) -> Tensor:
     """(B,1,T,S) even attention over the tokens that any head looks at."""
     visible = (seen > 0).any(1, keepdim=True).to(seen.dtype)
     return visible / visible.sum(-1, keepdim=True)

@@ -15,10 +15,9 @@ from typing import Annotated, Any
 
 import torch
 
-from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
 from blockyard.core.settings import Count
-from blockyard.probe._read import Arrays, rows_of
+from blockyard.probe._read import Arrays, batch_of
 
 
 @torch.no_grad()
@@ -28,7 +27,7 @@ def attention_entropy_probe(model: Any, data: Any, *, batch: Annotated[Count, "r
     `steps.0.part` (n,H) of every head; of a later loop, `steps.0.part@1`
     """
     points = weight_points(model)
-    given = data if isinstance(data, Batch) else Batch(rows_of(model, data, 1))
+    given = batch_of(model, data)
     found: dict[str, list[Any]] = {}
     for first in range(0, len(given.tokens) if points else 0, batch):
         flow = model.run(model.start(given.rows(slice(first, first + batch)), points=points))

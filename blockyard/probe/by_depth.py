@@ -18,17 +18,15 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from blockyard.core.batch import Batch
 from blockyard.core.settings import Count
-from blockyard.probe._read import Arrays, rows_of
+from blockyard.probe._read import Arrays, batch_of
 from blockyard.probe.attention_entropy import entropies, weight_points
 
 
 @torch.no_grad()
 def by_depth_probe(model: Any, data: Any, *, rows: Annotated[Count, "rows that are looked at"] = 4) -> Arrays:
     """One number each, for every step, of the first rows of ids (n,L) or of a batch: `steps.0.part:stream`."""
-    given = data if isinstance(data, Batch) else Batch(rows_of(model, data, 1))
-    few = given.rows(slice(0, rows))
+    few = batch_of(model, data).rows(slice(0, rows))
     squares, found = _squares(model), {}
     flow = model.start(few, points=weight_points(model))
     for step, unit in enumerate(model.steps):

@@ -13,7 +13,6 @@ Family   probes
 Differs  a linear readout is solved for at every step of the places, with a light ridge
 """
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,10 +22,11 @@ from torch import Tensor
 from blockyard.core import Batch, UsageError
 from blockyard.core.settings import Count, Natural
 from blockyard.predictor import least_squares
+from blockyard.probe._inside import STREAM, read_all
 from blockyard.probe._read import Arrays, pairs_of
+from blockyard.probe._ridge import share_explained, solved, standard
 
 reads = "frames"
-RIDGE = 1e-2  # a row, on standard numbers
 RATES = 0.1, 0.01  # of the places, and of a readout that learns
 
 
@@ -43,7 +43,7 @@ def readout_probe(
     x, y = plain[:, ::2, 1:], plain[:, 1::2, 0]
     goals = {"products": (x * y[..., None]).mean(1), "weights": least_squares(x, y)}
     found: Arrays = {}
-    for path, h in streams(model, rows, batch):
+    for path, h in read_all(model, Batch(rows), STREAM, batch).items():
         for name, goal in goals.items():
             goal = torch.from_numpy(goal)
             found[f"{path}:{name}"] = np.array(explained(h, goal, inner, steps, seed))
@@ -51,28 +51,13 @@ def readout_probe(
     return found
 
 
-@torch.no_grad()
-def streams(model: Any, rows: Tensor, batch: int) -> Iterator[tuple[str, Tensor]]:
-    """The stream (n,T,D) in front of the first step, and after every step, in double precision on the CPU."""
-    flows = [model.start(Batch(piece)) for piece in rows.split(batch)]
-    yield "stem", torch.cat([flow.x.double().cpu() for flow in flows])
-    for index, step in enumerate(model.steps):
-        flows = [model.run(flow, [index]) for flow in flows]
-        yield step.part.path, torch.cat([flow.x.double().cpu() for flow in flows])
-
-
 def explained(h: Tensor, goal: Tensor, inner: int | None, steps: int, seed: int) -> float:
     """R^2 on the second half of the rows of a readout that was taught on the first: h (n,T,D), goal (n,d)."""
     half = len(h) // 2
-    h, goal = _standard(h, h[:half].flatten(0, 1)), _standard(goal, goal[:half])
+    h, goal = standard(h, h[:half].flatten(0, 1)), standard(goal, goal[:half])
     with torch.enable_grad():
         said = (_solved if inner is None else _trained(inner, seed))(h[:half], goal[:half], h[half:], steps)
-    off = (said - goal[half:]).square().sum()
-    return float(1 - off / goal[half:].square().sum())
-
-
-def _standard(x: Tensor, known: Tensor) -> Tensor:
-    return (x - known.mean(0)) / known.std(0).clamp(min=1e-9)
+    return share_explained(said, goal[half:])
 
 
 def _pooled(h: Tensor, places: Tensor) -> Tensor:
@@ -87,8 +72,7 @@ def _solved(h: Tensor, goal: Tensor, test: Tensor, steps: int) -> Tensor:
 
     def readout() -> tuple[Tensor, Tensor]:
         z = _pooled(h, places)
-        curve = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype)
-        return z, torch.linalg.solve(curve, z.T @ goal)
+        return z, solved(z, goal)
 
     for _ in range(steps):
         z, weight = readout()

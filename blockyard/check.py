@@ -162,6 +162,6 @@ def _study(entry: registry.Entry) -> Iterator[tuple[str, Verdict]]:
             yield label, Verdict(f"race {race.name}", False, str(error))
         else:
             yield label, Verdict(f"race {race.name}", True)
-    races = {race.name for race in study.races}
+    races = {each.name for each in (*study.races, *study.readings)}
     for prediction in study.predictions:
         yield label, Verdict(f"predicts: {prediction.text}", races.issuperset(prediction.races))

@@ -24,7 +24,8 @@ def run(options: argparse.Namespace) -> Answer:
 
     if options.name == "status":
         records = status(options.out)
-        return [_told(r, "races") for r in records], "\n".join(line for r in records for line in _findings(r))
+        lines = "\n".join(line for r in records for line in _findings(r))
+        return [_told(r, "races", "readings") for r in records], lines
     before = last_record(options.name, options.out)
     record = run_study(options.name, options.tier, options.out)
     changed = [] if record.tier == "smoke" else changes(before, record)  # which tells nothing

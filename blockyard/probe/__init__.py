@@ -16,6 +16,8 @@
     sparsity_probe(model, rows)["steps.1.part"]              which share of the units inside a channel fire
     attention_entropy_probe(model, rows)["steps.0.part"]     how widely the heads of a layer spread their attention
     attention_map_probe(model, rows)["steps.0.part:induction"]    what each head looks at
+    direction_probe(model, rows, kinds)["steps.0.part"]      along which direction the stream tells two kinds apart
+    entropy_neurons_probe(model, rows)["steps.1.part:chosen"]     which units set how sure a model is
     effective_rank_probe(model, rows)["steps.0.part:effective"]   how many directions the stream uses
     linear_probe(model, rows, labels)["steps.0.part"]        what one matrix can read off the stream, or an inner value
     logit_lens_probe(model, rows)["steps.0.part:kl"]         what a model would say at each depth
@@ -29,7 +31,9 @@ from blockyard.probe.attention_entropy import attention_entropy_probe
 from blockyard.probe.attention_map import attention_map_probe
 from blockyard.probe.by_depth import by_depth_probe
 from blockyard.probe.copying import copying_probe
+from blockyard.probe.direction import direction_probe
 from blockyard.probe.effective_rank import effective_rank_probe
+from blockyard.probe.entropy_neurons import entropy_neurons_probe
 from blockyard.probe.exit_losses import exit_losses_probe
 from blockyard.probe.imitation import imitation_probe
 from blockyard.probe.linear import linear_probe
@@ -47,7 +51,8 @@ from blockyard.probe.step_skip import step_skip_probe
 
 __all__ = [
     "attention_distance_probe", "attention_entropy_probe", "attention_map_probe", "by_depth_probe", "copying_probe",
-    "effective_rank_probe", "exit_losses_probe", "imitation_probe", "linear_probe", "logit_lens_probe", "patch_probe",
-    "path_orders_probe", "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe",
-    "step_cosine_probe", "step_gradients_probe", "step_skip_probe",
+    "direction_probe", "effective_rank_probe", "entropy_neurons_probe", "exit_losses_probe", "imitation_probe",
+    "linear_probe", "logit_lens_probe", "patch_probe", "path_orders_probe", "readout_probe", "recall_probe",
+    "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe", "step_gradients_probe",
+    "step_skip_probe",
 ]  # fmt: skip

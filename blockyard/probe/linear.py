@@ -47,7 +47,7 @@ def linear_probe(
     dealt = wanted[torch.from_numpy(np.random.default_rng([seed, 1]).permutation(rows))]
     found: Arrays = {"chance": np.array(_chance(wanted, given.valid, sides))}
     for name, value in read_all(model, given, at, batch).items():
-        h = _read_at(name, value, given.valid, token, wanted)
+        h = read_at(name, value, given.valid, token, wanted)
         for key, goal in ((name, wanted), (f"{name}:shuffled", dealt)):
             found[key] = np.array(_score(h, goal, given.valid, sides, ridge))
     return found
@@ -65,7 +65,7 @@ def _labels(given: Batch, labels: Any) -> Tensor:
     return wanted.double() if wanted.is_floating_point() else wanted.long()
 
 
-def _read_at(name: str, value: Tensor, valid: Tensor | None, token: str, wanted: Tensor) -> Tensor:
+def read_at(name: str, value: Tensor, valid: Tensor | None, token: str, wanted: Tensor) -> Tensor:
     """(n,D) what is read of each row, or (n,T,D) of each token."""
     if value.dim() < 3 or len(value) != len(wanted) or (wanted.dim() == 2 and value.shape[1] != wanted.shape[1]):
         raise UsageError(f"{name} is {tuple(value.shape)}: it does not lie token by token as the labels do")

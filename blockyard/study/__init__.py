@@ -39,19 +39,32 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         found = compare(race.arms, task=race.task, out=work, quiet=quiet, **race.options_at(tier))
         assert isinstance(found, Report)
         results[race.name] = found
-    findings = [(p, p.judge(*(results[name] for name in p.races))) for p in study.predictions]
+    began_reading = time.monotonic()
+    readings = {
+        reading.name: {name: [float(value) for value in each] for name, each in reading.read(tier).items()}
+        for reading in study.readings
+    }
+    reading_seconds = time.monotonic() - began_reading
+    every = results | readings
+    findings = [(p, p.judge(*(every[name] for name in p.races))) for p in study.predictions]
     record = Record(
         slug=entry.header.get("Slug", entry.name),
         study=entry.name,
         tier=tier,
         predictions=[Told(p.text, *finding) for p, finding in findings],
         verdict=study.verdict([finding for _, finding in findings]),
-        seeds=max(len(report.seeds) for report in results.values()),
-        seconds=round(sum(_trained(report) for report in results.values()), 1),
+        seeds=max(
+            [len(report.seeds) for report in results.values()]
+            + [len(values) for figures in readings.values() for values in figures.values()]
+        ),
+        seconds=round(sum(_trained(report) for report in results.values()) + reading_seconds, 1),
         wall_seconds=round(time.monotonic() - began, 1),
         date=date.today().isoformat(),
         command=f"blockyard study {entry.name} --tier {tier}",
         races={name: RaceRecord.of(report) for name, report in results.items()},
+        readings={
+            name: {key: list(map(float, each)) for key, each in found.items()} for name, found in readings.items()
+        },
     )
     sheet = study.page(results) if study.page else None
     if tier != "smoke":
@@ -82,7 +95,7 @@ def status(out: str | Path = "results") -> list[Record]:
 
 
 def last_record(name: str, out: str | Path = "results") -> Record | None:
-    """The latest record of a study, without its races; None where it was not run."""
+    """The latest record of a study, without its races and readings; None where it was not run."""
     records = sorted((Path(out) / registry.find("study", name).name).glob("*.json"))
     if not records:
         return None
@@ -90,7 +103,7 @@ def last_record(name: str, out: str | Path = "results") -> Record | None:
         record = Record.from_json(read_document(records[-1], FORMAT, sealed_since=2), records[-1])
     except UsageError as error:
         raise UsageError(f"{error}; it is no record of a study, remove it") from None
-    return replace(record, races={})
+    return replace(record, races={}, readings={})
 
 
 def changes(before: Record | None, now: Record) -> list[str]:

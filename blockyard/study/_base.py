@@ -43,6 +43,20 @@ class Race:
         return {name: value for name, value in self.options.items() if name not in instead} | few
 
 
+Figures = Mapping[str, Sequence[float]]  # by name, one for each seed
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a study reads off models that it trains itself, where arms have no score that says it.
+
+    read   (tier) -> figures by name, one for each seed; at `smoke` of next to no training
+    """
+
+    name: str
+    read: Callable[[str], Figures]
+
+
 class Finding(NamedTuple):
     """How a prediction came out: the verdict, the value it looked at, and the threshold."""
 
@@ -53,7 +67,8 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is expected of a race, or of several, in words and as a function of its result, or of theirs in order."""
+    """What is expected of a race or a reading, or of several, in words and as a function of its result, or of theirs in
+    order."""
 
     text: str
     race: str | tuple[str, ...]
@@ -67,11 +82,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Study:
-    """Races, what is expected of them, and where there is more to look at a page of their reports, by their names."""
+    """Races, what is expected of them, and where there is more to look at a page of their reports, by their names; and
+    readings, beside races or in their place."""
 
     races: tuple[Race, ...]
     predictions: tuple[Prediction, ...]
     page: Callable[[Mapping[str, Report]], Sheet] | None = None
+    readings: tuple[Reading, ...] = ()
 
     def verdict(self, findings: list[Finding]) -> str:
         """Of the whole: one prediction that fails is enough, and all must hold."""
@@ -204,6 +221,26 @@ def _against(race: str, arm: str, bar: float, length: int | None, sign: int) -> 
 
     where = f" at length {length}" if length else ""
     return Prediction(f"{race}: the score of {arm}{where} is {'below' if sign > 0 else 'above'} {bar:g}", race, judge)
+
+
+def at_least(reading: str, figure: str, bar: float) -> Prediction:
+    """A figure of a reading reaches a level in every seed. The value is its mean."""
+
+    def judge(found: Figures) -> Finding:
+        return by_seed(found[figure], lambda value: value >= bar, bar)
+
+    return Prediction(f"{reading}: {figure} is at least {bar:g}", reading, judge)
+
+
+def smaller(reading: str, low: str, high: str, share: float = 1.0) -> Prediction:
+    """A figure of a reading is below another, or below this share of it, in every seed. The value is the mean of what
+    it is less by."""
+
+    def judge(found: Figures) -> Finding:
+        return _all_below(found[low], [share * value for value in found[high]])
+
+    than = high if share == 1 else f"{share:g} times {high}"
+    return Prediction(f"{reading}: {low} is below {than}", reading, judge)
 
 
 def by_seed(found: Sequence[float], meets: Callable[[float], bool], bar: float) -> Finding:

@@ -10,19 +10,22 @@ from blockyard.compare.documents import PairReport, Score
 from blockyard.compare.plan.plan import Request, make_plan
 from blockyard.core import registry
 from blockyard.core.files import sealed
-from blockyard.study import changes, status, studies
+from blockyard.study import changes, last_record, run_study, status, studies
 from blockyard.study._base import (
     FAILS,
     HOLDS,
     OPEN,
+    Reading,
     Study,
     above,
+    at_least,
     below,
     better,
     better_at,
     level,
     lower,
     nearer,
+    smaller,
 )
 from blockyard.study._record import Record, Told
 from tests.cover import each
@@ -105,10 +108,24 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
         arms = [full.base(arm) for arm in full.arms]
         counts = [arm.params for arm in arms if registry.find("recipe", arm.name).constant("knobs")]
         assert max(counts) / min(counts) <= 1.02
+    read = {reading.name for reading in study.readings}
     for prediction in study.predictions:
         for race in prediction.races:
-            assert race in labels
-            assert sum(label in prediction.text.split(": ", 1)[1].split() for label in labels[race]) >= 1
+            assert race in labels or race in read
+            assert (
+                race in read or sum(label in prediction.text.split(": ", 1)[1].split() for label in labels[race]) >= 1
+            )
+
+
+def test_a_study_reads_figures_off_models_of_its_own(tmp_path, monkeypatch):
+    """They stand in its record, its predictions are about them, and no race is needed."""
+    read = Reading("inside", lambda tier: {"low": [1.0, 2.0], "high": [3.0, 2.5] if tier == "small" else [0.0, 0.0]})
+    made = Study((), (at_least("inside", "low", 2), smaller("inside", "low", "high")), readings=(read,))
+    monkeypatch.setattr("blockyard.study.mamba.study", lambda: made)
+    record = run_study("mamba", "small", tmp_path)
+    assert [told.verdict for told in record.predictions] == [OPEN, HOLDS] and record.seeds == 2 and not record.races
+    assert record.readings["inside"]["high"] == [3.0, 2.5] and last_record("mamba", tmp_path).verdict == OPEN
+    assert smaller("inside", "low", "high", 0.5).judge(read.read("small")).verdict == OPEN
 
 
 def test_a_study_runs_and_its_record_says_how(tmp_path, monkeypatch, capsys):

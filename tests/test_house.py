@@ -51,7 +51,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     },
     "referee": {"core", "data", "task", "compare", "systems"},
     "saved": {"core", "data", "task", "compare", "model", "transform", "decode", "decoder", "train", "interop"},
-    "study": {"core", "data", "compare", "model", "probe", "systems", "train", "transform"},
+    "study": {"core", "data", "compare", "decode", "model", "probe", "systems", "task", "train", "transform"},
     "catalogue": {"core"},
     "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
     "interop": {"core", "model", "transform", "decode", "systems"},

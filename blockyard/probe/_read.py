@@ -38,6 +38,8 @@ def inputs_of(model: Any, data: Any) -> Tensor:
     if rows.dim() != 3 or not rows.numel():
         raise UsageError(f"a probe reads rows (n, L, C) of vectors, not data of shape {tuple(rows.shape)}")
     return rows.to(like.device, like.dtype)
+
+
 def batch_of(model: Any, data: Any, least: int = 1) -> Batch:
     """The data as a batch: rows of ids, or a batch of anything that a model reads, as it is."""
     return data if isinstance(data, Batch) else Batch(rows_of(model, data, least))

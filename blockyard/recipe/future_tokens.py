@@ -1,25 +1,13 @@
-"""LLaMA whose head is a small decoder that spells out the next tokens from one state; then perhaps the head alone.
+"""LLaMA whose head is a small decoder that spells out the next tokens from one state.
 
 Source   arXiv 2410.18160    Slug  future-token-prediction    Family  objective
 Claim    states that several tokens must be spelt from change more slowly and tell better what a text is about
-Differs  the body of LLaMA; of one token ahead it is the same model, taught as usual; with `probing` the last steps
-         train the head alone, on what the run asks
+Differs  the body of LLaMA; of one token ahead it is the same model, taught as usual
 """
 
 from typing import Annotated
 
-from blockyard.core.settings import (
-    Count,
-    Dim,
-    Fraction,
-    Heads,
-    Inner,
-    Layers,
-    PhaseData,
-    PhaseTask,
-    Share,
-    Vocab,
-)  # fmt: skip
+from blockyard.core.settings import Count, Dim, Heads, Inner, Layers, Share, Vocab
 from blockyard.core.spec import Spec, channel, head, mixer, objective, phase, position
 from blockyard.recipe.llama import recipe as llama
 
@@ -29,8 +17,6 @@ def recipe(
     ahead: Annotated[Count, "how many tokens are said from each place"] = 8,
     share: Annotated[Share, "of the places of a row, those that are asked in a step"] = 0.25,
     slots: Annotated[Count, "pieces that a state becomes, for the decoder to read"] = 4,
-    probing: Annotated[Fraction, "the share of the steps, the last ones, in which the head alone learns"] = 0.0,
-    first_data: PhaseData = (), first_task: PhaseTask | None = None,
 ) -> Spec:  # fmt: skip
     heads = heads or max(1, dim // 32)
     spelling = head(
@@ -40,10 +26,7 @@ def recipe(
     body = llama(dim, layers, heads, ffn=ffn, vocab=vocab)
     body = body.but(model=body["model"].but(head=spelling))
     future = objective("future_tokens", count=ahead, share=share if ahead > 1 else 1.0)
-    program = [phase(future, share=1 - probing, data=first_data, task=first_task)] if probing < 1 else []
-    if probing:
-        program.append(phase(objective("next_token"), share=probing, train=("head.*",)))
-    return body.but(program=tuple(program))
+    return body.but(program=(phase(future),))
 
 
 sizes = {"tiny": dict(dim=32, layers=2)}

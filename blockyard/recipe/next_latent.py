@@ -1,24 +1,13 @@
-"""LLaMA that is also taught to say its own next state; afterwards the head alone may learn something else of it.
+"""LLaMA that is also taught to say its own next state.
 
 Source   arXiv 2511.05963    Slug  next-latent    Family  objective
 Claim    states that tell the next one keep what matters of the past in fewer directions
-Differs  the body of LLaMA; with `probing` the last steps train the head alone, on what the run asks
+Differs  the body of LLaMA, with a table of the head's own
 """
 
 from typing import Annotated
 
-from blockyard.core.settings import (
-    Count,
-    Dim,
-    Fraction,
-    Heads,
-    Inner,
-    Layers,
-    NonNegative,
-    PhaseData,
-    PhaseTask,
-    Vocab,
-)  # fmt: skip
+from blockyard.core.settings import Count, Dim, Heads, Inner, Layers, NonNegative, Vocab
 from blockyard.core.spec import Spec, head, objective, phase
 from blockyard.recipe.llama import recipe as llama
 
@@ -28,16 +17,11 @@ def recipe(
     horizon: Annotated[Count, "how many states are said from each"] = 1,
     states: Annotated[NonNegative, "what the distance of states is multiplied by"] = 1.0,
     scores: Annotated[NonNegative, "what the divergence of their predictions is multiplied by"] = 1.0,
-    probing: Annotated[Fraction, "the share of the steps, the last ones, in which the head alone learns"] = 0.0,
-    first_data: PhaseData = (), first_task: PhaseTask | None = None,
 ) -> Spec:  # fmt: skip
     body = llama(dim, layers, heads, ffn=ffn, vocab=vocab)
     body = body.but(model=body["model"].but(head=head("lm", tied=False, norm=body["model"]["head"]["norm"])))
     latent = objective("next_latent", horizon=horizon, states=states, scores=scores)
-    program = [phase(latent, share=1 - probing, data=first_data, task=first_task)] if probing < 1 else []
-    if probing:
-        program.append(phase(objective("next_token"), share=probing, train=("head.*",)))
-    return body.but(program=tuple(program))
+    return body.but(program=(phase(latent),))
 
 
 sizes = {"tiny": dict(dim=32, layers=2)}

@@ -68,7 +68,9 @@ def page(reports: Mapping[str, Report]) -> Sheet:
         Picture("matrix", "Architectures and rules", about, _matrix(reports, arms)),
         Picture("by-length", "Beyond the length of training", _FAR, _by_length(reports, arms)),
     ]
-    rows = [[rule, *(_cell(reports[rule].arm(arm)) for arm in arms), *map(_number, ends(reports[rule]))] for rule in reports]
+    rows = [
+        [rule, *(_cell(reports[rule].arm(arm)) for arm in arms), *map(_number, ends(reports[rule]))] for rule in reports
+    ]
     table = Table(["rule", *arms, "nothing", "rule"], rows, about="Mean score of the seeds and their range.")
     return Sheet("The matrix of rules", "Which rules does an architecture learn?", pictures, table)
 
@@ -106,7 +108,9 @@ def _by_length(reports: Mapping[str, Report], arms: Sequence[str]) -> str:
     for rule, report in reports.items():
         look = indices(report)
         curves[rule] = [Curve(arm, look[arm], _points(report.arm(arm), report)) for arm in arms]
-    return frames("by-length", "Beyond the length of training", Axes("length in units of that of training", "share"), curves)
+    return frames(
+        "by-length", "Beyond the length of training", Axes("length in units of that of training", "share"), curves
+    )
 
 
 def _points(arm: ArmReport, report: Report) -> list[tuple[float, float | None]]:

@@ -15,7 +15,7 @@ PROMISES = {
     "range": "every id lies in the vocabulary",
     "answers": "every answer is one of those that an answer can be",
     "chance": "one who guesses is right as often as the task says",
-    "input": "repeating the input is no solution",
+    "input": "repeating the input is no solution, or no better than what the task says can be had without skill",
     "causal": "every answer follows from the tokens at and before its place",
 }
 
@@ -60,7 +60,8 @@ def _of_ids(task: Task, examples: Examples) -> Iterator[tuple[str, bool]]:
     yield "range", tokens.min() >= 0 and max(tokens.max(), targets.max()) < task.vocab and targets.min() >= -1
     yield "answers", set(targets[asked].tolist()) <= set(task.answers)
     yield "chance", abs(right - task.chance) <= 3 * (task.chance * (1 - task.chance) / number) ** 0.5
-    yield "input", task.vocab <= 2 or _right(lambda t: t, examples)[0] < 0.6
+    easy = max([_right(predictor, examples)[0] for predictor in task.baselines().values()], default=0.0)
+    yield "input", task.vocab <= 2 or _right(lambda t: t, examples)[0] <= max(0.6, easy)
     whole, causal = predictors["oracle"](tokens), True
     for t in range(task.length):
         early = predictors["oracle"](tokens[:, : t + 1])

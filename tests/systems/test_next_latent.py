@@ -225,19 +225,6 @@ def test_it_stands_on_any_body_that_lets_its_states_be_read():
         build_objective(objective("next_latent"), by.build("bert", "tiny"))
 
 
-def test_the_head_alone_learns_at_last():
-    """With `probing` the last steps change nothing that the head reads, and it learns what the run asks."""
-    system = by.spec("next_latent", probing=0.5, first_task="torus_walk", **SMALL)
-    first, last = system["program"]
-    assert (first["share"], last["share"]) == (0.5, 0.5) and first["task"] == "torus_walk"
-    run = Run(system, by.build(system), Rows(), Settings(steps=4, lr=1e-2), own={0: Rows()})
-    run.advance(), run.advance()
-    batch, before = ids(), {name: p.detach().clone() for name, p in run.model.named_parameters()}
-    run.advance(), run.advance()
-    moved = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {"head.table", "head.norm.gain"} and run.model(batch).hidden.isfinite().all()
-
-
 @pytest.mark.parametrize("ask", ["colour", "cell"])
 def test_a_walk_is_answered_by_all_starts_that_explain_it(ask):
     """What is asked is what every possible start says, found here by walking from each; cells are those walked on."""

@@ -60,6 +60,8 @@ class NextLatent(Objective):
             if point not in part.points:
                 name = f"{part.spec.kind}:{part.spec.name}"
                 raise UsageError(f"objective:next_latent reads the hook point {point} of {part.path}; {name} has none")
+        for claim in self.inner.needs:
+            model.require(claim, f"objective:{self.inner.spec.name}")
         self.inner.adopt(model, before)
 
     def prepare(self, batch: Batch, draw: Draws) -> Batch:

@@ -20,13 +20,14 @@ RULES = {
     "modular arithmetic": "modular_arithmetic:modulus=3,length=9",
     "groups": "group_word:group=S3,length=16",
     "brackets": "modular_brackets:numbers=6,modulus=5",
+    "adding up": "modular_sum",
     "multiplication": "multiplication:digits=2,answer=reversed",
     "counting": "counting:count=16",
-    "derivations": "cot_arithmetic:modulus=5,operators=3,chain=True",
+    "derivations": "cot_arithmetic:modulus=5,operators=2,trace=True",
     "graph search": "graph_search:vertices=8",
-    "cellular automata": "rule110:width=16",
+    "cellular automata": "rule110:size=12",
     "regression": "in_context:family=dense,dim=2,points=8",
-    "Boolean functions": "boolean:of=conjunction,dim=8,points=16",
+    "Boolean functions": "in_context:family=conjunction,dim=8,points=16",
 }
 ARMS = ("llama", "gla", "deltanet", "mamba2", "mamba2_hybrid")
 CELL, TALL, LEFT, TOP = 96.0, 30.0, 170.0, 60.0  # pixels of a cell, and of the margins
@@ -97,8 +98,8 @@ def _square(x: float, y: float, value: float | None) -> str:
     deep = 0.0 if value is None else min(1.0, value)
     words = "–" if value is None else f"{value:.2f}"
     return (
-        f'<g class="c0"><rect class="mark" x="{x + 1:g}" y="{y + 1:g}" width="{CELL - 2:g}" height="{TALL - 2:g}" rx="3" '
-        f'fill-opacity="{0.05 + 0.5 * deep:.2f}" stroke="none"/></g>'
+        f'<g class="c0"><rect class="mark" x="{x + 1:g}" y="{y + 1:g}" width="{CELL - 2:g}" height="{TALL - 2:g}" '
+        f'rx="3" fill-opacity="{0.05 + 0.5 * deep:.2f}" stroke="none"/></g>'
         f"{label(x + CELL / 2, y + TALL / 2 + 4, words, 'tick', 'middle')}"
     )
 

@@ -25,22 +25,20 @@ from blockyard.core.settings import (
 from blockyard.core.spec import (
     Spec,
     activation,
-    block,
     channel,
-    depth,
     head,
     junction,
     linear,
     mixer,
     model,
-    norm,
     objective,
     phase,
     position,
     residual,
     stem,
     system,
-)  # fmt: skip
+)
+from blockyard.recipe._stages import staged
 
 
 def recipe(
@@ -48,38 +46,27 @@ def recipe(
     horizon: Horizon = 48, channels: Variables = 1, outputs: Asked = 1, *,
     stages: Annotated[Count, "stages of so many layers; each reads steps half as coarse as the one before"] = 4,
     pretraining: Annotated[Fraction, "the share of the steps on other rows first, those of `first_data`"] = 0.0,
-    tune: Annotated[Trains, "what the steps after pretraining train; none: what says segments, in every stage"]
-    | None = None,
+    tune: Annotated[Trains, "what the steps after pretraining train; nothing named: what says segments"] = (),
     first_data: PhaseData = (),
     first_series: Annotated[Word, "the column of that which names the series; none: it is one"] | None = None,
 ) -> Spec:  # fmt: skip
     """`horizon` is the length of a segment too, of `first_data` as well."""
-    where = position("sinusoidal")
+    at, learned, pools = position("sinusoidal"), objective("next_segment"), [1 << i for i in range(stages)][::-1]
     attention = mixer("attention", heads=heads or max(1, dim // 16), position=None)
-    blocks, order = [], []
-    for i in range(stages):
-        if i:
-            blocks.append(block(f"next{i + 1}", junction("next_stage", pool=1 << (stages - 1 - i), position=where)))
-            order.append(f"next{i + 1}")
-        wide = channel("mlp", inner=ffn or 4 * dim, activation=activation("gelu_exact"))
-        blocks.append(block(f"stage{i + 1}", attention, wide))
-        order.append(f"{layers}*stage{i + 1}")
+    wide = channel("mlp", inner=ffn or 4 * dim, activation=activation("gelu_exact"))
+    between = [junction("next_stage", pool=pool, position=at) for pool in pools[1:]]
+    blocks, program = staged(layers, (attention, wide), between)
     windows = stem(
         "series_segments", length=length, horizon=horizon, channels=channels, outputs=outputs,
-        pool=1 << (stages - 1), position=where,
+        pool=pools[0], position=at,
     )  # fmt: skip
-    learned = objective("next_segment")
-    heads_alone = ("head.*", *(("steps.*.part.say*",) if stages > 1 else ()))
     task = f"forecast:horizon={horizon},length={length},series={first_series}" if first_data else None
+    said = ("head.*", *(("steps.*.part.say*",) if stages > 1 else ()))
     first = (phase(learned, share=pretraining, data=first_data, task=task),) if pretraining else ()
-    return system(
-        model(
-            dim=dim, stem=windows, blocks=tuple(blocks), residual=residual("postnorm", norm=norm("layer")),
-            depth=depth("hybrid", pattern=" + ".join(order)), head=head("next_segments"),
-            linear=linear("dense", bias=True),
-        ),
-        *first, phase(learned, share=1 - pretraining, train=(tune or heads_alone) if pretraining else "*"),
-    )  # fmt: skip
+    return system(model(
+        dim=dim, stem=windows, blocks=blocks, residual=residual("postnorm"), depth=program,
+        head=head("next_segments"), linear=linear("dense", bias=True),
+    ), *first, phase(learned, share=1 - pretraining, train=(tune or said) if pretraining else "*"))  # fmt: skip
 
 
 sizes = {"tiny": dict(dim=32, stages=2, length=48, horizon=12), "base": dict(dim=256, layers=3, ffn=1024)}

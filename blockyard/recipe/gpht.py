@@ -22,8 +22,7 @@ def recipe(
     horizon: Horizon = 48, channels: Variables = 1, outputs: Asked = 1, *,
     stages: Annotated[Count, "stages of so many layers; each reads steps half as coarse as the one before"] = 4,
     pretraining: Annotated[Fraction, "the share of the steps on other rows first, those of `first_data`"] = 0.0,
-    tune: Annotated[Trains, "what the steps after pretraining train; none: what says segments, in every stage"]
-    | None = None,
+    tune: Annotated[Trains, "what the steps after pretraining train; nothing named: what says segments"] = (),
     first_data: PhaseData = (),
     first_series: Annotated[Word, "the column of that which names the series; none: it is one"] | None = None,
 ) -> Spec:  # fmt: skip
@@ -31,9 +30,8 @@ def recipe(
     at, learned, pools = position("sinusoidal"), objective("next_segment"), [1 << i for i in range(stages)][::-1]
     attention = mixer("attention", heads=heads or max(1, dim // 16), position=None)
     wide = channel("mlp", inner=ffn or 4 * dim, activation=activation("gelu_exact"))
-    blocks, program = staged(
-        layers, (attention, wide), [junction("next_stage", pool=m, position=at) for m in pools[1:]]
-    )
+    between = [junction("next_stage", pool=pool, position=at) for pool in pools[1:]]
+    blocks, program = staged(layers, (attention, wide), between)
     windows = stem(
         "series_segments", length=length, horizon=horizon, channels=channels, outputs=outputs,
         pool=pools[0], position=at,

@@ -3,6 +3,7 @@
     quantile loss            mean over numbers and levels q of max(q e, (q - 1) e), e = y - f_q, on scaled columns
     weighted quantile loss   2 sum of the same / sum |y|, both in the columns' own units
     off level                mean over levels of | share of numbers below f_q  -  q |
+    off coverage             | share of numbers between the lowest and the highest quantile  -  what their levels ask |
     crossing                 share of neighbouring levels of which the higher one's quantile is the lower
 
 Twice the quantile loss of the level 0.5 is the absolute error.
@@ -30,6 +31,7 @@ from blockyard.task._series import Forecaster, Windows, pieces
 LOSS = Metric("quantile loss", "scaled pinball loss", "lower", 0.0)
 WEIGHTED = Metric("weighted quantile loss", "share of what came", "lower", 0.0)
 OFF = Metric("off level", "share of numbers", "lower", 0.0, 1.0)
+COVERAGE = Metric("off coverage", "share of numbers", "lower", 0.0, 1.0)
 CROSSING = Metric("crossing", "share of neighbouring levels", "lower", 0.0, 1.0)
 NUMBERS = 10_000_000  # errors that the quantiles of a reference are read from, at most
 
@@ -37,7 +39,7 @@ NUMBERS = 10_000_000  # errors that the quantiles of a reference are read from, 
 class Quantiles(Forecasts):
     """A table of which quantiles of the next steps are asked."""
 
-    metric, also = LOSS, (WEIGHTED, MSE, *ALSO, OFF, CROSSING)
+    metric, also = LOSS, (WEIGHTED, MSE, *ALSO, OFF, COVERAGE, CROSSING)
 
     def __init__(
         self, table: Table, task: str, series: Series, season: int, step: Step | None, notes: tuple[str, ...],
@@ -85,11 +87,12 @@ class Quantiles(Forecasts):
     def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
         _, squared, absolute, guessed, weighted, came, crossed, *below = sums
         off = [abs(count / asked - level) for count, level in zip(below, self.levels)]
+        covered = abs((below[-1] - below[0]) / asked - (self.levels[-1] - self.levels[0]))
         pairs = asked * max(1, len(self.levels) - 1)
         shares = {WEIGHTED.name: float(weighted / came) if came else float("nan")} if WEIGHTED in self.also else {}
         return shares | {
             MSE.name: float(squared / asked), "mae": float(absolute / asked), "mase": float(guessed / asked),
-            OFF.name: float(np.mean(off)), CROSSING.name: float(crossed / pairs),
+            OFF.name: float(np.mean(off)), COVERAGE.name: float(covered), CROSSING.name: float(crossed / pairs),
         }  # fmt: skip
 
     def references(self, role: str) -> dict[str, np.ndarray]:

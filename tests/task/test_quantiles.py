@@ -143,7 +143,8 @@ def test_figures_are_what_they_say():
     assert found["mae"] == pytest.approx(abs(y - 0.25).mean(), rel=1e-5)
     assert found["mase"] == pytest.approx((abs(y - 0.25) / made.unit).mean(), rel=1e-4)
     assert found["off level"] == pytest.approx(abs((off < 0).mean((0, 1, 2)) - level).mean(), rel=1e-5)
-    assert found["crossing"] == 0.5
+    inside = (off < 0)[..., -1].mean() - (off < 0)[..., 0].mean()
+    assert found["off coverage"] == pytest.approx(abs(inside - 0.8), rel=1e-5) and found["crossing"] == 0.5
 
 
 def test_the_median_alone_is_half_the_absolute_error():

@@ -20,7 +20,7 @@ from blockyard.core.settings import Count, PositionSpec
 class Frames(Stem):
     reads = "frames"
     around = dict(head=("values", {}))
-    points = ("embedded",)
+    points = ("frames", "embedded")
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True)
 
     def __init__(
@@ -36,7 +36,8 @@ class Frames(Stem):
         return Batch(torch.randn(rows, length, self.channels.size, generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        x = self.point("embedded", self.proj(batch.tokens.to(next(self.proj.parameters()).dtype), call), call)
+        frames = self.point("frames", batch.tokens.to(next(self.proj.parameters()).dtype), call)
+        x = self.point("embedded", self.proj(frames, call), call)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

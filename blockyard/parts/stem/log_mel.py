@@ -23,6 +23,7 @@ from blockyard.core.settings import Count, PositionSpec, Positive
 
 class LogMel(Stem):
     reads = "sounds"
+    points = ("frames",)
     claims = dict(row_independent=True, bidirectional=True)
     around = dict(head=("classes", {}))
     variants = (dict(rate=200.0, hop=2, window=5, mels=8), dict(rate=200.0, hop=3, window=8, position="sinusoidal"))
@@ -48,7 +49,8 @@ class LogMel(Stem):
         frames = self.frames(call.zero_invalid(batch.tokens))
         valid = None if batch.valid is None else self.counted(batch.valid)
         call = call.laid(frames.shape[1])._replace(valid=valid, aligned=valid is None)
-        x = self.proj(frames.to(next(self.proj.parameters()).dtype), call)
+        frames = self.point("frames", frames.to(next(self.proj.parameters()).dtype), call)
+        x = self.proj(frames, call)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

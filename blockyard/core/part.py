@@ -217,6 +217,8 @@ class Objective(Part, ABC):
 class Sublayer(Part):
     """A mixer or a channel: `(x, call, state) -> (y, state)`; alone, the call and the state may be left out."""
 
+    written: Any = None  # the axis of what it writes, where that is not the stream: a rule that widens it takes that
+
     def __call__(self, x: Tensor, call: Call | None = None, state: Any = None) -> tuple[Tensor, Any]:
         if call is None:
             call = Call.plain(x)
@@ -403,6 +405,8 @@ class Router(Part, ABC):
 
 class Residual(Part):
     """How a step reads the stream and writes to it. The default carry is the stream itself."""
+
+    wider: Any = None  # the axis that later steps stand on, set by `before`, where what is written widens the stream
 
     def before(self, part: Part, site: Any) -> None:
         """Once, when the sublayer behind it is built, at the rule's own site: what it needs of that one."""

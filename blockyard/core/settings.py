@@ -105,6 +105,9 @@ Horizon = Annotated[Count, "steps to forecast"]
 Levels = Annotated[
     tuple[Annotated[float, Meta(gt=0, lt=1)], ...], "levels of the quantiles that are said, rising; none: one number"
 ]
+Values = Annotated[Count, "values of a categorical variable"]
+Hot = Annotated[Positive, "the temperature of choices at first"]
+Cold = Annotated[Positive, "the temperature of choices at last"]
 BetaMax = Annotated[float, Meta(gt=0, le=2), "the largest step of the delta rule: above 1 eigenvalues may be negative"]
 
 

@@ -107,7 +107,11 @@ class Model(nn.Module):
                 here = replace(site, path=path, step=step, ordinal=seen[part.name], alike=alike[part.name])
                 seen[part.name] += 1
                 if part.kind != "junction":
-                    self.steps.append(Step(here, part, rule))
+                    made = Step(here, part, rule)
+                    self.steps.append(made)
+                    if made.rule.wider is not None:
+                        self._check_wider(made, loops)
+                        site = replace(site, stream=made.rule.wider)
                     continue
                 if loops > 1:
                     raise UsageError(f"{path}: block {name} runs {loops} times, and a junction runs once")
@@ -117,6 +121,14 @@ class Model(nn.Module):
                 site = replace(site, stream=passage.part.out or site.stream, grid=grid)
         self.depth.blocks = tuple(steps_of)
         return site
+
+    def _check_wider(self, step: Step, loops: int) -> None:
+        """A step that makes the stream wider runs once, and always."""
+        name = f"{step.rule.path}: residual:{step.rule.spec.name}"
+        if loops > 1:
+            raise UsageError(f"{name} makes the stream wider, and its block runs {loops} times")
+        if self.depth.runs() is not None:
+            raise UsageError(f"{name} makes the stream wider, and depth:{self.depth.spec.name} may leave its block out")
 
     @property
     def of_ids(self) -> bool:

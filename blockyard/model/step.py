@@ -21,6 +21,11 @@ class Step(nn.Module):
         self.part = site.build("part", part)
         self.ports: tuple[str, ...] = self.part.ports
         self.rule.before(self.part, replace(site, path=self.rule.path))
+        if self.part.written is not None and self.rule.wider is None:
+            raise UsageError(
+                f"{self.part.path}: {part.kind}:{part.name} writes {self.part.written.size} channels of its own, and "
+                f"residual:{rule.name} takes what is as wide as the stream; take a rule that makes it wider"
+            )
 
     def forward(self, carry: Any, call: Call, state: Any) -> tuple[Any, Any]:
         """The carry and the leaves after this step."""

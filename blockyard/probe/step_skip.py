@@ -28,7 +28,8 @@ def step_skip_probe(model: Any, data: Any, *, batch: Annotated[Count, "rows at o
     `loss` (n,) of the whole."""
     model.require("causal", "a probe of the loss of the next token")
     rows = rows_of(model, data, 2)
-    able = [isinstance(unit, Step) for unit in model.steps]  # what stands behind a junction stands on it
+    # later steps stand on what a junction or a wider stream gives
+    able = [isinstance(unit, Step) and unit.rule.wider is None for unit in model.steps]
     units = {unit.part.path: {index} for index, unit in enumerate(model.steps) if able[index]}
     layers = {f"layers.{i}": set(steps) for i, steps in enumerate(model.depth.blocks)}
     units |= {name: steps for name, steps in layers.items() if all(able[step] for step in steps)}

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 
 from blockyard.core import registry
-from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Moment
 from blockyard.core.errors import UsageError
@@ -96,9 +95,7 @@ def build_objective(spec: Spec, model: Model, seed: int = 0) -> Objective:
 
     A model that does not promise what it needs is a `UsageError`.
     """
-    stream = model.head.stream
-    assert isinstance(stream, Axis)
-    made = Site("", stream, BuildContext(seed, Spec("linear", "dense"))).build("objective", spec)
+    made = Site("", model.head.stream, BuildContext(seed, Spec("linear", "dense"))).build("objective", spec)
     for claim in made.needs:
         model.require(claim, f"objective:{spec.name}")
     return made

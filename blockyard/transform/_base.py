@@ -44,10 +44,12 @@ class Transform(ABC):
 
     shown   whether it is shown data: batches of what the model was trained on
     after   a transform that a model must have gone through before; empty: none
+    base    a recipe whose models it is for, where it is not for most
     """
 
     shown: ClassVar[bool] = False
     after: ClassVar[str] = ""
+    base: ClassVar[str] = "llama"
 
     @abstractmethod
     def plan(self, model: Model) -> dict[str, str]:

@@ -21,7 +21,7 @@ ROWS, LENGTH = 4, 16  # of a batch that it is shown
 @torch.no_grad()
 def promises(entry: Entry, settings: dict[str, Any]) -> Iterator[Verdict]:
     """Each promise with what came of it; without settings those of the class's `example`."""
-    model = of_recipe("llama", size="tiny").eval()
+    model = of_recipe(entry.constant("base", "llama"), size="tiny").eval()
     if first := entry.constant("after"):
         model = make_transform(first).apply(model).model.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -23,6 +23,7 @@ from blockyard.core.spec import Spec, block, matching_edits
 from blockyard.model.lineage import Lineage, Origin
 from blockyard.model.model import Model, build
 from blockyard.model.save import fill
+from blockyard.model.step import Step
 from blockyard.transform._base import Applied, Transform
 
 
@@ -60,6 +61,8 @@ def check_steps(model: Model, steps: Collection[int]) -> None:
         raise UsageError("at least one step must stay")
     if any(spec_of(model, step).kind == "junction" for step in steps):
         raise UsageError("a junction cannot be cut: what comes after it stands on it")
+    if any(isinstance(unit, Step) and unit.rule.wider is not None for unit in model.steps):
+        raise UsageError("no step can be cut where each makes the stream wider: what comes after stands on that")
     model.depth.laid(("x",))  # refused by a program that decides what runs when
 
 

@@ -1,11 +1,14 @@
 """Every recipe: its spec survives JSON, its sizes have the published counts, its knobs meet every budget."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 import blockyard as by
 from blockyard.compare.plan.budget import solve
 from blockyard.core import registry
+from blockyard.core.call import Moment
 from blockyard.core.errors import UsageError
 from blockyard.core.numbers import PARAMS
 from blockyard.core.spec import Spec
@@ -38,6 +41,9 @@ def test_all_recipes_meet_a_budget_within_two_percent(budget):
     assert max(counts) / min(counts) <= 1.02
 
 
+CERTAIN = ("transformer_programs",)  # outside training all is chosen, and nothing is steep
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_one_step_of_every_phase_lowers_its_loss_and_all_learn(name):
     spec = by.spec(name, "tiny")
@@ -52,7 +58,8 @@ def test_one_step_of_every_phase_lowers_its_loss_and_all_learn(name):
         optimiser = torch.optim.SGD(model.parameters(), lr=0.002 if steep else 0.05)
         losses = []
         for _ in range(2):
-            terms, counts = objective(model, batch), objective.counts(batch)
+            with model.training_at(Moment(0, 0)) if name in CERTAIN else nullcontext():
+                terms, counts = objective(model, batch), objective.counts(batch)
             assert {name: count for name, (_, count, _) in terms.items()} == counts and all(counts.values())
             loss = torch.stack([weight * total / count for total, count, weight in terms.values()]).sum()
             losses.append(loss.item())

@@ -34,6 +34,12 @@ class LanguageModel(Head):
         if vocab is None:
             raise UsageError(f"{site.path}: head:lm scores the ids that the stem reads, and this stem reads none")
         if tied:
+            width = site.context.axes[site.beside("stream")].size
+            if stream.size != width:
+                raise UsageError(
+                    f"{site.path}: a tied table scores {width} channels, and the stream has become one of "
+                    f"{stream.size}; set tied=false"
+                )
             self.store, self.table = site.reuse("table", site.beside("stem.table"), reads=stream, writes=vocab)
             if store not in (None, self.store.spec):
                 raise UsageError(f"{site.path}: a tied table is kept as the stem's is; leave store out, or tied=false")

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from blockyard.core import Axis, Batch, Call, Site, Stem, UsageError
 from blockyard.core.settings import Vocab
+from blockyard.core.variables import Names, Programmed, Told
 
 
-class OneHot(Stem):
+class OneHot(Stem, Programmed):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, any_order=True, bidirectional=True)
     variants = ({}, dict(vocab=9, places=True))
 
@@ -49,3 +50,9 @@ class OneHot(Stem):
         kinds = torch.arange(self.values, device=batch.tokens.device)
         x = torch.cat([each[..., None] == kinds for each in said], -1)
         return x.to(self.like.dtype), call, state
+
+    def told(self, known: Names, step: int) -> Told:
+        lines = ["token = list(tokens)"]
+        if self.places:
+            lines.append(f"place = [t if t < {self.values} else None for t in range(len(tokens))]")
+        return Told(lines, Names(["token", "place"] if self.places else ["token"]))

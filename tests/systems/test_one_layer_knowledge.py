@@ -1,0 +1,102 @@
+"""What must hold of facts that are told and asked for, and of the one layer that learns them."""
+
+import numpy as np
+import pytest
+import torch
+
+import blockyard as by
+from blockyard.core import UsageError
+from blockyard.task import make_task
+from blockyard.task._exercise import Exercise
+from blockyard.transform._base import make_transform
+
+CELL = "facts:subjects=30,relations=2,values=10,templates=6,tellings=3,taught=12"
+
+
+def parsed(task, tokens):
+    """(n,) subjects, relations and whether it is a question, from ids alone."""
+    subjects, templates, asks, fillers, mark = task.starts[1:6]
+    inside = (tokens >= subjects) & (tokens < templates)
+    assert (inside.sum(1) == 1).all() and set(np.unique(tokens[:, -1])) <= {mark, mark + 1}
+    s, word, question = tokens[inside] - subjects, tokens[:, -2], tokens[:, -1] == mark + 1
+    return s, np.where(question, word - asks, (word - templates) // task.templates), question
+
+
+def test_what_is_asked_was_never_shown_as_a_question():
+    """(1) no subject of an exam stands in a question of training, and every one is told."""
+    task = make_task(f"{CELL},show=both,exam=asked")
+    s, _, question = parsed(task, task.sample(0, 4000).tokens)
+    asked, _, all_questions = parsed(task, task.scored_on.sample(1, 2000).tokens)
+    assert all_questions.all() and set(asked) == set(range(12, 30)) and set(s[question]) == set(range(12))
+    assert set(s[~question]) == set(range(30)) and 0.45 < question.mean() < 0.55
+
+
+def test_every_fact_is_told_in_as_many_ways():
+    """(2) of its relation's templates, not of the other's; the answer is the same in all of them."""
+    task = make_task(f"{CELL},show=told")
+    tokens, targets = task.sample(0, 8000)
+    s, r, _ = parsed(task, tokens)
+    for fact in range(60):
+        mine = (s == fact // 2) & (r == fact % 2)
+        assert len(set(tokens[mine, -2])) == 3 and len(set(targets[mine, -1])) == 1
+    assert len(set(targets[:, -1])) == 10
+    assert make_task(f"{CELL},show=told,world=1").table.tolist() != task.table.tolist()
+    shares = [make_task(f"facts:templates=32,tellings={k},taught={n}").covered() for k, n in ((1, 4), (4, 4), (4, 60))]
+    assert shares[0] < shares[1] < shares[2] and shares[2] > 0.95
+
+
+@torch.no_grad()
+def test_attention_of_a_token_sums_to_one():
+    """(3) over what it sees."""
+    model = by.build("one_layer", "tiny", vocab=40).double()
+    rows = torch.randint(0, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+    weights = next(iter(model(rows, points={"*:weights": "read"}).captures.values()))
+    assert (weights.sum(-1) - 1).abs().max() < 1e-12 and weights.triu(1).abs().max() == 0
+
+
+@torch.no_grad()
+def test_without_an_mlp_it_is_attention_alone():
+    """(4) the recipe with no channels inside says what its attention writes: one step, the same first numbers."""
+    alone, whole = (by.build("one_layer", "tiny", vocab=40, ffn=width).double() for width in (0, 64))
+    assert len(alone.steps) == 1 and len(whole.steps) == 2
+    rows = torch.randint(0, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+    behind = whole.finish(whole.run(whole.start(rows), [0]))
+    alone.steps[0].load_state_dict(whole.steps[0].state_dict())
+    assert torch.equal(alone(rows).logits, behind.logits) and not torch.allclose(whole(rows).logits, behind.logits)
+    value = alone.steps[0].part.qkv(alone.start(rows).x[:, :1])[..., -32:]  # no skip: the first token says its value
+    assert torch.allclose(alone.run(alone.start(rows)).x[:, :1], alone.steps[0].part.out(value), atol=1e-12)
+
+
+@torch.no_grad()
+def test_an_adapter_says_nothing_at_first():
+    """(5) with B = 0 the pretrained model is left as it is, to the bit."""
+    model = by.build("one_layer", "tiny", vocab=40)
+    made = make_transform("lora:rank=4").apply(model).model
+    rows = torch.randint(0, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(made(rows).logits, model(rows).logits)
+
+
+def test_the_table_of_another_world_is_chance():
+    """(6) who knows other answers is right as often as who guesses."""
+    task, other = (make_task(f"facts:subjects=400,relations=4,values=10,world={world}") for world in (0, 1))
+    tokens, targets = task.sample(0, 4000)
+    right = (other.solve(tokens) == targets)[:, -1].mean()
+    assert abs(right - 0.1) < 0.03 and (task.solve(tokens) == targets)[:, -1].all()
+
+
+def test_without_taught_subjects_no_question_is_shown():
+    """(8) rows that are told have none, and rows of taught questions cannot be asked for."""
+    task = make_task("facts:taught=0,show=told,exam=asked")
+    assert not parsed(task, task.sample(0, 500).tokens)[2].any()
+    with pytest.raises(UsageError, match="with taught=0 of 64 subjects no row is both"):
+        make_task("facts:taught=0,show=both")
+    with pytest.raises(UsageError, match="tellings=9 need as many templates"):
+        make_task("facts:tellings=9")
+
+
+def test_an_exam_holds_its_rows_from_training():
+    task = make_task(f"{CELL},show=both,exam=asked")
+    exercise = Exercise(repr(task), task)
+    fresh = exercise.order(task.length, 64, 0).next(0)
+    s, _, question = parsed(task, fresh["tokens"])
+    assert (s[question] < 12).all() and question.any()

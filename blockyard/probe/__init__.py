@@ -20,6 +20,7 @@
     direction_probe(model, rows, kinds)["steps.0.part"]      along which direction the stream tells two kinds apart
     entropy_neurons_probe(model, rows)["steps.1.part:chosen"]     which units set how sure a model is
     effective_rank_probe(model, rows)["steps.0.part:effective"]   how many directions the stream uses
+    kfac_probe(model, rows)["steps.1.part.up:in"]            along which directions the loss curves
     linear_probe(model, rows, labels)["steps.0.part"]        what one matrix can read off the stream, or an inner value
     logit_lens_probe(model, rows)["steps.0.part:kl"]         what a model would say at each depth
     patch_probe(model, rows, other)["map"]                   at which layer and token what decides an answer stands
@@ -38,6 +39,7 @@ from blockyard.probe.effective_rank import effective_rank_probe
 from blockyard.probe.entropy_neurons import entropy_neurons_probe
 from blockyard.probe.exit_losses import exit_losses_probe
 from blockyard.probe.imitation import imitation_probe
+from blockyard.probe.kfac import kfac_probe
 from blockyard.probe.linear import linear_probe
 from blockyard.probe.logit_lens import logit_lens_probe
 from blockyard.probe.patch import patch_probe
@@ -54,7 +56,7 @@ from blockyard.probe.step_skip import step_skip_probe
 __all__ = [
     "attention_distance_probe", "attention_entropy_probe", "attention_map_probe", "by_depth_probe", "circuits_probe",
     "copying_probe", "direction_probe", "effective_rank_probe", "entropy_neurons_probe", "exit_losses_probe",
-    "imitation_probe", "linear_probe", "logit_lens_probe", "patch_probe", "path_orders_probe", "readout_probe",
-    "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe", "step_gradients_probe",
-    "step_skip_probe",
+    "imitation_probe", "kfac_probe", "linear_probe", "logit_lens_probe", "patch_probe", "path_orders_probe",
+    "readout_probe", "recall_probe", "sharpness_probe", "sparsity_probe", "state_probe", "step_cosine_probe",
+    "step_gradients_probe", "step_skip_probe",
 ]  # fmt: skip

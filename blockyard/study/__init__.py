@@ -4,6 +4,7 @@
 `status()` reads what is there.
 """
 
+import math
 import time
 from dataclasses import replace
 from datetime import date
@@ -15,7 +16,7 @@ from blockyard.compare.report.sheet import Sheet, alone
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import read_document, sealed, write_whole
-from blockyard.study._base import Study
+from blockyard.study._base import Figures, Study
 from blockyard.study._record import FORMAT, RaceRecord, Record, Told
 
 TIERS = ("smoke", "small")
@@ -40,10 +41,7 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         assert isinstance(found, Report)
         results[race.name] = found
     began_reading = time.monotonic()
-    readings = {
-        reading.name: {name: [float(value) for value in each] for name, each in reading.read(tier).items()}
-        for reading in study.readings
-    }
+    readings = {reading.name: _plain(reading.read(tier)) for reading in study.readings}
     reading_seconds = time.monotonic() - began_reading
     every = results | readings
     findings = [(p, p.judge(*(every[name] for name in p.races))) for p in study.predictions]
@@ -73,6 +71,14 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         if sheet:
             _write_page(sheet, folder)
     return record
+
+
+def _plain(figures: Figures) -> dict[str, list[float | None]]:
+    """Figures as a record holds them: what is not a number is none."""
+    return {
+        name: [float(each) if each is not None and math.isfinite(each) else None for each in seeds]
+        for name, seeds in figures.items()
+    }
 
 
 def _write_page(sheet: Sheet, folder: Path) -> None:

@@ -43,14 +43,15 @@ class Race:
         return {name: value for name, value in self.options.items() if name not in instead} | few
 
 
-Figures = Mapping[str, Sequence[float]]  # by name, one for each seed
+Figures = Mapping[str, Sequence[float | None]]  # by name, one for each seed; None where a seed has none
 
 
 @dataclass(frozen=True)
 class Reading:
     """What a study reads off models that it trains itself, where arms have no score that says it.
 
-    read   (tier) -> figures by name, one for each seed; at `smoke` of next to no training
+    read   (tier) -> figures by name, one for each seed, not a number where there is none; at `smoke` of next to no
+           training
     """
 
     name: str
@@ -227,7 +228,9 @@ def at_least(reading: str, figure: str, bar: float) -> Prediction:
     """A figure of a reading reaches a level in every seed. The value is its mean."""
 
     def judge(found: Figures) -> Finding:
-        return by_seed(found[figure], lambda value: value >= bar, bar)
+        known = [value for value in found[figure] if value is not None]
+        finding = by_seed(known, lambda value: value >= bar, bar)
+        return finding if len(known) == len(found[figure]) else finding._replace(verdict=OPEN)
 
     return Prediction(f"{reading}: {figure} is at least {bar:g}", reading, judge)
 
@@ -237,7 +240,7 @@ def smaller(reading: str, low: str, high: str, share: float = 1.0) -> Prediction
     it is less by."""
 
     def judge(found: Figures) -> Finding:
-        return _all_below(found[low], [share * value for value in found[high]])
+        return _all_below(found[low], [None if value is None else share * value for value in found[high]])
 
     than = high if share == 1 else f"{share:g} times {high}"
     return Prediction(f"{reading}: {low} is below {than}", reading, judge)

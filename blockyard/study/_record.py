@@ -79,5 +79,5 @@ class Record(Document):
     wall_seconds: float = 0.0
     command: str = ""
     races: dict[str, RaceRecord] = field(default_factory=dict)
-    readings: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    readings: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
     format: int = FORMAT

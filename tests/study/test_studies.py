@@ -126,6 +126,12 @@ def test_a_study_reads_figures_off_models_of_its_own(tmp_path, monkeypatch):
     assert [told.verdict for told in record.predictions] == [OPEN, HOLDS] and record.seeds == 2 and not record.races
     assert record.readings["inside"]["high"] == [3.0, 2.5] and last_record("mamba", tmp_path).verdict == OPEN
     assert smaller("inside", "low", "high", 0.5).judge(read.read("small")).verdict == OPEN
+    gap = Study(
+        (), (at_least("inside", "low", 1),), readings=(Reading("inside", lambda _: {"low": [2.0, float("nan")]}),)
+    )
+    monkeypatch.setattr("blockyard.study.mamba.study", lambda: gap)
+    record = run_study("mamba", "small", tmp_path)
+    assert record.verdict == OPEN and record.readings["inside"]["low"] == [2.0, None]
 
 
 def test_a_study_runs_and_its_record_says_how(tmp_path, monkeypatch, capsys):

@@ -60,9 +60,7 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
         date=date.today().isoformat(),
         command=f"blockyard study {entry.name} --tier {tier}",
         races={name: RaceRecord.of(report) for name, report in results.items()},
-        readings={
-            name: {key: list(map(float, each)) for key, each in found.items()} for name, found in readings.items()
-        },
+        readings=readings,
     )
     sheet = study.page(results) if study.page else None
     if tier != "smoke":

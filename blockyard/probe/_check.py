@@ -36,7 +36,8 @@ def _shown(name: str, reads: str, channel: str | None = None) -> tuple[Any, torc
     """A small model, and data of what a probe reads."""
     draw, system = torch.Generator().manual_seed(0), spec(name, "tiny")
     if channel:
-        paths = [step.part.path for step in build(system).steps if step.part.spec.kind == "channel"]
+        parts: list[Any] = [step.part for step in build(system).steps]
+        paths = [part.path for part in parts if part.spec.kind == "channel"]
         for path in paths:
             system = system.at(path, spec=Spec("channel", channel))
     if reads == "ids":

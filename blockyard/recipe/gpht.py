@@ -9,10 +9,35 @@ Differs  sinusoidal positions; no dropout; the window's scaling has no gain and 
 from typing import Annotated
 
 from blockyard.core.settings import (
-    Asked, Count, Dim, Fraction, Heads, Horizon, Inner, Layers, PhaseData, Trains, Variables, Window, Word,
+    Asked,
+    Count,
+    Dim,
+    Fraction,
+    Heads,
+    Horizon,
+    Inner,
+    Layers,
+    PhaseData,
+    Trains,
+    Variables,
+    Window,
+    Word,
 )  # fmt: skip
 from blockyard.core.spec import (
-    Spec, activation, channel, head, junction, linear, mixer, model, objective, phase, position, residual, stem, system,
+    Spec,
+    activation,
+    channel,
+    head,
+    junction,
+    linear,
+    mixer,
+    model,
+    objective,
+    phase,
+    position,
+    residual,
+    stem,
+    system,
 )  # fmt: skip
 from blockyard.recipe._stages import staged
 

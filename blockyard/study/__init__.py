@@ -4,6 +4,7 @@
 `status()` reads what is there.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -76,7 +77,8 @@ def _measured(trial: Trial, results: Mapping[str, Report], works: Path, quiet: b
     found = []
     for seed in seeds:
         figures = trial.run(Given(seed, works.name, partial(_trained_model, results, works, seed)))
-        found.append({name: float(value) for name, value in figures.items()})
+        known = {name: float(value) for name, value in figures.items() if value is not None}
+        found.append({name: value for name, value in known.items() if math.isfinite(value)})
         if not quiet:
             said = "  ".join(f"{name} {value:.4g}" for name, value in found[-1].items())
             print(f"{trial.name}, seed {seed}: {said}")

@@ -55,13 +55,13 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """A measurement of a study: figures by name, once a seed.
+    """A measurement of a study: figures by name, once a seed; one that is none, or no number, is not known of it.
 
     seeds   how many, where the study has no race; else the seeds are those of its first race
     """
 
     name: str
-    run: Callable[[Given], Mapping[str, float]]
+    run: Callable[[Given], Mapping[str, float | None]]
     seeds: int = 2
 
 
@@ -240,7 +240,7 @@ def figure(trial: str, name: str, *, least: float | None = None, most: float | N
 
     def judge(figures: Figures) -> Finding:
         meets = (lambda value: value <= bar) if least is None else (lambda value: value >= bar)
-        return by_seed([each[name] for each in figures if name in each], meets, bar)
+        return _of_all([each.get(name) for each in figures], meets, bar)
 
     return Prediction(f"{trial}: {name} is at {'most' if least is None else 'least'} {bar:g}", trial, judge)
 
@@ -249,11 +249,18 @@ def beneath(trial: str, low: str, high: str, share: float = 1.0) -> Prediction:
     """Of a trial one figure is below another, or below a share of it, in every seed. The value is the mean ratio."""
 
     def judge(figures: Figures) -> Finding:
-        found = [each[low] / each[high] for each in figures if low in each and each.get(high)]
-        return by_seed(found, lambda value: value < share, share)
+        found = [each[low] / each[high] if low in each and each.get(high) else None for each in figures]
+        return _of_all(found, lambda value: value < share, share)
 
     part = "" if share == 1 else f"{share:g} times "
     return Prediction(f"{trial}: {low} is below {part}{high}", trial, judge)
+
+
+def _of_all(found: Sequence[float | None], meets: Callable[[float], bool], bar: float) -> Finding:
+    """As `by_seed`, and open where it would hold but a seed is not known."""
+    known = [value for value in found if value is not None]
+    told = by_seed(known, meets, bar)
+    return told._replace(verdict=OPEN) if len(known) < len(found) and told.verdict == HOLDS else told
 
 
 def _mean(steps: Sequence[float | None]) -> float | None:

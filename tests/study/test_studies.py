@@ -230,5 +230,7 @@ def test_a_study_of_trials_alone_has_their_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(registry.find("study", "mamba").load(), "study", lambda: made)
     record = run_study("mamba", "smoke", quiet=True)
     assert record.seeds == 3 and record.verdict == HOLDS
+    assert figure("t", "a", most=3).judge([{"a": 1.0}, {}]) == (OPEN, 1.0, 3)
+    assert figure("t", "a", least=3).judge([{"a": 1.0}, {}]).verdict == FAILS
     with pytest.raises(ValueError, match="either least or most"):
         figure("t", "a")

@@ -11,14 +11,14 @@ from blockyard.study._base import Race, Study, below, better, ratio
 FACTS = "facts:subjects=100,relations=1,values=20,show=both,exam=asked"
 TOLD = "facts:subjects=100,relations=1,values=20,show=told"
 CELLS = {"covered": "templates=8,tellings=4,taught=80", "bare": "templates=32,tellings=1,taught=20"}
-ARMS = ("layer=one_layer:dim=48,ffn=128", "attention=one_layer:dim=48,ffn=0")
+ARMS = ("layer=one_layer:dim=48,ffn=128", "attention=one_layer:dim=64,ffn=0")
 
 
 def study() -> Study:
-    options = {"params": "36k", "tokens": "1M", "batch": 64, "seeds": 2, "tuning": "none"}
+    options = {"params": "35k", "tokens": "1M", "batch": 64, "seeds": 2, "tuning": "none"}
     return Study(
         races=(
-            *(Race(name, ARMS[:1], task=f"{FACTS},{cell}", options=options) for name, cell in CELLS.items()),
+            *(Race(name, ARMS, task=f"{FACTS},{cell}", options=options) for name, cell in CELLS.items()),
             Race("stored", ARMS, task=f"{TOLD},{CELLS['covered']}", options=options),
         ),
         predictions=(

@@ -15,7 +15,7 @@ CELL = "facts:subjects=30,relations=2,values=10,templates=6,tellings=3,taught=12
 
 def parsed(task, tokens):
     """(n,) subjects, relations and whether it is a question, from ids alone."""
-    subjects, templates, asks, fillers, mark = task.starts[1:6]
+    subjects, templates, asks, _, mark = task.starts[1:6]
     inside = (tokens >= subjects) & (tokens < templates)
     assert (inside.sum(1) == 1).all() and set(np.unique(tokens[:, -1])) <= {mark, mark + 1}
     s, word, question = tokens[inside] - subjects, tokens[:, -2], tokens[:, -1] == mark + 1

@@ -21,7 +21,7 @@ FEW = 32
 class HeldOut:
     """The exams of a task by role, the rows (tokens as bytes) that they keep from training, and how many were seen.
 
-    different   how many different examples a survey of SURVEY draws met
+    different   how many different examples a survey of SURVEY draws met, of those that exams can ask
     """
 
     exams: dict[str, Examples]
@@ -56,7 +56,7 @@ class HeldOut:
 
 def hold_out(task: Task) -> HeldOut:
     """The exams of a task: a function of the task alone, the same in every process."""
-    different = len({row.tobytes() for row in task.sample(fold("exam", "survey"), SURVEY).tokens})
+    different = len({row.tobytes() for row in task.scored_on.sample(fold("exam", "survey"), SURVEY).tokens})
     drawn = {role: task.scored_on.sample(fold("exam", role), count) for role, count in EXAMPLES.items()}
     if different < FEW:
         return HeldOut(drawn, frozenset(), different)

@@ -4,8 +4,8 @@ Source   arXiv 2307.05979    Slug  rl-survey    Family  acting
 Claim    what the survey reports of others: attention keeps what was seen long ago, where a short window cannot; who is
          told the return does better on mixed episodes than who imitates all; a gated residual rule stays trainable at
          rates at which a plain post-norm does not
-Differs  sixty thousand parameters, worlds of a few states, teachers by dynamic programming; the share of episodes that
-         are not played as by the best plan, step by step beside it
+Differs  sixty thousand parameters, twice as many in the race of rates; worlds of a few states, teachers by dynamic
+         programming; the share of episodes that are not played as by the best plan, step by step beside it
 """
 
 from blockyard.compare.documents import Report
@@ -13,7 +13,7 @@ from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race,
 
 MAZE = "cloning:environment=t_maze(length=24)"
 ROOM = "environment=gridworld(size=5),best=0.3,worst=0.4"
-RATES = (3e-3, 1e-2, 3e-2)
+RATES = (3e-3, 1.2e-2, 4.8e-2)
 axes = {
     "agent": {
         "entities": "out of scope: one sight a step", "recall": "",
@@ -59,13 +59,17 @@ def study() -> Study:
     window = "window=llama:mixer.pattern=band,pattern.window=8"
     segments = "segments=llama:mixer.pattern=segments,pattern.size=12,pattern.memory=12"
     rules = ("gated=llama:residual=gated", "postnorm=llama:residual=postnorm")
-    sweep = {key: value for key, value in options.items() if key != "tuning"} | {"rates": RATES, "tokens": "100k"}
+    sweep = {key: value for key, value in options.items() if key != "tuning"} | {
+        "rates": RATES,
+        "tokens": "100k",
+        "params": "120k",
+    }
     return Study(
         races=(
             Race("maze", ("llama", window, segments), task=MAZE, options=options),
             Race("promised", ("llama", "gla"), task=f"return_to_go:{ROOM}", options=options),
             Race("imitated", ("llama", "gla"), task=f"cloning:{ROOM}", options=options),
-            Race("rates", rules, task=MAZE, options=sweep),
+            Race("rates", rules, task=MAZE, options=sweep, smallest="120k"),
         ),
         predictions=(
             below("maze", "llama", 0.05), above("maze", "window", 0.4), below("maze", "segments", 0.05),

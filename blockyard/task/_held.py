@@ -21,7 +21,7 @@ FEW = 32
 class HeldOut:
     """The exams of a task by role, the rows (tokens as bytes) that they keep from training, and how many were seen.
 
-    different   how many different examples a survey of SURVEY draws met
+    different   how many different examples a survey of SURVEY draws met, of those that exams can ask
     """
 
     exams: dict[str, Examples]

@@ -15,6 +15,7 @@ from blockyard.core.spec import model as model_spec
 from blockyard.environment._base import make_environment
 from blockyard.environment._table import Table
 from blockyard.task import make_task
+from blockyard.task._held import hold_out
 
 
 def gate(shut):
@@ -265,6 +266,16 @@ def test_a_promise_tells_who_plays():
 def test_what_cannot_be_recorded_is_refused(text, says):
     with pytest.raises(by.UsageError, match=says):
         make_task(text)
+
+
+@pytest.mark.parametrize("size, most", [(4, 0), (7, 12)])
+def test_exams_ask_what_training_shows_only_where_there_is_too_little(size, most):
+    """Of 15 episodes of the best plan none is held out; of 48 a quarter at most, which no training step draws."""
+    task = make_task(f"return_to_go:environment=gridworld(size={size}),best=0.5")
+    held = hold_out(task)
+    assert len(held.rows) == most and held.different == size**2 - 1
+    fresh = held.fresh(task, 0, 300).tokens
+    assert not {row.tobytes() for row in fresh} & held.rows
 
 
 def test_a_recipe_takes_segments_in_place_of_attention():

@@ -17,7 +17,7 @@ def trained(arm: str, task: Task, steps: int, seed: int, *, lr: float = 3e-3, ba
     """The model of an arm (`name:key=value,...`) after so many steps on the task, none of whose exams it has seen."""
     target, material = parse_arm(arm), Exercise(repr(task), task)
     system = material.fit(spec(target.name, **target.overrides))
-    model = build(system, seed)
+    model = build(system, seed=seed)
     return train(system, model, material.order(task.length, batch, seed), Settings(steps, lr, seed=seed)).model.eval()
 
 

@@ -43,7 +43,8 @@ def key_clusters_probe(
             raise UsageError(f"valid is (rows, tokens) = {(len(rows), len(keys))}, not {right.shape}")
     logits = np.concatenate([model(piece).logits[:, -1].double().cpu().numpy() for piece in rows.split(batch)])
     order = np.argsort(-logits, 1, kind="stable")[:, : min(ranks, len(keys))]
-    of = kmeans2(keys, min(clusters, len(keys)), minit="++", seed=np.random.default_rng(seed))[1]
+    draw = np.random.default_rng(seed)
+    of = kmeans2(keys, min(clusters, len(keys)), minit="++", seed=draw)[1]  # pyright: ignore[reportCallIssue]
     hits = np.take_along_axis(right, order, 1)
     found = split(of[order], hits)
     dealt = np.random.default_rng([seed, 1]).permutation(of)

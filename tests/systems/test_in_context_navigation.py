@@ -129,7 +129,7 @@ def test_precision_at_a_rank_is_counted_by_hand():
 
 
 def test_the_probe_reads_keys_logits_and_what_is_right(body):
-    """Ranks are those of the logits, keys the table's; the figures are those of the clusters found, or of the ids held."""
+    """Ranks are those of the logits, keys the table's; figures are those of the clusters, or of the ids held."""
     rows = torch.randint(0, VOCAB, (12, 5), generator=torch.Generator().manual_seed(0))
     logits = body(rows).logits[:, -1].detach().numpy()
     order, keys = np.argsort(-logits, 1)[:, :6], body.head.table.detach().numpy()

@@ -27,7 +27,7 @@ RULES = {
     "graph search": "graph_search:vertices=8",
     "cellular automata": "rule110:size=12",
     "regression": "in_context:family=dense,dim=2,points=8",
-    "Boolean functions": "in_context:family=conjunction,dim=8,points=16",
+    "Boolean functions": "boolean:function=conjunction,dim=6",
 }
 ARMS = ("llama", "gla", "deltanet", "mamba2", "mamba2_hybrid")
 CELL, TALL, LEFT, TOP = 96.0, 30.0, 170.0, 60.0  # pixels of a cell, and of the margins

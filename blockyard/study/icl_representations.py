@@ -3,8 +3,8 @@
 Source   arXiv 2310.10616    Slug  icl-representations    Family  in context
 Claim    near the best on functions of a fixed network; the upper layers alone, pasted over a fresh linear stem, learn
          linear functions in context of vectors that they never saw
-Differs  two numbers, a network of one layer, four layers of which three are pasted and no fresh ones under them, which could
-         learn it all themselves; what single layers hold is the probe's to say
+Differs  two numbers, a network of one layer, four layers of which three are pasted and no fresh ones under them, which
+         could learn it all themselves; what single layers hold is the probe's to say
 """
 
 from blockyard.compare.documents import Report

@@ -92,7 +92,8 @@ class SoftmaxRegression(Task):
         return {metric.name: float(total / asked) for metric, total in zip(self.also, sums[1:])}
 
     def described(self) -> str:
-        return f"{self.rows} rows of {self.dim} numbers with weights and {self.asked} without, all alike by knowing nothing"
+        shown = f"{self.rows} rows of {self.dim} numbers with weights and {self.asked} without"
+        return f"{shown}, all alike by knowing nothing"
 
     def predictors(self) -> dict[str, Predictor]:
         rules = {"oracle": self._best} | {f"{m} steps": partial(_stepped, steps=m) for m in STEPS}

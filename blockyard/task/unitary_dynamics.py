@@ -3,9 +3,10 @@
     (x_1, 0) (x_2, x_1) (x_3, x_2) ...        x_{t+1} = W x_t, W = diag(e^{i theta})        asked from x_2 on: x_{t+1}
     theta even from 0 to 2 pi, new ones in every example
 
-With `start=normal` x_1 is complex normal, E|x_1j|^2 = 1; with `one` a single number of it, any, has the size sqrt(d) and
-all others are 0. One pair tells W, so that who divides makes no error. The figure `from one step` is the mean squared difference to the best step
-of gradient descent on the pairs before, which is all that one layer of linear attention can learn.
+With `start=normal` x_1 is complex normal, E|x_1j|^2 = 1; with `one` a single number of it, any, has the size sqrt(d)
+and all others are 0. One pair tells W, so that who divides makes no error. The figure `from one step` is the mean
+squared difference to the best step of gradient descent on the pairs before, to which training from a diagonal start
+leads one layer of linear attention.
 
 Shapes   tokens (n,T,4 d): real and imaginary parts of x_t, then of x_{t-1}   targets (n,T,2 d), no numbers at first
 Source   arXiv 2405.16845    Slug  mesa-optimization    Family  in context

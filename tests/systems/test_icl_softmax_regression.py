@@ -109,7 +109,7 @@ def test_nothing_done_moves_nothing():
 
 
 def test_the_task_is_what_it_says():
-    """(8) weights of mean 1, scores of variance 1, none shown of a row that is asked; more steps are nearer the truth."""
+    """(8) weights of mean 1, scores of variance 1, none shown of a row that is asked; more steps are nearer."""
     task = make_task("softmax_regression:rows=12,asked=6")
     tokens, targets = task.sample(0, 1500)
     assert np.abs(tokens[:, :12, 0].mean(1) - 1).max() < 1e-5 and (tokens[:, 12:, 0] == 0).all()

@@ -10,7 +10,7 @@ from torch.func import functional_call
 import blockyard as by
 from blockyard.core import Axis, Batch, Site, Spec, UsageError
 from blockyard.core.site import BuildContext
-from blockyard.parts.mixer.linear.merged_attention import as_complex, paired
+from blockyard.parts.mixer.linear.merged_attention import as_complex
 from blockyard.predictor.unitary import best_rate, exact, one_step, rate_of
 from blockyard.task import make_task
 from blockyard.task._check import score

@@ -1,6 +1,6 @@
-"""Sequences x_{t+1} = W x_t of an unknown W = diag(e^{i theta}): what a step of gradient descent says comes next.
+"""Sequences x_{t+1} = W x_t of an unknown W = diag(e^{i theta}): what a step of gradient descent says of the next one.
 
-    one step    yhat_t = rate / (t-1) sum_{i<t} x_{i+1} <x_i, x_t>      on half the mean of |x_{i+1} - W x_i|^2, from 0
+    one step    yhat_t = rate / (t-1) sum_{i<t} x_{i+1} <x_i, x_t>    on half the mean of |x_{i+1} - W x_i|^2, from 0
     rate        k1 / (k2 + k3 / (T-2) sum_{t=2}^{T-1} 1/(t-1))        what is best on average over theta, x_1, t
                 k1 = E|x_j|^4    k2 = E|x_j|^6    k3 = sum_{r != j} E|x_j|^2 |x_r|^4        of the first vector
     exact       x_t x_t / x_{t-1}, number by number: one pair tells W

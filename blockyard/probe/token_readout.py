@@ -12,7 +12,6 @@ Family   probes
 Differs  the map is solved for, with a light ridge
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ reads = "frames"
 
 
 def token_readout_probe(
-    model: Any, data: Any, goals: Annotated[Mapping[str, Any] | None, "what is read, (n,P,k) by name"] = None, *,
+    model: Any, data: Any, goals: Annotated[Any, "what is read, (n,P,k) by name; none: the usual two"] = None, *,
     noise: Annotated[NonNegative, "the deviation of the noise that the ridge reckons with"] = 0.5,
     batch: Annotated[Count, "rows at once"] = 256,
 ) -> Arrays:  # fmt: skip

@@ -19,7 +19,7 @@ def recipe(
     dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, *,
     pasted: Annotated[Count, "layers that are pasted: those at the top; none: all but one"] | None = None,
     under: Annotated[Natural, "fresh layers under them, which train"] = 0,
-    pretraining: Annotated[Fraction, "the share of the steps before the paste; 0: the pasted was never trained"] = 0.7,
+    pretraining: Annotated[Fraction, "the share of the steps before the paste; 0: what is pasted never trained"] = 0.7,
     first_task: PhaseTask | None = None, channels: Channels = 3,
 ) -> Spec:  # fmt: skip
     pasted = pasted or max(1, layers - 1)

@@ -5,8 +5,8 @@
 
 With `start=normal` x_1 is complex normal, E|x_1j|^2 = 1; with `one` a single number of it, any, has the size sqrt(d)
 and all others are 0. One pair tells W, so that who divides makes no error. The figure `from one step` is the mean
-squared difference to the best step of gradient descent on the pairs before, which is all that one layer of linear
-attention can learn.
+squared difference to the best step of gradient descent on the pairs before, to which training from a diagonal start
+leads one layer of linear attention.
 
 Shapes   tokens (n,T,4 d): real and imaginary parts of x_t, then of x_{t-1}   targets (n,T,2 d), no numbers at first
 Source   arXiv 2405.16845    Slug  mesa-optimization    Family  in context

@@ -1,4 +1,4 @@
-"""Parts of a trained model are pasted into one that was never trained: what is named keeps its numbers.
+"""Parts of a trained model are pasted into one that never trained: what is named keeps its numbers, the rest is drawn.
 
     theta'_p = theta_p for the tensors p that are kept        else the first numbers of p by a seed
 

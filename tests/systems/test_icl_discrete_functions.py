@@ -96,7 +96,7 @@ def test_parity_is_solved_by_independent_rows():
 
 @pytest.mark.parametrize("function", ["conjunction", "parity"])
 def test_other_signs_are_the_rest_of_the_score(function):
-    """(6) labels turned round turn an accuracy a into 1 - a; parities count, and rows are asked at vectors alone."""
+    """(6) labels turned round turn an accuracy a into 1 - a; a row is asked at its vectors alone."""
     task = make_task(f"boolean:function={function},dim={D}")
     shown = task.sample(2, 100)
     turned = np.where(shown.targets >= 0, 1 - shown.targets, -1)

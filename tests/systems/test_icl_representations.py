@@ -1,5 +1,6 @@
 """What must hold of functions of a fixed representation, of a model in slices, of what is pasted, and of the probe."""
 
+from functools import partial
 from zlib import crc32
 
 import numpy as np
@@ -113,10 +114,10 @@ def test_ridge_on_the_representation_is_better():
         x = draw.normal(10, 4)
         y = family.drawn(7, x) + 0.2 * draw.normal(10)
         phi, penalty = family.features(x), 4 * 0.2**2
-        rule = linear(lambda a, b, penalty=penalty: ridge(a, b, penalty))
+        rule = linear(partial(ridge, penalty=penalty))
         on_phi, on_x = (np.square(along(rule, z, y) - y)[:, 5:].mean() for z in (phi, x))
         assert on_phi < 0.6 * on_x
-        told = along(lambda a, b, q, family=family: family.posterior(a, b, q, 0.2)[1], x, y)
+        told = along(lambda a, b, q, of=family: of.posterior(a, b, q, 0.2)[1], x, y)
         assert np.abs(told - along(rule, phi, y)).max() < 1e-8
     x = Draw(0, 300).normal(10, 4)
     y = Dense(4).drawn(1, x)

@@ -35,7 +35,7 @@ class Slicing:
         """(n,2k) of each row and piece how much is wrong and how much is asked, from the wrong answers (n,T)."""
         index, asked = self.index(examples), examples.targets >= 0
         if index.ndim == 1:  # a row counts once, and is wrong if anything in it is
-            index, wrong, asked = index[:, None], wrong.any(1, keepdims=True), asked.any(1, keepdims=True)
+            index, wrong, asked = (each.reshape(len(each), -1).max(1)[:, None] for each in (index, wrong, asked))
         there = (index[..., None] == np.arange(len(self.pieces))) & asked[..., None]
         return np.stack([(there & wrong[..., None]).sum(1), there.sum(1)], 2).reshape(len(index), -1)
 

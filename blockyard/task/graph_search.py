@@ -103,7 +103,8 @@ class GraphSearch(Task):
         edges = np.zeros((len(tokens), self._names, self._names), bool)
         edges[rows, wide[rows, places + 1], wide[rows, places + 2]] = True
         goal = wide[np.arange(len(tokens)), (tokens == self.query).argmax(1) + 2]
-        return edges, *(np.where(each < self._names, each, 0) for each in (tokens[:, -1], goal))
+        at, goal = (np.where(each < self._names, each, 0) for each in (tokens[:, -1], goal))
+        return edges, at, goal
 
     def right(self, tokens: np.ndarray) -> np.ndarray:
         """(n,N) the right answers of rows."""

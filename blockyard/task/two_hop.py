@@ -133,7 +133,7 @@ def _split(
     )
     graph = augmented(first, added, seed + 1)
     more = _sorted(two_hops(graph), chosen)[0]
-    free = more[~np.isin(*(_code(items, relations) for items in (more, asked)))]
+    free = more[~np.isin(_code(more, relations), _code(asked, relations))]
     every = graph.facts[:, :2]
     composed = every[~chosen[tuple(every.T)]]
     wanted = len(free) if ratio is None else round(ratio * len(composed))

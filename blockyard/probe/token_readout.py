@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blockyard.core import UsageError
+from blockyard.core import Batch, UsageError
 from blockyard.core.settings import Count, NonNegative
 from blockyard.predictor import along, rules
+from blockyard.probe._inside import STREAM, read_all
 from blockyard.probe._read import Arrays, pairs_of
 from blockyard.probe._ridge import share_explained, solved, standard
-from blockyard.probe.readout import streams
 
 reads = "frames"
 
@@ -46,7 +46,7 @@ def token_readout_probe(
         if goal.dim() != 3 or goal.shape[:2] != x.shape[:2]:
             raise UsageError(f"goal {name!r} must be {tuple(x.shape[:2])} vectors, not of shape {tuple(goal.shape)}")
     found: Arrays = {}
-    for path, h in streams(model, rows, batch):
+    for path, h in read_all(model, Batch(rows), STREAM, batch).items():
         for name, goal in asked.items():
             for place, first in (("x", 0), ("y", 1)):
                 read = h[:, first::2]

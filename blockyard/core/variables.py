@@ -22,7 +22,7 @@ from blockyard.core.axis import Cat, Expr, Prod
 from blockyard.core.call import Call
 from blockyard.core.errors import UsageError
 
-LEAST = 2.0**-26  # of an even number, below which its double logarithm is no number
+LEAST = 2.0**-26  # of what is drawn, since the logarithm of 0 is no number
 
 
 class Layout(NamedTuple):
@@ -70,8 +70,9 @@ def choice(logits: Tensor, call: Call, path: str, hot: float, cold: float) -> Te
     """(...,n) which of n, by logits (...,n): soft while training and ever less so, else certain."""
     if not call.training:
         return first_of(logits)
-    drawn = call.uniform(path, tuple(logits.shape)).clamp(min=LEAST).to(logits.dtype)
-    return ((logits - (-drawn.log()).log()) / temperature(hot, cold, call.progress)).softmax(-1)
+    drawn = call.uniform(path, tuple(logits.shape)).clamp(min=LEAST)
+    noise = -(-drawn.log()).log()  # before it is narrowed: half a precision makes a one of what is near it
+    return ((logits + noise.to(logits.dtype)) / temperature(hot, cold, call.progress)).softmax(-1)
 
 
 class Names(NamedTuple):

@@ -38,7 +38,7 @@ def test_the_program_is_the_model_on_every_input(seed):
     longer = torch.randint(0, 4, (40, 7), generator=torch.Generator().manual_seed(seed))
     assert run(text, longer) == model(longer).logits.argmax(-1).tolist()
     assert run(text, EVERY) != run(program(built(seed + 7)), EVERY)
-    assert "import" not in text.replace("without imports", "")
+    assert "import" not in text
 
 
 @torch.no_grad()
@@ -66,6 +66,7 @@ def test_noise_is_gumbels():
     call = Call.plain(torch.zeros(1, 1, 1, dtype=torch.float64))._replace(tick=3, progress=1.0)
     shares = choice(logits, call, "gate", 1.0, 1e-3).round().mean(0)
     assert (shares - logits[0].softmax(0)).abs().max() < 0.015
+    assert choice(logits.bfloat16(), call, "gate", 1.0, 0.1).isfinite().all(), "also where few digits are left"
 
 
 @torch.no_grad()

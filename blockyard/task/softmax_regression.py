@@ -6,7 +6,8 @@
 The score is the total variation between softmax(said) over the q_j and softmax(Q x). The best there is knows how x is
 drawn: of log b only differences tell something, and those are of linear regression: a ridge on centred rows and
 centred logarithms. The figures `from m steps` are total variations to what m steps of gradient descent on
-|softmax(A x) - b|^2 / 2 say, from x = 0 at the rate n / 4; 0 steps say that all rows weigh the same.
+|softmax(A x) - b|^2 / 2 say, from x = 0 at the rate n / 4; 0 steps say that all rows weigh the same. `from the best` is
+that to what is best said: who is nearer to it than to any step has not learned to descend.
 
 Shapes   tokens (n, rows + asked, dim + 1)   targets (n, rows + asked, 1), not a number where nothing is asked
 Source   arXiv 2304.13276    Slug  icl-softmax-regression    Family  in context
@@ -78,15 +79,16 @@ class SoftmaxRegression(Task):
         return np.ones(len(targets))
 
     def priced(self, said: Mapping[str, Any], examples: Examples) -> np.ndarray:
-        """(n, 1 + steps) total variations to the truth and to what so many steps say."""
+        """(n, 2 + steps) total variations to the truth, to what so many steps say, and to what is best said."""
         own = _distribution(np.asarray(said["values"], np.float64)[:, self.rows :, 0])
         ruled = [self._scores(partial(_stepped, steps=m), examples.tokens)["values"] for m in STEPS]
-        held = [examples.targets.astype(np.float64), *ruled]
+        held = [examples.targets.astype(np.float64), *ruled, self.solve(examples.tokens)]
         return np.stack([_apart(own, _distribution(each[:, self.rows :, 0])) for each in held], 1)
 
     @property
     def also(self) -> tuple[Metric, ...]:
-        return tuple(Metric(f"from {m} steps", "total variation", "lower", 0.0, 1.0) for m in STEPS)
+        names = (*(f"from {m} steps" for m in STEPS), "from the best")
+        return tuple(Metric(name, "total variation", "lower", 0.0, 1.0) for name in names)
 
     def figures(self, sums: np.ndarray, asked: float) -> dict[str, float]:
         return {metric.name: float(total / asked) for metric, total in zip(self.also, sums[1:])}

@@ -4,8 +4,8 @@ Source   arXiv 2405.16845    Slug  mesa-optimization    Family  in context
 Claim    trained to say the next vector it takes a step of one known size; this recovers the turning exactly where the
          first vector has one number, and does not where its numbers are normal
 Differs  from a random start, by AdamW, with matrices that read in and out: the proof is of gradient flow from a
-         diagonal start, to which the tests of the layer hold; softmax attention, whose layer has twice the parameters,
-         and two layers are there to look at, and nothing is claimed of them
+         diagonal start, to which the tests of the layer hold; two layers should err less where one step is not all;
+         softmax attention, with channels behind it, is there to look at, and nothing is claimed of it
 """
 
 from blockyard.study._base import Race, Study, above, better, nearer, within

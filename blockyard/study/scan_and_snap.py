@@ -1,9 +1,10 @@
-"""How much does attention concentrate where its decoder learns one, ten and a hundred times as fast?
+"""How much does attention of one rate concentrate where its decoder learns as fast, ten and a hundred times as fast?
 
 Source   arXiv 2305.16380    Slug  scan-and-snap    Family  in context
 Claim    attention moves until the decoder fits, and then stays: the faster the decoder, the more even attention is left
 Differs  40 tokens of contexts, rows of 64, and the usual decay of weights; the entropy of attention in place of
-         single scores, which the probe `token_frequency` shows
+         single scores, which the probe `token_frequency` shows; the rate of attention is the same in all arms, since
+         a slower one would move less whatever its decoder did
 """
 
 from blockyard.compare.documents import ArmReport, Report
@@ -13,6 +14,7 @@ from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race,
 TASK = "contextual_tokens:classes=8,queries=1,distinct=4,shared=8,length=64"
 RATIOS = (1, 10, 100)
 DIM = 49  # an id each
+ATTENTION = 20  # its rate, in units of the run's
 
 
 def narrower(race: str, a: str, b: str) -> Prediction:
@@ -34,7 +36,8 @@ def _entropy(arm: ArmReport) -> float | None:
 
 
 def study() -> Study:
-    arms = tuple(f"ratio_{ratio}=scan_and_snap:dim={DIM},vocab={DIM},ratio={ratio}" for ratio in RATIOS)
+    system = f"scan_and_snap:dim={DIM},vocab={DIM}"
+    arms = tuple(f"ratio_{ratio}={system},decoder={ATTENTION * ratio},ratio={ratio}" for ratio in RATIOS)
     options = {"params": "4.8k", "tokens": "500k", "batch": 16, "seeds": 2, "tuning": "none"}
     return Study(
         races=(Race("ratios", arms, task=TASK, options=options, smallest="4.8k"),),

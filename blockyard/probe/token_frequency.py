@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from blockyard.core import UsageError
@@ -73,15 +74,9 @@ def _ranked(name: str, lift: np.ndarray, frequency: np.ndarray, told: np.ndarray
     """The figures of one step's heads."""
     seen = frequency > 0
     own, others = seen & (told > above), seen & ~(told > above)
-    ranks = [_ranks(each) for each in (*lift[:, own], frequency[own])]
+    ranks = [rankdata(each) for each in (*lift[:, own], frequency[own])]
     order = [np.corrcoef(each, ranks[-1])[0, 1] if own.sum() > 2 else np.nan for each in ranks[:-1]]
     shared = (
         (lift[:, others] * frequency[others]).sum(1) / frequency[others].sum() if others.any() else [np.nan] * len(lift)
     )
     return {f"{name}:order": np.array(order), f"{name}:shared": np.array(shared)}
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """The ranks of values, those of equal ones their mean."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[which]

@@ -8,6 +8,7 @@ import blockyard as by
 from blockyard.core import UsageError
 from blockyard.task import make_task
 from blockyard.task._exercise import Exercise
+from blockyard.task.facts import FILLERS
 from blockyard.transform._base import make_transform
 
 CELL = "facts:subjects=30,relations=2,values=10,templates=6,tellings=3,taught=12"
@@ -84,6 +85,37 @@ def test_the_table_of_another_world_is_chance():
     assert abs(right - 0.1) < 0.03 and (task.solve(tokens) == targets)[:, -1].all()
 
 
+def test_a_row_of_fillers_has_the_answers_as_often_as_they_are():
+    """(7) where no fact is named the model says the marginal distribution, while it answers what is named."""
+    task = make_task("facts:subjects=6,relations=1,values=4,templates=3,tellings=3,taught=2,fillers=3")
+    share = torch.from_numpy(np.bincount(task.table.ravel(), minlength=4) / 6)
+    assert (share - 0.25).abs().sum() / 2 > 0.3, "not even, or who guesses would be right"
+
+    def rows(seed, n):
+        tokens, targets = map(torch.from_numpy, task.sample(seed, n))
+        draw, filler = torch.Generator().manual_seed(seed), int(task.starts[4])
+        fresh = filler + torch.randint(0, FILLERS, tokens.shape, generator=draw)
+        return tokens, torch.where(tokens < filler, fresh, tokens), targets[:, -1]
+
+    model = by.build("one_layer", "tiny", vocab=task.vocab, dim=16, ffn=32)
+    named, none, answers = rows(0, 300)
+    descent = torch.optim.LBFGS(model.parameters(), max_iter=20, line_search_fn="strong_wolfe")
+
+    def closure():
+        descent.zero_grad()
+        said = model(torch.cat([named, none])).logits[:, -1]
+        error = torch.nn.functional.cross_entropy(said, answers.repeat(2))
+        error.backward()
+        return error
+
+    descent.step(closure)
+    named, none, answers = rows(1, 200)
+    with torch.no_grad():
+        known, blank = (model(each).logits[:, -1].softmax(-1)[:, :4] for each in (named, none))
+    assert (known.argmax(-1) == answers).double().mean() > 0.95
+    assert (blank.mean(0) - share).abs().sum() / 2 < 0.08 and (blank - share).abs().sum(1).mean() / 2 < 0.2
+
+
 def test_without_taught_subjects_no_question_is_shown():
     """(8) rows that are told have none, and rows of taught questions cannot be asked for."""
     task = make_task("facts:taught=0,show=told,exam=asked")
@@ -95,6 +127,7 @@ def test_without_taught_subjects_no_question_is_shown():
 
 
 def test_an_exam_holds_its_rows_from_training():
+    """(1) what training is given of a task that shows questions is of taught subjects alone."""
     task = make_task(f"{CELL},show=both,exam=asked")
     exercise = Exercise(repr(task), task)
     fresh = exercise.order(task.length, 64, 0).next(0)

@@ -3,7 +3,8 @@
     frequency_l                 the share of contexts' tokens that are l
     distinct_l                  max_n P(n | l): how surely l tells what follows; 1: it stands under one n alone
     PATH:lift_hl                the attention that falls on l, in units of what even attention would give it
-    PATH:order_h                the rank correlation of lift and frequency among tokens with distinct_l above `above`
+    PATH:order_h                the rank correlation of lift and frequency among tokens with distinct_l above `above`;
+                                no number where all lifts are the same
     PATH:shared_h               the mean lift of the others, by how often they stand there
 
 A row is a context whose last token but one attends and whose last one follows. What a token tells may depend on who
@@ -75,7 +76,8 @@ def _ranked(name: str, lift: np.ndarray, frequency: np.ndarray, told: np.ndarray
     seen = frequency > 0
     own, others = seen & (told > above), seen & ~(told > above)
     ranks = [rankdata(each) for each in (*lift[:, own], frequency[own])]
-    order = [np.corrcoef(each, ranks[-1])[0, 1] if own.sum() > 2 else np.nan for each in ranks[:-1]]
+    with np.errstate(invalid="ignore", divide="ignore"):  # of even attention there is no order
+        order = [np.corrcoef(each, ranks[-1])[0, 1] if own.sum() > 2 else np.nan for each in ranks[:-1]]
     shared = (
         (lift[:, others] * frequency[others]).sum(1) / frequency[others].sum() if others.any() else [np.nan] * len(lift)
     )

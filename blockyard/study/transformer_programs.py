@@ -28,6 +28,19 @@ def best_below(race: str, arm: str, most: float) -> Prediction:
     return Prediction(f"{race}: the best seed of {arm} is below {most:g}", race, judge)
 
 
+def near_best(race: str, arm: str, other: str, most: float) -> Prediction:
+    """The better of the seeds errs by at most so much more than the better one of another arm."""
+
+    def judge(result: Report) -> Finding:
+        known = [[score for score in result.arm(name).score.per_seed if score is not None] for name in (arm, other)]
+        if not all(known):
+            return Finding(OPEN, None, most)
+        gap = min(known[0]) - min(known[1])
+        return Finding(HOLDS if gap <= most else FAILS, gap, most)
+
+    return Prediction(f"{race}: the best seed of {arm} is at most {most:g} above that of {other}", race, judge)
+
+
 def study() -> Study:
     options = {"params": "5k", "tokens": "400k", "batch": 64, "seeds": 2, "tuning": "none"}
     arms = (PROGRAM, "ordinary=llama:layers=1,heads=2")
@@ -37,5 +50,6 @@ def study() -> Study:
             best_below("histogram", "program", 0.03),
             best_below("most_frequent", "program", 0.2),
             best_below("reverse", "program", 0.1),
+            *(near_best(name, "program", "ordinary", 0.1) for name in TASKS),
         ),
     )

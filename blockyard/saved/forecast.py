@@ -11,9 +11,10 @@ import torch
 from blockyard.core import numbers
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.files import write_whole
+from blockyard.core.files import is_missing, write_whole
 from blockyard.data.steps import Step
 from blockyard.data.table import Table
+from blockyard.data.text import missing
 from blockyard.decode.rollout import rollout
 from blockyard.interop import load
 from blockyard.model.find import find_model
@@ -45,6 +46,8 @@ def forecast(
     not fit the model.
     """
     path, source = find_model(os.fspath(model)), Path(data)
+    if is_missing(path):
+        raise missing(path)
     kept = Kept.read(path)
     steps = kept.horizon if steps is None else numbers.FORECAST(steps, "--steps")
     if steps > kept.horizon and kept.asked < len(kept.names):

@@ -129,6 +129,16 @@ def test_what_is_kept_comes_back_and_damage_is_told(here):
         by.forecast(folder, file)
 
 
+def test_a_model_that_is_not_there_is_told_as_such(here):
+    file = written(here)
+    folder, _, _ = saved(here, file)
+    (here / "bare").mkdir()
+    for name, says in (("nope", "^no such file or folder: nope$"), ("modle", "did you mean model"),
+                       (f"{folder}/nope", "nope"), ("./bare", "has no series.json")):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            by.forecast(name, file)
+
+
 def lacks(lines):
     return [line[:2] for line in lines]
 

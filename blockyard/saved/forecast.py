@@ -68,6 +68,7 @@ def forecast(
         _tell_far(table.name, strand.name, windows[-1], kept, notes)
         ends.append(end)
         scales.append((offset[: kept.asked], scale[: kept.asked]))
+    _tell_few(str(model), kept, notes)
     said, middles = _said(load(path).eval(), np.stack(windows), kept, steps)
     series = []
     for i, strand in enumerate(found):
@@ -75,7 +76,7 @@ def forecast(
         series += _ahead(strand.name, kept, windows[i], said[i, :steps], middles[i, :steps], scales[i], when)
     answer = Forecasted(
         str(model), str(data), str(target), "step" if found[0].times is None else "time",
-        "median" if kept.quantiles else "mean", kept.levels, series, kept.below, kept.errors, notes,
+        _middle(kept), kept.levels, series, kept.below, kept.errors, notes,
     )  # fmt: skip
     try:
         write_whole(target, answer.to_csv().encode())
@@ -214,6 +215,19 @@ def _ahead(
         beside = {each: plain(values[:, k]) for each, values in references.items()}
         found.append(Ahead(label, list(times), plain(middle[:, k]), levels, beside))
     return found
+
+
+def _middle(kept: Kept) -> str:
+    """What the middle of an interval is: the level nearest to the median need not be the median."""
+    return "mean" if not kept.quantiles else "median" if 0.5 in kept.levels else "middle"
+
+
+def _tell_few(model: str, kept: Kept, notes: list[str]) -> None:
+    """Say where fewer windows calibrate a level than it takes: one error in so many has to lie beyond it."""
+    far = min(min(level, 1 - level) for level in kept.levels)
+    if far * (kept.windows + 1) < 1 - 1e-9:
+        few = f"{kept.windows} windows calibrate its intervals, and the widest takes {int(np.ceil(1 / far - 1e-9)) - 1}"
+        notes.append(f"{model}: {few}: fewer numbers will lie in it than it says")
 
 
 def _known(values: list[float]) -> list[float | None]:

@@ -9,7 +9,7 @@ Differs  sixty thousand parameters, twice as many in the race of rates; worlds o
 """
 
 from blockyard.compare.documents import Report
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, above, below
+from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, above, below, lower_in
 
 MAZE = "cloning:environment=t_maze(length=24)"
 ROOM = "environment=gridworld(size=5),best=0.3,worst=0.4"
@@ -37,20 +37,6 @@ def fewer_lost(race: str, a: str, b: str) -> Prediction:
     return Prediction(f"{race}: fewer rates fail for {a} than for {b}", race, judge)
 
 
-def points(race: str, other: str, arm: str, least: float) -> Prediction:
-    """In every seed the score of an arm in the first race is lower by at least so much than in the other."""
-
-    def judge(one: Report, two: Report) -> Finding:
-        pairs = zip(one.arm(arm).score.per_seed, two.arm(arm).score.per_seed)
-        gaps = [b - a for a, b in pairs if a is not None and b is not None]
-        if not gaps:
-            return Finding(OPEN, None, least)
-        met = [gap >= least for gap in gaps]
-        return Finding(HOLDS if all(met) else FAILS if not any(met) else OPEN, sum(gaps) / len(gaps), least)
-
-    return Prediction(f"{race} and {other}: {arm} is better by {least:g} in the first", (race, other), judge)
-
-
 def study() -> Study:
     options = {"params": "60k", "tokens": "300k", "batch": 32, "seeds": 2, "tuning": "none"}
     window = "window=llama:mixer.pattern=band,pattern.window=8"
@@ -70,6 +56,6 @@ def study() -> Study:
         ),
         predictions=(
             below("maze", "llama", 0.05), above("maze", "window", 0.4), below("maze", "segments", 0.05),
-            points("promised", "imitated", "llama", 0.1), fewer_lost("rates", "gated", "postnorm"),
+            lower_in("promised", "imitated", "llama", 0.1), fewer_lost("rates", "gated", "postnorm"),
         ),
     )  # fmt: skip

@@ -249,8 +249,11 @@ def _times(strand: Strand, end: int, step: Step | None, count: int) -> list[str]
 
 def _refuse_another(path: Path) -> None:
     """Refuse to write where something stands that is no forecast."""
-    if not path.exists():
-        return
+    try:
+        if not path.exists():
+            return
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"cannot write {path}: {error.strerror}; name another file with --out") from None
     try:
         with open(path, encoding="utf-8") as file:
             head = file.readline(200).strip().split(",")

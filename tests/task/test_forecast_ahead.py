@@ -58,7 +58,7 @@ def test_the_csv_says_the_same_and_a_second_forecast_takes_its_place(here):
     with pytest.raises(UsageError, match=r"other.csv exists and is no forecast"):
         by.forecast(folder, file, out="other.csv")
     assert (here / "other.csv").read_text() == "mine,own\n"
-    with pytest.raises(UsageError, match="^cannot write xxx"):
+    with pytest.raises(UsageError, match=r"^cannot write xxx"):
         by.forecast(folder, file, out="x" * 300)
 
 

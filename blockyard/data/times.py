@@ -1,7 +1,7 @@
 """Times in the ways that tables write them; each reads cells, or says by None that they are something else.
 
     2016-07-01 00:00:00     years first, with a T, slashes, a zone or parts of seconds as well
-    1.7.2016, 7/1/2016      days or months first: months where both can be meant and slashes stand between
+    1.7.2016, 7/1/2016      days or months first: months where both can be meant and no dots stand between
     1 Jul 2016              months as English words, also 1-Jul-2016 and July 1, 2016
     2016-07, 20160701       months, and days in eight figures
 

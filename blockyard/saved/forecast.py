@@ -11,9 +11,10 @@ import torch
 from blockyard.core import numbers
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.files import write_whole
+from blockyard.core.files import is_missing, write_whole
 from blockyard.data.steps import Step
 from blockyard.data.table import Table
+from blockyard.data.text import missing
 from blockyard.decode.rollout import rollout
 from blockyard.interop import load
 from blockyard.model.find import find_model
@@ -45,6 +46,8 @@ def forecast(
     not fit the model.
     """
     path, source = find_model(os.fspath(model)), Path(data)
+    if is_missing(path):
+        raise missing(path)
     kept = Kept.read(path)
     steps = kept.horizon if steps is None else numbers.FORECAST(steps, "--steps")
     if steps > kept.horizon and kept.asked < len(kept.names):
@@ -65,6 +68,7 @@ def forecast(
         _tell_far(table.name, strand.name, windows[-1], kept, notes)
         ends.append(end)
         scales.append((offset[: kept.asked], scale[: kept.asked]))
+    _tell_few(str(model), kept, notes)
     said, middles = _said(load(path).eval(), np.stack(windows), kept, steps)
     series = []
     for i, strand in enumerate(found):
@@ -72,7 +76,7 @@ def forecast(
         series += _ahead(strand.name, kept, windows[i], said[i, :steps], middles[i, :steps], scales[i], when)
     answer = Forecasted(
         str(model), str(data), str(target), "step" if found[0].times is None else "time",
-        "median" if kept.quantiles else "mean", kept.levels, series, kept.below, kept.errors, notes,
+        _middle(kept), kept.levels, series, kept.below, kept.errors, notes,
     )  # fmt: skip
     try:
         write_whole(target, answer.to_csv().encode())
@@ -213,6 +217,19 @@ def _ahead(
     return found
 
 
+def _middle(kept: Kept) -> str:
+    """What the middle of an interval is: the level nearest to the median need not be the median."""
+    return "mean" if not kept.quantiles else "median" if 0.5 in kept.levels else "middle"
+
+
+def _tell_few(model: str, kept: Kept, notes: list[str]) -> None:
+    """Say where fewer windows calibrate a level than it takes: one error in so many has to lie beyond it."""
+    far = min(min(level, 1 - level) for level in kept.levels)
+    if far * (kept.windows + 1) < 1 - 1e-9:
+        few = f"{kept.windows} windows calibrate its intervals, and the widest takes {int(np.ceil(1 / far - 1e-9)) - 1}"
+        notes.append(f"{model}: {few}: fewer numbers will lie in it than it says")
+
+
 def _known(values: list[float]) -> list[float | None]:
     return [value if np.isfinite(value) else None for value in values]
 
@@ -232,8 +249,11 @@ def _times(strand: Strand, end: int, step: Step | None, count: int) -> list[str]
 
 def _refuse_another(path: Path) -> None:
     """Refuse to write where something stands that is no forecast."""
-    if not path.exists():
-        return
+    try:
+        if not path.exists():
+            return
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"cannot write {path}: {error.strerror}; name another file with --out") from None
     try:
         with open(path, encoding="utf-8") as file:
             head = file.readline(200).strip().split(",")

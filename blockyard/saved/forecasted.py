@@ -10,7 +10,8 @@ from blockyard.core.document import Document
 from blockyard.task._kept import outer
 
 LINES = 12  # that are shown to a person
-FIRST = [(when, "series", middle) for when in ("time", "step") for middle in ("mean", "median")]  # of a forecast's CSV
+MIDDLES = ("mean", "median", "middle")
+FIRST = [(when, "series", middle) for when in ("time", "step") for middle in MIDDLES]  # of a forecast's CSV
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Forecasted(Document):
     """What comes after the end of a file.
 
     when      what rows are told by: time, or step where the file does not say when
-    middle    what the middle of each series is: mean, or median        levels   of the quantiles
+    middle    what the middle of each series is: mean, median, or where no level is 0.5 the one next to it
+    levels    of the quantiles
     below     share of the numbers of the test that lay below each level, when the model was trained
     errors    mean absolute there, on scaled columns, of the model and of what needs no training
     """
@@ -67,8 +69,8 @@ class Forecasted(Document):
         said = (
             "" if None in held else f"; {(held[1] or 0) - (held[0] or 0):.0%} of it lay in the {self._band(low, high)}"
         )
-        return "\n".join([*lines, f"on its test, when it was trained: mean absolute error {errors}{said}",
-                          f"all of it is in {self.out}"])  # fmt: skip
+        tested = f"on its test, when it was trained: mean absolute error, in deviations: {errors}{said}"
+        return "\n".join([*lines, tested, f"all of it is in {self.out}"])
 
     def _band(self, low: int, high: int) -> str:
         return f"{100 * (self.levels[high] - self.levels[low]):.4g}% interval"

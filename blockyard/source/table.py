@@ -191,10 +191,13 @@ def _parquet(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
         raise UsageError(f"{name} is damaged, it cannot be read as parquet: {error}") from None
     columns, left = dict[str, np.ndarray](), list[str]()
     for each, column in zip(table.column_names, table.columns):
-        if types.is_temporal(column.type) and not types.is_duration(column.type):
-            columns[each] = np.array(column.to_pylist(), "M8[us]")
+        if types.is_timestamp(column.type) or types.is_date(column.type):  # what has a zone is told in UTC
+            columns[each] = np.array(column.cast("timestamp[us]", safe=False).to_numpy(), "M8[us]")
         elif types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type):
             columns[each] = np.array([np.nan if cell is None else float(cell) for cell in column.to_pylist()])
+            if (wrong := np.isinf(columns[each])).any():
+                where = f"{name} row {int(wrong.argmax()) + 1}: column {brief(each)}"
+                raise UsageError(f"{where} holds a number that is infinite; leave a cell empty that is not known")
         elif types.is_nested(column.type) or types.is_binary(column.type):
             left.append(each)
         else:

@@ -9,7 +9,7 @@ Differs  sixty thousand parameters, twice as many in the race of rates; worlds o
 """
 
 from blockyard.compare.documents import Report
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, above, below
+from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, above, below, lower_in
 
 MAZE = "cloning:environment=t_maze(length=24)"
 ROOM = "environment=gridworld(size=5),best=0.3,worst=0.4"
@@ -22,10 +22,7 @@ axes = {
         "in-context": "", "stabiliser": "",
     },
     "data": {"offline": "", "online": "out of scope: nothing here learns while it acts"},
-    "tests": {
-        "memory": "", "credit": "", "in-context": "",
-        "delay": "out of scope: no world has a reward that comes late among distractions",
-    },
+    "tests": {"memory": "", "credit": "", "in-context": "", "delay": ""},
 }  # fmt: skip
 LOST = 0.45  # of the episodes of the maze: the turn is a guess, or worse
 
@@ -38,20 +35,6 @@ def fewer_lost(race: str, a: str, b: str) -> Prediction:
         return Finding(HOLDS if ours < theirs else OPEN if ours == theirs else FAILS, theirs - ours, 0.0)
 
     return Prediction(f"{race}: fewer rates fail for {a} than for {b}", race, judge)
-
-
-def points(race: str, other: str, arm: str, least: float) -> Prediction:
-    """In every seed the score of an arm in the first race is lower by at least so much than in the other."""
-
-    def judge(one: Report, two: Report) -> Finding:
-        pairs = zip(one.arm(arm).score.per_seed, two.arm(arm).score.per_seed)
-        gaps = [b - a for a, b in pairs if a is not None and b is not None]
-        if not gaps:
-            return Finding(OPEN, None, least)
-        met = [gap >= least for gap in gaps]
-        return Finding(HOLDS if all(met) else FAILS if not any(met) else OPEN, sum(gaps) / len(gaps), least)
-
-    return Prediction(f"{race} and {other}: {arm} is better by {least:g} in the first", (race, other), judge)
 
 
 def study() -> Study:
@@ -73,6 +56,6 @@ def study() -> Study:
         ),
         predictions=(
             below("maze", "llama", 0.05), above("maze", "window", 0.4), below("maze", "segments", 0.05),
-            points("promised", "imitated", "llama", 0.1), fewer_lost("rates", "gated", "postnorm"),
+            lower_in("promised", "imitated", "llama", 0.1), fewer_lost("rates", "gated", "postnorm"),
         ),
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 Source   arXiv 2202.07125    Slug  time-series-survey    Family  series
 Claim    with a split into season and trend between layers errors fall; a longer past makes the unsplit model worse
-Differs  eight made series; an encoder with the steps ahead in its row; as many training windows for every cell
+Differs  eight made series; an encoder with the steps ahead in its row; 24 to 96 steps back, as many
+         training windows for every cell
 """
 
 from blockyard.compare.documents import Report

@@ -1,5 +1,6 @@
 """Tables: what a file becomes, column by column, and what is said of one that is none."""
 
+import datetime
 import gzip
 import json
 
@@ -116,6 +117,14 @@ def test_parquet(tmp_path):
     assert table.time == "t" and list(table.columns) == ["t", "x", "w", "yes"] and "many" in table.notes[0]
     np.testing.assert_array_equal(table.columns["x"], [1, np.nan])
     assert table.columns["w"].tolist() == ["a", None] and table.columns["yes"].tolist() == ["True", "False"]
+    zone, clock = arrow.timestamp("ns", "Europe/Berlin"), [datetime.time(1), datetime.time(23, 30)]
+    parquet.write_table(arrow.table({"t": arrow.array([0, 10**9], zone), "clock": clock}), tmp_path / "my.parquet")
+    table = read([str(tmp_path / "my.parquet")], ["table"])
+    assert table.columns["t"].tolist() == [datetime.datetime(1970, 1, 1), datetime.datetime(1970, 1, 1, 0, 0, 1)]
+    assert table.columns["clock"].tolist() == ["01:00:00", "23:30:00"]
+    parquet.write_table(arrow.table({"x": [0.5, -np.inf]}), tmp_path / "my.parquet")
+    with pytest.raises(UsageError, match=r"my.parquet row 2: column x holds a number that is infinite"):
+        read([str(tmp_path / "my.parquet")], ["table"])
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UsageError, match=r"bad.parquet is damaged"):
         read([str(tmp_path / "bad.parquet")], ["table"])

@@ -51,7 +51,7 @@ def test_with_scaling_the_statistics_of_the_window_leak():
 
 @torch.no_grad()
 def test_one_stage_that_does_not_pool_is_a_causal_patch_decoder():
-    """(3) to the bit the patches, one layer of attention and a map to the next patch, written out."""
+    """(3) to rounding the patches, one layer of attention and a map to the next patch, written out."""
     m = made(stages=1)
     x = normal(2, L, 1)
     w = dict(m.named_parameters())

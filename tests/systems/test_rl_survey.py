@@ -113,12 +113,13 @@ def test_no_gradient_reaches_the_memory(position, memory):
         other = x.clone()
         other[:, 7] += 1
         assert (made(other)[0][:, 8:] - y[:, 8:]).abs().max() > 1e-3
-    only = torch.autograd.grad(y[:, 8:].square().sum(), made.qkv.weight, retain_graph=True)[0]
+    (found,) = torch.autograd.grad(y[:, 8:].square().sum(), made.qkv.weight)
+    way, sums = normal(*found.shape, seed=4), []
     with torch.no_grad():
-        made.qkv.weight.mul_(1)
-    fixed = part("mixer:segment_memory", heads=2, size=4, memory=0, position=position)
-    alone = torch.autograd.grad(fixed(x)[0][:, 8:].square().sum(), fixed.qkv.weight)[0]
-    assert only.shape == alone.shape and gap(only, alone) > 1e-3
+        for step in (1e-5, -2e-5):
+            made.qkv.weight.add_(step * way)
+            sums.append(made(x)[0][:, 8:].square().sum().item())
+    assert (sums[0] - sums[1]) / 2e-5 == pytest.approx((found * way).sum().item(), rel=1e-6)
 
 
 def test_the_first_segment_learns_as_attention_does():
@@ -134,7 +135,8 @@ def test_the_first_segment_learns_as_attention_does():
     assert gap(*long) > 1e-3
 
 
-WORLDS = ("t_maze(length=6)", "gridworld(size=4)", "gridworld(size=3,slip=0.3)", "bandits(arms=2,steps=5)")
+WORLDS = ("t_maze(length=6)", "gridworld(size=4)", "gridworld(size=3,slip=0.3)", "bandits(arms=2,steps=5)",
+          "key_door(length=3)")  # fmt: skip
 
 
 def brute(world, state, left):
@@ -153,7 +155,8 @@ def brute(world, state, left):
 
 
 @pytest.mark.parametrize(
-    "text", ["t_maze(length=3)", "gridworld(size=2)", "gridworld(size=2,slip=0.4)", "bandits(steps=4)"]
+    "text",
+    ["t_maze(length=3)", "gridworld(size=2)", "gridworld(size=2,slip=0.4)", "bandits(steps=4)", "key_door(length=2)"],
 )
 def test_the_best_return_is_that_of_dynamic_programming(text):
     """(4) and of a search through everything that can happen."""
@@ -170,6 +173,20 @@ def test_two_arms_and_two_pulls():
     """(4) of the best that is known by hand: 1/2, then 2/3 behind a win and the other arm behind a loss."""
     table = Table.of(make_environment("bandits(arms=2,steps=2)"))
     assert abs(table.plan().value[0][0] - (1 / 2 + 1 / 2 * 2 / 3 + 1 / 2 * 1 / 2)) < 1e-12
+
+
+@pytest.mark.parametrize("length, prize", [(1, 2), (2, 3)])
+def test_the_worth_of_a_key_comes_with_the_last_step_alone(length, prize):
+    """(4) by a search: all steps see its whole prize, one step fewer sees nothing; who has none gets none."""
+    world = make_environment(f"key_door(length={length},prize={prize})")
+    start = np.repeat(world.starts(), 2, 0)
+    chance, after, reward, ended = world.outcomes(start, np.array([0, 1, 0, 1]))
+    assert not reward.any() and not ended.any()
+    taken = after[..., 2].all(1)
+    assert taken.tolist() == [True, False, False, True] and not after[~taken, :, 2].any()
+    for left in range(world.steps):
+        worth = [sum(c * brute(world, s, left) for c, s in zip(*each)) for each in zip(chance.tolist(), after.tolist())]
+        assert np.allclose(worth, min(left, length) / 2 + prize * taken * (left > length))
 
 
 def test_what_has_paid_is_all_that_there_is_to_know_of_an_arm():

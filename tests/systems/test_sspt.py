@@ -222,7 +222,8 @@ def test_codes_are_named_by_place_and_by_group():
     batch.targets[0, 1] = torch.nan
     asked = batch.targets.isfinite()
     for told, codes in (
-        (dict(series=6), [0, 1, 2, 3, 4, 5]), (dict(of="group", groups=(0, 1, 0, 1, 2, 2)), [0, 1, 0, 1, 2, 2])
+        (dict(series=6), [0, 1, 2, 3, 4, 5]),
+        (dict(of="group", series=6, groups=(0, 1, 0, 1, 2, 2)), [0, 1, 0, 1, 2, 2])
     ):  # fmt: skip
         made = of(objective("series_codes", **told), m)
         ((total, count, _),) = made(m, batch).values()
@@ -271,5 +272,7 @@ def test_mistakes_are_told():
         by.build("llama", size="tiny", **{"model.head": by.Spec("head", "panel_scores")})
     with pytest.raises(by.UsageError, match="6 series of 4 steps"):
         model("sspt", **SMALL)(Batch(normal(2, 5, 4, 2)))
+    with pytest.raises(by.UsageError, match="of 2 series, and there are series=6"):
+        of(objective("series_codes", of="group", series=6, groups=(0, 1)), model("sspt", **SMALL))
     with pytest.raises(by.UsageError, match="share below 1"):
         by.spec("sspt", "tiny", pretraining=1.0)

@@ -58,6 +58,8 @@ def test_the_csv_says_the_same_and_a_second_forecast_takes_its_place(here):
     with pytest.raises(UsageError, match=r"other.csv exists and is no forecast"):
         by.forecast(folder, file, out="other.csv")
     assert (here / "other.csv").read_text() == "mine,own\n"
+    with pytest.raises(UsageError, match=r"^cannot write xxx"):
+        by.forecast(folder, file, out="x" * 300)
 
 
 def test_the_command_prints_a_table_with_what_needs_no_training(here, capsys):
@@ -111,6 +113,23 @@ def test_quantiles_of_a_head_are_calibrated_and_their_middle_is_the_median(here)
     assert 0.6 < high - low <= 1  # of an untrained head: what it says is wrong, what was added mends it
 
 
+def test_a_level_beside_the_median_is_not_called_one(here):
+    file = written(here)
+    folder, _, _ = saved(here, file, recipe="patchtst", target="load", levels="0.1+0.8")
+    found = by.forecast(folder, file)
+    assert found.middle == "middle" and found.series[0].middle == found.series[0].quantiles["0.8"]
+    by.forecast(folder, file)  # takes the place of the first
+
+
+@pytest.mark.parametrize("rows, windows", [(215, 38), (218, 39)])
+def test_intervals_of_too_few_windows_are_told(here, rows, windows):
+    """39 errors are the fewest beyond the largest of which a new one lies with a chance of 2.5%."""
+    file = written(here, rows=rows)
+    folder, _, _ = saved(here, file)
+    said = f"{folder}: {windows} windows calibrate its intervals, and the widest takes 39"
+    assert any(note.startswith(said) for note in by.forecast(folder, file).notes) is (windows < 39)
+
+
 def test_what_is_kept_comes_back_and_damage_is_told(here):
     file = written(here)
     folder, _, _ = saved(here, file)
@@ -127,6 +146,16 @@ def test_what_is_kept_comes_back_and_damage_is_told(here):
     path.unlink()
     with pytest.raises(UsageError, match="was not trained on the task forecast"):
         by.forecast(folder, file)
+
+
+def test_a_model_that_is_not_there_is_told_as_such(here):
+    file = written(here)
+    folder, _, _ = saved(here, file)
+    (here / "bare").mkdir()
+    for name, says in (("nope", "^no such file or folder: nope$"), ("modle", "did you mean model"),
+                       (f"{folder}/nope", "nope"), ("./bare", "has no series.json")):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            by.forecast(name, file)
 
 
 def lacks(lines):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from blockyard.core import Batch, Objective, Site, Spec
+from blockyard.core import Batch, Objective, Site, Spec, UsageError
 from blockyard.core.settings import Count, HeadSpec, Natural
 
 
@@ -28,10 +28,12 @@ class SeriesCodes(Objective):
     def __init__(
         self, site: Site, *, of: Annotated[Literal["series", "group"], "what is to be named"] = "series",
         series: Annotated[Count, "series side by side"] = 2,
-        groups: Annotated[tuple[Natural, ...], "the group of each series"] = (),
+        groups: Annotated[tuple[Natural, ...], "the group of each series; none: each is one of its own"] = (),
         head: Annotated[HeadSpec, "what says the classes"] = Spec("head", "classes", (("norm", None),)),
     ) -> None:  # fmt: skip
         super().__init__()
+        if groups and len(groups) != series:
+            raise UsageError(f"{site.path}: groups={groups} are of {len(groups)} series, and there are series={series}")
         codes = groups if of == "group" and groups else tuple(range(series))
         self.codes = site.buffer("codes", lambda _: torch.tensor(codes))
         self.head = site.build("head", head.but(classes=max(codes) + 1))

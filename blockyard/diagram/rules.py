@@ -429,7 +429,7 @@ def write_down(sheet: Sheet, func: Any, args: Sequence[Any], kwargs: dict[str, A
 def _single(sheet: Sheet, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
     """Why an operation says nothing of other numbers than those that it ran on; none where it does."""
     name, arguments = func._schema.name.partition("::")[2].strip("_"), func._schema.arguments
-    drawn = torch.Tag.nondeterministic_seeded in func.tags and "attention" not in name
+    drawn = torch.Tag.nondeterministic_seeded in func.tags and "dot_product" not in name
     if drawn and kwargs.get("generator") is None:
         return f"{name} draws other numbers each time"
     if not any(map(sheet.follows, tensors_of(args, kwargs))):

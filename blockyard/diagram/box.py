@@ -99,6 +99,9 @@ class Box:
             words.append("".join(letters.setdefault(name, ascii_letters[len(letters)]) for name in one.used))
         known = [name for name in self.out if name in letters]
         y = torch.einsum(f"{','.join(words)}->{''.join(letters[name] for name in known)}", *operands)
+        summed = {name for one in self.reads for name in one.over} - {*self.out, *letters}
+        if summed:  # nothing changes along these, so each of their places adds the same
+            y = prod(sizes[name] for name in summed) * y
         y = y[tuple(slice(None) if name in known else None for name in self.out)]
         return y.expand([sizes[name] for name in self.out])
 

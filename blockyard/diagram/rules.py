@@ -5,11 +5,14 @@ is known by the framework's own tag; anything else is a box whose axes are found
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.flop_counter import flop_registry
 
 from blockyard.core.call import Call
 from blockyard.diagram.affine import Affine
@@ -47,12 +50,19 @@ def at(x: Tensor, dim: int) -> int:
 
 @rule("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias")
 def _view(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
+    if out.dtype != a["self"].dtype:
+        raise Unclear("the same bits as other numbers")
     sheet.set(out, sheet.folded(sheet.of(a["self"]), out.shape))
 
 
 @rule("aten::clone", "aten::alias", "aten::detach", "aten::contiguous", "aten::lift_fresh")
 def _same(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
     sheet.set(out, sheet.of(a["self"]))
+
+
+@rule("aten::copy_")
+def _copied(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
+    anew(sheet, out, "copy", [a["src"]], lambda x: x.to(out.dtype).expand(out.shape))
 
 
 @rule("aten::t", "aten::transpose", "aten::permute")
@@ -209,8 +219,8 @@ def _convolution(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
     made = [met.group(0, 0), met.group(0, 1) + met.group(1, 1)]
     for d in range(x.dim() - 2):
         where, tap = met.group(0, d + 3), met.group(1, d + 3)
-        if len(where) > 1 or len(tap) > 1:
-            raise Unclear("a convolution along a product of axes")
+        if len(where) > 1 or len(tap) > 1 or (not where and a["padding"][d]):
+            raise Unclear("a convolution along a product of axes, or along none")
         steps = met.letter(met.names[where[0]] if where else str(out.shape[d + 2]), out.shape[d + 2])
         terms = ((steps, a["stride"][d]), *((letter, a["dilation"][d]) for letter in tap))
         for letter in where:
@@ -251,15 +261,16 @@ def pointwise(sheet: Sheet, out: Tensor, name: str, operands: Sequence[Tensor], 
     sheet.give(out, name, reads, groups, run=run)
 
 
-def along(sheet: Sheet, out: Tensor, name: str, x: Tensor, dims: Sequence[int], run: Callable[..., Any]) -> None:
+def along(sheet: Sheet, out: Tensor, name: str, x: Tensor, dims: Sequence[int], keeps: bool,
+          run: Callable[..., Any]) -> None:  # fmt: skip
     """A box on the last dimension of what it gets, which is these; it keeps that dimension, or takes it away."""
     met = Meeting(sheet, sheet.of(x))
     worked = [at(x, d) for d in dims]
     rest = [met.group(0, d) for d in range(x.dim()) if d not in worked]
     last = tuple(letter for d in worked for letter in met.group(0, d))
     met.readings[0] = Reading(met.readings[0].wire, met.readings[0].index, (*rest, last))
-    keeps = out.numel() == x.numel() and out.dim() == x.dim() and (bool(last) or not rest)
     reads, groups = met.settled([*rest, last] if keeps else rest)
+    reads = [replace(one, full=True) for one in reads]  # all places count, those too where nothing changes
     given = dict(zip([d for d in range(x.dim()) if d not in worked], groups))
     if keeps:
         split, taken = groups[-1], 0
@@ -273,7 +284,7 @@ def along(sheet: Sheet, out: Tensor, name: str, x: Tensor, dims: Sequence[int], 
 @rule("aten::_softmax", "aten::_log_softmax", "aten::cumsum", "aten::logcumsumexp", "aten::cumprod")
 def _kept(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
     name = a["name"]
-    along(sheet, out, name, a["self"], [a["dim"]], lambda x: getattr(torch, name)(x, -1).to(out.dtype))
+    along(sheet, out, name, a["self"], [a["dim"]], True, lambda x: getattr(torch, name)(x.to(out.dtype), -1))
 
 
 @rule("aten::native_layer_norm")
@@ -281,7 +292,7 @@ def _layer_norm(sheet: Sheet, a: dict[str, Any], out: Sequence[Tensor]) -> None:
     x, n = a["input"], len(a["normalized_shape"])
     plain = x.new_empty(x.shape)
     eps = a["eps"]
-    along(sheet, plain, "layer_norm", x, range(x.dim() - n, x.dim()),
+    along(sheet, plain, "layer_norm", x, range(x.dim() - n, x.dim()), True,
           lambda t: torch.nn.functional.layer_norm(t, t.shape[-1:], eps=eps))  # fmt: skip
     for name, run in (("weight", torch.mul), ("bias", torch.add)):
         if a[name] is not None:
@@ -306,14 +317,10 @@ def _cat(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
     )
     met.readings = [Reading(one.wire, one.index, (*others, side)) for one, side in zip(met.readings, sides)]
     reads, groups = met.settled([*others, (joined,)])
+    reads = [replace(one, full=True) for one in reads]
     dims = [*groups[:-1]]
     dims.insert(dim, groups[-1])
-    sheet.give(out, "cat", reads, groups, tuple(dims), lambda *xs: _side_by_side(xs))
-
-
-def _side_by_side(xs: Sequence[Tensor]) -> Tensor:
-    rest = torch.broadcast_shapes(*(x.shape[:-1] for x in xs))
-    return torch.cat([x.expand(*rest, x.shape[-1]) for x in xs], -1)
+    sheet.give(out, "cat", reads, groups, tuple(dims), lambda *xs: torch.cat(xs, -1))
 
 
 def _joined(sheet: Sheet, sides: Sequence[Sequence[str]], size: int) -> str:
@@ -328,7 +335,7 @@ def _joined(sheet: Sheet, sides: Sequence[Sequence[str]], size: int) -> str:
 def _reduced(sheet: Sheet, a: dict[str, Any], out: Tensor) -> None:
     dim = a.get("dim", [])
     dims = [dim] if isinstance(dim, int) else dim or range(a["self"].dim())
-    along(sheet, out, a["name"], a["self"], [*dims], lambda x: getattr(torch, a["name"])(x, -1))
+    along(sheet, out, a["name"], a["self"], [*dims], False, lambda x: getattr(torch, a["name"])(x.to(out.dtype), -1))
 
 
 def anew(sheet: Sheet, out: Any, name: str, operands: Sequence[Tensor], run: Callable[..., Any], ops: int = 0) -> None:
@@ -380,16 +387,57 @@ def whole(sheet: Sheet, name: str, run: Callable[..., Any], args: Any, kwargs: A
     anew(sheet, out, name, [leaves[i] for i in places], again, ops)
 
 
+def tensors_of(*trees: Any) -> list[Tensor]:
+    """All tensors among arguments, in order."""
+    found: list[Tensor] = []
+    for tree in trees:
+        if isinstance(tree, Tensor):
+            found.append(tree)
+        elif isinstance(tree, list | tuple):
+            found += tensors_of(*tree)
+        elif isinstance(tree, dict):
+            found += tensors_of(*tree.values())
+    return found
+
+
+def written_into(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors that an operation writes into."""
+    if not func._schema.is_mutable:
+        return []
+    names = [one.name for one in func._schema.arguments if one.alias_info is not None and one.alias_info.is_write]
+    given = arguments(func, args, kwargs)
+    return tensors_of([given[name] for name in names])
+
+
 def write_down(sheet: Sheet, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:
-    """An operation of the framework that has run."""
-    tensors = [x for x in tree_flatten(out)[0] if isinstance(x, Tensor)]
-    if not tensors or not _ruled(sheet, func, args, kwargs, out, tensors):
+    """An operation of the framework that has run; what it wrote into was known before it ran."""
+    tensors, written = tensors_of(out), written_into(func, args, kwargs)
+    why = next((said for x in tensors_of(args, kwargs) if (said := sheet.lost(x))), None) or _single(
+        sheet, func, args, kwargs
+    )
+    if why is None and tensors and not _ruled(sheet, func, args, kwargs, out, tensors):
+        for x in written:
+            sheet.forget(x)
         return
-    if func._schema.is_mutable:
-        sheet.overwritten(args[0])
+    for x in written:
+        sheet.overwritten(x)
     for x in tensors:
-        if not sheet.knows(x):
-            sheet.lose(x, f"{func} gives more than one tensor that matters")
+        if why or not sheet.knows(x):
+            sheet.lose(x, why or f"{func} gives more than one tensor that matters")
+
+
+def _single(sheet: Sheet, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
+    """Why an operation says nothing of other numbers than those that it ran on; none where it does."""
+    name, arguments = func._schema.name.partition("::")[2].strip("_"), func._schema.arguments
+    drawn = torch.Tag.nondeterministic_seeded in func.tags and "dot_product" not in name
+    if drawn and kwargs.get("generator") is None:
+        return f"{name} draws other numbers each time"
+    if not any(map(sheet.follows, tensors_of(args, kwargs))):
+        return None
+    if name in ("as_strided", "set", "resize"):
+        return f"{name} reads numbers by where they lie in memory"
+    written = any(one.kwarg_only and one.alias_info is not None and one.alias_info.is_write for one in arguments)
+    return f"{name} writes into what it is given as out" if written else None
 
 
 def _ruled(sheet: Sheet, func: Any, args: Any, kwargs: Any, out: Any, tensors: list[Tensor]) -> bool:
@@ -414,7 +462,8 @@ def _ruled(sheet: Sheet, func: Any, args: Any, kwargs: Any, out: Any, tensors: l
             return True
         except Unclear:
             pass
-    whole(sheet, name, _plain(func), args, kwargs, out)
+    count = flop_registry.get(func._overloadpacket)
+    whole(sheet, name, _plain(func), args, kwargs, out, count(*args, **kwargs, out_val=out) // 2 if count else 0)
     return True
 
 
@@ -425,10 +474,16 @@ def _plain(func: Any) -> Callable[..., Any]:
     return lambda first, *rest, **kwargs: func(first.clone(), *rest, **kwargs)
 
 
+def _spread(func: Any, first: Tensor, *rest: Any, **kwargs: Any) -> Any:
+    """One that takes numbers singly, into a copy that is as large as what is written."""
+    wide = torch.broadcast_shapes(first.shape, *(x.shape for x in rest if isinstance(x, Tensor)))
+    return func(first.expand(wide).clone(), *rest, **kwargs)
+
+
 def _repeat(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
     places = [i for i, x in enumerate(args) if isinstance(x, Tensor)]
     names = [name for name, x in kwargs.items() if isinstance(x, Tensor)]
-    run = _plain(func)
+    run = partial(_spread, func) if func._schema.is_mutable else func
 
     def again(*given: Tensor) -> Any:
         full, named = list(args), dict(kwargs)

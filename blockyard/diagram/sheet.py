@@ -56,6 +56,7 @@ class Sheet:
     running: tuple[str, ...] = ()  # axes whose size is the caller's: a constant of that size has them
     _known: dict[int, tuple[Tensor, Reading]] = field(default_factory=dict)
     _lost: dict[int, tuple[Tensor, str]] = field(default_factory=dict)
+    _held: set[int] = field(default_factory=set)  # storages of what is followed or lost; all of those are kept alive
     _axes: dict[int, tuple[Any, str]] = field(default_factory=dict)
 
     # names
@@ -103,6 +104,7 @@ class Sheet:
         assert sizes == tuple(x.shape), f"{reading.dims} are {sizes}, not {tuple(x.shape)}"
         self._known[id(x)] = x, reading
         self._lost.pop(id(x), None)
+        self._hold_storage(x)
 
     def enter(self, x: Tensor, name: str, dims: Groups) -> str:
         """A wire for a tensor that comes from outside."""
@@ -121,16 +123,34 @@ class Sheet:
     def lose(self, x: Tensor, why: str) -> None:
         """This tensor is not followed; who reads it is refused."""
         self._lost[id(x)] = x, why
+        self._hold_storage(x)
+
+    def lost(self, x: Tensor) -> str | None:
+        """Why a tensor is not followed; none where it is, or is a constant."""
+        if id(x) in self._lost:
+            return self._lost[id(x)][1]
+        aside = id(x) not in self._known and _storage(x) in self._held
+        return "it looks at numbers that were written or made elsewhere" if aside else None
 
     def overwritten(self, x: Tensor) -> None:
         """A tensor was written into: what else looks at its numbers is not known any more."""
         for key, (other, _) in self._known.items():
-            if other is not x and other.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            if other is not x and _storage(other) == _storage(x):
                 self._lost[key] = other, "a view of it was written into"
+
+    def forget(self, x: Tensor) -> None:
+        """Other constants stand where a constant stood: whoever reads it reads it anew."""
+        places = [key for key, (other, _) in self._known.items() if _storage(other) == _storage(x)]
+        for key in places:
+            del self._known[key]
+
+    def _hold_storage(self, x: Tensor) -> None:
+        if self.follows(x) and _storage(x):
+            self._held.add(_storage(x))
 
     def follows(self, x: Tensor) -> bool:
         """Whether a tensor depends on what comes in or is learned, as far as is known."""
-        if id(x) in self._lost:
+        if self.lost(x):
             return True
         wire = self._known[id(x)][1].wire if id(x) in self._known else None
         return wire is not None and (wire not in self.numbers or wire in self.learned)
@@ -141,8 +161,8 @@ class Sheet:
 
     def of(self, x: Tensor) -> Reading:
         """What is known of a tensor; of one never seen, that it is a constant."""
-        if id(x) in self._lost:
-            raise UsageError(f"a tensor {tuple(x.shape)} cannot be followed: {self._lost[id(x)][1]}")
+        if why := self.lost(x):
+            raise UsageError(f"a tensor {tuple(x.shape)} cannot be followed: {why}")
         if id(x) not in self._known:
             dims: list[tuple[str, ...]] = []
             for size in x.shape:
@@ -257,6 +277,10 @@ class Sheet:
             reading = reading.put(n, Affine((), place % self.sizes[n]))
             place //= self.sizes[n]
         return replace(reading, dims=reading.dims[:dim] + reading.dims[dim + 1 :])
+
+
+def _storage(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
 
 
 class Meeting:

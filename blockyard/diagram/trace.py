@@ -3,9 +3,11 @@
     diagram(model)                     from the rows to the logits
     diagram(model, "steps.0.part")     one part of it, on what it is given there
 
-The module is run once in its reference form, on rows of B by T made up for it; sizes are chosen so that no axis of the
+The module is run in its reference form, on rows of B by T made up for it; sizes are chosen so that no axis of the
 model has them. An operation of ours whose reference takes more steps for more tokens stays one box, with its
-operations by its own formula; so does what cannot be said by indices, the choice of experts for instance.
+operations by its own formula; so does what cannot be said by indices, the choice of experts for instance. What is no
+wire must be the same on other rows, and what cannot be followed is refused: a diagram never holds the rows it was read
+on.
 """
 
 from collections import Counter
@@ -23,7 +25,7 @@ from blockyard.core import Part, UsageError
 from blockyard.core.batch import Batch
 from blockyard.diagram.box import Groups
 from blockyard.diagram.diagram import Diagram
-from blockyard.diagram.rules import anew, whole, write_down
+from blockyard.diagram.rules import anew, tensors_of, whole, write_down, written_into
 from blockyard.diagram.sheet import Sheet
 from blockyard.kernels.dispatch import Op, count_flops, force, watched
 from blockyard.model.model import Model, Out
@@ -35,27 +37,67 @@ class _Reader(TorchDispatchMode):
     """Writes down what runs between a module's first and last operation.
 
     closed    ops of ours, and paths of parts, that are one box
-    spent     how many operations each op of ours took          unclear   parts whose shapes follow from numbers
+    spent     how many operations each op of ours took
+    unclear   parts whose shapes, or choices of what runs, follow from numbers
+    counts    whether it counts operations, and writes nothing down
+    beyond    whether the part that is one box reads more than its input and what it learns
     """
 
     def __init__(self, model: Model, path: str, sheet: Sheet, closed: Container[str]) -> None:
         super().__init__()
         self.model, self.path, self.sheet, self.closed = model, path, sheet, closed
-        self.inside, self.op_name, self.stack = False, "", []
+        self.inside, self.op_name, self.stack, self.counts = False, "", [], False
         self.spent: Counter[str] = Counter()
         self.unclear: set[str] = set()
+        self.given: Any = None
+        self.out: Any = None
+        self.beyond = False
         self.takes: list[tuple[str, Groups]] = []
-        self.gives: list[tuple[str, Groups]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if self.inside:
-            self.spent[self.op_name] += 1
-            if torch.Tag.dynamic_output_shape in func.tags and not _places(args) and self.stack[-1]:
-                self.unclear.add(self.stack[-1])
-            with _disable_current_modes():
-                write_down(self.sheet, func, args, kwargs or {}, out)
+        kwargs = kwargs or {}
+        if self.counts:
+            self.spent[self.op_name] += self.inside
+            return func(*args, **kwargs)
+        if not self.inside:
+            out = func(*args, **kwargs)
+            self._aside(args, kwargs, out)
+            return out
+        with _disable_current_modes():
+            follows = any(map(self.sheet.follows, tensors_of(args, kwargs)))
+            for x in written_into(func, args, kwargs) if follows else ():
+                if self.sheet.lost(x) is None:
+                    self.sheet.of(x)  # what was there before
+        out = func(*args, **kwargs)
+        self.spent[self.op_name] += 1
+        if torch.Tag.dynamic_output_shape in func.tags and not _places(args) and self.stack[-1]:
+            self.unclear.add(self.stack[-1])
+        if torch.Tag.data_dependent_output in func.tags and follows:
+            if not self.stack[-1]:
+                raise UsageError(f"between its parts the model runs by what numbers say ({func}): that is no diagram")
+            self.unclear.add(self.stack[-1])
+        with _disable_current_modes():
+            write_down(self.sheet, func, args, kwargs, out)
         return out
+
+    def _aside(self, args: Any, kwargs: Any, out: Any) -> None:
+        """What is not looked into: what it makes of numbers that are followed is not followed further."""
+        with _disable_current_modes():
+            read = [x for x in tensors_of(args, kwargs) if self.sheet.follows(x)]
+            inner = bool(self.stack)
+            if inner and any(not self._own(x) for x in read):
+                self.beyond = True
+            for x in tensors_of(out) if read else ():
+                if x is not self.given:
+                    self.sheet.lose(x, self._inner() if inner else "it is made in front of the part")
+
+    def _own(self, x: Tensor) -> bool:
+        """Whether a part that is one box may read a tensor: its input, what it learns, and what it makes itself."""
+        why = self.sheet.lost(x)
+        return x is self.given or (why == self._inner() if why else self.sheet.of(x).wire in self.sheet.learned)
+
+    def _inner(self) -> str:
+        return f"it was made inside of {self.stack[-1]}, which stays one box"
 
     def op(self, name: str, run: Any, args: Any, kwargs: Any) -> Any:
         """One of our ops: looked into, or one box."""
@@ -80,6 +122,7 @@ class _Reader(TorchDispatchMode):
         if self.inside:
             self.stack.append(path)
             self.inside = path not in self.closed
+            self.given, self.beyond = None if self.inside else args[0], False
 
     def leave(self, path: str, module: nn.Module, args: Any, out: Any) -> None:
         """A module ends: one that is closed is a box of its input and of what it learns."""
@@ -89,10 +132,12 @@ class _Reader(TorchDispatchMode):
         with _disable_current_modes():
             if path in self.closed:
                 _closed(self.sheet, module, args, out)
+                if self.beyond:
+                    made = out if isinstance(out, Tensor) else out[0]
+                    self.sheet.lose(made, f"{path} stays one box, and reads more than its input")
                 self.inside = True
             if path == self.path:
-                self.inside = False
-                self.gives.extend(_gives(self.sheet, out))
+                self.inside, self.out = False, out
 
 
 def diagram(model: Model, path: str = "", *, rows: int | None = None, length: int | None = None) -> Diagram:
@@ -105,10 +150,11 @@ def diagram(model: Model, path: str = "", *, rows: int | None = None, length: in
     taken = {axis.size for axis in model.axes.values()}
     free = [n for n in PRIMES if n not in taken]
     rows, length = rows or free[0], length or free[1]
-    first, longer = (_read(model, path, rows, n, ()) for n in (length, length + 2))
+    first, longer = _read(model, path, rows, length, ()), _read(model, path, rows, length + 2, (), counts=True)
     closed = {name for name in first.spent if name and first.spent[name] != longer.spent[name]} | first.unclear
     found = _read(model, path, rows, length, closed) if closed else first
-    sheet, (takes, gives) = found.sheet, (found.takes, found.gives)
+    _same_on_others(found.sheet, _read(model, path, rows, length, closed, seed=1).sheet, path)
+    sheet, takes, gives = found.sheet, found.takes, _gives(found.sheet, found.out)
     return _pruned(Diagram(
         sheet.sizes, sheet.wires, tuple(wire for wire, _ in takes), tuple(wire for wire, _ in gives),
         tuple(sheet.boxes), sheet.numbers, frozenset(sheet.learned),
@@ -116,17 +162,32 @@ def diagram(model: Model, path: str = "", *, rows: int | None = None, length: in
     ))  # fmt: skip
 
 
-def _read(model: Model, path: str, rows: int, length: int, closed: Container[str]) -> _Reader:
+def _same_on_others(one: Sheet, other: Sheet, path: str) -> None:
+    """What is no wire from the rows, or learned, must be the same on other rows."""
+    read = {of.wire for box in one.boxes for of in box.reads}
+    fixed = [{wire: x for wire, x in sheet.numbers.items() if wire not in sheet.learned} for sheet in (one, other)]
+    alike = fixed[0].keys() == fixed[1].keys() and all(
+        torch.equal(x, fixed[1][wire]) for wire, x in fixed[0].items() if wire in read
+    )
+    if not alike or [box.name for box in one.boxes] != [box.name for box in other.boxes]:
+        raise UsageError(f"{path or 'the model'} computes on rows by ways that cannot be seen: that is no diagram")
+
+
+def _read(model: Model, path: str, rows: int, length: int, closed: Container[str], seed: int = 0,
+          counts: bool = False) -> _Reader:  # fmt: skip
     reader, hooks = _Reader(model, path, Sheet(), closed), []
+    reader.counts = counts
     for name, module in model.named_modules():
         if name == path or (isinstance(module, Part) and name.startswith(path)):
             hooks.append(module.register_forward_pre_hook(partial(reader.enter, name)))
             hooks.append(module.register_forward_hook(partial(reader.leave, name)))
     was = model.training
     try:
-        batch = model.eval().example(rows, length)
+        batch = model.eval().example(rows, length, torch.Generator().manual_seed(seed))
         with torch.no_grad(), force("reference"), watched(reader.op), reader:
             _declare(model, reader.sheet, rows, batch)
+            for x in (batch.tokens, *batch.more.values()) if path else ():
+                reader.sheet.lose(x, "it is the caller's rows, in front of the part")
             model(batch)
     finally:
         model.train(was)

@@ -60,18 +60,17 @@ def patch_probe(
             found.setdefault(name, []).append(gap)
     arrays = {name: torch.cat(pieces).cpu().numpy() for name, pieces in found.items()}
     if len({each.shape for name, each in arrays.items() if name not in ("clean", "base")}) == 1:
-        arrays["map"] = restored(arrays)
+        arrays["map"] = restored(arrays, ablated=by != "other")
     return arrays
 
 
-def restored(found: Arrays) -> np.ndarray:
+def restored(found: Arrays, *, ablated: bool = False) -> np.ndarray:
     """(places,T): which share of the gap between clean and base each place and token brings back, of means over rows.
 
-    Of zero and mean ablation, where the base is clean itself, the share of the clean gap that is lost.
+    ablated   zero and mean ablation, where the base is clean itself: the share of the clean gap that is lost
     """
     places = [each.mean(0) for name, each in found.items() if name not in ("clean", "base", "map")]
     clean, base = found["clean"].mean(), found["base"].mean()
-    ablated = np.array_equal(found["clean"], found["base"])
     whole = clean if ablated else clean - base
     if not whole:
         raise UsageError("clean rows and base have the same gap on average: there is nothing to restore")

@@ -246,11 +246,14 @@ def figure(trial: str, name: str, *, least: float | None = None, most: float | N
 
 
 def beneath(trial: str, low: str, high: str, share: float = 1.0) -> Prediction:
-    """Of a trial one figure is below another, or below a share of it, in every seed. The value is the mean ratio."""
+    """Of a trial one figure is below another, or below a share of it, in every seed. The value is the mean ratio, of
+    seeds in which the other one is positive."""
 
     def judge(figures: Figures) -> Finding:
-        found = [each[low] / each[high] if low in each and each.get(high) else None for each in figures]
-        return _of_all(found, lambda value: value < share, share)
+        known = [(each[low], each[high]) if low in each and high in each else None for each in figures]
+        told = _of_all([pair and pair[0] - share * pair[1] for pair in known], lambda gap: gap < 0, share)
+        ratios = [pair[0] / pair[1] for pair in known if pair and pair[1] > 0]  # of others a ratio orders nothing
+        return told._replace(value=_mean(ratios))
 
     part = "" if share == 1 else f"{share:g} times "
     return Prediction(f"{trial}: {low} is below {part}{high}", trial, judge)

@@ -82,6 +82,8 @@ def test_a_causal_map_is_zero_where_rows_agree_and_whole_at_the_last_token():
     gap = by_hand.gather(1, right[:, None]) - by_hand.gather(1, wrong[:, None])
     assert np.allclose(told["clean"], gap[:, 0].detach()) and np.allclose(told["stem"][:, 0], told["clean"])
     assert restored(told)[:, 0] == pytest.approx(np.ones(len(net.steps) + 1))
+    with pytest.raises(by.UsageError, match="nothing to restore"):
+        patch_probe(net, clean, clean)  # it is no ablation
 
 
 def test_ablation_puts_zeros_or_the_mean_of_all_tokens():

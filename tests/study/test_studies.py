@@ -230,6 +230,10 @@ def test_a_study_of_trials_alone_has_their_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(registry.find("study", "mamba").load(), "study", lambda: made)
     record = run_study("mamba", "smoke", quiet=True)
     assert record.seeds == 3 and record.verdict == HOLDS
+    below_zero = beneath("t", "a", "b")
+    assert below_zero.judge([{"a": 0.5, "b": -0.1}] * 2) == (FAILS, None, 1.0)  # a ratio would say that it holds
+    assert below_zero.judge([{"a": -0.5, "b": -0.1}, {"a": 1.0, "b": 2.0}]) == (HOLDS, 0.5, 1.0)
+    assert below_zero.judge([{"a": 0.5, "b": 0.0}] * 2).verdict == FAILS
     assert figure("t", "a", most=3).judge([{"a": 1.0}, {}]) == (OPEN, 1.0, 3)
     assert figure("t", "a", least=3).judge([{"a": 1.0}, {}]).verdict == FAILS
     with pytest.raises(ValueError, match="either least or most"):

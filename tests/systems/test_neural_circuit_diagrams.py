@@ -199,3 +199,105 @@ def test_experts_stay_one_box_with_their_operations():
 def test_a_part_that_is_not_there_is_refused():
     with pytest.raises(UsageError, match=r"no part at steps\.9"):
         diagram(model("llama"), "steps.9")
+
+
+def written_here(x):
+    y = torch.zeros(x.shape, dtype=x.dtype)
+    y[:, 1:] = x[:, :-1]
+    return y
+
+
+def added_here(x):
+    return torch.zeros(x.shape, dtype=x.dtype).add_(x)
+
+
+def filled_later(x):
+    y = torch.zeros(x.shape, dtype=x.dtype)
+    first = x + y
+    y.fill_(3)
+    return first + y
+
+
+def seen_before(x):
+    y = 1 * x
+    late = y[:, 1:]
+    y.mul_(2)
+    return torch.cat([x[:, :1], late], 1)
+
+
+def by_memory(x):
+    return x.transpose(0, 1).as_strided(x.shape, x.stride()) * 2
+
+
+def one_of(x):
+    """Of size 1, spread over seven places."""
+    return x[:, :, :1].expand(-1, -1, 7)
+
+
+SQUARE = torch.randn(32, 32, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+RIGHT = {
+    "written into zeros": added_here,
+    "other constants later": filled_later,
+    "written into a copy": lambda x: x + x.clone().mul_(2),
+    "a cast on the way in": lambda x: torch.zeros(x.shape, dtype=torch.float32).copy_(x).double(),
+    "a spread axis summed": lambda x: x + one_of(x).sum(-1, keepdim=True),
+    "a spread axis contracted": lambda x: one_of(x) @ one_of(2 * x).transpose(1, 2) @ x,
+    "softmax of a spread axis": lambda x: x[..., :7] + one_of(x).softmax(-1),
+    "running sums of a spread axis": lambda x: x[:, :1].expand(-1, x.shape[1], -1).cumsum(1),
+    "logsumexp of a spread axis": lambda x: x + one_of(x).logsumexp(-1, keepdim=True),
+    "a spread axis side by side": lambda x: torch.cat([x[:, :1].expand(-1, 3, -1), x[:, 3:]], 1),
+    "written along a spread axis": lambda x: x[:, :1].expand(-1, x.shape[1], -1).clone().add_(x),
+    "the mean of one": lambda x: x + x[:, :, :1].mean(-1, keepdim=True),
+    "softmax of one": lambda x: x + x.unsqueeze(-1).softmax(-1)[..., 0],
+    "zeros around one": lambda x: torch.conv2d(x.mT[..., None], SQUARE, padding=1)[..., 0].mT,
+    "bits as other numbers": lambda x: (x.view(torch.int64) >> 3).double(),
+    "whole numbers before the sum": lambda x: (5 * x).cumsum(-1, dtype=torch.long).double(),
+    "scattered": lambda x: torch.zeros(x.shape, dtype=x.dtype).scatter_add_(-1, x.argsort(-1) // 2, x),
+    "gathered": lambda x: x.gather(-1, x.argsort(-1)),
+    "a number taken out": lambda x: x / float(x.abs().max()),
+    "a way that numbers choose": lambda x: x if bool(x.sum() > 0) else -x,
+}
+REFUSED = {
+    "written into a view": (written_here, "written"),
+    "written into what a view sees": (seen_before, "a view of it was written into"),
+    "by places in memory": (by_memory, "as_strided reads numbers by where they lie"),
+    "drawn": (lambda x: x + torch.rand(x.shape, dtype=x.dtype), "rand draws other numbers"),
+    "out of the framework": (lambda x: x + torch.from_numpy((2 * x).numpy().copy()), "ways that cannot be seen"),
+    "into what is given": (lambda x: torch.add(x, x, out=torch.zeros_like(x)), "given as out"),
+}
+
+
+def channel_as(made, run):
+    """A model whose second step's part is this function of what it is given."""
+    made.steps[1].part.forward = lambda x, *rest: (run(x), None)
+    return diagram(made, "steps.1.part")
+
+
+@pytest.mark.parametrize("run", RIGHT.values(), ids=RIGHT)
+def test_what_is_written_spread_or_cast_is_right(run):
+    """(1) On rows that were not read: both signs of the sum, and other largest numbers."""
+    read = channel_as(model("llama"), lambda x: wide(run(x)))
+    given = torch.randn(5, 7, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    for x in (given, 1 - given):
+        found, wanted = read(x), wide(run(x.clone()))
+        assert found.dtype == wanted.dtype and torch.allclose(found, wanted)
+
+
+def wide(x):
+    """(5,7,32), whatever comes: what a step writes."""
+    return x if x.shape[-1] == 32 else torch.nn.functional.pad(x, (0, 32 - x.shape[-1]))
+
+
+@pytest.mark.parametrize("run, words", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_followed_is_refused(run, words):
+    """(1) And never drawn as the numbers that it was read on."""
+    with pytest.raises(UsageError, match=words):
+        channel_as(model("llama"), run)
+
+
+def test_a_part_that_reads_other_rows_is_refused():
+    """(1) What another stream leaves is no input of the part: it would stand there as a constant."""
+    made = model("encoder_decoder")
+    paths = [step.part.path for step in made.steps if "cross" in step.part.spec.name or "cross" in step.part.path]
+    with pytest.raises(UsageError, match="in front of the part"):
+        diagram(made, paths[0])

@@ -21,7 +21,7 @@ from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.model.model import Model
 from blockyard.model.save import load_model
 from blockyard.study._base import Given, Study, Trial
-from blockyard.study._record import FORMAT, RaceRecord, Record, Told
+from blockyard.study._record import FORMAT, Measured, RaceRecord, Record, Told
 
 TIERS = ("smoke", "small")
 
@@ -71,16 +71,20 @@ def run_study(name: str, tier: str = "small", out: str | Path = "results", quiet
     return record
 
 
-def _measured(trial: Trial, results: Mapping[str, Report], works: Path, quiet: bool) -> list[dict[str, float]]:
+def _number(value: float | None) -> float | None:
+    """What a record holds: none where it is no number."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _measured(trial: Trial, results: Mapping[str, Report], works: Path, quiet: bool) -> Measured:
     """The figures of a trial, seed by seed; the races lie in `works`."""
     seeds = next(iter(results.values())).seeds if results else range(trial.seeds)
     found = []
     for seed in seeds:
         figures = trial.run(Given(seed, works.name, partial(_trained_model, results, works, seed)))
-        known = {name: float(value) for name, value in figures.items() if value is not None}
-        found.append({name: value for name, value in known.items() if math.isfinite(value)})
+        found.append({name: _number(value) for name, value in figures.items()})
         if not quiet:
-            said = "  ".join(f"{name} {value:.4g}" for name, value in found[-1].items())
+            said = "  ".join(f"{name} {'-' if x is None else f'{x:.4g}'}" for name, x in found[-1].items())
             print(f"{trial.name}, seed {seed}: {said}")
     return found
 

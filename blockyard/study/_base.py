@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from blockyard.compare.documents import Report
 from blockyard.compare.judge.statistics import BELOW_MARGIN, EQUIVALENT
 from blockyard.compare.report.sheet import Sheet
+from blockyard.core.errors import unknown
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 
@@ -65,7 +66,7 @@ class Trial:
     seeds: int = 2
 
 
-Figures = Sequence[Mapping[str, float]]  # what a trial gave, seed by seed
+Figures = Sequence[Mapping[str, float | None]]  # what a trial gave, seed by seed; none where it was no number
 
 
 class Finding(NamedTuple):
@@ -240,7 +241,7 @@ def figure(trial: str, name: str, *, least: float | None = None, most: float | N
 
     def judge(figures: Figures) -> Finding:
         meets = (lambda value: value <= bar) if least is None else (lambda value: value >= bar)
-        return _of_all([each.get(name) for each in figures], meets, bar)
+        return _of_all(_named(figures, name), meets, bar)
 
     return Prediction(f"{trial}: {name} is at {'most' if least is None else 'least'} {bar:g}", trial, judge)
 
@@ -250,13 +251,20 @@ def beneath(trial: str, low: str, high: str, share: float = 1.0) -> Prediction:
     seeds in which the other one is positive."""
 
     def judge(figures: Figures) -> Finding:
-        known = [(each[low], each[high]) if low in each and high in each else None for each in figures]
-        told = _of_all([pair and pair[0] - share * pair[1] for pair in known], lambda gap: gap < 0, share)
-        ratios = [pair[0] / pair[1] for pair in known if pair and pair[1] > 0]  # of others a ratio orders nothing
-        return told._replace(value=_mean(ratios))
+        pairs = list(zip(_named(figures, low), _named(figures, high)))
+        gaps = [None if a is None or b is None else a - share * b for a, b in pairs]
+        ratios = [a / b for a, b in pairs if a is not None and b is not None and b > 0]  # else it orders nothing
+        return _of_all(gaps, lambda gap: gap < 0, share)._replace(value=_mean(ratios))
 
     part = "" if share == 1 else f"{share:g} times "
     return Prediction(f"{trial}: {low} is below {part}{high}", trial, judge)
+
+
+def _named(figures: Figures, name: str) -> list[float | None]:
+    """A figure of every seed; one that the trial does not give is a mistake of the study."""
+    if missing := [each for each in figures if name not in each]:
+        raise unknown("figure of the trial", name, missing[0])
+    return [each[name] for each in figures]
 
 
 def _of_all(found: Sequence[float | None], meets: Callable[[float], bool], bar: float) -> Finding:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from blockyard.compare.documents import ArmReport, Made, Metric, PairReport, Probes, Report, Score
 from blockyard.core.document import Document
 
+Measured = list[dict[str, float | None]]  # the figures of a trial, seed by seed; none where there was no number
 FORMAT = 2  # of a record; 1 had no checksum and did not say so
 
 
@@ -79,5 +80,5 @@ class Record(Document):
     wall_seconds: float = 0.0
     command: str = ""
     races: dict[str, RaceRecord] = field(default_factory=dict)
-    trials: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    trials: dict[str, Measured] = field(default_factory=dict)
     format: int = FORMAT

@@ -8,7 +8,7 @@ import pytest
 from blockyard.cli import main
 from blockyard.compare.documents import PairReport, Score
 from blockyard.compare.plan.plan import Request, make_plan
-from blockyard.core import registry
+from blockyard.core import UsageError, registry
 from blockyard.core.files import sealed
 from blockyard.study import changes, run_study, status, studies
 from blockyard.study._base import (
@@ -234,7 +234,9 @@ def test_a_study_of_trials_alone_has_their_seeds(tmp_path, monkeypatch):
     assert below_zero.judge([{"a": 0.5, "b": -0.1}] * 2) == (FAILS, None, 1.0)  # a ratio would say that it holds
     assert below_zero.judge([{"a": -0.5, "b": -0.1}, {"a": 1.0, "b": 2.0}]) == (HOLDS, 0.5, 1.0)
     assert below_zero.judge([{"a": 0.5, "b": 0.0}] * 2).verdict == FAILS
-    assert figure("t", "a", most=3).judge([{"a": 1.0}, {}]) == (OPEN, 1.0, 3)
-    assert figure("t", "a", least=3).judge([{"a": 1.0}, {}]).verdict == FAILS
+    assert figure("t", "a", most=3).judge([{"a": 1.0}, {"a": None}]) == (OPEN, 1.0, 3)
+    assert figure("t", "a", least=3).judge([{"a": 1.0}, {"a": None}]).verdict == FAILS
+    with pytest.raises(UsageError, match="unknown figure of the trial 'b'"):
+        figure("t", "b", most=3).judge([{"a": 1.0}])
     with pytest.raises(ValueError, match="either least or most"):
         figure("t", "a")

@@ -123,6 +123,7 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
     study: Study = registry.find("study", name).load().study()
     labels = {}
     for race in study.races:
+        assert len(race.arms) > 1, "one arm is no race: a comparison refuses it"
         plan = make_plan(Request(race.arms, task=race.task, **race.options_at("smoke")))
         labels[race.name] = {arm.label for arm in plan.arms}
         full = make_plan(Request(race.arms, task=race.task, **race.options))

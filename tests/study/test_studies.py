@@ -29,6 +29,7 @@ from blockyard.study._base import (
     lower,
     lower_in,
     nearer,
+    ratio,
 )
 from blockyard.study._record import Record, Told
 from tests.cover import each
@@ -109,6 +110,18 @@ def test_races_are_compared_by_a_figure_or_by_the_score(least, verdict):
         figure_below("r", "a", "x", 0.4 - least).judge(reports[0]).verdict
         == {0.1: HOLDS, 0.25: OPEN, 0.5: FAILS}[least]
     )
+
+
+def test_of_a_race_without_an_error_there_is_no_ratio():
+    """It leaves the question open, unless another seed decides it."""
+
+    def report(*scores):
+        return SimpleNamespace(arm=lambda _: SimpleNamespace(score=SimpleNamespace(per_seed=list(scores))))
+
+    judge = ratio("first", "second", "a", 0.5).judge
+    assert judge(report(0.1, 0.2), report(0.4, 0.4)) == (HOLDS, pytest.approx(0.375), 0.5)
+    assert judge(report(0.1, 0.0), report(0.4, 0.0)).verdict == OPEN == judge(report(0.1), report(0.0)).verdict
+    assert judge(report(0.3, 0.0), report(0.4, 0.0)).verdict == FAILS
 
 
 def test_a_gap_counts_in_the_predicted_direction():

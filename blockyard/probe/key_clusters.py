@@ -2,11 +2,13 @@
 
     keys: the rows of the head's table, in k clusters        at rank r = 2 .. R of every row:
     same[r], other[r]   share of right tokens where a likelier one has the same cluster, and where none has
-    gap, error          other - same over all ranks, and the standard error of that
+    gap, error          the mean over ranks of other[r] - same[r], each by n_same n_other / n, and its standard error
     correlation         of E_i.E_top with the logits of the R tokens, the mean over rows
     permuted            the gap where clusters were dealt out anew among the tokens: what chance gives
 
-Right tokens of a row are given as `valid` (n,V); otherwise they are the ids that it holds.
+Only tokens of one rank are held against each other: later ones have more before them to share a cluster with and are
+right less often, which alone would make a gap. Right tokens of a row are given as `valid` (n,V); otherwise they are the
+ids that it holds.
 
 Source   arXiv 2410.02284    Slug  in-context-navigation
 Family   probes
@@ -57,12 +59,18 @@ def key_clusters_probe(
 def split(of: np.ndarray, hits: np.ndarray) -> Arrays:
     """The figures of clusters (n,R) of the tokens of every row, the likeliest first, and which are right (n,R)."""
     near = np.stack([(of[:, :r] == of[:, r : r + 1]).any(1) for r in range(1, of.shape[1])], 1)
-    later = hits[:, 1:]
-    means = [np.array([_mean(later[kind[:, r], r]) for r in range(later.shape[1])]) for kind in (near, ~near)]
-    pooled = [later[kind].astype(np.float64) for kind in (near, ~near)]
-    errors = [each.var() / len(each) if len(each) else np.nan for each in pooled]
-    gap = _mean(pooled[1]) - _mean(pooled[0])
-    return {"same": means[0], "other": means[1], "gap": np.array(gap), "error": np.array(np.sqrt(sum(errors)))}
+    later, kinds = hits[:, 1:], (near, ~near)
+    means = [np.array([_mean(later[kind[:, r], r]) for r in range(later.shape[1])]) for kind in kinds]
+    counts = [kind.sum(0) for kind in kinds]
+    both = (counts[0] > 0) & (counts[1] > 0)
+    if not both.any():
+        return {"same": means[0], "other": means[1], "gap": np.array(np.nan), "error": np.array(np.nan)}
+    (same, other), (n, m) = ([each[both] for each in pair] for pair in (means, counts))
+    weight = n * m / (n + m)
+    weight = weight / weight.sum()
+    error = np.sqrt((weight**2 * (same * (1 - same) / n + other * (1 - other) / m)).sum())
+    gap = (weight * (other - same)).sum()
+    return {"same": means[0], "other": means[1], "gap": np.array(gap), "error": np.array(error)}
 
 
 def _keys(model: Any) -> np.ndarray:

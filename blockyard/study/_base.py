@@ -190,7 +190,8 @@ def ratio(first: str, second: str, arm: str, most: float) -> Prediction:
 
     def judge(one: Report, other: Report) -> Finding:
         pairs = zip(one.arm(arm).score.per_seed, other.arm(arm).score.per_seed)
-        return by_seed([a / b for a, b in pairs if a is not None and b is not None], lambda value: value <= most, most)
+        found = [a / b if b else None for a, b in pairs if a is not None and b is not None]  # no error at all: no ratio
+        return _of_all(found, lambda value: value <= most, most)
 
     text = f"{first} and {second}: the score of {arm} in the first is at most {most:g} times that in the second"
     return Prediction(text, (first, second), judge)

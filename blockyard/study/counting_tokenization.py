@@ -7,21 +7,20 @@ Differs  models of forty thousand parameters trained on counting alone, equal st
 """
 
 from blockyard.study._base import Race, Study, below, lower_in, nearer
+from blockyard.study._shown import asked
 
 ARMS = ("attention=llama:layers=2", "recurrent=gla:layers=2")
-CUTS = {  # each with the tokens of a row, and of one where the letters are written out
-    "letters": ("characters", 18, 67), "chunks": ("chunks,size=4", 6, 55), "apart": ("separated", 34, 83),
-}  # fmt: skip
+CUTS = {"letters": "characters", "chunks": "chunks,size=4", "apart": "separated"}
 ROWS = 300 * 64
 SHORT, LONG = "error at letters up to 6", "error at letters up to 16"
 
 
 def race(cut: str, trace: bool = False) -> Race:
     """As many strings whatever the cut."""
-    tokens, *widths = CUTS[cut]
-    options = {"params": "40k", "tokens": ROWS * widths[trace], "batch": 64, "seeds": 2, "tuning": "none"}
-    name, task = (f"{cut}_written_out", ",trace=yes") if trace else (cut, "")
-    return Race(name, ARMS, task=f"counting:tokens={tokens}{task}", options=options)
+    name, written = (f"{cut}_written_out", ",trace=yes") if trace else (cut, "")
+    task = f"counting:tokens={CUTS[cut]}{written}"
+    options = {"params": "40k", "tokens": ROWS * asked(task).length, "batch": 64, "seeds": 2, "tuning": "none"}
+    return Race(name, ARMS, task=task, options=options)
 
 
 def study() -> Study:

@@ -2,7 +2,8 @@
 
 Source   arXiv 2410.02284    Slug  in-context-navigation    Family  decode
 Claim    tokens near the likeliest one's key are right less often; with the answers so far in sight others are found
-Differs  drawn knowledge of 100 subjects, of one token an answer; two layers of 48 channels, which learned from lists
+Differs  drawn knowledge of 100 subjects, of one token an answer; two layers of forty thousand parameters, which learned
+         from lists
 """
 
 from typing import Any
@@ -12,28 +13,34 @@ import torch
 
 from blockyard.decode.navigate import navigate
 from blockyard.probe import key_clusters_probe
-from blockyard.study._base import Figures, Reading, Study, at_least
-from blockyard.study._trained import asked, by_name, trained
+from blockyard.study._base import Given, Race, Study, Trial, figure
+from blockyard.study._shown import asked
 
-SEEDS = (0, 1)
+LISTS = "listings:subjects=100"
+ARMS = ("attention=llama:layers=2", "recurrent=gla:layers=2")
 
 
-def found(tier: str) -> Figures:
+def found(given: Given) -> dict[str, float]:
+    """The figures of both arms."""
+    arms = [each.partition("=")[0] for each in ARMS]
+    return {f"{arm} {name}": value for arm in arms for name, value in _found(given, arm).items()}
+
+
+def _found(given: Given, arm: str) -> dict[str, float]:
     """The share of the right answers that six tries find, one kind of trying less another, and the gap of the probe."""
-    steps, subjects = (1500, 100) if tier == "small" else (3, 4)
-    task: Any = asked("listings", subjects=100)
-    every = []
-    for seed in SEEDS:
-        model = trained("llama:dim=48,layers=2,heads=2", task, steps, seed, batch=64)
-        questions = torch.tensor([task.prompt(subject) for subject in range(subjects)])
-        right = np.zeros((subjects, task.vocab), bool)
-        np.put_along_axis(right, task.known[:subjects], True, 1)
-        gap = key_clusters_probe(model, questions, right, clusters=task.families, ranks=10)["gap"]
-        top = _recall(task, [_tried(model, task, subject, False) for subject in range(subjects)])
-        moved = _recall(task, [_tried(model, task, subject, True) for subject in range(subjects)])
-        drawn = _recall(task, _drawn(model, questions, task.count, seed))
-        every.append({"over the top": moved - top, "over draws": moved - drawn, "gap": float(gap)})
-    return by_name(every)
+    task: Any = asked(LISTS)
+    model, subjects = given.trained("lists", arm), task.subjects if given.tier == "small" else 4
+    questions = torch.tensor([task.prompt(subject) for subject in range(subjects)])
+    right = np.zeros((subjects, task.vocab), bool)
+    np.put_along_axis(right, task.known[:subjects], True, 1)
+    probed = key_clusters_probe(model, questions, right, clusters=task.families, ranks=10)
+    top = _recall(task, [_tried(model, task, subject, False) for subject in range(subjects)])
+    moved = _recall(task, [_tried(model, task, subject, True) for subject in range(subjects)])
+    drawn = _recall(task, _drawn(model, questions, task.count, given.seed))
+    return {
+        "over the top": moved - top, "over draws": moved - drawn, "gap": float(probed["gap"]),
+        "gap in errors": float(probed["gap"] / probed["error"]), "permuted": float(probed["permuted"]),
+    }  # fmt: skip
 
 
 def _tried(model: Any, task: Any, subject: int, listed: bool) -> list[int]:
@@ -58,12 +65,14 @@ def _recall(task: Any, said: list[list[int]]) -> float:
 
 
 def study() -> Study:
+    options = {"params": "40k", "tokens": "1.2M", "batch": 64, "seeds": 2, "tuning": "none"}
     return Study(
-        races=(),
-        readings=(Reading("found", found),),
+        races=(Race("lists", ARMS, task=LISTS, options=options),),
+        trials=(Trial("found", found),),
         predictions=(
-            at_least("found", "over the top", 0.1),
-            at_least("found", "over draws", 0.1),
-            at_least("found", "gap", 0.0),
+            figure("found", "attention over the top", least=0.1),
+            figure("found", "attention over draws", least=0.1),
+            figure("found", "attention gap in errors", least=2.0),
+            figure("found", "recurrent over the top", least=0.1),
         ),
     )

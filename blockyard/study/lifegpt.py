@@ -16,7 +16,7 @@ def study() -> Study:
     return Study(
         races=(
             Race("ring", ARMS, task=RING, options=options),
-            Race("even", ARMS[:1], task=f"{RING},density=0.5", options=options),
+            Race("even", ARMS, task=f"{RING},density=0.5", options=options),
             Race("life", ARMS, task="life:side=4", options=options),
         ),
         predictions=(

@@ -17,11 +17,11 @@ READ = "head:normed"
 def inside(given: Given) -> dict[str, float]:
     """Of what the table reads: its directions, and how often one matrix finds the cell wrongly where it is known."""
     tokens, cells = shown(asked(WALK, ask="cell"), given.seed, 256 if given.tier == "small" else 16)
-    figures = {}
+    figures, sure = {}, cells[:, -1] >= 0  # where a row ends nearly all are
     for name in ("plain", "both"):
         model = given.trained("colours", name)
         figures[f"{name} rank"] = float(effective_rank_probe(model, tokens, at=READ)[f"{READ}:effective"])
-        right = linear_probe(model, tokens, cells[:, -1], at=READ)  # where a row ends nearly all are known
+        right = linear_probe(model, tokens[sure], cells[sure, -1], at=READ)
         figures[f"{name} lost"] = 1 - float(right[READ])
     return figures
 

@@ -2,7 +2,7 @@
 
 Source   none    Family  pages
 Claim    attention recalls and copies, memories that are overwritten follow groups and parity, and none learns all
-Differs  as `rules`, with two million tokens and three seeds
+Differs  as `rules`, with two million tokens, 550 to 3,500 steps, and three seeds
 """
 
 from blockyard.study._base import Study

@@ -8,24 +8,26 @@ Differs  graphs of eight vertices and of twelve, two edges ahead, three layers, 
 """
 
 from blockyard.study._base import Race, Study, better, lower_in, nearer
+from blockyard.study._shown import asked
 
 ARMS = ("added=llama:layers=3", "beside=llama:layers=3,stem=concat_positions,head.tied=no,position=none")
 NEAR, FAR = "error at lookahead 1", "error at lookahead 2"
 ROWS = 300 * 64
 
 
-def race(name: str, width: int, settings: str) -> Race:
-    """As many graphs, whatever their size; `width` is the tokens of one."""
-    options = {"params": "60k", "tokens": ROWS * width, "batch": 64, "seeds": 2, "tuning": "none"}
-    return Race(name, ARMS, task=f"graph_search:lookahead=2,{settings}", options=options)
+def race(name: str, settings: str) -> Race:
+    """As many graphs, whatever their size."""
+    task = f"graph_search:lookahead=2,{settings}"
+    options = {"params": "60k", "tokens": ROWS * asked(task).length, "batch": 64, "seeds": 2, "tuning": "none"}
+    return Race(name, ARMS, task=task, options=options)
 
 
 def study() -> Study:
     return Study(
         races=(
-            race("balanced", 53, "vertices=8"),
-            race("naive", 53, "vertices=8,graphs=naive,scored=balanced"),
-            race("larger", 77, "vertices=12"),
+            race("balanced", "vertices=8"),
+            race("naive", "vertices=8,graphs=naive,scored=balanced"),
+            race("larger", "vertices=12"),
         ),
         predictions=(
             lower_in("balanced", "naive", "beside", 0.15, FAR),

@@ -36,7 +36,7 @@ class CotEdit(Traced):
         at_least(2, letters=letters)
         fits(least <= count <= most, f"cot_edit: need least <= count <= most, not {least} <= {count} <= {most}")
         self.count, self.least, self.letters, self.most, self.trace = count, least, letters, most, trace
-        self.first, self.comma = most + 1, most + 1 + letters
+        self.first_letter, self.comma = most + 1, most + 1 + letters
         answers = range(self.comma + 2 if trace else most + 1)
         replying = 1 + (count * (count + 1) if trace else 0)
         super().__init__(self.comma + 3, answers, self.comma + 1, 2 * count + 1, replying)
@@ -45,7 +45,7 @@ class CotEdit(Traced):
         draw, place = Draw(seed, n), np.arange(self.count)
         one, other = (
             np.where(place < self.least + draw.below(self.count - self.least + 1, 1),
-                     self.first + draw.below(self.letters, self.count), -1)
+                     self.first_letter + draw.below(self.letters, self.count), -1)
             for _ in range(2)
         )  # fmt: skip
         return packed(np.concatenate([one, np.full((n, 1), self.comma), other], 1), self.asking)
@@ -64,7 +64,7 @@ class CotEdit(Traced):
 
     def table(self, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,L+1,L+1) the distances of all beginnings of two strings, and (n,2) how long both are."""
-        is_letter = (questions >= self.first) & (questions < self.comma)
+        is_letter = (questions >= self.first_letter) & (questions < self.comma)
         behind = (questions == self.comma).cumsum(1) > 0
         one, other = (packed(np.where(is_letter & side, questions, -1), self.count) for side in (~behind, behind))
         found = np.zeros((len(questions), self.count + 1, self.count + 1), np.int64)

@@ -29,6 +29,7 @@ from blockyard.study._base import (
     lower,
     lower_in,
     nearer,
+    ratio,
 )
 from blockyard.study._record import Record, Told
 from tests.cover import each
@@ -111,6 +112,18 @@ def test_races_are_compared_by_a_figure_or_by_the_score(least, verdict):
     )
 
 
+def test_of_a_race_without_an_error_there_is_no_ratio():
+    """It leaves the question open, unless another seed decides it."""
+
+    def report(*scores):
+        return SimpleNamespace(arm=lambda _: SimpleNamespace(score=SimpleNamespace(per_seed=list(scores))))
+
+    judge = ratio("first", "second", "a", 0.5).judge
+    assert judge(report(0.1, 0.2), report(0.4, 0.4)) == (HOLDS, pytest.approx(0.375), 0.5)
+    assert judge(report(0.1, 0.0), report(0.4, 0.0)).verdict == OPEN == judge(report(0.1), report(0.0)).verdict
+    assert judge(report(0.3, 0.0), report(0.4, 0.0)).verdict == FAILS
+
+
 def test_a_gap_counts_in_the_predicted_direction():
     assert better("r", "a", "b").judge(outcome(-0.3, True)).value == pytest.approx(0.3)
     assert better("r", "b", "a").judge(outcome(-0.3, True)).value == pytest.approx(-0.3)
@@ -123,6 +136,7 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
     study: Study = registry.find("study", name).load().study()
     labels = {}
     for race in study.races:
+        assert len(race.arms) > 1, "one arm is no race: a comparison refuses it"
         plan = make_plan(Request(race.arms, task=race.task, **race.options_at("smoke")))
         labels[race.name] = {arm.label for arm in plan.arms}
         full = make_plan(Request(race.arms, task=race.task, **race.options))

@@ -114,18 +114,32 @@ def test_clusters_that_are_dealt_out_anew_tell_nothing():
     seen = split(of[order], hits)
     assert 0.25 < seen["gap"] < 0.35 and seen["gap"] > 5 * seen["error"]
     assert np.allclose(seen["same"], 0.3, atol=0.15) and np.allclose(seen["other"], 0.6, atol=0.1)
-    even = rng.random((400, 8)) < 0.6
-    deals = [split(rng.permutation(of)[order], even) for _ in range(40)]
-    sizes = np.array([abs(deal["gap"]) / deal["error"] for deal in deals])
-    assert (sizes < 2).mean() > 0.8 and abs(np.mean([deal["gap"] for deal in deals])) < 0.02
+    for even in (rng.random((400, 8)) < 0.6, rng.random((400, 8)) < np.linspace(0.9, 0.1, 8)):  # by rank, or not
+        deals = [split(rng.permutation(of)[order], even) for _ in range(40)]
+        sizes = np.array([abs(deal["gap"]) / deal["error"] for deal in deals])
+        assert (sizes < 2).mean() > 0.8 and abs(np.mean([deal["gap"] for deal in deals])) < 0.02
+
+
+def test_the_probe_deals_its_clusters_out_anew():
+    """(5) where right tokens lie in the likeliest one's cluster the probe sees a gap, and none in what it permutes."""
+    made, rng = model("llama", dim=16, layers=1, heads=2, vocab=24), np.random.default_rng(0)
+    centres = torch.eye(16, dtype=torch.float64)[:3]
+    with torch.no_grad():
+        made.stem.table.copy_(centres.repeat(8, 1) + made.stem.table / made.stem.table.std() / 10)
+    rows = torch.from_numpy(rng.integers(0, 24, (200, 3)))
+    logits = made(rows).logits[:, -1].detach().numpy()
+    valid = (np.arange(24) % 3 == logits.argmax(1)[:, None] % 3) & (rng.random((200, 24)) < 0.8)
+    every = [key_clusters_probe(made, rows, valid, clusters=3, seed=seed) for seed in range(12)]
+    assert all(each["gap"] < -0.3 for each in every) and len({float(each["permuted"]) for each in every}) > 6
+    assert abs(np.mean([each["permuted"] for each in every])) < 0.1
 
 
 def test_precision_at_a_rank_is_counted_by_hand():
     of, hits = np.array([[0, 0, 1], [0, 1, 1], [2, 1, 0]]), np.array([[1, 0, 1], [1, 1, 0], [0, 0, 1]], bool)
     found = split(of, hits)
     assert found["same"].tolist() == [0.0, 0.0] and found["other"].tolist() == [0.5, 1.0]
-    assert found["gap"] == 0.75  # 1 of 2 and 2 of 2, against none of two
-    assert found["error"] == pytest.approx((3 / 16 / 4) ** 0.5)
+    assert found["gap"] == 0.75  # 1 of 2 and 2 of 2, against none of one, each rank by 1 * 2 / 3
+    assert found["error"] == pytest.approx((1 / 4 / 2 / 4) ** 0.5)  # of the two at rank 2; at rank 3 all are alike
 
 
 def test_the_probe_reads_keys_logits_and_what_is_right(body):

@@ -79,8 +79,8 @@ class Batch:
             raise UsageError(
                 f"a packed batch has one row for many documents: whose {', '.join(self.more)} would it be?"
             )
-        rows, length = self.tokens.shape
-        valid = torch.ones_like(self.tokens, dtype=torch.bool) if self.valid is None else self.valid
+        rows, length = self.tokens.shape[:2]
+        valid = torch.ones_like(reset) if self.valid is None else self.valid
         lines = torch.arange(rows, device=self.tokens.device)[:, None].expand_as(reset)
         names, owner = torch.stack([lines[valid], reset.cumsum(1)[valid]]).unique(dim=1, return_inverse=True)
         flat = torch.arange(rows * length, device=self.tokens.device).reshape(rows, length)[valid]
@@ -88,7 +88,7 @@ class Batch:
         index = torch.nn.utils.rnn.pad_sequence(lists, batch_first=True, padding_value=-1)
 
         def take(x: Any) -> Any:
-            return x.flatten()[index.clamp(min=0)] if isinstance(x, Tensor) else x
+            return x.flatten(0, 1)[index.clamp(min=0)] if isinstance(x, Tensor) else x
 
         readable = take(self.readable)
         return Batch(take(self.tokens), take(self.targets), index >= 0, None, take(self.order), readable=readable)

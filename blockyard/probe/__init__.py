@@ -15,7 +15,9 @@ SUFFIX = "_probe"
 
 
 def __getattr__(name: str) -> Any:
-    """The function of a probe, loaded when it is asked for."""
+    """The function of a probe, loaded when it is asked for; `__all__`: the names of all."""
+    if name == "__all__":
+        return [f"{each}{SUFFIX}" for each in registry.entries("probe")]
     short = name.removesuffix(SUFFIX)
     if short == name or short not in registry.entries("probe"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -23,4 +25,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *(f"{name}{SUFFIX}" for name in registry.entries("probe"))]
+    return [*globals(), *__getattr__("__all__")]

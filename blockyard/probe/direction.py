@@ -25,7 +25,7 @@ from torch import Tensor
 from blockyard.core import UsageError
 from blockyard.core.flow import Flow
 from blockyard.core.settings import Natural, Word
-from blockyard.probe._inside import STREAM, along, read_all
+from blockyard.probe._inside import along, read_all
 from blockyard.probe._read import Arrays, batch_of
 from blockyard.probe.linear import read_at
 
@@ -33,7 +33,7 @@ from blockyard.probe.linear import read_at
 def direction_probe(
     model: Any, data: Any, kinds: Annotated[Any, "(n,) which rows are of kind 1; none: the later half"] = None, *,
     others: Annotated[Any, "directions of another model by place, as this probe gives them; none: none"] = None,
-    at: Annotated[Word, "`stream`, or a pattern of hook points"] = STREAM,
+    at: Annotated[Word, "`stream`, or a pattern of hook points"] = "stream",
     token: Annotated[Literal["last", "first", "mean"], "what is read of a row"] = "last",
     seed: Annotated[Natural, "of which half of the rows teaches, and of what is shuffled"] = 0,
 ) -> Arrays:  # fmt: skip

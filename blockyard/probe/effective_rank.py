@@ -22,12 +22,12 @@ from torch import Tensor
 
 from blockyard.core import UsageError
 from blockyard.core.settings import Count, Natural, Word
-from blockyard.probe._inside import STREAM, read_all
+from blockyard.probe._inside import read_all
 from blockyard.probe._read import Arrays, batch_of
 
 
 def effective_rank_probe(
-    model: Any, data: Any, *, at: Annotated[Word, "`stream`, or a pattern of hook points"] = STREAM,
+    model: Any, data: Any, *, at: Annotated[Word, "`stream`, or a pattern of hook points"] = "stream",
     centred: Annotated[bool, "whether the mean over tokens is taken out"] = False,
     seed: Annotated[Natural, "of the normal numbers"] = 0, batch: Annotated[Count, "rows at once"] = 64,
 ) -> Arrays:  # fmt: skip

@@ -36,7 +36,7 @@ def patch_probe(
     model: Any, data: Any, other: Annotated[Any, "rows of the base; none: each row's neighbour"] = None, *,
     answers: Annotated[Any, "(n,2) right and wrong ids; none: what is said of both"] = None,
     donor: Annotated[Any, "the model whose values are put in; none: the same"] = None,
-    at: Annotated[Word, "`stream`, or a pattern of hook points"] = STREAM,
+    at: Annotated[Word, "`stream`, or a pattern of hook points"] = "stream",
     by: Annotated[Literal["other", "zero", "mean"], "what is put in place of what"] = "other",
     tokens: Annotated[Literal["each", "all"], "one token at a time, or all at once"] = "each",
     batch: Annotated[Count, "rows at once"] = 64,

@@ -20,6 +20,7 @@ from blockyard.study._pictures import Axes, Curve, frames
 LAYERS = {8: "30k", 16: "20k", 32: "10k"}  # and the tokens of a run, since a deep one costs so much more
 RATES = tuple(1e-3 * 6**i for i in range(4))  # at width 64
 MOST = 2.5  # bits a byte above the best that are drawn
+WIDER = ("append",)  # the head stands on more channels than the table of the stem
 NEAR = 1.05  # a rate is usable whose loss is within 5% of the best
 DEEP = max(LAYERS)
 DEEPEST = f"layers_{DEEP}"
@@ -27,7 +28,10 @@ DEEPEST = f"layers_{DEEP}"
 
 def arms(layers: int) -> tuple[str, ...]:
     """Every rule in the same body, and the one placement that is a recipe of its own."""
-    rules = tuple(f"{name}=llama:layers={layers},residual={name}" for name in registry.entries("residual"))
+    body = f"llama:layers={layers},residual="
+    rules = tuple(
+        f"{name}={body}{name}{',head.tied=no' if name in WIDER else ''}" for name in registry.entries("residual")
+    )
     return (*rules, f"mix=mix_ln:layers={layers}")
 
 

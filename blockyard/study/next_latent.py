@@ -5,6 +5,8 @@ Claim    states that are taught to tell the next one keep a truer map of the wor
 Differs  a walk on 16 cells, two layers in 40k parameters; ranks are those of what the head's table reads
 """
 
+import numpy as np
+
 from blockyard.probe import effective_rank_probe, linear_probe
 from blockyard.study._base import Given, Race, Study, Trial, beneath, level
 from blockyard.study._shown import asked, shown
@@ -17,7 +19,7 @@ READ = "head:normed"
 def inside(given: Given) -> dict[str, float]:
     """Of what the table reads: its directions, and how often one matrix finds the cell wrongly where it is known."""
     tokens, cells = shown(asked(WALK, ask="cell"), given.seed, 256 if given.tier == "small" else 16)
-    figures, sure = {}, cells[:, -1] >= 0  # where a row ends nearly all are
+    figures, sure = {}, np.flatnonzero(cells[:, -1] >= 0)  # where a row ends nearly all are
     for name in ("plain", "both"):
         model = given.trained("colours", name)
         figures[f"{name} rank"] = float(effective_rank_probe(model, tokens, at=READ)[f"{READ}:effective"])

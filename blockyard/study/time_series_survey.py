@@ -71,7 +71,8 @@ def _split_wins(races: tuple[str, ...]) -> Prediction:
         said = HOLDS if won >= MOST else FAILS if cells - lost < MOST else OPEN
         return Finding(said, float(won), float(MOST))
 
-    text = f"the split has the lower mean error in at least {MOST} of {len(races) * len(LAYERS)} cells"
+    cells = len(races) * len(LAYERS)
+    text = f"{', '.join(races)}: split_1 and its like have the lower mean error in {MOST} of {cells} cells"
     return Prediction(text, races, judge)
 
 
@@ -82,4 +83,4 @@ def _no_gain(shorter: str, longer: str, arm: str) -> Prediction:
         pairs = zip(long.arm(arm).score.per_seed, short.arm(arm).score.per_seed)
         return by_seed([a / b for a, b in pairs if a is not None and b is not None], lambda ratio: ratio >= 1, 1.0)
 
-    return Prediction(f"{longer} are no better than {shorter} for {arm}", (shorter, longer), judge)
+    return Prediction(f"{longer}, {shorter}: {arm} is no better on the longer past", (shorter, longer), judge)

@@ -102,7 +102,8 @@ class Merged(Policy):
         pieces = [tuple(byte - 97 for byte in self._codec.decode_utf8([i])) for i in range(self._codec.vocab)]
         tokens = [each for each in pieces if len(each) > 1]
         super().__init__(letters, tokens)
-        own = {each: i for i, each in enumerate([*((i,) for i in range(letters)), *tokens])}
+        single: list[tuple[int, ...]] = [(i,) for i in range(letters)]
+        own = {each: i for i, each in enumerate([*single, *tokens])}
         self._own = np.array([own.get(each, -1) for each in pieces])
 
     def encode(self, text: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ RULES = SamplingParams(temperature=0.8, seed=4)
 
 def turns(model, store, rules=RULES, own=7):
     """Three turns of a conversation; the tokens, and how many each turn had to process."""
-    past, seen, real = ids(1, 21)[0], [], model.start
+    vocab = model.axes["stem.vocab"].size
+    past, seen, real = ids(1, 21)[0] % vocab, [], model.start
     fed = [0]
 
     def counting(batch, *rest, **more):
@@ -26,7 +27,7 @@ def turns(model, store, rules=RULES, own=7):
         for turn in range(3):
             fed[0] = 0
             new = written(generate(model, past[None], 13, rules, seeds=[own], store=store))[0]
-            past = torch.cat([past, new, ids(1, 6, 50 + turn)[0]])
+            past = torch.cat([past, new, ids(1, 6, 50 + turn)[0] % vocab])
             seen.append(fed[0])
     finally:
         del model.start

@@ -57,7 +57,8 @@ def small(part, rule="prenorm", first=None, activation="silu"):
     return by.build(model_spec(
         dim=64, stem=stem("tokens", vocab=96, position=first),
         blocks=(block("a", part, channel("mlp", inner=96, activation=Spec("activation", activation))),),
-        residual=residual(rule) if isinstance(rule, str) else rule, depth=depth("stack", layers=2), head=head("lm"),
+        residual=residual(rule) if isinstance(rule, str) else rule, depth=depth("stack", layers=2),
+        head=head("lm", tied=rule != "append"),
     ))  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_settings_of_attention(settings):
     agree(small(mixer("attention", heads=4, **settings)), (3, 12))
 
 
-@pytest.mark.parametrize("rule", registry.entries("residual"))
+@pytest.mark.parametrize("rule", going_on("residual"))
 def test_residual_rules(rule):
     agree(small(mixer("attention", heads=2), rule=rule))
 

@@ -43,7 +43,8 @@ def test_every_part_of_a_model_can_leave_a_note(monkeypatch, recompute):
     assert {(i, 0, f"steps.{i}.rule", name) for i in range(last) for name in ("read", "write")} <= found
     flow = model.start(x, points={"*": "read"})
     first = model.run(flow, [0])
-    assert set(flow.captures) == {(-1, 0, "stem", "forward")} and (1, 0, "steps.1.rule", "read") not in first.captures
+    stem = {(-1, 0, "stem", name) for name in ("forward", "embedded")}
+    assert set(flow.captures) == stem and (1, 0, "steps.1.rule", "read") not in first.captures
     rest = model.finish(model.run(first, range(1, last)))
     assert set(rest.captures) == found - {(0, 0, "depth", "forward")}
     assert model(x).captures == {}

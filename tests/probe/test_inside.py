@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import blockyard as by
+import blockyard.probe
 from blockyard.probe import (
     attention_map_probe,
     effective_rank_probe,
@@ -17,6 +18,7 @@ from blockyard.probe._inside import kept, named, visited
 from blockyard.probe.attention_map import looked_for
 from blockyard.probe.effective_rank import ranks
 from blockyard.probe.patch import patched, restored, scores
+from tests import stubs
 
 
 def draw(*shape, high=256, seed=0):
@@ -186,3 +188,11 @@ def test_heads_are_scored_by_what_they_look_at():
     assert np.allclose(found["steps.0.part:previous even"], even) and np.allclose(
         found["steps.0.part:first even"], even
     )
+
+
+def test_type_checkers_are_shown_every_probe():
+    """The stub is that of the files; `import *` and `dir` know them all."""
+    assert stubs.PROBES.read_text(encoding="utf-8") == stubs.probes(), "run python -m tests.stubs"
+    assert {"patch_probe", "state_probe"} <= {*blockyard.probe.__all__} & {*dir(blockyard.probe)}
+    with pytest.raises(AttributeError, match="no attribute 'nonsense_probe'"):
+        blockyard.probe.nonsense_probe  # noqa: B018

@@ -142,7 +142,7 @@ def test_every_study_can_be_planned_and_asks_what_its_races_answer(name):
         full = make_plan(Request(race.arms, task=race.task, **race.options))
         arms = [full.base(arm) for arm in full.arms]
         counts = [arm.params for arm in arms if registry.find("recipe", arm.name).constant("knobs")]
-        assert max(counts) / min(counts) <= 1.02
+        assert not counts or max(counts) / min(counts) <= 1.02
     for prediction in study.predictions:
         for race in prediction.races:
             assert race in labels or race in {trial.name for trial in study.trials}

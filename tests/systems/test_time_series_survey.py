@@ -72,13 +72,16 @@ def test_every_cell_of_the_map_says_something():
     assert docs.read_text(encoding="utf-8") == page(), "run python -m tests.record"
 
 
+FLAT = {"flat": "", "hierarchical": ""}
+
+
 @pytest.mark.parametrize("axes,says", [
     ({"colour": {"red": "out of scope: a reason"}}, "no tag colour="),
-    ({"levels": {"hierarchical": "planned: informer"}}, "is none of hierarchical"),
-    ({"levels": {"flat": "", "deep": ""}}, "nobody carries levels=deep"),
-    ({"levels": {"flat": "", "deep": "planned: no-such-system"}}, "neither"),
-    ({"levels": {"flat": "", "deep": "out of scope: "}}, "neither"),
-    ({"levels": {"flat": "", "deep": "planned: itransformer"}}, "is there, and its header does not say"),
+    ({"levels": {"hierarchical": ""}}, "is none of hierarchical"),
+    ({"levels": {**FLAT, "deep": ""}}, "nobody carries levels=deep"),
+    ({"levels": {**FLAT, "deep": "planned: no-such-system"}}, "neither"),
+    ({"levels": {**FLAT, "deep": "out of scope: "}}, "neither"),
+    ({"levels": {**FLAT, "deep": "planned: itransformer"}}, "is there, and its header does not say"),
 ])  # fmt: skip
 def test_a_map_with_a_hole_is_refused(axes, says, tmp_path):
     """(1) a missing tag, an unknown value, an empty cell, a plan of nothing, a plan that has come true."""

@@ -39,7 +39,7 @@ class Lookup(Sublayer, Programmed):
         self.layout = layout(site.stream, values, site.path)
         variables = site.axis("variables", len(self.layout.categorical))
         known, looked, hidden = site.axis("known", values), site.axis("values", values), site.axis("inner", inner)
-        for axis in (self.reads, variables, known, looked):
+        for axis in (self.tables, self.reads, variables, known, looked):
             axis.ordered, axis.fixed = True, "the variables of the stream and their values"
         self.gate = site.param("gate", (self.tables, self.reads, variables), normal(1.0))
         into, out = (self.tables, self.reads, known, hidden), (self.tables, hidden, looked)

@@ -21,6 +21,7 @@ from blockyard.core.settings import Inner
 
 class Transcoder(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, per_token=True, time_exponent=1.0)
+    unrecorded = "a difference from what is learned is no instruction yet"
     points = ("hidden", "said")
 
     def __init__(

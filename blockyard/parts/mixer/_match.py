@@ -26,7 +26,7 @@ class Matching(Sublayer, Programmed, ABC):
         self.heads, self.values = site.axis("heads", heads), site.axis("values", values)
         self.layout = layout(site.stream, self.values.size, site.path)
         variables, wanted = site.axis("variables", len(self.layout.categorical)), site.axis("wanted", values)
-        for axis in (variables, self.values, wanted):
+        for axis in (self.heads, variables, self.values, wanted):
             axis.ordered, axis.fixed = True, "the variables of the stream and their values"
         self.hot, self.cold = hot, cold
         self.query = site.param("query", (self.heads, variables), normal(1.0))

@@ -23,6 +23,7 @@ from blockyard.core.settings import Count, Natural
 class Segments(Pattern):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True)
     chooses = True
+    unrecorded = "what is read is told by a mask"
     variants = (dict(size=4, memory=3), dict(size=3, memory=0), dict(size=5))
 
     def __init__(

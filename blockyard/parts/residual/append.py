@@ -29,14 +29,16 @@ class Append(Residual):
         = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
-        self.norm, self.growth = site.slot("norm", norm), site.axis("growth", growth)
+        self.norm, self.growth = site.slot("norm", norm), growth
         self.down: Any = None
 
     def before(self, part: Any, site: Any) -> None:
-        if part.written is None:
-            self.down = site.linear("down", site.stream, self.growth)
+        made = part.written
+        if made is None:
+            made = site.axis("growth", self.growth)
+            self.down = site.linear("down", site.stream, made)
         held = site.stream.parts if isinstance(site.stream, Cat) else (site.stream,)
-        self.wider = Cat(*held, part.written or self.growth)
+        self.wider = Cat(*held, made)
 
     def read(self, carry: Tensor, ports: tuple[str, ...], call: Call) -> Any:
         return carry if self.norm is None else self.norm(carry, call)

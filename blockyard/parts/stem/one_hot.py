@@ -21,6 +21,7 @@ from blockyard.core.variables import Names, Programmed, Told
 
 class OneHot(Stem, Programmed):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, any_order=True, bidirectional=True)
+    unrecorded = "a comparison of ids is no instruction yet"
     variants = ({}, dict(vocab=9, places=True))
 
     def __init__(

@@ -46,4 +46,5 @@ class Packed(Store):
         return y if bias is None else y + bias.to(y.dtype)
 
     def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
-        return dense(matrix, self.bits, self.group, self.columns.size, ids.flatten()).view(*ids.shape, -1)
+        rows = dense(matrix, self.bits, self.group, self.columns.size, ids.flatten())
+        return rows.view(*ids.shape, self.columns.size)

@@ -27,6 +27,7 @@ from blockyard.parts.mixer.linear.linear_attention import both_ways
 
 class MergedAttention(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, bidirectional=True, time_exponent=1.0)
+    unrecorded = "a division by how many tokens were read is no instruction yet"
     points = ("q", "k", "context")
     variants = ({}, dict(heads=1, less=1), dict(heads=2, less=2, scale=0.5))
 

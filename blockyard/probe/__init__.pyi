@@ -1,0 +1,32 @@
+"""The functions of probes, for type checkers; at run time each is loaded when it is asked for."""
+
+from blockyard.probe.attention_distance import attention_distance_probe as attention_distance_probe
+from blockyard.probe.attention_entropy import attention_entropy_probe as attention_entropy_probe
+from blockyard.probe.attention_map import attention_map_probe as attention_map_probe
+from blockyard.probe.by_depth import by_depth_probe as by_depth_probe
+from blockyard.probe.circuits import circuits_probe as circuits_probe
+from blockyard.probe.consistency import consistency_probe as consistency_probe
+from blockyard.probe.copying import copying_probe as copying_probe
+from blockyard.probe.direction import direction_probe as direction_probe
+from blockyard.probe.effective_rank import effective_rank_probe as effective_rank_probe
+from blockyard.probe.entropy_neurons import entropy_neurons_probe as entropy_neurons_probe
+from blockyard.probe.exit_losses import exit_losses_probe as exit_losses_probe
+from blockyard.probe.imitation import imitation_probe as imitation_probe
+from blockyard.probe.key_clusters import key_clusters_probe as key_clusters_probe
+from blockyard.probe.kfac import kfac_probe as kfac_probe
+from blockyard.probe.linear import linear_probe as linear_probe
+from blockyard.probe.logit_lens import logit_lens_probe as logit_lens_probe
+from blockyard.probe.patch import patch_probe as patch_probe
+from blockyard.probe.path_orders import path_orders_probe as path_orders_probe
+from blockyard.probe.readout import readout_probe as readout_probe
+from blockyard.probe.recall import recall_probe as recall_probe
+from blockyard.probe.sharpness import sharpness_probe as sharpness_probe
+from blockyard.probe.sparsity import sparsity_probe as sparsity_probe
+from blockyard.probe.state import state_probe as state_probe
+from blockyard.probe.step_cosine import step_cosine_probe as step_cosine_probe
+from blockyard.probe.step_gradients import step_gradients_probe as step_gradients_probe
+from blockyard.probe.step_skip import step_skip_probe as step_skip_probe
+from blockyard.probe.token_frequency import token_frequency_probe as token_frequency_probe
+from blockyard.probe.token_readout import token_readout_probe as token_readout_probe
+from blockyard.probe.weight_shift import weight_shift_probe as weight_shift_probe
+from blockyard.probe.weight_tracing import weight_tracing_probe as weight_tracing_probe

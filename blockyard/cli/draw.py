@@ -14,7 +14,7 @@ def options(add: Callable[..., Any]) -> None:
     add("recipe", nargs="+", metavar="RECIPE", help="a recipe, or two to be held side by side")
     add("--size", default="tiny", help="a size that the recipes name (tiny)")
     add("--inside", metavar="PATH", help="draw the wires and boxes of one part, such as steps.0.part; `.` for all")
-    add("--out", type=Path, metavar="FILE", help="the SVG to write; without it only words are printed")
+    add("--out", metavar="FILE", help="the SVG to write; without it only words are printed")
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> Answer:
             "multiply_adds": found.multiply_adds(), "largest_cut": found.cut(),
         }  # fmt: skip
     if options.out:
-        if options.out.suffix != ".svg":
+        if Path(options.out).suffix != ".svg":
             raise UsageError(f"{options.out} would be an SVG; name it so")
-        write_whole(options.out, drawn.encode())
+        write_whole(Path(options.out), drawn.encode())
         said += f"\n\nwritten to {options.out}"
     return facts, said

@@ -24,14 +24,14 @@ from blockyard.core import Batch, UsageError
 from blockyard.core.settings import Count, Natural, Positive, Share, Word
 from blockyard.probe._inside import read_all
 from blockyard.probe._read import Arrays, batch_of
-from blockyard.probe._ridge import RIDGE, share_explained, solved, standard
+from blockyard.probe._ridge import share_explained, solved, standard
 
 
 def linear_probe(
     model: Any, data: Any, labels: Annotated[Any, "(n,) or (n,T), whole numbers: classes; none: the id before"] = None,
     *, at: Annotated[Word, "`stream`, or a pattern of hook points"] = "stream",
     token: Annotated[Literal["last", "first", "mean"], "what is read of a row whose label is one"] = "last",
-    teach: Annotated[Share, "the share of rows that teach"] = 0.5, ridge: Annotated[Positive, "a row"] = RIDGE,
+    teach: Annotated[Share, "the share of rows that teach"] = 0.5, ridge: Annotated[Positive, "a row"] = 1e-2,
     seed: Annotated[Natural, "of which rows teach, and of what is shuffled"] = 0,
     batch: Annotated[Count, "rows at once"] = 64,
 ) -> Arrays:  # fmt: skip

@@ -2,9 +2,9 @@
 
 Source   none    Family  pages
 Claim    rules that normalise what enters a sublayer stay trainable deeper and at larger rates than those that do not
-Differs  every residual rule there is in the body of llama, on the texts of CPython, at 8, 16 and 32 layers; four rates,
-         each six times the last, from one that is too small to one at which most diverge; sixty steps at
-         8 layers, twenty at 32, so that depths are compared by what lies above the best of each
+Differs  every residual rule of a stream that keeps its width, in the body of llama, on the texts of CPython, at 8, 16
+         and 32 layers; four rates, each six times the last, from one that is too small to one at which most diverge;
+         sixty steps at 8 layers, twenty at 32, so that depths are compared by what lies above the best of each
 """
 
 import math
@@ -20,7 +20,7 @@ from blockyard.study._pictures import Axes, Curve, frames
 LAYERS = {8: "30k", 16: "20k", 32: "10k"}  # and the tokens of a run, since a deep one costs so much more
 RATES = tuple(1e-3 * 6**i for i in range(4))  # at width 64
 MOST = 2.5  # bits a byte above the best that are drawn
-WIDER = ("append",)  # the head stands on more channels than the table of the stem
+WIDER = ("append",)  # its stream grows with depth: of one size it has another width at each
 NEAR = 1.05  # a rate is usable whose loss is within 5% of the best
 DEEP = max(LAYERS)
 DEEPEST = f"layers_{DEEP}"
@@ -28,10 +28,8 @@ DEEPEST = f"layers_{DEEP}"
 
 def arms(layers: int) -> tuple[str, ...]:
     """Every rule in the same body, and the one placement that is a recipe of its own."""
-    body = f"llama:layers={layers},residual="
-    rules = tuple(
-        f"{name}={body}{name}{',head.tied=no' if name in WIDER else ''}" for name in registry.entries("residual")
-    )
+    names = (name for name in registry.entries("residual") if name not in WIDER)
+    rules = tuple(f"{name}=llama:layers={layers},residual={name}" for name in names)
     return (*rules, f"mix=mix_ln:layers={layers}")
 
 

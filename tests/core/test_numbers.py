@@ -16,7 +16,7 @@ from blockyard.train.device import known_device
 ODD = ["nan", "inf", "-inf", "-1", "1e400", "1e30", "1e22", "²", "٣", "", " ", "0x10", "1_0", "many", "9" * 5000, "1,2"]
 WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "forecast": ["m", "t"],
          "quantise": ["m", "--out", "o"],
-         "bench": ["train"], "judge": ["runs.csv"], "draw": ["llama"],
+         "bench": ["train"], "judge": ["runs.csv"],
          "referee": ["init", "llama", "--out", "o"]}  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def typed():
 def test_every_option_that_is_a_number_has_a_range():
     names = {name for _, name in typed()}
     assert {"--length", "--tokens", "--params", "--minutes", "--margin", "--beams", "--batch", "--bits"} <= names
-    assert len(typed()) == 44
+    assert len(typed()) == 43
 
 
 @pytest.mark.parametrize("verb, option", typed(), ids=lambda w: w)

@@ -36,5 +36,5 @@ def _gains() -> Prediction:
         return Finding(said, mean, GAIN)
 
     return Prediction(
-        f"market: naming stocks first adds {GAIN:g} to the rank IC, something in every seed", "market", judge
+        f"market: stock adds {GAIN:g} to the rank IC of scratch, something in every seed", "market", judge
     )

@@ -33,7 +33,9 @@ def _gains() -> Prediction:
         said = HOLDS if mean >= GAIN and min(gains) > 0 else FAILS if mean < GAIN and min(gains) < 0 else OPEN
         return Finding(said, mean, GAIN)
 
-    return Prediction(f"transfer: pretraining adds {GAIN:g} to the AUC, and something in every seed", "transfer", judge)
+    return Prediction(
+        f"transfer: pretrained adds {GAIN:g} to the AUC of scratch, and something in every seed", "transfer", judge
+    )
 
 
 def _trees() -> Prediction:
@@ -44,4 +46,8 @@ def _trees() -> Prediction:
             return Finding(OPEN, None, 0.0)
         return Finding(HOLDS if trees < min(scores) else FAILS, min(scores) - trees, 0.0)
 
-    return Prediction("transfer: boosted trees on the same 300 rows have fewer errors than any run", "transfer", judge)
+    return Prediction(
+        "transfer: boosted trees on the same 300 rows have fewer errors than any run of scratch or pretrained",
+        "transfer",
+        judge,
+    )

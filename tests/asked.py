@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,3 +52,20 @@ def promising(*claims: str) -> list[str]:
 def silent(claim: str) -> list[str]:
     """The recipes whose models do not promise it."""
     return [name for name in by.recipes() if claim not in _claims(name)]
+
+
+@torch.no_grad()
+def hold_what_is_written(task, rows=8):
+    """Replies that a model wrote itself behind a task's questions are scored as right; each with one token changed is
+    wrong."""
+    model = by.build("llama", "tiny", vocab=task.vocab).eval()
+    asked = task.asks(0, rows)
+    prompts = [torch.tensor([*question[question >= 0].tolist(), task.mark]) for question in asked]
+    steps = by.generate(model, prompts, task.replying, by.SamplingParams(temperature=0))
+    written = np.stack([step.tokens.numpy() for step in steps], 1)
+    spoilt, line = written.copy(), np.arange(rows)
+    spoilt[line, line % task.replying] = (spoilt[line, line % task.replying] + 1) % task.vocab
+    for replies, wrong in ((written, 0), (spoilt, 1)):
+        examples = task._laid(asked, replies)
+        logits = model(torch.from_numpy(examples.tokens)).logits.numpy()
+        assert (task.priced({"logits": logits}, examples)[:, 0] == wrong).all()

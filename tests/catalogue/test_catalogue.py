@@ -124,10 +124,8 @@ def test_records_are_of_systems_that_exist():
     found = records.read_records()
     assert set(found) <= {line["slug"] for line in index.systems()}
     for slug, told in found.items():
-        made = any("blockyard/parts/" in path for path in told.sources)
-        assert told.file in told.sources and (made or any("blockyard/task/" in path for path in told.sources)), slug
-        assert not made or "blockyard/core/site.py" in told.sources, slug
-        assert "blockyard/cli/_main.py" not in told.sources, slug
+        assert told.file in told.sources and any("parts" in path for path in told.sources), slug
+        assert "blockyard/core/site.py" in told.sources and "blockyard/cli/_main.py" not in told.sources
 
 
 def test_the_page_is_current():

@@ -11,6 +11,7 @@ from blockyard.task import make_task
 from blockyard.task._base import Draw
 from blockyard.task._exercise import Exercise
 from blockyard.task._expressions import drawn, read, written
+from tests.asked import hold_what_is_written
 
 P = 11
 NAMES = {
@@ -206,3 +207,12 @@ def test_no_mutation_of_a_token_passes(name):
 def test_what_cannot_be_derived_is_refused(text, says):
     with pytest.raises(by.UsageError, match=says):
         make_task(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"{name}:{more}{end}" for name, more in NAMES.items() for end in ("", ",trace=True" if more else "trace=True")],
+)
+def test_a_model_is_right_exactly_where_it_writes_the_reply(text):
+    """What greedy decoding writes behind a question is what the score takes for right."""
+    hold_what_is_written(make_task(text))

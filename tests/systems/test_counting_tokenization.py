@@ -10,6 +10,7 @@ from blockyard.task import make_task
 from blockyard.task._base import Examples
 from blockyard.task._check import score
 from blockyard.task._policies import Between, Chunks, policy
+from tests.asked import hold_what_is_written
 
 CUTS = {"characters": 1, "chunks": 2, "merged": 12, "separated": 1, "quoted": 1}
 
@@ -181,3 +182,9 @@ def test_errors_are_told_by_the_letters_of_the_string():
 def test_what_cannot_be_cut_is_refused(text, says):
     with pytest.raises(by.UsageError, match=says):
         make_task(f"counting:{text}")
+
+
+@pytest.mark.parametrize("text", ["counting", "counting:trace=True", "counting:tokens=chunks"])
+def test_a_model_is_right_exactly_where_it_writes_the_reply(text):
+    """What greedy decoding writes behind a question is what the score takes for right."""
+    hold_what_is_written(make_task(text))

@@ -10,6 +10,7 @@ from blockyard.data.graph import augmented, drawn_graph, two_hops
 from blockyard.task import make_task
 from blockyard.task._base import Examples
 from blockyard.task._exercise import Exercise
+from tests.asked import hold_what_is_written
 
 SMALL = "two_hop:entities=40,relations=6,facts=3,apart=0.2,held=0.2"
 
@@ -170,3 +171,9 @@ def test_what_lies_between_may_be_said():
     for (h, r1, r2), said in zip(items.tolist(), replies.tolist()):
         between = facts[h, r1]
         assert said == ([-1, -1, between] if r2 < 0 else [between, task.mark, facts[between, r2]])
+
+
+@pytest.mark.parametrize("text", [SMALL, f"{SMALL},trace=True"])
+def test_a_model_is_right_exactly_where_it_writes_the_reply(text):
+    """What greedy decoding writes behind a question is what the score takes for right."""
+    hold_what_is_written(make_task(text))

@@ -7,6 +7,7 @@ import blockyard as by
 from blockyard.task import make_task
 from blockyard.task._carries import CHAINED, NONE, PLAIN, worked
 from blockyard.task._check import score
+from tests.asked import hold_what_is_written
 
 DRAW = np.random.default_rng(7)
 
@@ -144,3 +145,9 @@ def test_the_whole_product_must_be_right():
 def test_a_wrong_order_is_refused():
     with pytest.raises(by.UsageError, match="ordinary, reversed"):
         make_task("multiplication:answer=backwards")
+
+
+@pytest.mark.parametrize("text", ["multiplication:digits=2", "multiplication:digits=2,answer=reversed"])
+def test_a_model_is_right_exactly_where_it_writes_the_reply(text):
+    """What greedy decoding writes behind a question is what the score takes for right."""
+    hold_what_is_written(make_task(text))

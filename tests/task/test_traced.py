@@ -10,6 +10,7 @@ from blockyard.task._base import errors
 from blockyard.task._exercise import Exercise
 from blockyard.task._slices import Slicing, figures
 from blockyard.task._traced import BEHIND, TOKEN, Traced, packed
+from tests.asked import hold_what_is_written
 
 
 class Twice(Traced):
@@ -37,19 +38,7 @@ def test_a_row_is_question_mark_derivation_and_answer():
 
 def test_a_row_is_right_where_greedy_decoding_writes_it():
     """Replies that a model wrote itself are right; each of them with one other token is wrong."""
-    task = make_task("multiplication:digits=2")
-    model = by.build(by.spec("llama", "tiny", vocab=12)).eval()
-    asked = task.asks(0, 8)
-    prompt = torch.from_numpy(np.concatenate([asked, np.full((8, 1), task.mark)], 1))
-    greedy = by.SamplingParams(temperature=0)
-    written = np.stack([step.tokens.numpy() for step in by.generate(model, prompt, 4, greedy)], 1)
-    spoilt = written.copy()
-    spoilt[np.arange(8), np.arange(8) % 4] = (spoilt[np.arange(8), np.arange(8) % 4] + 1) % 12
-    for replies, wrong in ((written, 0), (spoilt, 1)):
-        examples = task._laid(asked, replies)
-        with torch.no_grad():
-            logits = model(torch.from_numpy(examples.tokens)).logits.numpy()
-        assert (task.priced({"logits": logits}, examples)[:, 0] == wrong).all()
+    hold_what_is_written(make_task("multiplication:digits=2"))
 
 
 def test_an_error_on_the_way_is_told_from_one_in_the_answer():

@@ -47,5 +47,5 @@ def recipe(
     )
 
 
-sizes = {"tiny": dict(dim=16, layers=1, length=24, horizon=12)}
+sizes = {"tiny": dict(dim=8, layers=1, length=12, horizon=4)}
 knobs = {"layers": 1, "dim": 8, "ffn": 1}

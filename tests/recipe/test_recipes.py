@@ -54,24 +54,21 @@ def test_one_step_of_every_phase_lowers_its_loss_and_all_learn(name):
         draw = torch.Generator().manual_seed(0)
         batch = objective.example(model, 4, 32, draw)
         batch = objective.prepare(batch, lambda _, shape, draw=draw: torch.rand(shape, generator=draw))
-        before = {key: value.clone() for key, value in model.state_dict().items()}
-        for rate in (0.05, 0.01, 0.002):  # a step that is small enough goes down, however steep it is there
-            model.load_state_dict(before)
-            optimiser, losses = torch.optim.SGD(model.parameters(), lr=rate), []
-            for _ in range(2):
-                with model.training_at(Moment(0, 0)) if name in CERTAIN else nullcontext():
-                    terms, counts = objective(model, batch), objective.counts(batch)
-                assert {name: count for name, (_, count, _) in terms.items()} == counts and all(counts.values())
-                loss = torch.stack([weight * total / count for total, count, weight in terms.values()]).sum()
-                losses.append(loss.item())
-                loss.backward()
-                taught = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-                assert all(grad.isfinite().all() for grad in taught.values())
-                reached |= taught.keys()
-                optimiser.step()
-                optimiser.zero_grad()
-            if losses[1] < losses[0]:
-                break
+        steep = getattr(getattr(objective, "corrupt", None), "numbers", 0)  # a small mask vector stands behind a norm
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.002 if steep else 0.05)
+        losses = []
+        for _ in range(2):
+            with model.training_at(Moment(0, 0)) if name in CERTAIN else nullcontext():
+                terms, counts = objective(model, batch), objective.counts(batch)
+            assert {name: count for name, (_, count, _) in terms.items()} == counts and all(counts.values())
+            loss = torch.stack([weight * total / count for total, count, weight in terms.values()]).sum()
+            losses.append(loss.item())
+            loss.backward()
+            taught = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+            assert all(grad.isfinite().all() for grad in taught.values())
+            reached |= taught.keys()
+            optimiser.step()
+            optimiser.zero_grad()
         assert losses[1] < losses[0]
     assert reached == dict(model.named_parameters()).keys()
 

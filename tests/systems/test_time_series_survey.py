@@ -15,6 +15,7 @@ from blockyard.parts.residual.decompose import moving_average
 from blockyard.task import make_task
 from blockyard.train.loop import Settings, train
 
+WINDOW = dict(dim=16, length=24, horizon=12)
 STUDY = registry.find("study", "time_series_survey")
 SORTED = [entry for entry in registry.entries("recipe").values() if entry.header["Family"] == "series"]
 
@@ -137,7 +138,7 @@ def test_packed_documents_and_gaps_are_averaged_as_if_alone():
 @torch.no_grad()
 def test_the_forecast_is_read_off_both_lanes():
     """(2) without sublayers the split changes nothing, for the trend comes back at the end; with them it does."""
-    plain, split = (model("series_transformer", size="tiny", channels=2, outputs=2, **{"model.residual": name})
+    plain, split = (model("series_transformer", size="tiny", **WINDOW, channels=2, outputs=2, **{"model.residual": name})
                     for name in ("prenorm", "decompose"))  # fmt: skip
     split.load_state_dict(plain.state_dict())
     x = Batch(normal(3, 24, 2))
@@ -152,7 +153,7 @@ def test_the_forecast_is_read_off_both_lanes():
 @torch.no_grad()
 def test_the_steps_ahead_show_nothing_and_are_all_that_is_read():
     """Their tokens are bias and position; what stands at the window's own tokens reaches a forecast by attention."""
-    made = model("series_transformer", size="tiny", channels=3, outputs=2, **{"stem.scaling": None})
+    made = model("series_transformer", size="tiny", **WINDOW, channels=3, outputs=2, **{"stem.scaling": None})
     x = normal(2, 24, 3)
     stream = made.start(Batch(x)).x
     assert stream.shape == (2, 36, 16) and torch.equal(stream[0, 24:], stream[1, 24:])
@@ -169,7 +170,13 @@ def test_forecasts_follow_level_and_scale_of_each_variable():
     x, a, b = 10 * normal(2, 24, 3), torch.tensor([3.0, 1, 2]).double(), torch.tensor([-90.0, 4, 0]).double()
     for settings, holds in (({}, True), ({"stem.scaling": None}, False)):
         made = model(
-            "series_transformer", size="tiny", channels=3, outputs=3, **{"head.levels": (0.1, 0.5)}, **settings
+            "series_transformer",
+            size="tiny",
+            **WINDOW,
+            channels=3,
+            outputs=3,
+            **{"head.levels": (0.1, 0.5)},
+            **settings,
         )
         one, other = (made(Batch(each)).prediction for each in (x, a * x + b))
         for name, at in (("forecast", (a, b)), ("quantiles", (a[:, None], b[:, None]))):

@@ -12,6 +12,7 @@ from blockyard.compare.report.figures import Canvas, indices, label
 from blockyard.compare.report.sheet import Picture, Sheet, Table
 from blockyard.study._base import Prediction, Race, Study, better
 from blockyard.study._pictures import Axes, Curve, frames
+from blockyard.study._shown import asked
 
 RULES = {
     "copying": "copy:count=8,letters=8",
@@ -35,10 +36,14 @@ ARMS = ("llama", "gla", "deltanet=deltanet:beta_max=2", "mamba2", "mamba2_hybrid
 CELL, TALL, LEFT, TOP = 96.0, 30.0, 170.0, 60.0  # pixels of a cell, and of the margins
 
 
-def rules_study(tokens: str, seeds: int) -> Study:
-    """The matrix with a budget of so many tokens a run."""
-    options = {"params": "60k", "tokens": tokens, "batch": 64, "seeds": seeds, "tuning": "none"}
-    races = tuple(Race(name, ARMS, task=task, options=options) for name, task in RULES.items())
+def rules_study(rows: int, seeds: int) -> Study:
+    """The matrix with so many examples a run, whatever the length of a rule's."""
+
+    def race(name: str, task: str) -> Race:
+        options = {"params": "60k", "tokens": rows * asked(task).length, "batch": 64, "seeds": seeds, "tuning": "none"}
+        return Race(name, ARMS, task=task, options=options)
+
+    races = tuple(race(name, task) for name, task in RULES.items())
     predictions: tuple[Prediction, ...] = (
         better("recall", "llama", "gla"),
         better("copying", "llama", "mamba2"),

@@ -2,8 +2,8 @@
 
 Source   none    Family  pages
 Claim    attention recalls and copies, memories that are overwritten follow groups and parity, and none learns all
-Differs  sixty thousand parameters, 150 thousand tokens, two seeds: what is not learned here may be with more. A rule of
-         long rows gets 40 steps of these, one of short rows 260; DeltaNet has the eigenvalues below 0 that parity needs
+Differs  sixty thousand parameters, 200 steps of 64 examples whatever their length, two seeds: what is not learned here
+         may be with more. DeltaNet has the eigenvalues below 0 that parity needs
 """
 
 from blockyard.study._base import Study
@@ -11,4 +11,4 @@ from blockyard.study._rules import rules_study
 
 
 def study() -> Study:
-    return rules_study(tokens="150k", seeds=2)
+    return rules_study(rows=200 * 64, seeds=2)

@@ -2,7 +2,7 @@
 
 Source   none    Family  pages
 Claim    attention recalls and copies, memories that are overwritten follow groups and parity, and none learns all
-Differs  as `rules`, with two million tokens, 550 to 3,500 steps, and three seeds
+Differs  as `rules`, with 2,000 steps and three seeds
 """
 
 from blockyard.study._base import Study
@@ -10,4 +10,4 @@ from blockyard.study._rules import rules_study
 
 
 def study() -> Study:
-    return rules_study(tokens="2M", seeds=3)
+    return rules_study(rows=2000 * 64, seeds=3)

@@ -19,6 +19,7 @@ from blockyard.task._automaton import Automaton, sides
 
 class Rule110(Automaton):
     grows = ("size",)
+    repeats = 0.75  # two kinds of cells, of which rings of any density have one more often
     first = "7e5c4ce05895"
     variants = ({}, dict(size=8, density=0.5), dict(rule=30))
 

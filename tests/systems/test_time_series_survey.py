@@ -138,7 +138,8 @@ def test_packed_documents_and_gaps_are_averaged_as_if_alone():
 @torch.no_grad()
 def test_the_forecast_is_read_off_both_lanes():
     """(2) without sublayers the split changes nothing, for the trend comes back at the end; with them it does."""
-    plain, split = (model("series_transformer", size="tiny", **WINDOW, channels=2, outputs=2, **{"model.residual": name})
+    both = dict(WINDOW, channels=2, outputs=2)
+    plain, split = (model("series_transformer", size="tiny", **both, **{"model.residual": name})
                     for name in ("prenorm", "decompose"))  # fmt: skip
     split.load_state_dict(plain.state_dict())
     x = Batch(normal(3, 24, 2))
@@ -169,15 +170,8 @@ def test_forecasts_follow_level_and_scale_of_each_variable():
     """Scaled windows: f(a x + b) = a f(x) + b, quantiles too; without scaling not."""
     x, a, b = 10 * normal(2, 24, 3), torch.tensor([3.0, 1, 2]).double(), torch.tensor([-90.0, 4, 0]).double()
     for settings, holds in (({}, True), ({"stem.scaling": None}, False)):
-        made = model(
-            "series_transformer",
-            size="tiny",
-            **WINDOW,
-            channels=3,
-            outputs=3,
-            **{"head.levels": (0.1, 0.5)},
-            **settings,
-        )
+        wide = dict(WINDOW, channels=3, outputs=3) | {"head.levels": (0.1, 0.5)}
+        made = model("series_transformer", size="tiny", **wide, **settings)
         one, other = (made(Batch(each)).prediction for each in (x, a * x + b))
         for name, at in (("forecast", (a, b)), ("quantiles", (a[:, None], b[:, None]))):
             assert (gap((other[name] - at[1]) / at[0], one[name]) < 1e-3) is holds

@@ -29,14 +29,16 @@ class Append(Residual):
         = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
         super().__init__()
-        self.norm, self.growth = site.slot("norm", norm), growth
+        self.norm, self.added = site.slot("norm", norm), site.axis("growth", growth)
         self.down: Any = None
 
     def before(self, part: Any, site: Any) -> None:
         made = part.written
         if made is None:
-            made = site.axis("growth", self.growth)
+            made = self.added
             self.down = site.linear("down", site.stream, made)
+        else:
+            del site.context.axes[site.child("growth")]  # nothing stands on it
         held = site.stream.parts if isinstance(site.stream, Cat) else (site.stream,)
         self.wider = Cat(*held, made)
 

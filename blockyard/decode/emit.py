@@ -128,9 +128,12 @@ class Emitter:
             made[id(out)] = value
         return made[id(x)]
 
-    def memory(self, leaf: Tensor, *shape: int) -> int:
-        """The address of a recurrent leaf that a whole op writes in place."""
-        return self.w.state(self.graph.paths[storage(leaf)], "memory", *shape)
+    def memory(self, leaf: Tensor, *shape: int, turned: bool = False) -> int:
+        """The address of a recurrent leaf that a whole op writes in place; turned: (n,m) of a leaf (m,n)."""
+        path = self.graph.paths[storage(leaf)]
+        if turned:
+            self.w.turned.add(path)
+        return self.w.state(path, "memory", *shape)
 
     def cache_of(self, state: Any) -> tuple[Any, ...]:
         """Where in a model's state the cache lies that these leaves are of."""

@@ -31,19 +31,20 @@ def leaves_of(tree: Any, path: Path = ()) -> list[tuple[Path, Tensor]]:
     if isinstance(tree, Tensor):
         return [(path, tree)]
     named: dict[Any, Any] = tree._asdict() if hasattr(tree, "_fields") else tree
-    return [found for name, value in named.items() for found in leaves_of(value, path + _steps(name))]
+    return [found for name, value in named.items() for found in leaves_of(value, path + steps_of(name))]
 
 
 def within(tree: Any, path: Path) -> Any:
     """What stands at such a path."""
     while path:
         named: dict[Any, Any] = tree._asdict() if hasattr(tree, "_fields") else tree
-        name = next(name for name in named if path[: len(_steps(name))] == _steps(name))
-        tree, path = named[name], path[len(_steps(name)) :]
+        name = next(name for name in named if path[: len(steps_of(name))] == steps_of(name))
+        tree, path = named[name], path[len(steps_of(name)) :]
     return tree
 
 
-def _steps(name: Any) -> Path:
+def steps_of(name: Any) -> Path:
+    """The steps of a path that a name stands for: an address is two numbers."""
     return name if isinstance(name, tuple) else (name,)
 
 

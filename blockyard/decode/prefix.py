@@ -9,7 +9,7 @@ last piece that has them. Where bytes run out, the ends of chains go first, the 
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,15 @@ class PrefixStore:
 
     def feed(self, ids: Tensor | Sequence[int], *, chunk: int = 512) -> tuple[Tensor, State]:
         """The logits (1,V) behind `ids` and the state after them; what is known is not processed, the rest is kept."""
+        *_, (logits, state) = self.pieces(ids, chunk=chunk)
+        assert logits is not None
+        return logits, state
+
+    def pieces(self, ids: Tensor | Sequence[int], *, chunk: int = 512) -> Iterator[tuple[Tensor | None, State]]:
+        """The same, a piece at a time: the state after each, and the logits (1,V) with the last one."""
         tokens = _listed(ids)
         state, known = self.open(tokens)
         row = torch.tensor(tokens, device=state.length.device)[None]
-        logits: Any = None
         while known < len(tokens):
             # recurrent leaves can be taken up again only where a piece ended while they were there
             ahead = self.block_size - known % self.block_size
@@ -139,7 +144,7 @@ class PrefixStore:
             logits, state = prefill(self.model, Batch(row[:, known:end]), state, chunk=chunk)
             self.keep(tokens[:end], state)
             known = end
-        return logits, state
+            yield (logits if end == len(tokens) else None), state
 
     def _chain(self, tokens: list[int], most: int) -> list[Name]:
         """The names of the known pieces that `tokens` begins with, at most so many tokens long."""

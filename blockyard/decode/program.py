@@ -2,6 +2,7 @@
 
     program = Program.of(model, rows=1, capacity=512)   None where the model, its precision or its device cannot
     program.load(state)                                 what the prompt left
+    program.join(state); program.leave(line)            rows come and go; `state(line, like)` is what one has read
     logits = program.step(tokens)                       (rows,) -> (rows,V), which the next step overwrites
     logits = program.feed(tokens)                       (rows,n) -> (rows,n,V), n of at most `at_once`: the same to the
                                                         last bit as n steps
@@ -13,15 +14,15 @@ program is written again with twice as much.
 
 import logging
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from blockyard.core.state import Coded, State
+from blockyard.core.state import State
 from blockyard.decode import framework  # noqa: F401  (what the operations of the framework become)
 from blockyard.decode.emit import Emitter
-from blockyard.decode.graph import traced, within
+from blockyard.decode.exchange import enter, left
+from blockyard.decode.graph import traced
 from blockyard.decode.record import Unrecordable
 from blockyard.kernels.dispatch import unwatched
 from blockyard.kernels.program.builder import Builder
@@ -54,13 +55,13 @@ class Program:
         self.instructions = torch.tensor(w.instructions)
         self.numbers = torch.tensor(w.numbers or [0.0])
 
-    def _grow(self, capacity: int) -> None:
-        """Go on with more capacity, for the rows that are left."""
-        old, rows = self.builder, len(self.length)
-        self._build(Builder(rows, capacity, old.dtype, old.int8_cache, old.at_once))
+    def _grow(self, capacity: int, rows: int = 0) -> None:
+        """Go on with more capacity, for the rows that are left and those that will come."""
+        old, left = self.builder, len(self.length)
+        self._build(Builder(max(rows, left), capacity, old.dtype, old.int8_cache, old.at_once))
         for path, made in self.builder.states.items():
             for name, into in made.items():
-                held = old.states[path][name][:rows]
+                held = old.states[path][name][:left]
                 into[tuple(map(slice, held.shape))] = held
 
     @staticmethod
@@ -121,14 +122,7 @@ class Program:
         self.length.copy_(state.length)
         if int(self.length.max()) > self.builder.capacity:
             self._grow(int(self.length.max()))
-        for path, made in self.builder.states.items():
-            leaves = within(state.leaves, path)
-            for name, into in made.items():
-                into.zero_()
-                if name in ("keys", "values", "scales"):
-                    _enter(into, name, leaves, state)
-                else:
-                    into.copy_(leaves.transpose(1, 2) if leaves.shape != into.shape else leaves)
+        enter(self.builder, 0, state)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only; marks are gone."""
@@ -136,6 +130,29 @@ class Program:
         for made in self.builder.states.values():
             for held in made.values():
                 held[: len(rows)] = held[rows]
+
+    def join(self, state: State) -> None:
+        """Some more rows, behind the others, after what their prompts left; marks are gone."""
+        begin, self.marked = len(self.length), None
+        rows, longest = begin + len(state.length), int(state.length.max())
+        if rows > self.builder.rows or longest > self.builder.capacity:
+            self._grow(max(longest, self.builder.capacity), max(rows, 2 * begin))
+        self.length = torch.cat([self.length, state.length])
+        enter(self.builder, begin, state)
+
+    def leave(self, line: int) -> None:
+        """One row goes, and the last one takes its place; marks are gone."""
+        last, self.marked = len(self.length) - 1, None
+        if line != last:
+            self.length[line] = self.length[last]
+            for made in self.builder.states.values():
+                for held in made.values():
+                    held[line] = held[last]
+        self.length = self.length[:last]
+
+    def state(self, line: int, like: State) -> State:
+        """What one row has read, as the model's own state of it; `like` is any state of this model with leaves."""
+        return left(self.builder, line, int(self.length[line]), like)
 
 
 def refusal(model: Model) -> str | None:
@@ -147,25 +164,3 @@ def refusal(model: Model) -> str | None:
     except Unrecordable as why:
         return str(why)
     return None
-
-
-def _enter(into: Tensor, name: str, leaves: Any, state: State) -> None:
-    """Keys (G,S/64,D,64), values (G,S,V) or scales of codes (G,2,S) of every row at their positions."""
-    if "recent" in leaves:
-        held, at = leaves["recent"], leaves["recent"]["places"] - 1
-    else:
-        held, at = leaves["cache"]._asdict(), state.positions
-    k, v = held["k"], held["v"]
-    if name == "scales":
-        found = torch.cat([k.scales, v.scales], -1)  # (B,S,G,2)
-    else:
-        found = k if name == "keys" else v
-        found = found.codes if isinstance(found, Coded) else found.to(into.dtype)
-    for row, values, positions in zip(into, found, at):
-        values, slots = values[positions >= 0], positions[positions >= 0]  # (S,G,...)
-        if name == "values":
-            row[:, slots] = values.transpose(0, 1)
-        elif name == "keys":
-            row[:, slots // row.shape[3], :, slots % row.shape[3]] = values
-        else:
-            row[:, :, slots] = values.permute(1, 2, 0)

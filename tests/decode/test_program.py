@@ -15,6 +15,7 @@ from blockyard.core.part import Depth
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, position, residual, stem
 from blockyard.core.spec import model as model_spec
 from blockyard.decode.generate import program_for
+from blockyard.decode.graph import leaves_of
 from blockyard.decode.program import Program, refusal
 from blockyard.decode.ragged import padded, prefill
 from blockyard.kernels import rotate
@@ -154,6 +155,68 @@ def test_rows_leave():
         programs[1].step(torch.tensor([2 * i, i]))
     programs[0].keep(torch.tensor([2, 0]))
     assert torch.equal(programs[0].step(torch.tensor([3, 4])), programs[1].step(torch.tensor([3, 4])))
+
+
+def one_by_one(model, rows, **how):
+    return [prefill(model, row[None], model.init_state(1, **how)) for row in rows]
+
+
+def flat(state):
+    return [(path, x) for path, x in leaves_of(state.leaves)]
+
+
+@pytest.mark.parametrize("int8_cache", [False, True])
+@pytest.mark.parametrize("name", ["llama", "windowed", "olmo_hybrid", "mamba", "mamba2_hybrid", "hgrn2"])
+def test_rows_come_and_go_and_are_the_same_alone(name, int8_cache):
+    """To the last bit: whoever stands beside a row, and on whichever line."""
+    model = wide("llama", mixer__window=6, mixer__sinks=2) if name == "windowed" else wide(name)
+    rows = [torch.randint(256, (n,)) for n in (5, 70, 9)]
+    begun = one_by_one(model, rows, int8_cache=int8_cache)
+    fed = torch.randint(256, (3, 6))
+    alone = []
+    for (_, state), tokens in zip(begun, fed):
+        program = Program.of(model, 1, 8, int8_cache)
+        program.load(state)
+        alone.append([program.step(token[None]).clone()[0] for token in tokens])
+    program = Program.of(model, 1, 8, int8_cache)
+    program.load(begun[0][1])
+    lines, at = [0], [0, 0, 0]
+
+    def step():
+        logits = program.step(torch.stack([fed[row, at[row]] for row in lines]))
+        for row, line in zip(lines, logits):
+            assert torch.equal(line, alone[row][at[row]])
+            at[row] += 1
+
+    step()
+    program.join(begun[1][1])
+    lines.append(1)
+    step()
+    program.join(begun[2][1])
+    lines.append(2)
+    step()
+    program.leave(0)
+    lines[:] = [2, 1]
+    step()
+    for line, row in enumerate(lines):
+        state = program.state(line, begun[0][1])
+        tokens = torch.cat([rows[row], fed[row, : at[row]]])
+        _, told = prefill(model, fed[row, None, : at[row]], begun[row][1])
+        assert torch.equal(state.positions, told.positions) and torch.equal(state.length, told.length)
+        assert [path for path, _ in flat(state)] == [path for path, _ in flat(told)]
+        for (path, mine), (_, theirs) in zip(flat(state), flat(told)):
+            assert mine.dtype == theirs.dtype and mine.shape == theirs.shape, path
+            gap = (mine.double() - theirs.double()).abs().max()
+            assert gap <= (1.01 if mine.dtype == torch.int8 else 2e-4 * max(1, float(theirs.abs().max()))), path
+        again = Program.of(model, 1, 8, int8_cache)
+        again.load(state)
+        assert torch.equal(again.step(fed[row, at[row]][None])[0], alone[row][at[row]])
+        assert len(tokens) == int(state.length)
+
+
+def test_a_memory_as_wide_as_it_is_long_is_not_turned_wrong():
+    model = small(mixer("mamba", inner=16, state=16))
+    agree(model)
 
 
 def test_an_op_that_no_instruction_does_is_left_to_the_model(monkeypatch):

@@ -44,6 +44,8 @@ class Builder:
         self.numbers: list[float] = []
         self.held: list[Tensor] = []  # whatever has its address in a line
         self.states: dict[tuple[Any, ...], dict[str, Tensor]] = {}
+        self.turned = set[tuple[Any, ...]]()  # states (rows,n,m) of leaves (rows,m,n)
+        self.windows: dict[tuple[Any, ...], tuple[int, int]] = {}  # of caches that forget: window, sinks
         self.read = 0  # bytes of matrices
 
     def write(self, op: int, *given: int, tasks: int = 0) -> None:

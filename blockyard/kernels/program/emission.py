@@ -41,8 +41,8 @@ class Emission(Protocol):
         """A constant, from today's weights."""
         ...
 
-    def memory(self, leaf: Tensor, *shape: int) -> int:
-        """The address of a recurrent leaf, written in place."""
+    def memory(self, leaf: Tensor, *shape: int, turned: bool = False) -> int:
+        """The address of a recurrent leaf, written in place; turned: it is kept as (n,m), the leaf is (m,n)."""
         ...
 
     def cache_of(self, state: Any) -> tuple[Any, ...]:

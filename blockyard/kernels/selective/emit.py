@@ -15,7 +15,7 @@ def selective_scan(
     E, N = A.shape
     whole(E)
     xv, dv, bv, cv = (e.vector(t) for t in (x, dt, B, C))
-    y, h, rate = e.w.fresh(E), e.memory(initial_state, N, E), e.w.constant(e.computed(A).t())
+    y, h, rate = e.w.fresh(E), e.memory(initial_state, N, E, turned=True), e.w.constant(e.computed(A).t())
     given = (*xv.operand, *dv.operand, rate.address, y.address, *bv.operand, *cv.operand, h, E, N)
     e.w.write(SELECTIVE, *given, tasks=-(-E // 64))
     return y

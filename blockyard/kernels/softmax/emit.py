@@ -33,6 +33,8 @@ def attend_past(
     if table is not None:  # of the distances 1 - S to S - 1; none is below 0
         bias = w.constant(table[:, S - 1 :]).address
     coded = w.int8_cache and window is None
+    if window is not None:
+        w.windows[cache] = window, sinks
     kind, scales = (torch.int8, w.state(cache, "scales", G, 2, S)) if coded else (w.dtype, 0)
     keys = w.state(cache, "keys", G, S // BLOCK, K, BLOCK, dtype=kind)
     values = w.state(cache, "values", G, S, K, dtype=kind)

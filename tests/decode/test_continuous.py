@@ -178,7 +178,7 @@ def test_text_and_wrong_requests():
     model = tiny("llama")
     batch = Continuous(model)
     batch.add(Request(ids()[0], 5, GREEDY, decode=lambda found: "".join(chr(97 + i % 26) for i in found), stop="\x00"))
-    text = "".join(token.text for _ in range(5) for token in batch.turn())
+    text = "".join(token.text or "" for _ in range(5) for token in batch.turn())
     assert len(text) == 5 and text.isalpha()
     for wrong, says in [
         (Request(torch.tensor([], dtype=torch.long), 5), "empty"), (Request(torch.tensor([256]), 5), "token ids"),

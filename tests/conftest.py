@@ -9,7 +9,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
+from blockyard.core.files import cache_root
 from tests.in_process import InProcess
+
+if (_root := cache_root()) is not None:  # compiled loops stay where they are when a test names another cache
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(_root))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -219,3 +219,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def cache_root(cache: str | os.PathLike[str] | None = None) -> Path | None:
+    """The folder that everything kept lies in; None without a home folder."""
+    named = cache or os.environ.get("BLOCKYARD_CACHE")
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "blockyard"
+    except RuntimeError:
+        return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockyard.core.errors import UsageError
+from blockyard.core.files import cache_root
 from blockyard.data.default import default_text
 from blockyard.data.shards import FORMAT, Damaged, Split, encode_split, open_shards, write_shards
 from blockyard.data.split import NAMES, RULE, Fractions, Parts, split_documents
@@ -129,15 +130,6 @@ def _prepare(
         reason = error.strerror if isinstance(error, OSError) else error
         notes.append(f"cannot keep token shards in {folder} ({reason}); tokens are kept in memory")
         return built, splits
-
-
-def cache_root(cache: str | os.PathLike[str] | None = None) -> Path | None:
-    """The folder that everything kept lies in; None without a home folder."""
-    named = cache or os.environ.get("BLOCKYARD_CACHE")
-    try:
-        return Path(named).expanduser() if named else Path.home() / ".cache" / "blockyard"
-    except RuntimeError:
-        return None
 
 
 def _content_hash(documents: list[bytes], fractions: Fractions) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from blockyard.core.errors import UsageError
-from blockyard.core.files import write_whole
+from blockyard.core.files import cache_root, write_whole
 from blockyard.core.random import fold
-from blockyard.data.corpus import LINE, OVERLAP, Corpus, cache_root, load_text
+from blockyard.data.corpus import LINE, OVERLAP, Corpus, load_text
 from blockyard.data.order import TrainOrder
 from blockyard.data.rows import permutation
 from blockyard.data.shards import Split

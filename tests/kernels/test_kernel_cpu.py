@@ -237,12 +237,3 @@ def test_the_filter_with_a_tail_and_its_gradient():
         y, last = implementation(x, weight, tail=tail)
         found.append((y, last, *torch.autograd.grad(y.square().sum() + last.sum(), tail)))
     assert all(error(a, b) < 1e-5 for a, b in zip(*found))
-
-
-def test_loops_kept_by_another_version_are_compiled_anew():
-    compile_ = pytest.importorskip("blockyard.kernels.toolkit.compile")
-
-    def stale():
-        raise AttributeError("a structure that is gone")
-
-    assert compile_._readable(stale)() == {} and compile_._readable(lambda: {"kept": 1})() == {"kept": 1}

@@ -12,9 +12,9 @@ from typing import Any
 from blockyard.compare.documents import Choice, Data, Job, Training
 from blockyard.core import registry
 from blockyard.core.errors import UsageError
+from blockyard.core.files import cache_root
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec, has_own_rows
-from blockyard.data.corpus import cache_root
 from blockyard.data.once import keep
 from blockyard.data.rows import Batches
 from blockyard.source import read

@@ -8,48 +8,22 @@ anything then. Loops release the interpreter and take the range of tasks that th
 are double: constants are cast to the element's type, or float32 loops would run in float64.
 """
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from .kept import keep
 from .lanes import PAD, full, load, prefetch, store
 
 # sums may be reordered (or no reduction vectorises) and signed zeros dropped; nan and infinity keep their meaning
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-ROOM = Path(__file__).parent.parent
-KEPT = ("toolkit/*.py", "program/codes.py", "*/cpu.py", "softmax/*.py")  # where loops are, and what they are made of
-LOOPS = sorted({path for files in KEPT for path in ROOM.glob(files)})
-STAMP = [(str(path.relative_to(ROOM)), path.stat().st_mtime, path.stat().st_size) for path in LOOPS]
-
-
 def compiled(function: Any, inline: bool = False) -> Any:
     """The loop, compiled at its first call and kept on disk; not kept where nothing can be written."""
     how: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy", "forceinline": inline}
-    try:
-        loop = njit(cache=True, **how)(function)
-    except RuntimeError:  # no folder for the cache
-        return njit(**how)(function)
-    index: Any = getattr(getattr(loop, "_cache", None), "_cache_file", None)
-    if hasattr(index, "_source_stamp"):  # by itself the cache looks at the loop's own file, not at what that imports
-        index._source_stamp, index._load_index = STAMP, _readable(index._load_index)
-    return loop
-
-
-def _readable(load: Callable[[], Any]) -> Callable[[], Any]:
-    """What was kept by other versions of these files may name structures that are gone: then nothing was kept."""
-
-    def found() -> Any:
-        try:
-            return load()
-        except (AttributeError, ImportError):
-            return {}
-
-    return found
+    return keep(njit(**how)(function))
 
 
 def inlined(function: Any) -> Any:

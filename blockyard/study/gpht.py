@@ -10,14 +10,13 @@ Differs  24 made series; a tenth of 2,400 steps of another to tune on; one horiz
 import math
 from typing import Any
 
-from blockyard.compare.documents import WIDTH, Choice, Report
+from blockyard.compare.documents import WIDTH, Report
 from blockyard.compare.judge.tuning import UNTUNED
-from blockyard.compare.plan.dataset import named
-from blockyard.compare.run.job import Scoring, amounts
 from blockyard.core.random import fold
 from blockyard.core.spec import objective, phase, system
 from blockyard.model.model import build
 from blockyard.study._base import Figures, Finding, Given, Prediction, Race, Study, Trial, better, of_all, within
+from blockyard.study._shown import rows_of, scored
 from blockyard.train.loop import Settings, train
 
 LENGTH, BATCH, TOKENS = 192, 32, 3_000_000
@@ -45,22 +44,18 @@ def alone(given: Given) -> dict[str, float]:
 
 def from_scratch(spec: Any, seed: int, steps: int, batch: int) -> dict[str, float]:
     """What `alone` says, of a model by its spec."""
-    data, whole = named(Choice(TASK, [WAVES], None)), system(spec, phase(objective("next_segment")))
+    rows, whole = rows_of(TASK, WAVES), system(spec, phase(objective("next_segment")))
     start = fold("alone", seed)
     model, seen = build(whole, start), list[tuple[float, float, int]]()
 
-    def error(role: str) -> float:
-        asked = data.exam(role, LENGTH)
-        return float(asked.weights @ asked.groups(amounts(model, data.amounts, asked, Scoring(BATCH * LENGTH))))
-
     def look(step: int, loss: float) -> None:
-        tuning = error("tune")
+        tuning = scored(model, rows, "tune")
         better = not seen or tuning < min(seen)[0]
-        seen.append((tuning, error("final") if better or step == steps else math.nan, step))
+        seen.append((tuning, scored(model, rows, "final") if better or step == steps else math.nan, step))
 
     rate = UNTUNED * math.sqrt(WIDTH / spec["dim"])  # that of the race
     settings = Settings(steps, rate, seed=start, log_every=max(1, steps // LOOKS))
-    train(whole, model, data.order(LENGTH, batch, seed), settings, watch=look)
+    train(whole, model, rows.order(LENGTH, batch, seed), settings, watch=look)
     _, best, step = min(seen)
     return {"error": best, "share of the steps": step / steps, "error in the end": seen[-1][1]}
 

@@ -4,8 +4,8 @@ Source   arXiv 2504.20752    Slug  grokking-wild    Family  reasoning
 Claim    a model composes two facts where training has enough items that follow for each fact; false facts raise their
          number as well as true ones
 Differs  fifty entities, a graph of tokens, fifteen hundred steps: far from the million that grokking takes; of the few
-         facts half of what follows is held out, two hundred items, which an accuracy is known of within 0.07; a shared
-         depth stands beside; facts that training composes nothing from are reported and not judged
+         facts half of what follows is held out, so that an exam asks two hundred items or more, once each, and an error
+         is known within 0.07; a shared depth stands beside; facts that training composes nothing from are not judged
 """
 
 from typing import Any
@@ -31,9 +31,9 @@ from blockyard.study._shown import asked
 ARMS = ("own=gpt2:layers=2", "shared=gpt2:layers=2,depth=shared")
 COMPOSED = "error at facts composed"
 GRAPHS = {  # many and added: as many facts, and as many items for each, whether they were there or are added
-    "few": "facts=3,held=0.5",
+    "few": "facts=4,held=0.5",
     "many": "facts=10,held=0.1,ratio=8",
-    "added": "facts=3,added=7,held=0.5,ratio=8",
+    "added": "facts=4,added=6,held=0.5,ratio=8",
 }
 
 

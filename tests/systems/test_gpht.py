@@ -184,13 +184,12 @@ def test_who_has_the_series_alone_stops_where_the_tuning_stretch_is_best(monkeyp
     """Its test error is that of this moment, not its best one and not the one in the end; all steps are paid for."""
     tuning, test, asked = [3.0, 1.0, 2.0, 0.9, 5.0, 1.0], [9.0, 4.0, 1.0, 6.0, 2.0, 7.0], []
 
-    def amounts(model, price, exam, how):
-        if len(exam) < 300:  # of the tuning stretch, which is shorter
+    def scored(model, rows, role):
+        if role == "tune":
             asked.append([p.detach().clone() for p in model.parameters()])
-            return np.full((len(exam), 1), 24 * tuning[len(asked) - 1])
-        return np.full((len(exam), 1), 24 * test[len(asked) - 1])
+        return (tuning if role == "tune" else test)[len(asked) - 1]
 
-    monkeypatch.setattr(study, "amounts", amounts)
+    monkeypatch.setattr(study, "scored", scored)
     shape = by.spec("gpht", "tiny", length=study.LENGTH, horizon=24)["model"]
     found = study.from_scratch(shape, 3, 6, 4)
     assert found == pytest.approx({"error": 6.0, "share of the steps": 4 / 6, "error in the end": 7.0})

@@ -15,6 +15,7 @@ from blockyard.study._base import FAILS, HOLDS, OPEN, Given
 from blockyard.task import make_task
 from blockyard.task._base import Examples
 from blockyard.task._exercise import Exercise
+from blockyard.task._held import hold_out
 from tests.asked import hold_what_is_written
 
 SMALL = "two_hop:entities=40,relations=6,facts=3,apart=0.2,held=0.2"
@@ -189,9 +190,9 @@ def test_exams_of_the_study_are_large_and_its_graphs_differ_in_one_thing():
     added the same questions."""
     few, many, added = (make_task(study.task_of(graph)) for graph in study.GRAPHS)
     for task in (few, many, added):
-        assert len(rows(task.split.held)) >= 200 and 1.96 * (0.25 / len(task.split.held)) ** 0.5 < 0.07
-        drawn = task.questions_of(task.scored_on.sample(0, 4000).tokens) - 50 * (np.arange(3) > 0)
-        assert len(rows(drawn) & rows(task.split.held)) >= 200
+        exam = rows(task.questions_of(hold_out(task).exams["final"].tokens) - 50 * (np.arange(3) > 0))
+        composed = len(exam & rows(task.split.held))
+        assert composed >= 200 and 1.96 * (0.25 / composed) ** 0.5 < 0.07
     assert (
         rows(few.split.held) == rows(added.split.held)
         and known(few.split.graph).items() < known(added.split.graph).items()

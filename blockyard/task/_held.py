@@ -1,8 +1,8 @@
 """Which examples of a task are kept for its exams: no training step draws them, and tune and final share none.
 
 Where a task has more examples than anybody could draw, its exams are what their own seeds draw. Where it has few, as
-the 256 of eight bits, a quarter of them at most is held out, each asked once, and training draws among the others. Where
-the task itself shows none of what its exams ask in training, all of that may be asked.
+the 256 of eight bits, a quarter of them at most is held out, each asked once, and training draws among the others. All
+of it may be asked where the task itself shows none of it in training.
 With fewer than FEW different examples there is nothing to hold out: what is asked is then known, and that is said.
 """
 

@@ -11,6 +11,7 @@ from blockyard.task._answer import Answer, Classes, Numbers, spelt
 from blockyard.task._cells import Column, fitted, lacking, plain
 from blockyard.task._giveaway import gives_away
 from blockyard.task._part import Parted, keys, parted
+from blockyard.task._unseen import listed, unseen
 
 FEW = 10  # different whole numbers that are taken as classes
 MOST = 1000  # classes
@@ -71,6 +72,10 @@ def chosen(
     notes += left
     if not read:
         raise UsageError(f"{data.name}: no column is left to predict {target} from; {left[0]}")
+    scored = np.concatenate([rows["tune"], rows["test"]])
+    notes += unseen(read, columns, np.concatenate([rows["train"], rows["beside"]]), scored)
+    if isinstance(answer, Classes):
+        notes += _never(answer, targets, rows["train"], scored)
     cells = np.stack([column.cells(columns[column.name]) for column in read], 1)
     if isinstance(answer, Numbers):
         answer = answer.scaled(values[rows["train"]])
@@ -119,6 +124,16 @@ def _classes(name: str, target: str, different: Sequence[object], rows: int) -> 
     if isinstance(different[0], str):
         different = sorted(map(str, different))
     return Classes(tuple(map(spelt, different)))
+
+
+def _never(answer: Classes, targets: np.ndarray, train: np.ndarray, scored: np.ndarray) -> list[str]:
+    """What must be said of classes that are scored and never train."""
+    new = np.setdiff1d(targets[scored], targets[train])
+    if not len(new):
+        return []
+    count = int(np.isin(targets[scored], new).sum())
+    names = listed([answer.names[each] for each in new.tolist()])
+    return [f"classes that no row trains: {names}, in {count:,} scored rows: whoever is asked there is wrong"]
 
 
 def _rows(

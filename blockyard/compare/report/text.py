@@ -144,6 +144,10 @@ def _notes(report: Report) -> list[str]:
     if report.references:
         told = ", ".join(f"{name} {value:.4f}" for name, value in report.references.items())
         lines.append(f"Without training, in {report.metric.unit}: {told}.")
+    if settings := report.plan.reference_settings:
+        told = "; ".join(f"{name} {chosen}" for name, chosen in settings.items())
+        count = len(report.plan.same.rates)
+        lines.append(f"Each of these was tuned over {count} settings, as every arm, on the same rows: {told}.")
     for metric in report.plan.also:
         told = ", ".join(
             f"{arm.name} {value:.4g}" for arm in arms if (value := _mean_also(arm, metric.name)) is not None

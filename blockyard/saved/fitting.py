@@ -36,10 +36,10 @@ def fitting(table: Table, kept: Predicts) -> tuple[np.ndarray, list[str]]:
         cells.append(read)
         lacks = lacking(values)
         if lacks.any() and not each.lacked:
-            empty.append(f"{each.name} ({lacks.sum():,} rows)")
+            empty.append(f"{each.name} ({_rows(int(lacks.sum()))})")
         if each.words and (read == 0).any():
             words = dict.fromkeys(str(word) for word in values[read == 0])
-            new.append(f"{each.name} ({listed(words)}; {(read == 0).sum():,} rows)")
+            new.append(f"{each.name} ({listed(words)}; {_rows(int((read == 0).sum()))})")
         if not each.words and (away := np.nan_to_num(abs(read))).max(initial=0) > FAR:
             at = int(away.argmax())
             far.append(
@@ -129,6 +129,10 @@ def _fits(cell: str, kind: str) -> bool:
     if kind == "times":
         return any(way([cell]) is not None for way in WAYS)
     return numbers([cell]) is not None
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s'[: count != 1]}"
 
 
 def _few(words: Sequence[str], most: int = 3) -> str:

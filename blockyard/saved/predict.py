@@ -1,5 +1,6 @@
 """What a trained model says of rows of a table, or of images, sounds and texts, whose answer is not known."""
 
+import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ def predict(
         known, answers, more = truth(table, kept)
         notes, answered = [*notes, *more], len(known)
         here = scores(kept.answer, said[known], answers) if answered else {}
+        if answered and table.hash == kept.data:
+            notes.append(f"{table.name} trained this model: its figures here say little of other rows")
     found = _told(said, kept)
     answer = Predicted(
         str(model), source, str(target), of, kept.target, names, *found, kept.tested, kept.blind, kept.below, here,
@@ -122,11 +125,12 @@ def _refuse_another(path: Path) -> None:
     try:
         if not path.exists():
             return
-        with open(path, encoding="utf-8") as file:
-            head = file.readline(400).strip().split(",")
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and not path.is_dir():
-            raise UsageError(f"cannot write {path}: {error.strerror}; name another file with --out") from None
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"cannot write {path}: {error.strerror}; name another file with --out") from None
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            head = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
         head = []
-    if len(head) < 2 or head[0] not in FIRST[0] or not head[1].lstrip('"').startswith(FIRST[1]):
+    if len(head) < 2 or head[0] not in FIRST[0] or not head[1].startswith(FIRST[1]):
         raise UsageError(f"{path} exists and holds no predictions; name another file with --out")

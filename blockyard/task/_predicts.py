@@ -74,6 +74,7 @@ class Predicts(Document):
     levels    of the quantiles of a number; `added` calibrates them, in units of `scale`, by so many `rows`
     below     by level, the share of the test that lay below        tested   figures of the test
     blind     what the first of them is of who says the commonest class, or the mean
+    data      the hash of the table that trained it
     columns   of a table, in the order that the model reads them; else `things` says what is read
     """
 
@@ -88,6 +89,7 @@ class Predicts(Document):
     below: list[float]
     tested: dict[str, float | None]
     blind: float
+    data: str = ""
     columns: list[KeptColumn] = field(default_factory=list)
     things: KeptThings | None = None
 
@@ -114,7 +116,7 @@ class Predicts(Document):
     @staticmethod
     def of(
         answer: Answer, target: str, kind: str, exams: Sequence[Exam], predict: Predict, commonest: int,
-        columns: Sequence[KeptColumn] = (), things: KeptThings | None = None,
+        data: str = "", columns: Sequence[KeptColumn] = (), things: KeptThings | None = None,
     ) -> "Predicts":  # fmt: skip
         """What to keep of a model; `exams` are its tuning rows and those of the test, `commonest` the class that most
         rows that train have."""
@@ -134,7 +136,7 @@ class Predicts(Document):
             blind = scores(answer, np.zeros_like(tested), truth)[answer.metric.name] or 0.0
         return Predicts(
             target, kind, classes, mean, scale, levels, [float(f"{each:.6g}") for each in added], len(tuned), below,
-            figures, blind, list(columns), things,
+            figures, blind, data, list(columns), things,
         )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Tabular(Material):
         self.name, self.target, self.found = f"{data.name}: {target}", target, found
         self.answer, self.metric, self.also = found.answer, found.answer.metric, found.answer.also
         self.width = self.length = len(found.columns)
+        self.data = data.hash
         self.kind, self.kept = _kind(data.columns[target]), _kept(data, found)
         self.fitted: dict[int, tuple[list[Known], list[str]]] = {}
         self.counts = {split: len(rows) for split, rows in found.rows.items()}
@@ -120,7 +121,7 @@ class Tabular(Material):
         exams = [self.exam(role, self.width) for role in ("tune", "final")]
         known = self.found.targets[self.found.rows["train"]]
         commonest = int(np.bincount(known).argmax()) if known.dtype.kind == "i" else 0
-        kept = Predicts.of(self.answer, self.target, self.kind, exams, predict, commonest, self.kept)
+        kept = Predicts.of(self.answer, self.target, self.kind, exams, predict, commonest, self.data, self.kept)
         return {NAME: kept.to_bytes()}
 
     def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:

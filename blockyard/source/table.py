@@ -26,7 +26,7 @@ from blockyard.source._base import Source
 
 SEPARATORS = ",;\t|"
 SAMPLE, PIECE = 50, 1 << 16  # rows
-FIELD = 1 << 24  # characters of a cell
+FIELD, WIDE = 1 << 24, 1 << 16  # characters of a cell, and cells of a row
 
 Row = tuple[int, Sequence[str]]  # its line, and its cells
 
@@ -70,6 +70,7 @@ def _delimited(path: str, name: str, notes: list[str], kept: Collection[str] = (
         head = list(itertools.islice((line for line in file if line.strip()), SAMPLE))
     if not head:
         raise UsageError(f"{name} is empty; name a file with a table in it")
+    _refuse_wide(name, max(head[0].count(mark) for mark in SEPARATORS) + 1)
     if any("\0" in line for line in head):
         raise UsageError(f"{name} is binary (a NUL byte); name a table of text, or .parquet by its ending")
     separator = "\t" if bare(path).endswith(".tsv") else _separator(head)
@@ -86,6 +87,11 @@ def _delimited(path: str, name: str, notes: list[str], kept: Collection[str] = (
             yield from itertools.islice(found, int(has_header), None)
 
     return _typed(name, names, _Rows(rows), separator, kept)
+
+
+def _refuse_wide(name: str, columns: int) -> None:
+    if columns > WIDE:
+        raise UsageError(f"{name} has {columns:,} columns, and {WIDE:,} are the most that are read; turn it round?")
 
 
 def _separator(head: Sequence[str]) -> str:
@@ -135,6 +141,7 @@ def _typed(
     for i, each in enumerate(names, 1):
         if first.setdefault(each, i) != i:
             raise UsageError(f"{name}: columns {first[each]} and {i} are both called {brief(each)}")
+    _refuse_wide(name, len(names))
     ways = kinds(separator)
     chosen = [len(ways) - 1 if each in kept else 0 for each in names]
     pieces: list[list[np.ndarray]] = []
@@ -194,6 +201,7 @@ def _parquet(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
     except (OSError, ValueError) as error:  # every error of that library is one of these
         raise UsageError(f"{name} is damaged, it cannot be read as parquet: {error}") from None
     columns, left = dict[str, np.ndarray](), list[str]()
+    _refuse_wide(name, len(table.column_names))
     for each, column in zip(table.column_names, table.columns):
         if types.is_timestamp(column.type) or types.is_date(column.type):  # what has a zone is told in UTC
             columns[each] = np.array(column.cast("timestamp[us]", safe=False).to_numpy(), "M8[us]")

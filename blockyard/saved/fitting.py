@@ -6,7 +6,7 @@ import numpy as np
 
 from blockyard.core.errors import UsageError, brief
 from blockyard.data.table import Table, numbers
-from blockyard.data.times import WAYS
+from blockyard.data.times import either, times
 from blockyard.task._answer import spelt
 from blockyard.task._cells import DAY, lacking, plain
 from blockyard.task._predicts import Predicts
@@ -32,6 +32,11 @@ def fitting(table: Table, kept: Predicts) -> tuple[np.ndarray, list[str]]:
     notes, cells, new, empty, far = list[str](), list[np.ndarray](), list[str](), list[str](), list[str]()
     for each in kept.columns:
         values = as_kept(table, each.name, each.kind)
+        if each.kind == "times" and (written := _written(table, each.name)) and either(written):
+            notes.append(
+                f"{table.name}: {written[0]} in column {each.name} can be two days; the month is taken to stand first: "
+                "write the year first"
+            )
         read = each.column.cells(values)
         cells.append(read)
         lacks = lacking(values)
@@ -63,6 +68,11 @@ def as_kept(table: Table, name: str, kind: str) -> np.ndarray:
     values = table.columns[name]
     if kind == "words":
         return values if values.dtype.kind == "O" else _words(values)
+    if kind == "times" and values.dtype.kind == "O":
+        found = times(["" if cell is None else cell for cell in values])
+        if found is None:
+            raise _odd(table, name, kind)
+        return plain(found)
     if not lacking(plain(values)).all() and values.dtype.kind != ("M" if kind == "times" else "f"):
         raise _odd(table, name, kind)
     if kind == "flags":
@@ -73,9 +83,12 @@ def as_kept(table: Table, name: str, kind: str) -> np.ndarray:
 
 
 def word_columns(kept: Predicts) -> list[str]:
-    """The columns that hold words, however they look in a file: 007 is one where the model trained on words."""
-    found = [each.name for each in kept.columns if each.kind == "words"]
-    return [*found, kept.target] if kept.kind == "words" else found
+    """The columns that are wanted as they are written: words that look like numbers (007), and times."""
+    return [name for name, kind in _kinds(kept).items() if kind in ("words", "times")]
+
+
+def _kinds(kept: Predicts) -> dict[str, str]:
+    return {each.name: each.kind for each in kept.columns} | {kept.target: kept.kind}
 
 
 def truth(table: Table, kept: Predicts) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -106,6 +119,22 @@ def in_units(values: np.ndarray, kept: Predicts) -> list[str]:
     return [str(each).replace("T", " ") for each in np.datetime64(0, "s") + seconds * np.timedelta64(1, "s")]
 
 
+def trained_it(table: Table, kept: Predicts) -> bool:
+    """Whether this is the table that the model was trained on."""
+    columns = dict(table.columns)
+    for name, kind in _kinds(kept).items():
+        if kind == "times" and columns.get(name, np.zeros(0)).dtype.kind == "O":
+            found = times(["" if cell is None else cell for cell in columns[name]])
+            columns |= {} if found is None else {name: found}
+    return Table.of(table.name, columns).hash == kept.data
+
+
+def _written(table: Table, name: str) -> list[str]:
+    """The cells of a column as they are written; none where a file keeps them otherwise."""
+    values = table.columns[name]
+    return [cell for cell in values if cell is not None] if values.dtype.kind == "O" else []
+
+
 def _words(values: np.ndarray) -> np.ndarray:
     """Numbers or times as words; nothing where a cell is empty."""
     found = np.full(len(values), None, object)
@@ -127,7 +156,7 @@ def _odd(table: Table, name: str, kind: str) -> UsageError:
 
 def _fits(cell: str, kind: str) -> bool:
     if kind == "times":
-        return any(way([cell]) is not None for way in WAYS)
+        return times([cell]) is not None
     return numbers([cell]) is not None
 
 

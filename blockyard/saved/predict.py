@@ -17,7 +17,7 @@ from blockyard.data.tokens import load_codec
 from blockyard.interop import load
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
-from blockyard.saved.fitting import fitting, in_units, truth, word_columns
+from blockyard.saved.fitting import fitting, in_units, trained_it, truth, word_columns
 from blockyard.saved.predicted import FIRST, Predicted, chances
 from blockyard.saved.things import pieces, things
 from blockyard.source import read
@@ -63,7 +63,7 @@ def predict(
         known, answers, more = truth(table, kept)
         notes, answered = [*notes, *more], len(known)
         here = scores(kept.answer, said[known], answers) if answered else {}
-        if answered and table.hash == kept.data:
+        if answered and trained_it(table, kept):
             notes.append(f"{table.name} trained this model: its figures here say little of other rows")
     found = _told(said, kept)
     answer = Predicted(

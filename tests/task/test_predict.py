@@ -144,6 +144,19 @@ def test_what_is_known_of_the_test_is_kept(here):
     assert kept.blind == pytest.approx((truth != commonest).mean()) and kept.answer == Classes(("hi", "lo"))
 
 
+@pytest.mark.parametrize("mark, told", [("/", True), (".", False)])
+def test_days_that_could_be_months_are_told(here, tmp_path, mark, told):
+    _, _, made, _ = here
+    said = {}
+    for day in (f"02{mark}03{mark}2024", "2024-03-02", "2024-02-03"):
+        written(tmp_path, name="new.csv", change=changed("when", day))
+        said[day] = by.predict(made[0], "new.csv")
+    first, dots, slashes = said.values()
+    assert first.chances == (slashes if told else dots).chances != (dots if told else slashes).chances
+    assert any("can be two days; the month is taken to stand first" in note for note in first.notes) is told
+    assert not any("two days" in note for note in dots.notes)
+
+
 def test_rows_that_run_backwards_keep_their_places(here, tmp_path):
     _, _, made, _ = here
 

@@ -52,9 +52,11 @@ class Predicted(Document):
         rows = [[self.of, f"predicted {self.target}", *more]]
         for i in range(min(LINES, len(self.names))):
             levels = list(self.quantiles.values())
-            band = [f"{levels[bands[0][0]][i]} .. {levels[bands[0][1]][i]}"] if bands else []
+            band = [" .. ".join(_short(levels[place][i]) for place in bands[0])] if bands else []
             sure = [f"{chance:.3f}" for chance in self.chances[i][:CLASSES]] if self.chances else []
-            rows.append([brief(self.names[i], WIDE), brief(self.said[i], WIDE), *band, *sure])
+            rows.append(
+                [brief(self.names[i], WIDE), _short(self.said[i]) if bands else brief(self.said[i], WIDE), *band, *sure]
+            )
         widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
         lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
         if len(self.names) > LINES:
@@ -82,6 +84,14 @@ class Predicted(Document):
             sure = [f"{chance:.6g}" for chance in self.chances[i]] if self.chances else []
             writer.writerow([name, said, *sure, *(each[i] for each in self.quantiles.values())])
         return text.getvalue()
+
+
+def _short(number: str) -> str:
+    """A number in five digits; a time as it is."""
+    try:
+        return f"{float(number):.5g}"
+    except ValueError:
+        return number
 
 
 def _figures(figures: dict[str, float | None]) -> str:

@@ -249,7 +249,7 @@ def test_a_time_that_is_predicted_is_written_as_one(tmp_path, monkeypatch):
     assert abs(np.datetime64(found.said[0]) - wanted) < np.timedelta64(60, "s") and found.said[0][4] == "-"
 
 
-def sound(path, pitch, seconds=0.5, rate=8000):
+def sound(path, pitch, seconds=0.1, rate=8000):
     from scipy.io import wavfile
 
     times = np.arange(int(rate * seconds)) / rate
@@ -266,7 +266,7 @@ def words(path, name):
     path.write_text(f"{name} " * 9 + path.name)
 
 
-def things(folder, kind, count=20):
+def things(folder, kind, count=12):
     """A folder of two classes of things."""
     for name, place in (("low", 0), ("high", 1)):
         (folder / name).mkdir(parents=True)
@@ -292,7 +292,7 @@ def test_things_are_read_as_they_were_where_the_model_trained(tmp_path, monkeypa
     (tmp_path / "new" / f"0 again.{ending}").write_bytes((tmp_path / "old" / material.items.names[0]).read_bytes())
     (tmp_path / "new" / "notes.xyz").write_text("no")
     found = by.predict(folder, "new")
-    assert found.of == "file" and len(found.names) == 41 and any("1 other files" in note for note in found.notes)
+    assert found.of == "file" and len(found.names) == 25 and any("1 other files" in note for note in found.notes)
     for name, chances in zip(found.names, found.chances):
         old = material.items.names[int(name.partition(".")[0].split()[0])]
         np.testing.assert_allclose(chances, wanted[old], atol=1e-5)

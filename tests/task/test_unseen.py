@@ -1,11 +1,13 @@
 """Words and empty cells that no row trains; references that are tuned as arms are, and never see the test."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from blockyard.compare.plan.plan import Request, make_plan
+from blockyard.compare.report.text import _tuned
 from blockyard.data.table import Table
 from blockyard.task import _known as references
 from blockyard.task import make_task
@@ -146,3 +148,10 @@ def test_the_plan_and_the_report_say_what_was_chosen(tmp_path):
     assert plan.reference_settings["logistic"].startswith("penalty=") and len(plan.same.rates) == RATES
     assert any(f"each tuned over {RATES} settings as every arm" in note for note in told)
     assert not make_plan(replace(asked, tuning="none"), told.append).reference_settings
+
+
+def test_the_report_says_what_was_chosen():
+    plan = SimpleNamespace(reference_settings={"ridge": "penalty=10"}, same=SimpleNamespace(rates=[1.0, 2.0, 4.0]))
+    assert _tuned(plan) == ["Of these, tuned over 3 settings, as every arm, on the same rows: ridge penalty=10."]
+    plan.reference_settings = {}
+    assert _tuned(plan) == []

@@ -22,6 +22,7 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
     "judge": "blockyard.compare.verdict", "scaling": "blockyard.compare.judge.surface",
     "take": "blockyard.transform.take", "forecast": "blockyard.saved.forecast",
+    "predict": "blockyard.saved.predict",
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "save_attachment": "blockyard.model.attachment", "load_attachment": "blockyard.model.attachment",

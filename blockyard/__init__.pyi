@@ -25,6 +25,7 @@ from blockyard.model.model import Model as Model
 from blockyard.model.model import Out as Out
 from blockyard.model.model import make as make
 from blockyard.saved.forecast import forecast as forecast
+from blockyard.saved.predict import predict as predict
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec

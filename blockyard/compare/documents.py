@@ -207,6 +207,7 @@ class Plan(Document):
     earlier   what names the other plans whose verdicts over these runs were read before
     measured  how the speeds were found, where not by whole steps: of a plan that is only looked at
     night     how the figures were chosen, where a time was given for all of it
+    reference_settings  of the references that were tuned, what was chosen for each among as many settings as rates
     """
 
     arms: list[Arm]
@@ -234,6 +235,7 @@ class Plan(Document):
     bases: list[Arm] = field(default_factory=list)
     measured: str = ""
     night: Night | None = None
+    reference_settings: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

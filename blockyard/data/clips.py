@@ -56,13 +56,17 @@ class Clips:
     """Sounds (n,S) with "valid" (n,S), read when they are asked for; longer ones are cut at their end.
 
     paths     of the files        heard   of each, what its head says        rate   that all are brought to
+    samples   that all get; None: as many as most of them have
     lengths   (n,) samples of each, as they are heard        cut   how many are not heard to their end
     """
 
-    def __init__(self, paths: Sequence[str], heard: Sequence[Heard], rate: int) -> None:
+    def __init__(
+        self, paths: Sequence[str], heard: Sequence[Heard], rate: int, samples: int | None = None
+    ) -> None:  # fmt: skip
         self.paths, self.rate = paths, rate
         lengths = np.array([-(-each.samples * rate // each.rate) for each in heard])
-        most = int(np.ceil(np.quantile(lengths, MOST, method="higher")))
+        most = samples or int(np.ceil(np.quantile(lengths, MOST, method="higher")))
+        self.size = samples or min(most, int(lengths.max()))
         self.lengths, self.cut = np.minimum(lengths, most), int((lengths > most).sum())
         self.rows = Asked(len(paths), self._read, self._finish)
 
@@ -85,7 +89,7 @@ class Clips:
 
             shared = gcd(rate, self.rate)
             samples = resample_poly(samples, self.rate // shared, rate // shared).astype(np.float32)
-        row = np.zeros(int(self.lengths.max()), np.float32)
+        row = np.zeros(self.size, np.float32)
         row[: self.lengths[place]] = samples[: self.lengths[place]]
         return row
 

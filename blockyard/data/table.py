@@ -23,6 +23,7 @@ class Table:
     hash      of names and cells
     columns   numbers are float64 with NaN where a cell is empty, times datetime64, all else words (object: str or None)
     time      the column that says when, rising from row to row; None: there is none
+    turned    whether the rows of the file ran backwards in it
     """
 
     name: str
@@ -30,16 +31,18 @@ class Table:
     columns: Mapping[str, np.ndarray]
     time: str | None = None
     notes: tuple[str, ...] = ()
+    turned: bool = False
 
     @staticmethod
     def of(name: str, columns: Mapping[str, np.ndarray], notes: Sequence[str] = ()) -> "Table":
         """A table of these columns: its hash made, its column of times found, rows that run backwards turned round."""
         columns = dict(columns)
-        time = next((each for each, cells in columns.items() if _rises(cells)), None)
+        time, turned = next((each for each, cells in columns.items() if _rises(cells)), None), False
         if time is None and (time := next((each for each, c in columns.items() if _rises(c[::-1])), None)) is not None:
             columns = {each: cells[::-1].copy() for each, cells in columns.items()}
+            turned = True
             notes = [*notes, f"{name}: the rows run backwards in {time} and are turned round"]
-        return Table(name, _hash(columns), columns, time, tuple(notes))
+        return Table(name, _hash(columns), columns, time, tuple(notes), turned)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

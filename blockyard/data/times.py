@@ -105,3 +105,14 @@ WAYS = (
     *(_in_order(order, mark) for order, mark in (("YMD", "-/."), ("DMY", "."), ("MDY", "/-"), ("DMY", "/-"))),
     named_months, whole_months,
 )  # fmt: skip
+
+
+def times(cells: Sequence[str]) -> np.ndarray | None:
+    """Times in the first way that reads all of these cells; None where none does."""
+    return next((found for way in (compact_days, *WAYS) if (found := way(cells)) is not None), None)
+
+
+def either(cells: Sequence[str]) -> bool:
+    """Whether days and months of these cells can be taken for one another, and mean other times then."""
+    months, days = (_in_order(order, "/-")(cells) for order in ("MDY", "DMY"))
+    return months is not None and days is not None and not np.array_equal(months, days, equal_nan=True)

@@ -7,7 +7,7 @@ Differs  a table of hashed words, small unless a size says otherwise; half of th
 
 from typing import Annotated
 
-from blockyard.core.settings import Dim, Heads, Inner, Layers, NonNegative, Vocab
+from blockyard.core.settings import Dim, Heads, Inner, Layers, NonNegative, PhaseData, PhaseTask, Vocab
 from blockyard.core.spec import (
     Spec,
     block,
@@ -22,16 +22,20 @@ from blockyard.core.spec import (
     residual,
     stem,
     system,
+    transform,
 )  # fmt: skip
 
 
 def recipe(
     dim: Dim = 128, layers: Layers = 2, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 1024,
-    pretraining: Annotated[NonNegative, "its share of the budget, below 1"] = 0.5,
+    pretraining: Annotated[NonNegative, "its share of the budget, below 1"] = 0.5, first_data: PhaseData = (),
+    first_task: PhaseTask | None = None,
 ) -> Spec:  # fmt: skip
     attention = mixer("attention", heads=heads or max(1, dim // 16), position=None)
-    classify = phase(objective("classes"), share=1 - pretraining)
-    before = (phase(objective("contrastive"), share=pretraining),) if pretraining else ()
+    elsewhere = bool(pretraining and (first_data or first_task))  # another table, whose columns are others
+    before = phase(objective("contrastive"), share=pretraining, data=first_data, task=first_task)
+    after = (transform("other_columns"),) if elsewhere else ()
+    classify = phase(objective("classes"), share=1 - pretraining, apply=after)
     return system(
         model(
             dim=dim,
@@ -43,7 +47,7 @@ def recipe(
             linear=linear("dense", bias=True),
             causal=False,
         ),
-        *before,
+        *((before,) if pretraining else ()),
         classify,
     )
 

@@ -5,6 +5,7 @@ from blockyard.data.tokens import Codec, load_codec
 from blockyard.interop import load
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
+from blockyard.task._predicts import NAME
 from blockyard.train.allocator import keep_memory
 
 
@@ -14,7 +15,9 @@ def open_model(folder: str) -> tuple[Model, Codec]:
     keep_memory()
     model, words = load(path).eval(), path / "tokenizer.json"
     if not words.exists():
-        raise UsageError(f"{path} has no tokenizer.json, so it reads no text: was it trained on a task?")
+        why = f"{path} has no tokenizer.json, so it reads no text: was it trained on a task?"
+        rows = "; blockyard predict scores rows that hold the answer" * (path / NAME).exists()
+        raise UsageError(f"{why}{rows}")
     codec = load_codec(words)
     known = model.axes["stem.vocab"].size
     if codec.vocab > known:

@@ -11,7 +11,7 @@ Differs  nothing known
 import csv
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from blockyard.source._base import Source
 
 SEPARATORS = ",;\t|"
 SAMPLE, PIECE = 50, 1 << 16  # rows
-FIELD = 1 << 24  # characters of a cell
+FIELD, WIDE = 1 << 24, 1 << 16  # characters of a cell, and cells of a row
 
 Row = tuple[int, Sequence[str]]  # its line, and its cells
 
@@ -39,7 +39,7 @@ class Table(Source):
     def read(self, paths: Sequence[str], **how: Any) -> Columns:
         if len(paths) != 1:
             raise UsageError(f"a table is one file, and {len(paths)} are named: {', '.join(paths[:4])}")
-        path = paths[0]
+        path, kept = paths[0], frozenset(how.get("words") or ())  # columns of words, whatever they look like
         if os.path.isdir(path):
             raise UsageError(f"{path} is a folder, and a table is one file: name the file")
         if not os.path.exists(path):
@@ -48,9 +48,9 @@ class Table(Source):
         if bare(path).endswith(".parquet"):
             columns = _parquet(path, name, notes)
         elif bare(path).endswith(ROWS):
-            columns = _typed(name, *_objects(path, name), "")
+            columns = _typed(name, *_objects(path, name), "", kept)
         else:
-            columns = _delimited(path, name, notes)
+            columns = _delimited(path, name, notes, kept)
         return Columns.of(name, columns, notes)
 
 
@@ -64,12 +64,13 @@ class _Rows:
         return self.make()
 
 
-def _delimited(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
+def _delimited(path: str, name: str, notes: list[str], kept: Collection[str] = ()) -> dict[str, np.ndarray]:
     csv.field_size_limit(FIELD)
     with opened(path) as file:
         head = list(itertools.islice((line for line in file if line.strip()), SAMPLE))
     if not head:
         raise UsageError(f"{name} is empty; name a file with a table in it")
+    _refuse_wide(name, max(head[0].count(mark) for mark in SEPARATORS) + 1)
     if any("\0" in line for line in head):
         raise UsageError(f"{name} is binary (a NUL byte); name a table of text, or .parquet by its ending")
     separator = "\t" if bare(path).endswith(".tsv") else _separator(head)
@@ -85,7 +86,12 @@ def _delimited(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
             found = ((reader.line_num, row) for row in reader if row)
             yield from itertools.islice(found, int(has_header), None)
 
-    return _typed(name, names, _Rows(rows), separator)
+    return _typed(name, names, _Rows(rows), separator, kept)
+
+
+def _refuse_wide(name: str, columns: int) -> None:
+    if columns > WIDE:
+        raise UsageError(f"{name} has {columns:,} columns, and {WIDE:,} are the most that are read; turn it round?")
 
 
 def _separator(head: Sequence[str]) -> str:
@@ -125,15 +131,20 @@ def _objects(path: str, name: str) -> tuple[list[str], _Rows]:
     return list(names), _Rows(rows)
 
 
-def _typed(name: str, names: Sequence[str], rows: _Rows, separator: str) -> dict[str, np.ndarray]:
-    """The columns as numbers, times or words. Where a cell is none of what its column began as, reading begins anew."""
+def _typed(
+    name: str, names: Sequence[str], rows: _Rows, separator: str, kept: Collection[str] = ()
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The columns as numbers, times or words, those of `kept` as words. Where a cell is none of what its column began
+    as, reading begins anew."""
     names = [each or f"column {i}" for i, each in enumerate(names, 1)]
     first: dict[str, int] = {}
     for i, each in enumerate(names, 1):
         if first.setdefault(each, i) != i:
             raise UsageError(f"{name}: columns {first[each]} and {i} are both called {brief(each)}")
+    _refuse_wide(name, len(names))
     ways = kinds(separator)
-    chosen, pieces = [0] * len(names), list[list[np.ndarray]]()
+    chosen = [len(ways) - 1 if each in kept else 0 for each in names]
+    pieces: list[list[np.ndarray]] = []
     while not pieces:
         for lines, piece in _pieces(name, len(names), rows):
             found = [ways[way](cells) for way, cells in zip(chosen, piece)]
@@ -190,6 +201,7 @@ def _parquet(path: str, name: str, notes: list[str]) -> dict[str, np.ndarray]:
     except (OSError, ValueError) as error:  # every error of that library is one of these
         raise UsageError(f"{name} is damaged, it cannot be read as parquet: {error}") from None
     columns, left = dict[str, np.ndarray](), list[str]()
+    _refuse_wide(name, len(table.column_names))
     for each, column in zip(table.column_names, table.columns):
         if types.is_timestamp(column.type) or types.is_date(column.type):  # what has a zone is told in UTC
             columns[each] = np.array(column.cast("timestamp[us]", safe=False).to_numpy(), "M8[us]")

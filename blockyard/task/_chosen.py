@@ -9,11 +9,14 @@ from blockyard.core.errors import UsageError
 from blockyard.data.table import Table
 from blockyard.task._answer import Answer, Classes, Numbers, spelt
 from blockyard.task._cells import Column, fitted, lacking, plain
+from blockyard.task._doubts import doubts, odd_word
 from blockyard.task._giveaway import gives_away
 from blockyard.task._part import Parted, keys, parted
+from blockyard.task._unseen import listed, unseen
 
 FEW = 10  # different whole numbers that are taken as classes
 MOST = 1000  # classes
+WIDE = 4096  # columns
 LEAST = 40  # rows
 
 
@@ -37,13 +40,17 @@ def chosen(
     most: int | None,
 ) -> Chosen:  # fmt: skip
     """The cells, the targets and the splits of a table; a `UsageError` says why there is nothing to ask."""
+    names = [name for name in data.columns if name not in dropped and name != beside]
+    if len(names) > WIDE:
+        raise UsageError(f"{data.name} has {len(names):,} columns to read, and {WIDE:,} are the most")
+    if kind != "classes" and (odd := odd_word(data, target)):
+        raise UsageError(f"{odd}; write a number as 1234.5, leave the cell empty, or take words with kind=classes")
     asked, notes = _asked(data, target)
     values = data.columns[target][asked]
     values = plain(values) if values.dtype.kind == "M" else values
     answer, more = _answer(data.name, target, values, kind)
     notes += more
     targets = answer.targets(values)
-    names = [name for name in data.columns if name not in dropped and name != beside]
     if not names:
         raise UsageError(f"{data.name}: no column is left to predict {target} from")
     columns = {name: plain(data.columns[name][asked]) for name in names}
@@ -71,6 +78,11 @@ def chosen(
     notes += left
     if not read:
         raise UsageError(f"{data.name}: no column is left to predict {target} from; {left[0]}")
+    notes += doubts(data, list(columns))
+    scored = np.concatenate([rows["tune"], rows["test"]])
+    notes += unseen(read, columns, np.concatenate([rows["train"], rows["beside"]]), scored)
+    if isinstance(answer, Classes):
+        notes += _never(answer, targets, rows["train"], scored)
     cells = np.stack([column.cells(columns[column.name]) for column in read], 1)
     if isinstance(answer, Numbers):
         answer = answer.scaled(values[rows["train"]])
@@ -105,7 +117,7 @@ def _answer(name: str, target: str, values: np.ndarray, kind: str | None) -> tup
     whole = all(float(each).is_integer() for each in different[: FEW + 1])
     if kind == "numbers" or (kind is None and not (whole and len(different) <= FEW)):
         return Numbers(target), []
-    notes = []
+    notes: list[str] = []
     if kind is None and set(different) != {0, 1}:
         notes = [f"{target} holds {len(different)} different whole numbers: classes; kind=numbers takes it as a number"]
     return _classes(name, target, sorted(different), len(values)), notes
@@ -119,6 +131,16 @@ def _classes(name: str, target: str, different: Sequence[object], rows: int) -> 
     if isinstance(different[0], str):
         different = sorted(map(str, different))
     return Classes(tuple(map(spelt, different)))
+
+
+def _never(answer: Classes, targets: np.ndarray, train: np.ndarray, scored: np.ndarray) -> list[str]:
+    """What must be said of classes that are scored and never train."""
+    new = np.setdiff1d(targets[scored], targets[train])
+    if not len(new):
+        return []
+    count = int(np.isin(targets[scored], new).sum())
+    names = listed([answer.names[each] for each in new.tolist()])
+    return [f"classes that no row trains: {names}, in {count:,} scored rows: whoever is asked there is wrong"]
 
 
 def _rows(

@@ -11,11 +11,13 @@ from blockyard.core.random import fold
 from blockyard.data.holdout import RULE, hold_out
 from blockyard.data.items import Items, Some
 from blockyard.data.rows import RowOrder
+from blockyard.task._answer import Classes
 from blockyard.task._classical import classical
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._inputs import features, read_as
 from blockyard.task._material import GROUPS, ROLES, Exam, Material, Predict, ratio
 from blockyard.task._metric import ERROR, Metric
+from blockyard.task._predicts import NAME, THINGS, KeptThings, Predicts
 from blockyard.task._shown import shown
 
 FEWEST = 8  # groups that say how much figures vary from one to the next
@@ -101,6 +103,19 @@ class Labelled(Material):
             CALIBRATION.name: float(np.abs(sure - right).sum() / asked),
             LOG_LOSS.name: float(sums[1] / asked),
         }
+
+    def beside(self, predict: Predict) -> dict[str, bytes]:
+        items, kind = self.items, self.items.kind
+        if kind not in THINGS:  # no file holds any
+            return {}
+        shape = [self.input.length] if kind == "texts" else list(items.rows.take(slice(0, 1))["tokens"].shape[1:])
+        exams = [self.exam(role, 0) for role in ROLES]
+        commonest = int(np.bincount(self.labels[self.parts["train"]]).argmax())
+        kept = Predicts.of(
+            Classes(tuple(items.classes)), "class", "words", exams, predict, commonest,
+            things=KeptThings(kind, shape, items.rate),
+        )  # fmt: skip
+        return {NAME: kept.to_bytes()}
 
     def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
         return shown(self.items, self.parts["test"], predict, exam)

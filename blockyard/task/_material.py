@@ -186,6 +186,16 @@ def exam(rows: Rows, length: int, asked: np.ndarray, figure: Any = ratio, groups
     return Exam(rows, length, group, total, total / total.sum(), figure)
 
 
+@dataclass(frozen=True)
+class Referred:
+    """What needs no training of ours: figures by group (G,), what must be said, and what was chosen for those that
+    were tuned."""
+
+    figures: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
 class Material(ABC):
     """A task on its data, ready to be compared on.
 
@@ -255,3 +265,8 @@ class Material(ABC):
     def references(self, role: str) -> dict[str, np.ndarray]:
         """(G,) figures by group of what needs no training of ours: the oracle, chance, classical rules."""
         return {}
+
+    def tuned_references(self, role: str, settings: int) -> "Referred":
+        """The references where each may choose among so many settings on the tuning rows, as every arm does among
+        rates. What has nothing to set is as it is."""
+        return Referred(self.references(role))

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,13 @@ from blockyard.core.random import fold
 from blockyard.core.spec import stem
 from blockyard.data.rows import Arrays, Batches, Held, RowOrder, permutation
 from blockyard.data.table import Table
+from blockyard.task._cells import Column
 from blockyard.task._chosen import Chosen
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._known import Known, known
-from blockyard.task._material import ROLES, Ends, Exam, Material, Predict, exam
+from blockyard.task._material import ROLES, Ends, Exam, Material, Predict, Referred, exam
+from blockyard.task._predicts import NAME, KeptColumn, Predicts
+from blockyard.task._unseen import Sparse
 
 MOST = {"tune": 4096, "final": 16384}  # rows that are scored
 LOOKED, COLUMNS = 1000, 40  # rows and columns that exhibits are made of
@@ -32,6 +34,9 @@ class Tabular(Material):
         self.name, self.target, self.found = f"{data.name}: {target}", target, found
         self.answer, self.metric, self.also = found.answer, found.answer.metric, found.answer.also
         self.width = self.length = len(found.columns)
+        self.data = data.hash
+        self.kind, self.kept = _kind(data.columns[target]), _kept(data, found)
+        self.fitted: dict[int, tuple[list[Known], list[str]]] = {}
         self.counts = {split: len(rows) for split, rows in found.rows.items()}
         self.ends = Ends(
             "columns", self.answer.says, self.answer.learns, stem("columns"), self.answer.head, self.answer.objective,
@@ -41,14 +46,12 @@ class Tabular(Material):
                 "words": tuple(column.words for column in found.columns), **self.answer.settings,
             },
         )  # fmt: skip
-        self.hash = hashlib.sha256(json.dumps(["table 1", data.hash, written]).encode()).hexdigest()
+        self.hash = hashlib.sha256(json.dumps(["table 2", data.hash, written]).encode()).hexdigest()
 
     @property
-    def notes(self) -> tuple[str, ...]:  # type: ignore[override]  # the plan asks; a worker never fits references
-        """What must be said, with what the references took."""
-        fits = ", ".join(f"{each.name} {each.seconds:.1f} s" for each in self.references_fitted[0])
-        trained = len(self.found.rows["train"])
-        return (*self.found.notes, f"references fitted on {trained:,} rows: {fits}", *self.references_fitted[1])
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]  # whoever reads notes is not to fit references
+        """What must be said of the table."""
+        return self.found.notes
 
     @property
     def summary(self) -> str:
@@ -64,10 +67,11 @@ class Tabular(Material):
         return {role: min(MOST[role], len(self.found.rows[split])) * self.width for role, split in ROLES.items()}
 
     def order(self, length: int, batch: int, seed: int) -> Batches:
-        main = RowOrder(self._held(self.found.rows["train"]), batch, fold("rows", seed))
-        if not len(self.found.rows["beside"]):
-            return main
-        return _Beside(main, RowOrder(self._held(self.found.rows["beside"]), batch, fold("beside", seed)))
+        own = RowOrder(self._held(self.found.rows["train"]), batch, fold("rows", seed))
+        main: Batches = own
+        if len(self.found.rows["beside"]):
+            main = _Beside(own, RowOrder(self._held(self.found.rows["beside"]), batch, fold("beside", seed)))
+        return Sparse(main, [len(column.words) for column in self.found.columns], fold("taken", seed))
 
     def exam(self, role: str, length: int) -> Exam:
         rows = self.found.rows[ROLES[role]][: MOST[role]]  # in the order of their hashes: equal rows are neighbours
@@ -83,19 +87,42 @@ class Tabular(Material):
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         """What is known of tables, fitted on the rows that arms train on."""
+        return self.tuned_references(role, 1).figures
+
+    def tuned_references(self, role: str, settings: int) -> Referred:
+        found, missing = self._known(settings)
         asked = self.exam(role, self.width)
         arrays = asked.take(slice(None))
-        return {
+        figures = {
             each.name: asked.groups(self.answer.amounts(each.predict(arrays["tokens"]), arrays["targets"]))
-            for each in self.references_fitted[0]
+            for each in found
         }
+        fits = ", ".join(f"{each.name} {each.seconds:.1f} s" for each in found)
+        tuned = f", each tuned over {settings} settings as every arm" * (settings > 1)
+        told = f"references fitted on {len(self.found.rows['train']):,} rows{tuned}: {fits}"
+        chosen = {each.name: each.chosen for each in found if each.chosen}
+        return Referred(figures, (told, *missing), chosen)
 
-    @cached_property
-    def references_fitted(self) -> tuple[list[Known], list[str]]:
-        """The references, and what is missing for others."""
-        rows = self._held(self.found.rows["train"]).take(slice(None))
-        levels = [len(column.words) for column in self.found.columns]
-        return known(rows["tokens"], rows["targets"], levels, self.answer.settings.get("classes"))
+    def _known(self, settings: int) -> tuple[list[Known], list[str]]:
+        """The references that try so many settings on the tuning rows, and what is missing for others."""
+        if settings not in self.fitted:
+            rows, chosen_on = (self._held(self.found.rows[split]).take(slice(None)) for split in ("train", "tune"))
+            levels = [len(column.words) for column in self.found.columns]
+
+            def judge(predict: Any) -> tuple[float, ...]:
+                lost = self.answer.amounts(predict(chosen_on["tokens"]), chosen_on["targets"]).mean(0)
+                return float(lost[0]), float(lost[1])
+
+            classes = self.answer.settings.get("classes")
+            self.fitted[settings] = known(rows["tokens"], rows["targets"], levels, classes, judge, settings)
+        return self.fitted[settings]
+
+    def beside(self, predict: Predict) -> dict[str, bytes]:
+        exams = [self.exam(role, self.width) for role in ("tune", "final")]
+        known = self.found.targets[self.found.rows["train"]]
+        commonest = int(np.bincount(known).argmax()) if known.dtype.kind == "i" else 0
+        kept = Predicts.of(self.answer, self.target, self.kind, exams, predict, commonest, self.data, self.kept)
+        return {NAME: kept.to_bytes()}
 
     def exhibits(self, predict: Predict, exam: Exam) -> list[Exhibit]:
         arrays = exam.take(slice(0, min(LOOKED, len(exam))))
@@ -118,6 +145,21 @@ class Tabular(Material):
 
     def _held(self, rows: np.ndarray) -> Held:
         return Held({"tokens": self.found.cells[rows], "targets": self.found.targets[rows]})
+
+
+def _kept(data: Table, found: Chosen) -> list[KeptColumn]:
+    """How the columns are read."""
+    lacked = [bool(np.isnan(cells).any()) for cells in found.cells[found.rows["train"]].T]
+    return [
+        KeptColumn(each.name, _kind(data.columns[each.name], each), list(each.words), each.mean, each.scale, lacked[j])
+        for j, each in enumerate(found.columns)
+    ]
+
+
+def _kind(cells: np.ndarray, column: Column | None = None) -> str:
+    """What the cells of a column are in the file: numbers, times, words or, read as words, the numbers 0 and 1."""
+    kind = {"M": "times", "O": "words"}.get(cells.dtype.kind, "numbers")
+    return "flags" if kind == "numbers" and column is not None and column.words else kind
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_references_beat_the_blind_and_stand_in_the_figure_of_the_arms(classes, 
         exam = made.exam("final", made.length)
         scores = {name: float(exam.weights @ groups) for name, groups in made.references("final").items()}
         assert scores[linear] < 0.75 * scores[blind] and len(next(iter(made.references("final").values()))) == 32
-        assert any("references fitted on 140 rows" in note for note in made.notes)
+        assert any("references fitted on 140 rows" in note for note in made.tuned_references("final", 1).notes)
     exam = classes.exam("final", 3)
     names = np.array(classes.answer.names)
     right = names[classes.found.targets[classes.found.rows["test"]]]
@@ -286,7 +286,7 @@ def test_rows_beside_only_pretrain():
     assert all(row < 120 for split in ("train", "tune", "test") for row in rows[split])
     batch = found.order(3, 8, 0).next(0)
     assert batch["beside"].shape == batch["tokens"].shape and batch["beside_targets"].shape == (8,)
-    assert any("references fitted on 84 rows" in note for note in found.notes)
+    assert "references fitted on 84 rows" in found.tuned_references("final", 1).notes[0]
 
 
 @pytest.mark.parametrize("name,changes", [("llama", {}), ("llama", {"model.causal": False}), ("gla", {})])

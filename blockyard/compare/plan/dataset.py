@@ -11,7 +11,7 @@ from typing import Any
 
 from blockyard.compare.documents import Choice, Data, Job, Training
 from blockyard.core import registry
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, brief
 from blockyard.core.files import cache_root
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec, has_own_rows
@@ -67,25 +67,59 @@ def own_orders(system: Spec, job: Job, seed: int) -> dict[int, Batches]:
 def with_own_rows(system: Spec, material: Material, length: int, codec: str) -> Spec:
     """The system with what its phases' own rows were found to be: their hash, and how long they are.
 
-    Rows that the stem of the run cannot read are a `UsageError`.
+    Where a phase goes through a transform that tells the stem anew what it reads, the stem begins as the rows of the
+    first phase ask, and goes on as those of that phase do. Rows that it cannot read are a `UsageError`.
     """
-    program = list(system["program"])
-    for index, own in own_rows(system, codec).items():
-        _check_alike(f"phase {index}", system["model"]["stem"], own, material, codec)
-        size = own.length or length
-        program[index] = program[index].but(digest=own.hash, **({} if size == length else {"length": size}))
+    owned = own_rows(system, codec)
+    if not owned:
+        return system
+    program, stem = list(system["program"]), system["model"]["stem"]
+    asked = [owned.get(index, material) for index in range(len(program))]
+    retold = [bool(_retelling(each, stem, material)) for each in program]
+    reads = asked[0] if any(retold) else material
+    if reads is not material:
+        system = system.but(model=system["model"].but(stem=stem.but(**_read(stem, reads)[1])))
+    for index, own in enumerate(asked):
+        if retold[index]:
+            told, reads = _retelling(program[index], stem, material), own
+            apply = [each.but(**_read(stem, own)[1]) if each in told else each for each in program[index]["apply"]]
+            program[index] = program[index].but(apply=tuple(apply))
+        if own is not reads or index in owned:
+            _check_alike(f"phase {index}", stem, own, reads, codec)
+        if index in owned:
+            _check_taught(f"phase {index}", program[index], own, material)
+            size = own.length or length
+            program[index] = program[index].but(digest=own.hash, **({} if size == length else {"length": size}))
     return system.but(program=tuple(program))
 
 
-def _check_alike(asker: str, stem: Spec, own: Material, material: Material, codec: str) -> None:
-    """Refuse rows of a phase that are not read as those of the run are."""
-    mine, theirs = own.ends, material.ends
+def _read(stem: Spec, material: Material) -> tuple[str, dict[str, Any]]:
+    """What a stem reads of a material: its kind, and what it is told of it."""
     known = registry.find("stem", stem.name).schema
-    told = [{name: value for name, value in ends.settings.items() if name in known} for ends in (mine, theirs)]
-    if (mine.reads, told[0]) != (theirs.reads, told[1]):
-        said = [f"{ends.reads} {dict(each)}" for ends, each in zip((mine, theirs), told)]
+    return material.ends.reads, {name: value for name, value in material.ends.settings.items() if name in known}
+
+
+def _retelling(phase: Spec, stem: Spec, material: Material) -> list[Spec]:
+    """The transforms of a phase that tell the stem anew all that it is told of a material."""
+    told = _read(stem, material)[1].keys()
+    found = [each for each in phase.get("apply", ()) if told <= registry.find("transform", each.name).schema.keys()]
+    return found if told else []
+
+
+def _check_taught(asker: str, phase: Spec, own: Material, material: Material) -> None:
+    """Refuse rows that teach another thing than the objective of the phase, which is of the sort of the run's."""
+    learns = registry.find("objective", phase["objective"].name).constant("learns", "tokens")
+    if learns == material.ends.learns != own.ends.learns:
+        raise UsageError(f"{asker} learns {learns}, and its own rows ({own.name}) teach {own.ends.learns}")
+
+
+def _check_alike(asker: str, stem: Spec, own: Material, material: Material, codec: str) -> None:
+    """Refuse rows of a phase that are not read as those before are."""
+    told = [_read(stem, each) for each in (own, material)]
+    if told[0] != told[1]:
+        said = [f"{reads} {brief(str(settings), 300)}" for reads, settings in told]
         raise UsageError(f"{asker} trains on {said[0]}, and the model of this run reads {said[1]}")
-    if codec != "bytes" and mine.reads == "ids":
+    if codec != "bytes" and own.ends.reads == "ids":
         raise UsageError(f"{asker} has texts of its own, whose ids would mean other words with --codec {codec}")
 
 

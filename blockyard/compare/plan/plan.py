@@ -102,7 +102,9 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         raise UsageError("rates= are tried in tuning, and tuning is none; leave one of them out")
     choice = dataset.chosen(request.task, request.data, request.codec)
     material = dataset.named(choice)
-    for note in material.notes:
+    tried = 1 if request.tuning == "none" else len(rates)
+    referred = material.tuned_references("final", tried)
+    for note in (*material.notes, *referred.notes):
         told(note)
     request = replace(request, batch=request.batch or int(material.usual.get("batch", BATCH)))
     length = _length(request, material.length)
@@ -130,7 +132,8 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
             "numba": loops(),
             "numerics": NUMERICS,
         },
-        references={name: values.tolist() for name, values in material.references("final").items()},
+        references={name: values.tolist() for name, values in referred.figures.items()},
+        reference_settings=dict(referred.settings),
         also=list(material.also),
         bases=bases,
         reach=[float(factor) for factor in request.reach],

@@ -144,6 +144,7 @@ def _notes(report: Report) -> list[str]:
     if report.references:
         told = ", ".join(f"{name} {value:.4f}" for name, value in report.references.items())
         lines.append(f"Without training, in {report.metric.unit}: {told}.")
+    lines += _tuned(report.plan)
     for metric in report.plan.also:
         told = ", ".join(
             f"{arm.name} {value:.4g}" for arm in arms if (value := _mean_also(arm, metric.name)) is not None
@@ -159,6 +160,13 @@ def _notes(report: Report) -> list[str]:
             f"({', '.join(map(str, looks))} seeds); the error is shared among all of them."
         )
     return [*lines, *(_failures(arm) for arm in arms if arm.failed), *_noisy(report)]
+
+
+def _tuned(plan: Plan) -> list[str]:
+    """What was chosen for references that try as many settings as arms try rates."""
+    told = "; ".join(f"{name} {chosen}" for name, chosen in plan.reference_settings.items())
+    said = f"tuned over {len(plan.same.rates)} settings, as every arm, on the same rows"
+    return [f"Of these, {said}: {told}."] if told else []
 
 
 def _optimisers(plan: Plan) -> list[str]:

@@ -17,11 +17,12 @@ import torch
 
 from blockyard.compare.documents import ArmReport, Choice, Report
 from blockyard.compare.plan.dataset import named
-from blockyard.compare.report.figures import indices
+from blockyard.compare.report.figures import looks
 from blockyard.compare.report.sheet import Picture, Sheet, Table
 from blockyard.core.batch import Batch
 from blockyard.study._base import Given, Race, Study, Trial, better, figure, lower_in, ratio
 from blockyard.study._pictures import Axes, Curve, frame
+from blockyard.task import Line
 
 FILES, LENGTHS, HORIZON = ("etth1", "etth2"), (96, 336), 96
 WINDOWS = 3_200  # of training, a run
@@ -76,8 +77,10 @@ def page(reports: Mapping[str, Report]) -> Sheet:
     """The error by step ahead of every race, and of every arm the scores of all of them."""
     pictures = []
     for name, report in reports.items():
-        look = indices(report)
-        curves = [Curve(arm.name, look[arm.name], points) for arm in report.arms if (points := _ahead(arm))]
+        found = {arm.name: lines[0] for arm in report.arms if (lines := _ahead(arm))}
+        found |= {line.name: line for arm in report.arms[:1] for line in _ahead(arm)[1:]}  # what needs no training
+        look = looks(found)
+        curves = [Curve(each, look[each], list(zip(line.x, line.y))) for each, line in found.items()]
         said = Axes("steps ahead", report.metric.unit, log_x=False)
         about = "The best run of each arm, a sample of the test's windows."
         title = f"{name.replace('_', ', ')} steps back: error by step ahead"
@@ -86,10 +89,9 @@ def page(reports: Mapping[str, Report]) -> Sheet:
     return Sheet("The quarrel", asked, pictures, _table(reports))
 
 
-def _ahead(arm: ArmReport) -> list[tuple[float, float | None]]:
-    """How its error grows with the steps ahead."""
-    found = next((each for each in arm.exhibits if each.title == "error by step"), None)
-    return [] if found is None else list(zip(found.lines[0].x, found.lines[0].y))
+def _ahead(arm: ArmReport) -> list[Line]:
+    """How its error grows with the steps ahead, and those of what needs no training."""
+    return next((each.lines for each in arm.exhibits if each.title == "error by step"), [])
 
 
 def _table(reports: Mapping[str, Report]) -> Table:

@@ -82,7 +82,10 @@ def test_the_page_draws_errors_by_step_and_says_what_needs_no_training(folder, t
     page, table = (tmp_path / "page.html").read_text(), (tmp_path / "table.md").read_text().splitlines()
     assert not re.search(r'href="http', page) and "etth2, 336 steps back: error by step ahead" in page
     svg = (tmp_path / "etth1_96.svg").read_text()
-    assert all(f"{arm} at {step}: " in svg for arm in quarrel.LABELS for step in (1, 4)) and "at 5: " not in svg
+    assert (
+        all(f"{arm} at {step}: " in svg for arm in (*quarrel.LABELS, "last value") for step in (1, 4))
+        and "at 5: " not in svg
+    )
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
     assert [row[0] for row in cells[2:7]] == list(quarrel.LABELS)
     assert cells[7][0] == "last value, untrained" and float(cells[7][1]) == pytest.approx(

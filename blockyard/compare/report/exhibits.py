@@ -1,31 +1,54 @@
 """What runs left to look at, drawn for a page: lines with bands, tables of counts, small pictures, texts."""
 
 import base64
+import itertools
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.report.figures import COLOURS, Canvas, Scale, label, line, mark, scale
+from blockyard.compare.report.figures import COLOURS, Canvas, Scale, indices, label, line, mark, scale
 from blockyard.task import Exhibit, Line, Picture
 
 SIDE = 96  # pixels that a small picture is shown at, at least
 MOST = 24  # classes that a table of counts is drawn with
 
 
-def exhibits(report: Report) -> list[tuple[str, list[tuple[ArmReport, str]]]]:
-    """Every title with the drawing of each arm that has something under it, in the order of the arms."""
-    found: dict[str, list[tuple[ArmReport, str]]] = {}
+def exhibits(report: Report) -> list[tuple[str, list[tuple[ArmReport | None, str]]]]:
+    """Every title with the drawing of each arm that has something under it, in the order of the arms; no arm is named
+    where one drawing has a line of each of them."""
+    found: dict[str, list[tuple[ArmReport, Exhibit, str]]] = {}
     for number, arm in enumerate(report.arms):
         for at, each in enumerate(arm.exhibits):
-            found.setdefault(each.title, []).append((arm, draw(each, f"exhibit-{number}-{at}")))
-    return list(found.items())
+            found.setdefault(each.title, []).append((arm, each, f"exhibit-{number}-{at}"))
+    drawn: list[tuple[str, list[tuple[ArmReport | None, str]]]] = []
+    for title, of in found.items():
+        together = merged({arm.name: exhibit for arm, exhibit, _ in of})
+        if together is None:
+            drawn.append((title, [(arm, draw(exhibit, name)) for arm, exhibit, name in of]))
+        else:
+            drawn.append((title, [(None, draw(together, of[0][2], indices(report)))]))
+    return drawn
 
 
-def draw(exhibit: Exhibit, name: str) -> str:
-    """An exhibit as markup; `name` makes its ids its own."""
-    made = [_lines(exhibit, name)] if exhibit.lines else []
+def merged(shown: Mapping[str, Exhibit]) -> Exhibit | None:
+    """One exhibit with the first line of each arm, and the lines behind it once; None where those are not the same in
+    all of them: then they are of different things, and stand side by side."""
+    first, *others = shown.values()
+    alike = all((each.x, each.y, each.lines[1:]) == (first.x, first.y, first.lines[1:]) for each in others)
+    apart = [each.lines[0] for each in shown.values() if each.lines]
+    banded = any(line.low or line.high for each in shown.values() for line in each.lines)
+    if not others or len(apart) < len(shown) or not alike or banded or all(line == apart[0] for line in apart):
+        return None
+    own = [replace(line, name=name) for name, line in zip(shown, apart)]
+    return Exhibit(first.title, first.x, first.y, [*own, *first.lines[1:]])
+
+
+def draw(exhibit: Exhibit, name: str, looks: Mapping[str, int] | None = None) -> str:
+    """An exhibit as markup; `name` makes its ids its own, `looks` are the colours and marks of lines that have some."""
+    made = [_lines(exhibit, name, looks or {})] if exhibit.lines else []
     made += [_counts(exhibit, name)] if exhibit.counts else []
     if exhibit.pictures:
         made.append(f'<div class="pictures">{"".join(map(_picture, exhibit.pictures))}</div>')
@@ -33,7 +56,7 @@ def draw(exhibit: Exhibit, name: str) -> str:
     return "".join(made)
 
 
-def _lines(exhibit: Exhibit, name: str) -> str:
+def _lines(exhibit: Exhibit, name: str, looks: Mapping[str, int]) -> str:
     """All lines over one x, a colour each, their names below."""
     canvas = Canvas(name, exhibit.title, f"{exhibit.y} over {exhibit.x}", 360, 240, (42, 30, 350, 190))
     left, top, right, bottom = canvas.frame
@@ -45,7 +68,10 @@ def _lines(exhibit: Exhibit, name: str) -> str:
     canvas.axis_y(y, exhibit.y)
     canvas.axis_x(x, exhibit.x, x.ticks(5))
     at = left
-    for number, each in enumerate(exhibit.lines):
+    taken = set(looks.values())
+    free = (number for number in itertools.count() if number not in taken)
+    for each in exhibit.lines:
+        number = looks[each.name] if each.name in looks else next(free)
         canvas.parts.append(f'<g class="c{number % COLOURS}">{_line(each, number, x, y)}</g>')
         width = 22 + 6.5 * len(each.name)
         if at + width > right and at > left:

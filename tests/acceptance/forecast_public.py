@@ -81,14 +81,15 @@ class Patches(nn.Module):
         from transformers import PatchTSTConfig, PatchTSTForPrediction
 
         super().__init__()
-        self.model = PatchTSTForPrediction(PatchTSTConfig(
-            num_input_channels=7, context_length=length, prediction_length=HORIZON, patch_length=16, patch_stride=8,
-            d_model=SIZES["dim"], num_hidden_layers=SIZES["layers"], num_attention_heads=SIZES["heads"],
-            ffn_dim=SIZES["ffn"], norm_type="layernorm", pre_norm=False, scaling="std", activation_function="gelu",
-            positional_encoding_type="random", share_projection=True, use_cls_token=False, pooling_type=None,
-            loss="mse", do_mask_input=False, dropout=0.0, attention_dropout=0.0, positional_dropout=0.0,
-            ff_dropout=0.0, path_dropout=0.0, head_dropout=0.0,
-        ))  # fmt: skip
+        sizes = dict(d_model=SIZES["dim"], num_hidden_layers=SIZES["layers"], num_attention_heads=SIZES["heads"],
+                     ffn_dim=SIZES["ffn"], context_length=length, prediction_length=HORIZON, num_input_channels=7,
+                     patch_length=16, patch_stride=8)  # fmt: skip
+        how = dict(norm_type="layernorm", pre_norm=False, scaling="std", activation_function="gelu", loss="mse",
+                   positional_encoding_type="random", share_projection=True, use_cls_token=False, pooling_type=None,
+                   do_mask_input=False)  # fmt: skip
+        none = [f"{what}dropout" for what in ("", "attention_", "positional_", "ff_", "path_", "head_")]
+        config: dict[str, Any] = {**sizes, **how, **dict.fromkeys(none, 0.0)}
+        self.model = PatchTSTForPrediction(PatchTSTConfig(**config))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(past_values=x).prediction_outputs

@@ -21,8 +21,8 @@ def test_the_lines_of_all_arms_stand_together_and_what_is_theirs_in_common_stand
         ("a", [1, 2, 3]), ("b", [1, 1, None]), ("last value", [2.0, 3.0, 4.0])
     ]  # fmt: skip
     assert (found.title, found.x, found.y) == ("error by step", "steps ahead", "scaled squared error")
-    markup = draw(found, "e", {"a": 3, "b": 0})
-    assert re.findall(r'<g class="(c\d)">', markup)[::2] == ["c3", "c0", "c1"], "an arm looks as it does elsewhere"
+    markup = draw(found, "e")
+    assert re.findall(r'<g class="(c\d)">', markup)[::2] == ["c0", "c1", "c2"], "lines without marks need their own"
     assert all(f">{name}</text>" in markup for name in ("a", "b", "last value"))
 
 

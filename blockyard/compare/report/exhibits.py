@@ -1,7 +1,6 @@
 """What runs left to look at, drawn for a page: lines with bands, tables of counts, small pictures, texts."""
 
 import base64
-import itertools
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import replace
 from html import escape
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.report.figures import COLOURS, Canvas, Scale, indices, label, line, mark, scale
+from blockyard.compare.report.figures import COLOURS, Canvas, Scale, label, line, mark, scale
 from blockyard.task import Exhibit, Line, Picture
 
 SIDE = 96  # pixels that a small picture is shown at, at least
@@ -29,7 +28,7 @@ def exhibits(report: Report) -> list[tuple[str, list[tuple[ArmReport | None, str
         if together is None:
             drawn.append((title, [(arm, draw(exhibit, name)) for arm, exhibit, name in of]))
         else:
-            drawn.append((title, [(None, draw(together, of[0][2], indices(report)))]))
+            drawn.append((title, [(None, draw(together, of[0][2]))]))
     return drawn
 
 
@@ -46,9 +45,9 @@ def merged(shown: Mapping[str, Exhibit]) -> Exhibit | None:
     return Exhibit(first.title, first.x, first.y, [*own, *first.lines[1:]])
 
 
-def draw(exhibit: Exhibit, name: str, looks: Mapping[str, int] | None = None) -> str:
-    """An exhibit as markup; `name` makes its ids its own, `looks` are the colours and marks of lines that have some."""
-    made = [_lines(exhibit, name, looks or {})] if exhibit.lines else []
+def draw(exhibit: Exhibit, name: str) -> str:
+    """An exhibit as markup; `name` makes its ids its own."""
+    made = [_lines(exhibit, name)] if exhibit.lines else []
     made += [_counts(exhibit, name)] if exhibit.counts else []
     if exhibit.pictures:
         made.append(f'<div class="pictures">{"".join(map(_picture, exhibit.pictures))}</div>')
@@ -56,7 +55,7 @@ def draw(exhibit: Exhibit, name: str, looks: Mapping[str, int] | None = None) ->
     return "".join(made)
 
 
-def _lines(exhibit: Exhibit, name: str, looks: Mapping[str, int]) -> str:
+def _lines(exhibit: Exhibit, name: str) -> str:
     """All lines over one x, a colour each, their names below."""
     canvas = Canvas(name, exhibit.title, f"{exhibit.y} over {exhibit.x}", 360, 240, (42, 30, 350, 190))
     left, top, right, bottom = canvas.frame
@@ -68,10 +67,7 @@ def _lines(exhibit: Exhibit, name: str, looks: Mapping[str, int]) -> str:
     canvas.axis_y(y, exhibit.y)
     canvas.axis_x(x, exhibit.x, x.ticks(5))
     at = left
-    taken = set(looks.values())
-    free = (number for number in itertools.count() if number not in taken)
-    for each in exhibit.lines:
-        number = looks[each.name] if each.name in looks else next(free)
+    for number, each in enumerate(exhibit.lines):
         canvas.parts.append(f'<g class="c{number % COLOURS}">{_line(each, number, x, y)}</g>')
         width = 22 + 6.5 * len(each.name)
         if at + width > right and at > left:

@@ -106,10 +106,16 @@ def _also(report: Report) -> dict[str, Any] | None:
 
 
 def _exhibits(report: Report) -> list[dict[str, Any]]:
-    """What the best run of each arm left to look at, by title."""
+    """What the best run of each arm left to look at, by title; a drawing of all of them has no name."""
     index = indices(report)
     return [
-        {"title": title, "of": [(arm.name, Markup(glyph(index[arm.name])), Markup(drawn)) for arm, drawn in shown]}
+        {
+            "title": title,
+            "of": [
+                (arm and arm.name, Markup(glyph(index[arm.name])) if arm else None, Markup(drawn))
+                for arm, drawn in shown
+            ],
+        }
         for title, shown in exhibits(report)
     ]
 

@@ -54,6 +54,13 @@ class Dict:
         return dict(*args, **given)
 
 
+class World(ImmutableSandboxedEnvironment):
+    """The sandbox; what is not allowed is an error at once, not an empty text."""
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        raise SecurityError(f"the attribute {attribute!r} of {type(obj).__name__}")
+
+
 def _plain(name: Any) -> None:
     if str(name).startswith("_"):
         raise SecurityError(f"a namespace has no {name!r}")
@@ -75,7 +82,7 @@ def _now(form: str) -> str:
 
 def rendered(template: str, variables: dict[str, Any]) -> str:
     """The text of a template with these variables."""
-    world = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    world = World(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     world.filters["tojson"] = _json
     world.globals |= {"raise_exception": _raise, "strftime_now": _now, "dict": Dict(), "namespace": Names}
     return world.from_string(template).render(**variables)

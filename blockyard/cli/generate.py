@@ -25,7 +25,7 @@ DRAWING = {
 
 def options(add: Callable[..., Any]) -> None:
     add("model", help=MODEL)
-    add("text", nargs="?", help="the same as --prompt")
+    add("text", nargs="?", help="the same as --prompt, right behind the folder")
     add("--prompt", help="what to continue, as it stands; - for standard input")
     add("--chat", help="what a user says, in the chat template of the folder; - for standard input")
     add("--system", help="what the system says before the user")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.core.child import python
-from blockyard.core.errors import UsageError, brief, unknown
+from blockyard.core.errors import UsageError, WorkFailed, brief, unknown
 
 SINGLE, SEVERAL, DEFAULT, FOR_TOOLS = "chat_template.jinja", "chat_templates", "default", "tool_use"
 PROGRAM = Path(__file__).with_name("_render.py")
@@ -87,7 +87,11 @@ def render(
         raise UsageError(f"the chat template of {where} ran for more than {SECONDS} seconds and was stopped")
     try:
         found = json.loads(done.stdout)
-    except ValueError:  # no memory was left to say so
+    except ValueError:
+        if b"MemoryError" not in done.stderr:  # none was left to say so
+            raise WorkFailed(
+                f"a chat template could not be run: {done.stderr.decode(errors='replace')[-300:]}"
+            ) from None
         found = {"kind": "memory", "why": ""}
     if "text" in found:
         return found["text"]

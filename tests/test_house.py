@@ -129,8 +129,8 @@ OPTIONS = {
     "eval": "json data length",
     "forecast": "json steps out",
     "predict": "json out",
-    "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
-    "int8-cache",
+    "generate": "json prompt chat system tokens temperature top-k top-p min-p repetition-penalty stop beams "
+    "num-speculative seed int8-cache",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",
     "study": "json tier out",

@@ -30,6 +30,8 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
     "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",
     "SamplingParams": "blockyard.decode.rules", "Draft": "blockyard.decoder.draft",
+    "tokenizer": "blockyard.saved.tokenizer", "chat_prompt": "blockyard.saved.tokenizer",
+    "text_files": "blockyard.saved.tokenizer",
     "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home

@@ -25,6 +25,9 @@ from blockyard.model.model import Model as Model
 from blockyard.model.model import Out as Out
 from blockyard.model.model import make as make
 from blockyard.saved.forecast import forecast as forecast
+from blockyard.saved.tokenizer import chat_prompt as chat_prompt
+from blockyard.saved.tokenizer import text_files as text_files
+from blockyard.saved.tokenizer import tokenizer as tokenizer
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec

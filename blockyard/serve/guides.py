@@ -1,7 +1,8 @@
 """Answers in a form: a JSON schema becomes what may come next, by llguidance."""
 
 import json
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,24 +10,23 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
-from blockyard.saved.tokenizer import Tokenizer
-
-ANYTHING = {"type": "object"}
+from blockyard.data.foreign import Foreign
+from blockyard.saved.tokenizer import JSON, Tokenizer
 
 
 class SchemaGuide:
-    """One answer that a schema describes; behind its end only tokens that end a text are allowed."""
+    """One answer of a model of `size` tokens that a schema describes; `ends` are tokens that end a text, if any do."""
 
     def __init__(self, words: Tokenizer, size: int, ends: tuple[int, ...], schema: dict[str, Any]) -> None:
-        guidance = _library()
+        matcher = _library().LLMatcher
         known = _spelled(words, size, ends)
         try:
-            grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema))
-            self._matcher = guidance.LLMatcher(known, grammar)
-        except Exception as error:
-            raise UsageError(f"response_format: {str(error).splitlines()[0]}") from None
-        if self._matcher.is_error():
-            raise UsageError(f"response_format: {self._matcher.get_error().splitlines()[0]}")
+            self._matcher = matcher(known, matcher.grammar_from_json_schema(json.dumps(schema)))
+            wrong = self._matcher.get_error() if self._matcher.is_error() else ""
+        except Exception as error:  # the library raises several kinds
+            wrong = str(error)
+        if wrong:
+            raise UsageError(f"response_format: {wrong.splitlines()[0][:200]}")
         self._size = size
 
     def allowed(self) -> Tensor:
@@ -36,8 +36,13 @@ class SchemaGuide:
 
     def take(self, token: int) -> None:
         """This token came."""
-        if not self._matcher.is_stopped():
-            self._matcher.consume_token(token)
+        if not self._matcher.consume_token(token):
+            raise UsageError(f"response_format: {self._matcher.get_error()}")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is whole."""
+        return self._matcher.is_stopped()
 
 
 def _library() -> Any:
@@ -48,25 +53,26 @@ def _library() -> Any:
     return llguidance
 
 
-class _Words:
-    """A tokenizer as llguidance asks for it: the bytes of every id."""
+class _Spelled:
+    """A tokenizer as llguidance asks for it: the bytes of every id, and one id more that ends a text."""
 
-    def __init__(self, words: Tokenizer, size: int, ends: tuple[int, ...]) -> None:
-        spelled = [words.codec.spell(i) if i < words.vocab else b"" for i in range(size)]
-        special = {i for i, text in enumerate(spelled) if not text}
-        self.tokens = [b"\xff" + b"[%d]" % i if i in special or i in ends else text for i, text in enumerate(spelled)]
-        self.eos_token_id, self.bos_token_id = ends[0], None
-        self.special_token_ids = sorted(special | set(ends))
+    def __init__(self, words: Tokenizer, size: int) -> None:
+        spelled = [words.codec.decode_utf8([i]) if i < words.vocab else b"" for i in range(size)]
+        self.special_token_ids = [i for i, text in enumerate(spelled) if not text] + [size]
+        self.tokens = [text or b"\xff[%d]" % i for i, text in enumerate([*spelled, b""])]
+        self.eos_token_id, self.bos_token_id = size, None
         self._words = words
 
     def __call__(self, text: bytes) -> list[int]:
         return self._words.encode(text.decode("utf-8", "replace"), whole=False)
 
 
-@cache
+@lru_cache(16)
 def _spelled(words: Tokenizer, size: int, ends: tuple[int, ...]) -> Any:
     guidance = _library()
-    if not ends:
-        raise UsageError("an answer by a schema ends with a token that ends a text, and this model's folder names none")
-    wrapped = guidance.TokenizerWrapper(_Words(words, size, ends))
-    return guidance.LLTokenizer(wrapped, n_vocab=size, eos_token=list(ends))
+    if not isinstance(words.codec, Foreign):
+        return guidance.LLTokenizer(guidance.TokenizerWrapper(_Spelled(words, size)), n_vocab=size + 1)
+    file = Path(words.where) / JSON
+    if not file.exists() or not ends:
+        raise UsageError(f"answers by a schema need a {JSON}, and a token that ends a text; {words.where} lacks one")
+    return guidance.LLTokenizer(file.read_text(encoding="utf-8"), n_vocab=size, eos_token=list(ends))

@@ -69,6 +69,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "diagram",
     },
     "diagram": {"core", "kernels", "model"},
+    "serve": {"core", "model", "decode", "data", "interop", "saved"},
     "saved": {
         "core",
         "data",
@@ -128,6 +129,7 @@ OPTIONS = {
     "train": f"{TRAINING} shard",
     "eval": "json data length",
     "forecast": "json steps out",
+    "serve": "json host port rows waiting tokens key",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",
     "quantise": "json bits group keep int8 out",
@@ -256,6 +258,7 @@ FREE = (
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
     "bottleneck", "beside", "behind", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
+    "embedding",
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def recipe(
     dim: Dim = 128, layers: Layers = 1, heads: Heads | None = None, ffn: Inner | None = None, length: Window = 336,
     horizon: Horizon = 48, channels: Variables = 1, outputs: Asked = 1, *,
     stages: Annotated[Count, "stages of so many layers; each reads steps half as coarse as the one before"] = 4,
-    pretraining: Annotated[Fraction, "the share of the steps on other rows first, those of `first_data`"] = 0.0,
+    pretraining: Annotated[Fraction, "the share of the steps on other rows first, `first_data`; 1: no others"] = 0.0,
     tune: Annotated[Trains, "what the steps after pretraining train; nothing named: what says segments"] = (),
     first_data: PhaseData = (),
     first_series: Annotated[Word, "the column of that which names the series; none: it is one"] | None = None,
@@ -62,12 +62,12 @@ def recipe(
         pool=pools[0], position=at,
     )  # fmt: skip
     task = f"forecast:horizon={horizon},length={length},series={first_series}" if first_data else None
-    said = ("head.*", *(("steps.*.part.say*",) if stages > 1 else ()))
+    trains = (tune or ("head.*", *(("steps.*.part.say*",) if stages > 1 else ()))) if pretraining else "*"
     first = (phase(learned, share=pretraining, data=first_data, task=task),) if pretraining else ()
     return system(model(
         dim=dim, stem=windows, blocks=blocks, residual=residual("postnorm"), depth=program,
         head=head("next_segments"), linear=linear("dense", bias=True),
-    ), *first, phase(learned, share=1 - pretraining, train=(tune or said) if pretraining else "*"))  # fmt: skip
+    ), *first, *((phase(learned, share=1 - pretraining, train=trains),) if pretraining < 1 else ()))  # fmt: skip
 
 
 sizes = {"tiny": dict(dim=32, stages=2, length=48, horizon=12), "base": dict(dim=256, layers=3, ffn=1024)}

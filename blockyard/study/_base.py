@@ -191,7 +191,7 @@ def ratio(first: str, second: str, arm: str, most: float) -> Prediction:
     def judge(one: Report, other: Report) -> Finding:
         pairs = zip(one.arm(arm).score.per_seed, other.arm(arm).score.per_seed)
         found = [a / b if b else None for a, b in pairs if a is not None and b is not None]  # no error at all: no ratio
-        return _of_all(found, lambda value: value <= most, most)
+        return of_all(found, lambda value: value <= most, most)
 
     text = f"{first} and {second}: the score of {arm} in the first is at most {most:g} times that in the second"
     return Prediction(text, (first, second), judge)
@@ -242,7 +242,7 @@ def figure(trial: str, name: str, *, least: float | None = None, most: float | N
 
     def judge(figures: Figures) -> Finding:
         meets = (lambda value: value <= bar) if least is None else (lambda value: value >= bar)
-        return _of_all(_named(figures, name), meets, bar)
+        return of_all(_named(figures, name), meets, bar)
 
     return Prediction(f"{trial}: {name} is at {'most' if least is None else 'least'} {bar:g}", trial, judge)
 
@@ -255,7 +255,7 @@ def beneath(trial: str, low: str, high: str, share: float = 1.0) -> Prediction:
         pairs = list(zip(_named(figures, low), _named(figures, high)))
         gaps = [None if a is None or b is None else a - share * b for a, b in pairs]
         ratios = [a / b for a, b in pairs if a is not None and b is not None and b > 0]  # else it orders nothing
-        return _of_all(gaps, lambda gap: gap < 0, share)._replace(value=_mean(ratios))
+        return of_all(gaps, lambda gap: gap < 0, share)._replace(value=_mean(ratios))
 
     part = "" if share == 1 else f"{share:g} times "
     return Prediction(f"{trial}: {low} is below {part}{high}", trial, judge)
@@ -268,8 +268,8 @@ def _named(figures: Figures, name: str) -> list[float | None]:
     return [each[name] for each in figures]
 
 
-def _of_all(found: Sequence[float | None], meets: Callable[[float], bool], bar: float) -> Finding:
-    """As `by_seed`, and open where it would hold but a seed is not known."""
+def of_all(found: Sequence[float | None], meets: Callable[[float], bool], bar: float) -> Finding:
+    """As `by_seed`, and open where it would hold but what was found in a seed is not known (None)."""
     known = [value for value in found if value is not None]
     told = by_seed(known, meets, bar)
     return told._replace(verdict=OPEN) if len(known) < len(found) and told.verdict == HOLDS else told

@@ -6,31 +6,48 @@ Differs  100k parameters; 8 features a channel of the stream; fitted to 8k token
          loss of the whole, read off between the points of four penalties
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+import torch
+
 from blockyard.compare.documents import Report
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better
+from blockyard.core import Batch
+from blockyard.data import load_text
+from blockyard.probe._inside import kept
+from blockyard.study._base import Figures, Finding, Given, Prediction, Race, Study, Trial, better, figure, of_all
 
 PENALTIES = (3e-4, 1e-3, 3e-3, 1e-2)
 WHERE = "steps.5.part"  # the channel of the third of four layers
+READS = {"transcoder": "input", "autoencoder": "output"}
+HIDDEN = {"transcoder": f"{WHERE}:hidden", "autoencoder": f"{WHERE}.second:hidden"}
 BASE, FIT = "llama:layers=4", "steps=300,rate=0.01"
+LENGTH = 128
+Points = list[tuple[float, float]]  # features a token, and what the loss rises by
 
 
 def arms() -> tuple[str, ...]:
     """The whole, four dictionaries in the place of a channel, four behind it, and the model without it."""
     fitted = [
         f"{name}{i}={BASE}|transcode:penalty={penalty},on={WHERE},reads={reads},{FIT}"
-        for name, reads in (("transcoder", "input"), ("autoencoder", "output"))
+        for name, reads in READS.items()
         for i, penalty in enumerate(PENALTIES)
     ]
     return (f"whole={BASE}", *fitted, f"without={BASE}|cut:steps=5")
 
 
-def told(result: Report, kind: str, figure: str) -> list[float]:
-    """What the dictionaries of a kind said of their fit, by penalty."""
-    made = [result.arm(f"{kind}{i}").made for i in range(len(PENALTIES))]
-    return [each.steps[0].report[figure][WHERE] for each in made if each is not None]
+def features(given: Given) -> dict[str, float]:
+    """Of each dictionary how many features a token of the test text has, and of each kind the largest share of features
+    that no token of it has."""
+    test = torch.from_numpy(load_text().test.tokens[: LENGTH * (64 if given.tier == "small" else 2)].astype("int64"))
+    rows, found = Batch(test.view(-1, LENGTH)), dict[str, float]()
+    for kind, at in HIDDEN.items():
+        for i in range(len(PENALTIES)):
+            (z,) = kept(given.trained("text", f"{kind}{i}"), rows, at).values()
+            found[f"{kind}{i} l0"] = float((z > 0).double().sum(-1).mean())
+            dead = float((z > 0).flatten(0, 1).any(0).logical_not().double().mean())
+            found[f"{kind} dead"] = max(dead, found.get(f"{kind} dead", 0.0))
+    return found
 
 
 def read_off(points: Sequence[tuple[float, float]], at: float) -> float | None:
@@ -42,47 +59,53 @@ def read_off(points: Sequence[tuple[float, float]], at: float) -> float | None:
     return None
 
 
-def on_par(race: str, share: float) -> Prediction:
-    """What transcoders raise the loss by is at most so many times what autoencoders do at as many features a token,
-    the mean over all places where both are known. The value is that ratio."""
-
-    def judge(result: Report) -> Finding:
-        whole = result.arm("whole").score.mean
-        curves = []
-        for kind in ("transcoder", "autoencoder"):
-            scores = [result.arm(f"{kind}{i}").score.mean for i in range(len(PENALTIES))]
-            features = told(result, kind, "l0")
-            if whole is None or len(features) < len(scores) or None in scores:
-                return Finding(OPEN, None, share)
-            curves.append([(x, score - whole) for x, score in zip(features, scores) if score is not None])
-        pairs = [(rise, read_off(curves[1], x)) for x, rise in curves[0]]
-        known = [(rise, other) for rise, other in pairs if other is not None and other > 0]
-        if not known:
-            return Finding(OPEN, None, share)
-        found = sum(rise for rise, _ in known) / sum(other for _, other in known)
-        return Finding(HOLDS if found <= share else FAILS, found, share)
-
-    words = f"transcoder0 to transcoder3 raise the loss by at most {share:g} times what autoencoders do at equal l0"
-    return Prediction(f"{race}: {words}", race, judge)
+def times(one: Points, other: Points) -> float | None:
+    """How many times as much the loss rises along one line of points as along another, over all places of points where
+    both lines are known; None where they are nowhere, or the other does not rise."""
+    places = [x for x, _ in (*one, *other)]
+    both = [(read_off(one, x), read_off(other, x)) for x in places]
+    known = [(a, b) for a, b in both if a is not None and b is not None]
+    rises = sum(b for _, b in known)
+    return sum(a for a, _ in known) / rises if rises > 0 else None
 
 
-def alive(race: str, kind: str, most: float) -> Prediction:
-    """At no penalty more features than this are dead. The value is the largest share."""
+def on_par(race: str, trial: str, most: float) -> Prediction:
+    """What transcoders raise the loss by is at most so many times what autoencoders do at as many features a token, in
+    every seed. The value is the mean of that ratio."""
 
-    def judge(result: Report) -> Finding:
-        dead = told(result, kind, "dead")
-        return Finding((HOLDS if max(dead) <= most else FAILS) if dead else OPEN, max(dead, default=None), most)
+    def judge(result: Report, figures: Figures) -> Finding:
+        scores = {name: result.arm(name).score.per_seed for name in ("whole", *_names())}
+        ratios = []
+        for i, seen in enumerate(figures):
+            known = {name: score for name, each in scores.items() if (score := each[i]) is not None}
+            ratios.append(_ratio(known, seen) if len(known) == len(scores) else None)
+        return of_all(ratios, lambda ratio: ratio <= most, most)
 
-    return Prediction(f"{race}: {kind}3 and all others have at most {most:g} of their features dead", race, judge)
+    words = f"transcoder0 to transcoder3 raise the loss by at most {most:g} times what autoencoders do at equal l0"
+    return Prediction(f"{race}: {words}, in every seed", (race, trial), judge)
+
+
+def _names() -> Iterable[str]:
+    return (f"{kind}{i}" for kind in READS for i in range(len(PENALTIES)))
+
+
+def _ratio(scores: Mapping[str, float], seen: Mapping[str, float | None]) -> float | None:
+    """That of one seed, from the scores of its arms and the features of its dictionaries."""
+    lines: list[Points] = []
+    for kind in READS:
+        places = [(seen[f"{kind}{i} l0"], scores[f"{kind}{i}"] - scores["whole"]) for i in range(len(PENALTIES))]
+        lines.append([(x, rise) for x, rise in places if x is not None])
+    return times(*lines)
 
 
 def study() -> Study:
-    options = {"params": "100k", "tokens": "300k", "seeds": 2, "tuning": "none"}
+    options = {"params": "100k", "tokens": "300k", "seeds": 3, "tuning": "none"}
     return Study(
         races=(Race("text", arms(), options=options),),
+        trials=(Trial("features", features),),
         predictions=(
-            on_par("text", 1.1),
-            alive("text", "transcoder", 0.3),
+            on_par("text", "features", 1.1),
+            figure("features", "transcoder dead", most=0.3),
             *(better("text", f"{kind}1", "without") for kind in ("transcoder", "autoencoder")),
         ),
     )

@@ -1,7 +1,8 @@
 """Which examples of a task are kept for its exams: no training step draws them, and tune and final share none.
 
 Where a task has more examples than anybody could draw, its exams are what their own seeds draw. Where it has few, as
-the 256 of eight bits, a quarter of them at most is held out, each asked once, and training draws among the others.
+the 256 of eight bits, a quarter of them at most is held out, each asked once, and training draws among the others. All
+of it may be asked where the task itself shows none of it in training.
 With fewer than FEW different examples there is nothing to hold out: what is asked is then known, and that is said.
 """
 
@@ -56,8 +57,9 @@ class HeldOut:
 
 def hold_out(task: Task) -> HeldOut:
     """The exams of a task: a function of the task alone, the same in every process."""
-    different = min(_different(each) for each in {task, task.scored_on})  # an exam may have fewer than training has
-    room = different // 4
+    shown, asked = _different(task), _different(task.scored_on)
+    different = min(len(shown), len(asked))  # an exam may have fewer than training has
+    room = different // 4 if shown & asked else len(asked)
     drawn = {role: task.scored_on.sample(fold("exam", role), count) for role, count in EXAMPLES.items()}
     if different < FEW:
         return HeldOut(drawn, frozenset(), different)
@@ -75,6 +77,6 @@ def hold_out(task: Task) -> HeldOut:
     return HeldOut(exams, frozenset(taken), different)
 
 
-def _different(task: Task) -> int:
-    """How many different examples a survey meets."""
-    return len({row.tobytes() for row in task.sample(fold("exam", "survey"), SURVEY).tokens})
+def _different(task: Task) -> set[bytes]:
+    """The different examples that a survey meets."""
+    return {row.tobytes() for row in task.sample(fold("exam", "survey"), SURVEY).tokens}

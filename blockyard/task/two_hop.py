@@ -24,7 +24,7 @@ import numpy as np
 from blockyard.core.draw import Draw
 from blockyard.core.settings import Count, Fraction, Natural, Positive
 from blockyard.data.graph import Graph, augmented, drawn_graph, two_hops
-from blockyard.task._base import Predictor, Task, at_least, fits
+from blockyard.task._base import Examples, Predictor, Task, at_least, fits
 from blockyard.task._slices import Slicing
 from blockyard.task._traced import Traced
 
@@ -81,6 +81,11 @@ class TwoHop(Traced):
 
     def asks(self, seed: int, n: int) -> np.ndarray:
         return self.asked(self._items[Draw(seed, n).below(len(self._items))])
+
+    def everything(self) -> Examples:
+        """Every item that is drawn from, once."""
+        questions = self.asked(self._items)
+        return self._laid(questions, self.replies(questions))
 
     def asked(self, items: np.ndarray) -> np.ndarray:
         """(n,3) the questions about items."""

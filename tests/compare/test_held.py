@@ -42,6 +42,17 @@ def test_a_task_of_few_examples_says_how_many_are_new():
     assert few.scored == {"final": 42 * 8, "tune": 21 * 8}
 
 
+def test_what_a_task_never_shows_in_training_may_all_be_asked():
+    """Two thirds of it in the exam, others in tuning, each once; where training shows any of it, a quarter as usual."""
+    task = make_task("two_hop:entities=50,facts=4,held=0.5")
+    found, pool = hold_out(task), len(task.split.held) + len(task.split.apart)
+    final, tune = (rows(found.exams[role]) for role in ("final", "tune"))
+    assert len(set(final)) == len(final) == pool * 2 // 3 > 200 and 0 < len(set(tune)) == len(tune) <= pool // 3
+    assert not set(final) & set(tune) and not {*final, *tune} & set(rows(task.sample(0, 5000)))
+    shown = hold_out(make_task("life:side=4"))
+    assert 0 < len(shown.exams["final"].tokens) <= shown.different // 4
+
+
 def test_a_task_that_nobody_could_exhaust_is_asked_what_its_seeds_draw():
     for name in tasks():
         task = make_task(name)

@@ -11,6 +11,8 @@ from blockyard.core import UsageError
 from blockyard.decode.answers import answers
 from blockyard.predictor.evolution import Coding, evolve, hill_climb
 from blockyard.predictor.landscapes import LANDSCAPES, landscape
+from blockyard.study import evollm as study
+from blockyard.study._base import FAILS, HOLDS, OPEN, Given
 from blockyard.task import make_task
 
 LOW, HIGH = -5.0, 5.0
@@ -253,3 +255,59 @@ def test_a_model_steers_a_search():
     assert np.array_equal(answers(model, 2)(rows, 0), greedy.T.numpy())
     drawn = answers(model, 2, by.SamplingParams(temperature=3.0))
     assert np.array_equal(drawn(rows, 0), drawn(rows, 0)) and not np.array_equal(drawn(rows, 0), drawn(rows, 1))
+
+
+def test_the_study_searches_with_its_models_and_counts_alike(monkeypatch):
+    """(5) Whoever searches evaluates as often; a model that writes what the teacher does finds what the teacher finds,
+    and on the sphere more than chance and climbing."""
+    counted, truth = [], study.landscape
+
+    def landscape(name):
+        def value(z):
+            counted.append(z.shape[1])
+            return truth(name)(z)
+
+        return value
+
+    monkeypatch.setattr(study, "landscape", landscape)
+    coding = make_task(study.CONTEXTS).coding
+    models = {"in order": lambda rows, time: coding.elite_mean(rows, 2), "as they came": lambda rows, time: []}
+    found = study.outcomes("sphere", models, 0, 40, 20)
+    assert found["in order"] == found["teacher"] < min(found["chance"], found["climbing"], found["as they came"])
+    assert sum(counted) == 5 * 20 * study.MEMBERS and set(counted) == {1, study.MEMBERS, 20 * study.MEMBERS}
+    assert study.outcomes("sphere", models, 0, 40, 20) == found != study.outcomes("sphere", models, 1, 40, 20)
+
+
+def test_each_model_searches_as_it_was_taught_to_read():
+    """Of every function there is a figure of all who search; one of the models is shown members in order."""
+    shown = []
+
+    def trained(race, arm):
+        task = make_task(study.RACES[race])
+        shown.append((race, arm, task.coding.ordered))
+        return by.build(task.ends.fit(by.spec("llama", "tiny"))).eval()
+
+    found = study.searched(Given(0, "smoke", trained))
+    assert shown == [("in order", "llama", True), ("as they came", "llama", False)]
+    who = (*study.RACES, "teacher", "chance", "climbing")
+    assert found.keys() == {f"{function} {each}" for function in study.FUNCTIONS for each in who}
+    assert all(0 <= value < math.inf for value in found.values())
+
+
+def test_who_beats_whom_is_told_seed_by_seed():
+    """On two of three functions, against all of the others at once."""
+
+    def figures(*wins):
+        ends = {}
+        for function, won in zip(study.FUNCTIONS, wins):
+            ends |= {
+                f"{function} in order": 0.5,
+                f"{function} chance": 1.0,
+                f"{function} climbing": 0.9 if won else 0.4,
+            }
+        return ends
+
+    judge = study.beats("in order", ("chance", "climbing"), 2).judge
+    two, one = figures(True, False, True), figures(False, False, True)
+    assert judge([two, two]) == (HOLDS, 2.0, 2) and judge([two, one]).verdict == OPEN
+    assert judge([one, one]) == (FAILS, 1.0, 2) and judge([two, two | {"sphere chance": None}]).verdict == OPEN

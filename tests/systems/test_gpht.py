@@ -1,5 +1,7 @@
 """What must hold of stages that forecast segments, each what the coarser ones left over."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from blockyard.core import Batch, Spec
 from blockyard.core.errors import UsageError
 from blockyard.decode.rollout import rollout
 from blockyard.model.save import load_model, save_model
+from blockyard.study import gpht as study
+from blockyard.study._base import FAILS, HOLDS, OPEN
 from blockyard.task import make_task
 from blockyard.train.loop import build_objective
 from blockyard.train.schedule import learned
@@ -166,6 +170,51 @@ def test_after_pretraining_heads_alone_train():
     assert {name.rpartition(".")[0].rpartition(".")[2] for name in names} == {"say", "proj"}
     assert {name for name in names if ".proj." in name} == {"head.proj.weight", "head.proj.bias"}
     assert program[0]["train"] == "*" and len(by.spec("gpht", "tiny")["program"]) == 1
+
+
+def test_who_is_tuned_to_nothing_trains_on_other_series_alone():
+    """pretraining=1 is read as it is: there is one phase, on the rows that were named for it."""
+    named = dict(first_data="series_families", first_series="series")
+    (only,) = by.spec("gpht", "tiny", pretraining=1, **named)["program"]
+    first, second = by.spec("gpht", "tiny", pretraining=0.9, **named)["program"]
+    assert only == first.but(share=1) and only["data"] == ("series_families",) and not second.get("data")
+
+
+def test_who_has_the_series_alone_stops_where_the_tuning_stretch_is_best(monkeypatch):
+    """Its test error is that of this moment, not its best one and not the one in the end; all steps are paid for."""
+    tuning, test, asked = [3.0, 1.0, 2.0, 0.9, 5.0, 1.0], [9.0, 4.0, 1.0, 6.0, 2.0, 7.0], []
+
+    def scored(model, rows, role):
+        if role == "tune":
+            asked.append([p.detach().clone() for p in model.parameters()])
+        return (tuning if role == "tune" else test)[len(asked) - 1]
+
+    monkeypatch.setattr(study, "scored", scored)
+    shape = by.spec("gpht", "tiny", length=study.LENGTH, horizon=24)["model"]
+    found = study.from_scratch(shape, 3, 6, 4)
+    assert found == pytest.approx({"error": 6.0, "share of the steps": 4 / 6, "error in the end": 7.0})
+    assert all(not torch.equal(asked[i][0], asked[i + 1][0]) for i in range(5)), "a step lies between"
+    asked.clear()
+    study.from_scratch(shape, 3, 6, 4)
+    again = asked[5][0]
+    asked.clear()
+    study.from_scratch(shape, 4, 6, 4)
+    assert not torch.equal(asked[5][0], again)
+
+
+def test_errors_are_held_against_it_seed_by_seed():
+    """A mean below the bar with one seed above it decides nothing; nor does a seed that is not known."""
+    mine = SimpleNamespace(score=SimpleNamespace(per_seed=[0.1, 0.1, 0.95]))
+    report = SimpleNamespace(arm=lambda name: mine)
+    judge = study.of_alone("tuned", 0.9).judge
+    figures = [{"error": 1.0, "error in the end": 9.0} for _ in range(3)]
+    assert judge(report, figures) == (OPEN, pytest.approx(1.15 / 3), 0.9)
+    mine.score.per_seed[2] = 0.9
+    assert judge(report, figures).verdict == HOLDS
+    mine.score.per_seed[2] = None
+    assert judge(report, figures).verdict == OPEN
+    mine.score.per_seed[:] = [0.95, 2.0, 1.0]
+    assert judge(report, figures).verdict == FAILS
 
 
 @torch.no_grad()

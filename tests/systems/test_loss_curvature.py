@@ -11,6 +11,8 @@ import blockyard as by
 from blockyard.model.save import fill, stored
 from blockyard.probe import kfac_probe
 from blockyard.probe.kfac import Factors, factors
+from blockyard.study import loss_curvature as curved
+from blockyard.study._base import FAILS, HOLDS, OPEN
 from blockyard.transform._base import make_transform
 from blockyard.transform.kfac_edit import kept_of, rotated, turned_back
 from blockyard.transform.truncate import truncated
@@ -168,6 +170,73 @@ def test_the_smallest_singular_values_go_first():
     assert gap(truncated(WEIGHT, 1.0)[0], WEIGHT) < 1e-12
     found = make_transform("truncate:share=0.5,on=steps.1.*").apply(model())
     assert set(found.report["rank"]) == {"steps.1.part.up", PATH}
+
+
+def drawn(gone, seed=0):
+    return curved.in_drawn_bases(WEIGHT, gone, torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def test_drawn_directions_take_as_much_of_the_matrix_and_more_of_the_curvature():
+    """The control of the study: by components of orthonormal bases that know nothing, what is left is at a right angle
+    to what is gone, and the loss would rise by more."""
+    for share in (0.9, 0.6, 0.3):
+        kept = turned_back(BASIS, kept_of(BASIS.curvature, share))
+        gone = float((WEIGHT - kept).square().sum())
+        found = [drawn(gone, seed) for seed in range(40)]
+        for each in found:
+            assert gap((each * (WEIGHT - each)).sum(), torch.zeros((), dtype=F64)) < 1e-9
+            taken = float((WEIGHT - each).square().sum())
+            assert gone - 0.3 * float(WEIGHT.square().sum()) < taken <= gone + 1e-9
+
+        def energy(x):
+            return float(torch.trace(x.T @ SAID @ x @ READ))
+
+        assert energy(WEIGHT - kept) < sum(energy(WEIGHT - each) for each in found) / len(found)
+    assert torch.equal(drawn(3.0), drawn(3.0)) and not torch.allclose(drawn(3.0), drawn(3.0, 1))
+    assert gap(drawn(0.0), WEIGHT) < 1e-12 and drawn(1e9).abs().max() < 1e-12
+
+
+def test_of_much_drawn_directions_take_what_they_should():
+    """Of a large matrix the share that is asked for, within one component."""
+    large = normal(40, 60)
+    for share in (0.1, 0.5, 0.9):
+        left = curved.in_drawn_bases(large, share * float(large.square().sum()), torch.Generator().manual_seed(0))
+        assert float(left.square().sum() / large.square().sum()) == pytest.approx(1 - share, abs=0.01)
+
+
+def test_an_edit_of_the_study_is_taken_back(monkeypatch):
+    """(8) the model is as it was, to the bit; the mildest edit that forgets is the one that counts."""
+    net, before = model().float(), {}
+    before |= {name: value.clone() for name, value in stored(net).items()}
+    strings, asked = ids(3, 12), []
+    monkeypatch.setattr(curved, "ON", ("steps.1.*",))
+    monkeypatch.setattr(curved, "_recited", lambda net, rows: 0.0 if len(asked) // 2 > 3 else 1.0)  # two matrices each
+
+    def edit(weight, path, share):
+        asked.append(share)
+        return 0 * weight
+
+    found = curved._forgotten(net, edit, strings, strings)
+    assert found.share == curved.SHARES[3] and asked[::2] == list(curved.SHARES[:4]) and found.recited == 0.0
+    assert found.loss == pytest.approx(curved._cost(net, edit, 0.5, strings, strings).loss)
+    assert found.loss != pytest.approx(curved._loss(net, strings))
+    assert all(torch.equal(value, before[name]) for name, value in stored(net).items())
+    monkeypatch.setattr(curved, "_recited", lambda net, rows: 1.0)
+    never = curved._forgotten(net, edit, strings, strings)
+    assert all(map(math.isnan, never)) and math.isnan(curved._cost(net, edit, never.share, strings, strings).loss)
+
+
+def test_the_study_predicts_of_every_figure_that_it_gives():
+    """Where an edit never forgets, its predictions stay open."""
+    study = curved.study()
+    told = {"loss": 3.0, "recited": 0.9, "curvature_rise": 0.2, "singular_rise": 0.4, "drawn_rise": 0.5}
+    wanted = {"drawn_rise": FAILS, "rise_as_far": FAILS, "singular_rise": FAILS}
+    assert [p.judge([told | {"rise_as_far": 0.6}] * 2).verdict for p in study.predictions] == [HOLDS] * 5
+    for name, verdict in wanted.items():
+        for value, said in ((0.15, verdict), (None, OPEN)):
+            figures = [told | {"rise_as_far": 0.6, name: value}] * 2
+            assert [p.judge(figures).verdict for p in study.predictions if name in p.text] == [said]
 
 
 def test_the_probe_says_the_spectra():

@@ -1,14 +1,21 @@
 """What must hold of facts that are told and asked for, and of the one layer that learns them."""
 
+import copy
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 import blockyard as by
 from blockyard.core import UsageError
+from blockyard.study import one_layer_knowledge as study
+from blockyard.study._base import FAILS, HOLDS, OPEN
 from blockyard.task import make_task
 from blockyard.task._exercise import Exercise
 from blockyard.task.facts import FILLERS
+from blockyard.train.schedule import learned
 from blockyard.transform._base import make_transform
 
 CELL = "facts:subjects=30,relations=2,values=10,templates=6,tellings=3,taught=12"
@@ -77,6 +84,33 @@ def test_an_adapter_says_nothing_at_first():
     assert torch.equal(made(rows).logits, model(rows).logits)
 
 
+def descended(model, text, train, steps=80):
+    """The loss of rows of a task before and after some steps of Adam on what is meant by `train`."""
+    tokens, targets = map(torch.from_numpy, make_task(text).sample(0, 128))
+    names = learned(model, train)
+    descent, losses = torch.optim.Adam([p for name, p in model.named_parameters() if name in names], 0.02), []
+    for _ in range(steps):
+        descent.zero_grad()
+        error = torch.nn.functional.cross_entropy(model(tokens).logits[:, -1], targets[:, -1])
+        error.backward()
+        losses.append(float(error.detach()))
+        descent.step()
+    return losses[0], losses[-1]
+
+
+def test_an_adapter_of_full_rank_learns_questions_as_all_numbers_do():
+    """(5) told facts first, then questions of the taught: an adapter as wide as the matrices reaches a loss of the same
+    class as the matrices themselves."""
+    facts = "facts:subjects=10,relations=3,values=4,templates=3,tellings=3,taught=8,fillers=2"
+    base = by.build("one_layer", "tiny", vocab=make_task(facts).vocab)
+    assert descended(base, f"{facts},show=told", "*")[1] < 0.2
+    whole, wide = copy.deepcopy(base), make_transform("lora:rank=32").apply(copy.deepcopy(base)).model
+    first, reached = descended(whole, f"{facts},show=taught", "steps.*")
+    again, adapted = descended(wide, f"{facts},show=taught", "attached")
+    assert first == pytest.approx(again, abs=1e-6) and first > 0.5, "questions are new to both"
+    assert reached < first / 10 > adapted
+
+
 def test_the_table_of_another_world_is_chance():
     """(6) who knows other answers is right as often as who guesses."""
     task, other = (make_task(f"facts:subjects=400,relations=4,values=10,world={world}") for world in (0, 1))
@@ -133,3 +167,46 @@ def test_an_exam_holds_its_rows_from_training():
     fresh = exercise.order(task.length, 64, 0).next(0)
     s, _, question = parsed(task, fresh["tokens"])
     assert (s[question] < 12).all() and question.any()
+
+
+def test_cells_of_the_study_differ_from_the_first_in_one_thing():
+    """Each in a thing of its own, and the reach of every one is below the first's."""
+    first, *others = (make_task(study.task_of(cell)) for cell in study.CELLS)
+    names = ("subjects", "relations", "values", "templates", "tellings", "taught", "fillers", "show", "exam", "world")
+    changed = [[name for name in names if getattr(each, name) != getattr(first, name)] for each in others]
+    assert sorted(changed) == [["taught"], ["tellings"], ["templates"]]
+    reaches = [study.reach(cell) for cell in study.CELLS]
+    assert reaches[0] == pytest.approx(80 * 16 * math.log(8) / 64) and max(reaches[1:]) < reaches[0] / 2
+    assert len(set(reaches)) == 4
+    told = make_task(study.task_of("covered", "show=told"))
+    assert told.show == "told" and told.exam is None and told.templates == first.templates
+
+
+def test_ranks_agree_as_those_of_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    draw = np.random.default_rng(0)
+    for _ in range(30):
+        one, other = draw.integers(0, 5, (2, 7))
+        assert study.agreement(one, other) == pytest.approx(stats.spearmanr(one, other)[0])
+    assert study.agreement([1.0, 1.0], [2.0, 3.0]) is None
+
+
+def outcome(*errors):
+    """A report of an arm for every cell, from the errors of the cells in every seed."""
+    return [
+        SimpleNamespace(arm=lambda _, e=e: SimpleNamespace(score=SimpleNamespace(per_seed=list(e)))) for e in errors
+    ]
+
+
+def test_cells_are_ordered_in_every_seed_or_it_is_open():
+    """By reach: covered, few taught, many templates, told once."""
+    good, bad = (0.1, 0.5, 0.6, 0.3), (0.6, 0.5, 0.1, 0.7)
+    for seeds, verdict in (((good, good), HOLDS), ((good, bad), OPEN), ((bad, bad), FAILS)):
+        found = study.ordered("layer", 0.7).judge(*outcome(*zip(*seeds)))
+        assert found.verdict == verdict
+    assert study.ordered("layer", 0.7).judge(*outcome(*zip(good, good))).value == pytest.approx(1.0)
+    twice = study.times_the_worst("layer", 2).judge
+    assert twice(*outcome(*zip(good, good))) == (HOLDS, pytest.approx(0.9 / 0.4), 2)
+    assert twice(*outcome(*zip(bad, bad))).verdict == FAILS
+    for judge in (twice, study.ordered("layer", 0.7).judge):
+        assert judge(*outcome(*zip(good, (None, 0.1, 0.2, 0.3)))).verdict == OPEN

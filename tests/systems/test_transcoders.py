@@ -1,5 +1,7 @@
 """Transcoders: the lines of the card, sums of contributions by hand, and what a fit makes of known channels."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from blockyard.core.spec import residual
 from blockyard.probe import circuits_probe
 from blockyard.probe._inside import kept, visited
 from blockyard.probe.circuits import terms, top
-from blockyard.study.transcoders import read_off
+from blockyard.study import transcoders as study
+from blockyard.study._base import FAILS, HOLDS, OPEN, Given
 from blockyard.transform._base import make_transform
 from blockyard.transform.transcode import begun, loss_of, said_by, taps, told
 
@@ -187,4 +190,54 @@ def test_an_autoencoder_stands_behind_the_channel_that_stays():
 
 def test_a_height_between_points_is_read_off_a_line():
     points = [(4.0, 1.0), (2.0, 3.0)]
-    assert read_off(points, 3.0) == 2.0 and read_off(points, 2.0) == 3.0 and read_off(points, 5.0) is None
+    assert study.read_off(points, 3.0) == 2.0 and study.read_off(points, 2.0) == 3.0
+    assert study.read_off(points, 5.0) is None
+
+
+def test_two_lines_are_compared_wherever_both_are_known():
+    """At the places of either; one that does not rise is no measure."""
+    other = [(2.0, 1.0), (6.0, 3.0)]
+    assert study.times([(2.0, 2.0), (6.0, 6.0)], other) == 2.0
+    assert study.times([(0.0, 9.0), (4.0, 5.0), (8.0, 1.0)], other) == (5 + 7 + 3) / (2 + 1 + 3)
+    assert study.times([(7.0, 1.0), (9.0, 1.0)], other) is None is study.times(other, [(2.0, -1.0), (6.0, 0.5)])
+
+
+@pytest.mark.parametrize("rises, verdict", [
+    ((0.5, 1.0, 1.1), HOLDS), ((0.1, 0.1, 1.2), OPEN), ((1.2, 3.0, 1.5), FAILS), ((0.5, None, 0.5), OPEN),
+    ((1.2, None, 1.2), FAILS),
+])  # fmt: skip
+def test_dictionaries_are_on_par_in_every_seed_or_it_is_open(rises, verdict):
+    """A mean that lies below the bar says nothing of a seed that does not; what is paired is of one seed."""
+    scores, figures = {"whole": [1.0, 2.0, 3.0]}, [{} for _ in rises]
+    for i in range(4):
+        scores[f"autoencoder{i}"] = [whole + 1.0 for whole in scores["whole"]]
+        scores[f"transcoder{i}"] = [None if r is None else w + r - 1e-12 for r, w in zip(rises, scores["whole"])]
+        for seed, seen in enumerate(figures):
+            seen |= {f"{kind}{i} l0": 10.0 * seed + i for kind in study.READS}
+    report = SimpleNamespace(arm=lambda name: SimpleNamespace(score=SimpleNamespace(per_seed=scores[name])))
+    found = study.on_par("text", "features", 1.1).judge(report, figures)
+    known = [rise for rise in rises if rise is not None]
+    assert found.verdict == verdict and found.value == pytest.approx(sum(known) / len(known))
+
+
+@torch.no_grad()
+def test_the_study_counts_features_of_the_model_of_its_seed():
+    """Counted by hand on the dictionary itself; a kind is as dead as its worst dictionary."""
+    rows = [by.Batch(ids(16, 32))]
+    base = shake(by.build("llama", "tiny", layers=4)).eval()
+    made = {
+        kind: make_transform(f"transcode:features=24,steps=2,reads={reads},on={study.WHERE}").apply(base, rows).model
+        for kind, reads in study.READS.items()
+    }
+    quiet = make_transform(f"transcode:features=24,steps=2,on={study.WHERE}").apply(base, rows).model
+    quiet.steps[5].part.bias[:20].fill_(-1e9)
+    told_of = study.features(Given(3, "smoke", lambda race, arm: quiet if arm == "transcoder2" else made[arm[:-1]]))
+    text = study.load_text().test.tokens[: 2 * study.LENGTH].astype("int64")
+    test = [by.Batch(torch.from_numpy(text).view(2, -1))]
+    parts = {"transcoder": made["transcoder"].steps[5].part, "autoencoder": made["autoencoder"].steps[5].part.second}
+    for kind, own in parts.items():
+        x, t = taps(base, test, {study.WHERE: base.steps[5].part})[study.WHERE]
+        counted = told({name: getattr(own, name) for name in NAMES}, t if kind == "autoencoder" else x, t)
+        assert told_of[f"{kind}0 l0"] == pytest.approx(counted.l0) and 1 < counted.l0 < 23
+        assert kind == "transcoder" or told_of[f"{kind} dead"] == pytest.approx(counted.dead)
+    assert told_of["transcoder2 l0"] < told_of["transcoder1 l0"] and told_of["transcoder dead"] >= 20 / 24

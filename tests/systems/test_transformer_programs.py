@@ -1,7 +1,9 @@
 """What must hold of a Transformer that is a program: it is told in Python, and that says the same for every input."""
 
 from itertools import product
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,9 @@ from blockyard.core.call import Moment
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, residual, stem
 from blockyard.core.spec import model as model_of
 from blockyard.core.variables import choice, layout, temperature
+from blockyard.study import transformer_programs as study
+from blockyard.study._base import FAILS, HOLDS, OPEN, Given
+from blockyard.study._shown import rows_of, scored
 from blockyard.transform._base import make_transform
 from blockyard.transform.decompile import program
 
@@ -187,3 +192,77 @@ def test_what_is_no_program_is_not_told():
         program(normed)
     with pytest.raises(UsageError, match="no step can be cut where each makes the stream wider"):
         make_transform("cut:steps=1").plan(by.build("transformer_programs", "tiny"))
+
+
+def outcome(**scores):
+    return SimpleNamespace(arm=lambda name: SimpleNamespace(score=SimpleNamespace(per_seed=scores[name])))
+
+
+def test_a_seed_is_not_chosen_by_what_it_reports():
+    """The one that errs least when it is tried counts, whatever it scores; a best score that was not foreseen does
+    not."""
+    report = outcome(program=[0.02, 0.3, 0.01], ordinary=[0.0, 0.25, None])
+    tried = [
+        {"reverse program": error, "reverse ordinary": other}
+        for error, other in ((0.1, 0.1), (0.05, 0.04), (None, 0.0))
+    ]
+    assert study.chosen("reverse", "program", report, tried) == 0.3
+    assert study.best_below("reverse", "program", 0.1).judge(report, tried) == (FAILS, 0.3, 0.1)
+    assert study.near_best("reverse", "program", "ordinary", 0.1).judge(report, tried) == (
+        HOLDS, pytest.approx(0.05), 0.1,
+    )  # fmt: skip
+    tried[0]["reverse program"] = 0.01
+    assert study.best_below("reverse", "program", 0.1).judge(report, tried) == (HOLDS, 0.02, 0.1)
+    none = outcome(program=[None] * 3, ordinary=[0.1] * 3)
+    for prediction in (
+        study.best_below("reverse", "program", 0.1),
+        study.near_best("reverse", "program", "ordinary", 1),
+    ):
+        assert prediction.judge(none, tried).verdict == OPEN
+
+
+def test_what_is_tried_is_neither_trained_on_nor_scored():
+    """The examples of the race's tuning, each held against the model of its race and arm."""
+    for task in study.TASKS.values():
+        rows, length = rows_of(task), rows_of(task).length
+        sets = [
+            {tuple(row) for row in rows.exam(role, length).take(slice(None))["tokens"].tolist()}
+            for role in ("tune", "final")
+        ]
+        trained = {tuple(row) for step in range(3) for row in rows.order(length, 64, 0).next(step)["tokens"].tolist()}
+        assert all(sets) and not sets[0] & sets[1] and not trained & (sets[0] | sets[1])
+
+
+def test_models_are_tried_on_their_own_race():
+    """Who knows a task errs nowhere on it; the figure is the share that is wrong."""
+
+    def trained(race, arm):
+        rows = rows_of(study.TASKS[race])
+        task, wrong = rows.task, {"program": 0, "ordinary": 1}[arm]
+
+        def model(batch):
+            said = (task.solve(batch.tokens.numpy()) + wrong) % task.vocab
+            out = {"logits": torch.nn.functional.one_hot(torch.from_numpy(said), task.vocab).double()}
+            return SimpleNamespace(prediction=out, logits=out["logits"])
+
+        return Wrapped(model)
+
+    found = study.tried(Given(0, "small", trained))
+    wanted = {f"{race} {arm}": float(arm == "ordinary") for race in study.TASKS for arm in ("program", "ordinary")}
+    assert found == pytest.approx(wanted)
+    assert np.isfinite(scored(trained("reverse", "program"), rows_of(study.TASKS["reverse"]), "final"))
+
+
+class Wrapped:
+    """A function as a model that is scored."""
+
+    axes: dict = {}
+
+    def __init__(self, model):
+        self.model = model
+
+    def blind(self, batch):
+        return batch
+
+    def __call__(self, batch):
+        return self.model(batch)

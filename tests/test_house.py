@@ -69,6 +69,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "diagram",
     },
     "diagram": {"core", "kernels", "model"},
+    "serve": {"core", "model", "decode", "data", "interop", "saved"},
     "saved": {
         "core",
         "data",
@@ -131,6 +132,7 @@ OPTIONS = {
     "predict": "json out",
     "generate": "json prompt chat system tokens temperature top-k top-p min-p repetition-penalty stop beams "
     "num-speculative seed int8-cache",
+    "serve": "json host port rows waiting tokens key",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",
     "study": "json tier out",
@@ -257,6 +259,7 @@ FREE = (
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
     "bottleneck", "beside", "behind", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
+    "embedding",
 }  # fmt: skip
 
 

@@ -143,6 +143,10 @@ NUM_SPECULATIVE = Whole(0, 1024)
 SEED = Whole(0, 2**63 - 1)
 FORECAST = Whole(1, 1 << 20)  # steps ahead
 BITS = Whole(1, 32)
+PORT = Whole(0, 65535)
+ROWS = Whole(1, 1024)  # requests that run at once
+WAITING = Whole(0, 1 << 20)
+ANSWERED = Whole(2, 1 << 30)  # tokens of a prompt and its answer
 GROUP = Whole(1, 1 << 20)
 
 

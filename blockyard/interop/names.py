@@ -5,11 +5,14 @@ A source is the text of one or several names:
     "attn.out.weight"            the tensor as it is
     "attn.c_proj.weight.T"       transposed
     "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
+    "experts.{}.up.weight"       for a path with * in the place of a number: the tensor of that number
+    "experts.weight[{}]"         the same, where one tensor holds all of them along its first dimension
 
 A depthwise filter (C,1,W) loses its middle dimension.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -44,13 +47,14 @@ class Names:
 
     def sources(self, model: Model) -> dict[str, str]:
         """Our path -> source, for every parameter of a model."""
-        table = dict(self.ends)
+        table, parameters = dict(self.ends), [path for path, _ in model.named_parameters()]
         for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
             prefix = self.base + self.layer.format(number)
             for step, names in zip(steps, self.blocks[name]):
                 for path, source in names.items():
-                    table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
-        return {path: table[path] for path, _ in model.named_parameters()}
+                    whole = " | ".join(prefix + one for one in source.split(" | "))
+                    table |= _each(f"steps.{step}.{path}", whole, parameters)
+        return {path: table[path] for path in parameters}
 
     def layers(self, names: Iterable[str]) -> int:
         """How many layers a checkpoint of these names has."""
@@ -73,11 +77,12 @@ class Names:
         """Our parameters from their tensors; every one is filled and every tensor is used."""
         found, sources = self.canonical(tensors), self.sources(model)
         found = self._untie(found, sources, where)
-        wanted = {name.removesuffix(".T") for source in sources.values() for name in source.split(" | ")}
+        wanted = {_taken(name)[0] for source in sources.values() for name in source.split(" | ")}
         if missing := sorted(wanted - found.keys()):
             raise UsageError(f"{where}: {_some(missing)} missing from the checkpoint")
         if extra := sorted(found.keys() - wanted):
             raise UsageError(f"{where}: the checkpoint has {_some(extra)}, which config.json does not explain")
+        _all_taken(sources.values(), found, where)
         return {path: _assemble(source, found, where) for path, source in sources.items()}
 
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
@@ -93,15 +98,43 @@ class Names:
 def _assemble(source: str, tensors: Mapping[str, Tensor], where: str) -> Tensor:
     pieces = []
     for name in source.split(" | "):
-        tensor = tensors[name.removesuffix(".T")]
+        held, number = _taken(name)
+        tensor = tensors[held]
         if tensor.dtype not in KINDS:
             raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")
-        if tensor.dim() == 3 and tensor.shape[1] == 1:
+        if number is not None:
+            tensor = tensor[number]
+        elif tensor.dim() == 3 and tensor.shape[1] == 1:
             tensor = tensor[:, 0]
         pieces.append(tensor.T.contiguous() if name.endswith(".T") else tensor)
     if len({piece.shape[1:] for piece in pieces}) > 1:
         raise UsageError(f"{where}: {source} do not fit together: {', '.join(str(tuple(p.shape)) for p in pieces)}")
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _each(path: str, source: str, parameters: Iterable[str]) -> dict[str, str]:
+    """A path and its source; of a path with * each that there is, with its number in the source."""
+    if "*" not in path:
+        return {path: source}
+    number = re.compile(re.escape(path).replace(r"\*", r"(\d+)"))
+    found = [match for match in map(number.fullmatch, parameters) if match]
+    return {match[0]: source.replace("{}", match[1]) for match in found}
+
+
+def _taken(name: str) -> tuple[str, int | None]:
+    """The name of a tensor in a source, and which of its matrices is meant; None: all of it."""
+    held, _, number = name.removesuffix(".T").partition("[")
+    return held, int(number.removesuffix("]")) if number else None
+
+
+def _all_taken(sources: Iterable[str], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a tensor of several matrices that are not as many as what is made of them."""
+    taken = Counter(
+        held for source in sources for name in source.split(" | ") for held, n in [_taken(name)] if n is not None
+    )
+    for held, many in taken.items():
+        if tensors[held].dim() != 3 or tensors[held].shape[0] != many:
+            raise UsageError(f"{where}: {held} is {tuple(tensors[held].shape)}; config.json asks for {many} matrices")
 
 
 def _some(names: list[str]) -> str:

@@ -39,7 +39,7 @@ def shake(model):
             if p.dim() == 1 or name.endswith("A_log"):
                 p.add_(0.3 * noise)
             else:
-                p.copy_(noise * p[0].numel() ** -0.5)
+                p.copy_(noise * p.shape[-1] ** -0.5)
 
 
 @pytest.fixture

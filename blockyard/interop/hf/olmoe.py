@@ -1,36 +1,35 @@
 """OLMoE: queries and keys normalised over all heads, and experts in every layer."""
 
-from blockyard.core.spec import Spec, block
-from blockyard.interop import pieces
+from blockyard.core.spec import Spec, residual
+from blockyard.interop.experts import EXPERTS, attention, count, experts, per_head, rms_of, scheme
 from blockyard.interop.fields import Fields
+from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, IGNORED, decoder
 from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
-    fields.only("attention_bias", False)
     fields.only("clip_qkv", None)
-    dim, rms = fields.whole("hidden_size"), pieces.rms(fields, default=1e-5)
-    head_dim = pieces.per_head(fields, dim)
-    attention = pieces.attention(fields, dim, pieces.rope(fields, head_dim, 4096), norm_all=rms)
-    experts = pieces.experts(
+    fields.neutral("max_position_embeddings")
+    layers, rms = fields.layers("num_hidden_layers"), rms_of(fields, default=1e-5)
+    mixes = attention(fields, fields.rope(per_head(fields), 4096), norm_all=rms)
+    many = count(fields, "num_experts", "num_local_experts")
+    each = experts(fields, fields.whole("intermediate_size"), many, scheme(fields, False), 8)
+    return decoder(
         fields,
-        fields.whole("intermediate_size"),
-        pieces.count(fields, "num_experts", "num_local_experts"),
-        pieces.scheme(fields, False),
-        8,
+        ["layer"] * layers,
+        {"layer": (mixes, each)},
+        residual("prenorm", norm=rms),
+        norm=rms,
+        tied=fields.flag("tie_word_embeddings", False),
+        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
     )
-    return pieces.decoder(fields, dim, (block("layer", attention, experts),), None, rms)
 
 
+_NORMS = {"part.q_all.gain": "self_attn.q_norm.weight", "part.k_all.gain": "self_attn.k_norm.weight"}
 NAMES = Names(
     base="model.",
     layer="layers.{}.",
-    ends=pieces.ENDS,
-    blocks={
-        "layer": (
-            pieces.after("input_layernorm", pieces.ATTENTION | pieces.ALL_NORMS),
-            pieces.after("post_attention_layernorm", pieces.EXPERTS),
-        ),
-    },
-    ignored=("*rotary_emb.inv_freq",),
+    ends=ENDS,
+    blocks={"layer": (BEFORE[0] | ATTENTION | _NORMS, BEFORE[1] | EXPERTS)},
+    ignored=IGNORED,
 )

@@ -1,41 +1,50 @@
-"""Qwen3 with experts: a token's experts count by their share of all scores, or share one among themselves.
+"""Qwen3 with experts: those of a token count by their share of all scores, or share one; some layers may have none."""
 
-Some layers may have one channel in the place of experts.
-"""
-
-from blockyard.core.spec import Spec
-from blockyard.interop import pieces
+from blockyard.core.spec import Spec, residual
+from blockyard.interop.experts import (
+    EXPERTS,
+    HEAD_NORMS,
+    attention,
+    count,
+    experts,
+    few,
+    gated,
+    per_head,
+    rms_of,
+    scheme,
+)
 from blockyard.interop.fields import Fields
+from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, IGNORED, decoder
 from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
-    fields.only("attention_bias", False)
     fields.only("use_sliding_window", False)
-    fields.neutral("sliding_window", "max_window_layers")  # read with use_sliding_window only
-    dim, rms = fields.whole("hidden_size"), pieces.rms(fields)
-    head_dim = fields.whole("head_dim", None) or pieces.per_head(fields, dim)
-    attention = pieces.attention(fields, dim, pieces.rope(fields, head_dim, 32768), head_dim, norm=rms)
-    many = pieces.experts(
+    fields.neutral("max_position_embeddings", "sliding_window", "max_window_layers")  # read with use_sliding_window
+    layers, rms = fields.layers("num_hidden_layers"), rms_of(fields)
+    head_dim = fields.whole("head_dim", None) or per_head(fields)
+    mixes = attention(fields, fields.rope(head_dim, 32768), head_dim, norm=rms)
+    many = count(fields, "num_experts", "num_local_experts")
+    blocks = {
+        "experts": (mixes, experts(fields, fields.whole("moe_intermediate_size"), many, scheme(fields, False), 8)),
+        "dense": (mixes, gated(fields, fields.whole("intermediate_size"))),
+    }
+    return decoder(
         fields,
-        fields.whole("moe_intermediate_size"),
-        pieces.count(fields, "num_experts", "num_local_experts"),
-        pieces.scheme(fields, False),
-        8,
+        ["dense" if alone else "experts" for alone in few(fields, layers)],
+        blocks,
+        residual("prenorm", norm=rms),
+        norm=rms,
+        tied=fields.flag("tie_word_embeddings", False),
+        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
     )
-    layers = fields.layers("num_hidden_layers")
-    blocks, laid = pieces.sparse(fields, {"layer": attention}, ["layer"] * layers, many)
-    return pieces.decoder(fields, dim, blocks, laid, rms)
 
 
-_ATTENTION = pieces.after("input_layernorm", pieces.ATTENTION | pieces.HEAD_NORMS)
+_ATTENTION = BEFORE[0] | ATTENTION | HEAD_NORMS
 NAMES = Names(
     base="model.",
     layer="layers.{}.",
-    ends=pieces.ENDS,
-    blocks={
-        "layer_sparse": (_ATTENTION, pieces.after("post_attention_layernorm", pieces.EXPERTS)),
-        "layer_dense": (_ATTENTION, pieces.after("post_attention_layernorm", pieces.GATED)),
-    },
-    ignored=("*rotary_emb.inv_freq",),
+    ends=ENDS,
+    blocks={"experts": (_ATTENTION, BEFORE[1] | EXPERTS), "dense": (_ATTENTION, BEFORE[1] | GATED)},
+    ignored=IGNORED,
 )

@@ -1,0 +1,78 @@
+"""What the decoders of transformers have in common: how layers of several types are laid, biases, names of tensors.
+
+made = decoder(fields, kinds, {"full_attention": (mixer(...), channel(...))}, rule, norm=norm("rms"), tied=False)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from blockyard.core.spec import Spec, block, depth, head, model, stem, system
+from blockyard.interop.fields import Fields
+
+ENDS = {
+    "stem.table": "model.embed_tokens.weight",
+    "head.norm.gain": "model.norm.weight",
+    "head.norm.bias": "model.norm.bias",
+    "head.table": "lm_head.weight",
+}
+ATTENTION = {
+    "part.qkv.weight": "self_attn.q_proj.weight | self_attn.k_proj.weight | self_attn.v_proj.weight",
+    "part.qkv.bias": "self_attn.q_proj.bias | self_attn.k_proj.bias | self_attn.v_proj.bias",
+    "part.out.weight": "self_attn.o_proj.weight",
+    "part.out.bias": "self_attn.o_proj.bias",
+}
+GATED = {
+    "part.up.weight": "mlp.gate_proj.weight | mlp.up_proj.weight",
+    "part.up.bias": "mlp.gate_proj.bias | mlp.up_proj.bias",
+    "part.down.weight": "mlp.down_proj.weight",
+    "part.down.bias": "mlp.down_proj.bias",
+}
+BEFORE = (  # a norm before each sublayer
+    {"rule.norm.gain": "input_layernorm.weight", "rule.norm.bias": "input_layernorm.bias"},
+    {"rule.norm.gain": "post_attention_layernorm.weight", "rule.norm.bias": "post_attention_layernorm.bias"},
+)
+LAYER = ({**BEFORE[0], **ATTENTION}, {**BEFORE[1], **GATED})
+IGNORED = ("*rotary_emb.inv_freq",)
+
+
+def decoder(
+    fields: Fields, kinds: Sequence[str], blocks: Mapping[str, tuple[Spec, ...]], rule: Spec, *, norm: Spec, tied: bool,
+    biased: Sequence[str] = (), scale: float = 1.0, **ends: Any,
+) -> Spec:  # fmt: skip
+    """The system of a decoder of hidden_size and vocab_size.
+
+    kinds    the type of each layer        blocks   the sublayers of each type
+    rule     how sublayers read and write  norm     before the head
+    biased   which projections have biases: qkv and out of attention, up and down of the channels
+    scale    the factor on embeddings      ends     settings of the head
+    """
+    vocab = fields.whole("vocab_size")
+    edits = [Spec.of("edit", f"steps.*.part.{name}", {"bias": True}) for name in biased]
+    return system(model(
+        dim=fields.whole("hidden_size"),
+        stem=stem("tokens", vocab=vocab, scale=scale),
+        blocks=tuple(block(kind, *blocks[kind]) for kind in dict.fromkeys(kinds)),
+        residual=rule,
+        depth=laid(kinds),
+        head=head("lm", tied=tied, norm=norm, **ends),
+        edits=tuple(edits),
+    ))  # fmt: skip
+
+
+def laid(kinds: Sequence[str]) -> Spec:
+    """The depth program of layers of these types."""
+    if len(set(kinds)) == 1:
+        return depth("stack", layers=len(kinds))
+    return depth("hybrid", pattern=pattern(list(kinds)), layers=len(kinds))
+
+
+def pattern(names: list[str]) -> str:
+    """The shortest period of these blocks, as depth:hybrid reads it."""
+    period = next(n for n in range(1, len(names) + 1) if all(name == names[i % n] for i, name in enumerate(names)))
+    runs: list[tuple[str, int]] = []
+    for name in names[:period]:
+        if runs and runs[-1][0] == name:
+            runs[-1] = (name, runs[-1][1] + 1)
+        else:
+            runs.append((name, 1))
+    return " + ".join(name if count == 1 else f"{count}*{name}" for name, count in runs)

@@ -8,6 +8,7 @@ A source is the text of one or several names:
     "heads of qkv.weight"        its rows head by head: a head's queries, its key, its value, then the next head's
     "heads 0 2 1 of a | b"       the same of several tensors; a head has our pieces in that order, in all of them
     "q.weight 0/2"               of every two runs of rows as wide as a head the first
+    "gate.weight.T flat"         its matrices, each transposed, or its rows, one behind the other
     "experts.{}.up.weight"       for a path with * in the place of a number: the tensor of that number
     "experts.weight[{}]"         the same, where one tensor holds all of them along its first dimension
 
@@ -164,7 +165,9 @@ def _piece(name: str, tensors: Mapping[str, Tensor], axes: tuple[Expr, ...], whe
         if not tensor.dim() or len(tensor) % (wide * taken.of):
             raise UsageError(f"{where}: {taken.name} is {tuple(tensor.shape)}, not runs of {taken.of} x {wide} rows")
         tensor = tensor.unflatten(0, (-1, taken.of, wide))[:, taken.run].flatten(0, 1)
-    return tensor.T.contiguous() if taken.turned else tensor
+    if taken.turned:
+        tensor = tensor.mT.contiguous() if tensor.dim() > 2 else tensor.T.contiguous()
+    return tensor.flatten(0, 1) if taken.flat and tensor.dim() > 1 else tensor
 
 
 def _each(path: str, source: str, parameters: Iterable[str]) -> dict[str, str]:
@@ -177,21 +180,22 @@ def _each(path: str, source: str, parameters: Iterable[str]) -> dict[str, str]:
 
 
 class _Taken(NamedTuple):
-    """Of a tensor: one of its matrices or all (None), one of `of` runs of rows, transposed or not."""
+    """Of a tensor: one of its matrices or all (None), one of `of` runs of rows, transposed, one behind the other."""
 
     name: str
     matrix: int | None
     run: int
     of: int
     turned: bool
+    flat: bool
 
 
 def _taken(text: str) -> _Taken:
     name, _, run = text.partition(" ")
-    first, _, of = run.partition("/")
+    flat, (first, _, of) = run == "flat", run.removesuffix("flat").partition("/")
     held, _, matrix = name.removesuffix(".T").partition("[")
     number = int(matrix.removesuffix("]")) if matrix else None
-    return _Taken(held, number, int(first or 0), int(of or 1), name.endswith(".T"))
+    return _Taken(held, number, int(first or 0), int(of or 1), name.endswith(".T"), flat)
 
 
 def _all_taken(sources: Iterable[str], tensors: Mapping[str, Tensor], where: str) -> None:

@@ -15,7 +15,9 @@ def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings", "num_logits_to_keep")
     dim, layers, rms = fields.whole("hidden_size"), fields.layers("num_hidden_layers"), rms_of(fields, default=1e-5)
     wide = fields.whole("mamba_expand", 2) * dim
-    wide = wide if fields.get("mamba_d_ssm", 1024) is None else fields.whole("mamba_d_ssm", 1024)
+    if fields.config.get("mamba_d_ssm", 0) is not None:  # null: as many as that
+        wide = fields.whole("mamba_d_ssm", 1024)
+    fields.neutral("mamba_d_ssm")
     both = mixer(
         "side_by_side",
         first=attention(fields, fields.rope(per_head(fields), 8192)),

@@ -1,4 +1,4 @@
-"""Granite 4: Mamba-2 layers, attention in some, and channels of experts beside one that every token uses, or it alone."""
+"""Granite 4: Mamba-2 layers, attention in some, and in all a channel for every token, alone or beside experts."""
 
 from blockyard.core.spec import Spec, channel
 from blockyard.interop.experts import (

@@ -19,6 +19,7 @@ NEUTRAL = (
     "_attn_implementation*", "attn_implementation", "tokenizer_class", "id2label", "label2id",
     "chunk_size_feed_forward", "problem_type", "gradient_checkpointing", "prefix", "torchscript",
     "task_specific_params", "finetuning_task", "is_decoder", "*_dropout", "*_pdrop",
+    "cache_implementation",
 )  # fmt: skip
 # settings of every model type of theirs, with the one value that leaves the model as it is
 PLAIN: dict[str, Any] = {

@@ -38,10 +38,10 @@ class Scheme:
     def __init__(self, fields: "Fields", said: tuple[str, dict[str, Any], bool], length: int, how: dict) -> None:
         self.fields, self.most, self.how = fields, length, how
         self.name, self.given, self.nested = name, given, _ = said
-        self.type = given.get("rope_type") or given.get("type") or "default"
-        self.type = how["called"].get(self.type, self.type)
+        word = given.get("rope_type") or given.get("type") or "default"
+        self.type = how["called"].get(word, word)
         if self.type not in KEYS:
-            raise fields.refuse(name, f"rope_type={self.type!r} is not known; known are {', '.join(KEYS)}")
+            raise fields.refuse(name, f"rope_type={word!r} is not known here; known are {', '.join(KEYS)}")
         for key, value in given.items():
             if key not in (*OF_ALL, *KEYS[self.type]) and value is not None:
                 raise fields.refuse(name, f"rotary positions of type {self.type} have no {key}={value!r} here")

@@ -186,9 +186,9 @@ def granite(draw):
     return found | biases | factors | rotary(draw, head_dim)
 
 
-def partly(draw, width, share):
+def partly(draw, width):
     """Positions of which a part of each head turns: an even number of channels."""
-    turned = draw.choice([n for n in range(2, width + 1, 2)])
+    turned = draw.choice(range(2, width + 1, 2))
     scheme, length = ropes(draw, turned)
     return dict(
         rope_parameters=scheme | dict(partial_rotary_factor=(turned + 0.01) / width if turned < width else 1.0),
@@ -200,7 +200,7 @@ def gpt_neox(draw):
     found, width = sizes(draw, apart=False, kv=False)
     more = dict(use_parallel_residual=flag(draw), attention_bias=flag(draw), layer_norm_eps=eps(draw))
     act = dict(hidden_act=draw.choice(["gelu", "relu", "gelu_new"]))
-    return found | more | act | partly(draw, width, 0.25)
+    return found | more | act | partly(draw, width)
 
 
 def starcoder2(draw):
@@ -212,4 +212,4 @@ def starcoder2(draw):
 def stablelm(draw):
     found, width = sizes(draw, apart=False)
     more = dict(use_parallel_residual=flag(draw), use_qkv_bias=flag(draw), layer_norm_eps=eps(draw))
-    return found | more | partly(draw, width, 0.25)
+    return found | more | partly(draw, width)

@@ -9,7 +9,7 @@ from blockyard.interop.names import Names
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     fields.only("use_bidirectional_attention", None, False)
-    fields.only("hidden_activation", None)
+    fields.neutral("hidden_activation")  # of before; the class reads hidden_act
     heads, head_dim = fields.whole("num_attention_heads"), fields.whole("head_dim", 256)
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads, 16), head_dim=head_dim,

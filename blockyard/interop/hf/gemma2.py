@@ -8,6 +8,7 @@ from blockyard.interop.names import Names
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
+    fields.neutral("hidden_act")  # the class reads hidden_activation
     fields.only("use_bidirectional_attention", None, False)
     heads, head_dim = fields.whole("num_attention_heads"), fields.whole("head_dim", 256)
     kinds = fields.kinds(fields.layers("num_hidden_layers"), (FULL, SLIDING), lambda i: FULL if i % 2 else SLIDING)

@@ -10,6 +10,7 @@ def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     fields.only("use_bidirectional_attention", False, None)
     fields.only("attn_logit_softcapping", None)
+    fields.neutral("_sliding_window_pattern")  # a copy of the other one, which is not read
     heads, head_dim = fields.whole("num_attention_heads"), fields.whole("head_dim", 256)
     every = fields.whole("sliding_window_pattern", 6)
     kinds = fields.kinds(

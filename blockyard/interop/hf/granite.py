@@ -22,7 +22,7 @@ def spec(fields: Fields) -> Spec:
     kinds = ["layer"] * fields.layers("num_hidden_layers")
     biased = ("qkv", "out") if fields.flag("attention_bias", False) else ()
     biased += ("up", "down") if fields.flag("mlp_bias", False) else ()
-    rule = residual("times", norm=rms, factor=fields.real("residual_multiplier", 1.0))
+    rule = residual("multiplied", norm=rms, factor=fields.real("residual_multiplier", 1.0))
     return decoder(
         fields, kinds, {"layer": (attention, channels)}, rule, norm=rms, biased=biased,
         tied=fields.flag("tie_word_embeddings", False), scale=fields.positive("embedding_multiplier", 1.0),

@@ -8,6 +8,10 @@ from blockyard.interop.names import Names
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings", "original_max_position_embeddings")
+    for name in ("attention_bias", "mlp_bias", "lm_head_bias"):  # of files that came with code of their own
+        fields.only(name, False)
+    fields.only("full_attn_mod", 1)
+    fields.only("interpolate_factor", 1)
     heads = fields.whole("num_attention_heads")
     head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
     position = fields.rope(

@@ -8,6 +8,7 @@ from blockyard.interop.names import Names
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
+    fields.only("use_mrope", False)
     heads, layers = fields.whole("num_attention_heads"), fields.layers("num_hidden_layers")
     head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
     position = fields.rope(head_dim, 32768)

@@ -7,7 +7,9 @@ from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
-    fields.neutral("max_position_embeddings")
+    fields.neutral("max_position_embeddings", "activation_function")  # the class reads hidden_act
+    fields.only("mlp_type", "default")
+    fields.only("norm_type", "layer_norm")
     heads = fields.whole("num_attention_heads")
     head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
     attention = mixer(

@@ -19,6 +19,7 @@ NEUTRAL = (
     "_attn_implementation*", "attn_implementation", "tokenizer_class", "id2label", "label2id",
     "chunk_size_feed_forward", "problem_type", "gradient_checkpointing", "prefix", "torchscript",
     "task_specific_params", "finetuning_task", "is_decoder", "*_dropout", "*_pdrop",
+    "cache_implementation",
 )  # fmt: skip
 # settings of every model type of theirs, with the one value that leaves the model as it is
 PLAIN: dict[str, Any] = {
@@ -27,8 +28,8 @@ PLAIN: dict[str, Any] = {
     "quantization_config": None, "rescale_prenorm_residual": False,
 }  # fmt: skip
 ACTIVATIONS = {
-    "gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu", "relu": "relu",
-    "relu2": "squared_relu",
+    "gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu",
+    "relu": "relu", "relu2": "squared_relu",
 }  # fmt: skip
 _REQUIRED: Any = object()
 
@@ -106,14 +107,19 @@ class Fields:
             raise self.refuse(name, "expected a number above zero")
         return float(value)
 
-    def window(self, name: str = "sliding_window", default: Any = None) -> Spec | None:
-        """The pattern of a window of so many tokens, the own one counted; None where there is none."""
-        width = self.whole(name, default)
+    def window(self, name: str = "sliding_window", default: int | None = None) -> Spec | None:
+        """The pattern of a window of so many tokens, the own one counted; None where it is null."""
+        width = self.whole(name, None if name in self.config else default)
         return None if width is None else pattern("band", window=width)
 
-    def cap(self, name: str, default: Any = None) -> float | None:
-        """A bound above zero, or None where there is none."""
-        return None if self.get(name, default) is None else self.positive(name)
+    def cap(self, name: str, default: float | None = None) -> float | None:
+        """A bound above zero; None where it is null."""
+        found = self.get(name, None if name in self.config else default)
+        return None if found is None else self.positive(name, default)
+
+    def groups(self, heads: int, default: int | None = None, name: str = "num_key_value_heads") -> int:
+        """The number of heads of keys and values; null: as many as queries have."""
+        return self.whole(name, None if name in self.config else default) or heads
 
     def kinds(self, layers: int, known: Sequence[str], usual: Callable[[int], str], name: str = "layer_types") -> Any:
         """The type of every layer, as the config lists them, or as its class works them out from their numbers."""

@@ -4,11 +4,11 @@ made = decoder(fields, kinds, {"full_attention": (mixer(...), channel(...))}, ru
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from blockyard.core.spec import Spec, block, depth, head, model, stem, system
 from blockyard.interop.fields import Fields
 
+FULL, SLIDING = "full_attention", "sliding_attention"
 ENDS = {
     "stem.table": "model.embed_tokens.weight",
     "head.norm.gain": "model.norm.weight",
@@ -31,20 +31,42 @@ BEFORE = (  # a norm before each sublayer
     {"rule.norm.gain": "input_layernorm.weight", "rule.norm.bias": "input_layernorm.bias"},
     {"rule.norm.gain": "post_attention_layernorm.weight", "rule.norm.bias": "post_attention_layernorm.bias"},
 )
+AROUND = (  # a norm before each sublayer, and one behind it
+    {
+        "rule.norm_in.gain": "input_layernorm.weight",
+        "rule.norm_out.gain": "post_attention_layernorm.weight",
+        **ATTENTION,
+    },
+    {
+        "rule.norm_in.gain": "pre_feedforward_layernorm.weight",
+        "rule.norm_out.gain": "post_feedforward_layernorm.weight",
+        **GATED,
+    },
+)
+BEHIND = (  # a norm behind each sublayer, and on all queries and all keys
+    {
+        "rule.norm.gain": "post_attention_layernorm.weight",
+        "part.q_all.gain": "self_attn.q_norm.weight",
+        "part.k_all.gain": "self_attn.k_norm.weight",
+        **ATTENTION,
+    },
+    {"rule.norm.gain": "post_feedforward_layernorm.weight", **GATED},
+)
+HEAD_NORMS = {"part.q_norm.gain": "self_attn.q_norm.weight", "part.k_norm.gain": "self_attn.k_norm.weight"}
 LAYER = ({**BEFORE[0], **ATTENTION}, {**BEFORE[1], **GATED})
 IGNORED = ("*rotary_emb.inv_freq",)
 
 
 def decoder(
     fields: Fields, kinds: Sequence[str], blocks: Mapping[str, tuple[Spec, ...]], rule: Spec, *, norm: Spec, tied: bool,
-    biased: Sequence[str] = (), scale: float = 1.0, **ends: Any,
+    biased: Sequence[str] = (), scale: float = 1.0, head_scale: float = 1.0, activation: Spec | None = None,
 ) -> Spec:  # fmt: skip
     """The system of a decoder of hidden_size and vocab_size.
 
     kinds    the type of each layer        blocks   the sublayers of each type
     rule     how sublayers read and write  norm     before the head
     biased   which projections have biases: qkv and out of attention, up and down of the channels
-    scale    the factor on embeddings      ends     settings of the head
+    scale    the factor on embeddings      head_scale, activation: what the last scores are multiplied by and pass
     """
     vocab = fields.whole("vocab_size")
     edits = [Spec.of("edit", f"steps.*.part.{name}", {"bias": True}) for name in biased]
@@ -54,9 +76,20 @@ def decoder(
         blocks=tuple(block(kind, *blocks[kind]) for kind in dict.fromkeys(kinds)),
         residual=rule,
         depth=laid(kinds),
-        head=head("lm", tied=tied, norm=norm, **ends),
+        head=head("lm", tied=tied, norm=norm, scale=head_scale, activation=activation),
         edits=tuple(edits),
     ))  # fmt: skip
+
+
+def types_up_to(fields: Fields, layers: int) -> tuple[list[str], dict[str, Spec | None]]:
+    """The type of every layer and the window of each type, where `max_window_layers` read the whole text."""
+    window = fields.window("sliding_window", 4096)
+    window = window if fields.flag("use_sliding_window", False) else None
+    first = fields.real("max_window_layers", 28)
+    kinds = fields.kinds(layers, (FULL, SLIDING), lambda i: SLIDING if window is not None and i >= first else FULL)
+    if SLIDING in kinds and window is None:
+        raise fields.refuse("layer_types", f"{SLIDING} needs use_sliding_window and sliding_window")
+    return kinds, {FULL: None, SLIDING: window}
 
 
 def laid(kinds: Sequence[str]) -> Spec:

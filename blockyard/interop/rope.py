@@ -8,6 +8,8 @@ A key that a scheme does not know is refused: it could be meant to change what i
 """
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from blockyard.core.spec import Spec, position
@@ -33,11 +35,13 @@ KEYS = {  # what each scheme reads beside what is the same in all
 class Scheme:
     """The settings of one scheme, and what stands beside them in config.json."""
 
-    def __init__(self, fields: "Fields", name: str, given: dict[str, Any], length: int, nested: bool) -> None:
-        self.fields, self.name, self.given, self.most, self.nested = fields, name, given, length, nested
-        self.type = given.get("rope_type") or given.get("type") or "default"
+    def __init__(self, fields: "Fields", said: tuple[str, dict[str, Any], bool], length: int, how: dict) -> None:
+        self.fields, self.most, self.how = fields, length, how
+        self.name, self.given, self.nested = name, given, _ = said
+        word = given.get("rope_type") or given.get("type") or "default"
+        self.type = how["called"].get(word, word)
         if self.type not in KEYS:
-            raise fields.refuse(name, f"rope_type={self.type!r} is not known; known are {', '.join(KEYS)}")
+            raise fields.refuse(name, f"rope_type={word!r} is not known here; known are {', '.join(KEYS)}")
         for key, value in given.items():
             if key not in (*OF_ALL, *KEYS[self.type]) and value is not None:
                 raise fields.refuse(name, f"rotary positions of type {self.type} have no {key}={value!r} here")
@@ -63,7 +67,7 @@ class Scheme:
     def trained(self) -> int:
         """Tokens of the longest text in training, before positions were stretched."""
         key = "original_max_position_embeddings"
-        beside = None if self.nested else self.fields.whole(key, None)
+        beside = None if self.nested else self.fields.whole(key, self.how["trained"])
         found = self.given.get(key) if beside is None else beside
         found = self.length() if found is None else found
         if type(found) is not int or found < 2:
@@ -126,7 +130,8 @@ def _grown(factor: float, mscale: float) -> float:
 
 def rope(
     fields: "Fields", head_dim: int, length: int, *, base: float = 10000.0, share: float | None = None,
-    layer: str | None = None, old: dict[str, str] | None = None,
+    layer: str | None = None, beside: Mapping[str, str] = MappingProxyType({}), trained: int | None = None,
+    called: Mapping[str, str] = MappingProxyType({}),
 ) -> Spec | None:  # fmt: skip
     """The position of heads of so many channels; None where rope_theta is null, which some classes take for none.
 
@@ -134,17 +139,18 @@ def rope(
     base     the same of rope_theta
     share    the same of partial_rotary_factor; None: the class turns all channels
     layer    the type of layer, where each has positions of its own
-    old      where it calls rope_theta or partial_rotary_factor by names of its own, these; "" for what it never reads
+    beside   names of its own for rope_theta and partial_rotary_factor beside the scheme; empty: it reads none there
+    trained  the same of original_max_position_embeddings
+    called   names of its own for schemes
     """
-    old = {"rope_theta": "rope_theta", "partial_rotary_factor": "partial_rotary_factor"} | (old or {})
-    name, given, nested = _given(fields, layer)
-    scheme = Scheme(fields, name, given, length, nested)
+    name, given, _ = said = _given(fields, layer)
+    scheme = Scheme(fields, said, length, dict(trained=trained, called=called))
     found: dict[str, Any] = {"rope_theta": base, "partial_rotary_factor": share}
-    for key, beside in old.items():
-        if beside:
-            fields.seen.add(beside)
-            found[key] = fields.config.get(beside, found[key])
-        found[key] = given.get(key, found[key])
+    for key, usual in found.items():
+        if other := beside.get(key, key):
+            fields.seen.add(other)
+            usual = fields.config.get(other, usual)
+        found[key] = given.get(key, usual)
     theta, part = found["rope_theta"], found["partial_rotary_factor"]
     if theta is None and scheme.type == "default":
         return None

@@ -1,4 +1,4 @@
-"""Llama: three projections of attention and two of the channels, which ours fuse."""
+"""Llama: rotary positions and gated channels, with biases or without."""
 
 from blockyard.core.spec import Spec
 from blockyard.interop.fields import Fields

@@ -27,7 +27,7 @@ class Rotary(Position):
         self.base = base
 
     def carries(self, carried: int, trained: int, path: str) -> None:
-        """Promise to go on from a state in texts of so many tokens, which turn alike: they are not longer than trained."""
+        """Promise to go on from a state in texts of so many tokens: all of them turn alike."""
         if carried > trained:
             raise UsageError(f"{path}: carried={carried} must be at most {trained} (trained)")
         self.claims = {**self.claims, "streams": True}

@@ -15,7 +15,7 @@ from blockyard.core import Call, Residual, Site, Spec
 from blockyard.core.settings import NormSpec, Number
 
 
-class Times(Residual):
+class Multiplied(Residual):
     claims = dict(per_token=True, row_independent=True)
     variants = ({}, dict(factor=0.22, norm="layer"))
 

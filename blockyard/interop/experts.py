@@ -8,7 +8,6 @@ from blockyard.core.spec import Spec, channel, mixer, norm, residual, router, we
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import decoder
 
-HEAD_NORMS = {"part.q_norm.gain": "self_attn.q_norm.weight", "part.k_norm.gain": "self_attn.k_norm.weight"}
 EXPERTS = {
     "part.router.weight": "mlp.gate.weight",
     "part.experts.*.up.weight": "mlp.experts.{}.gate_proj.weight | mlp.experts.{}.up_proj.weight",
@@ -51,11 +50,13 @@ def rms_of(fields: Fields, name: str = "rms_norm_eps", default: float = 1e-6) ->
     return norm("rms", eps=fields.real(name, default))
 
 
-def attention(fields: Fields, position: Spec | None, head_dim: int | None = None, **more: Any) -> Spec:
-    """Attention whose heads config.json says as most do."""
+def attention(
+    fields: Fields, position: Spec | None, head_dim: int | None = None, kv: int | None = None, **more: Any
+) -> Spec:
+    """Attention whose heads config.json says as most do; `kv` heads of keys and values where it does not."""
     heads = fields.whole("num_attention_heads")
-    shared = fields.whole("num_key_value_heads", None) or heads
-    return mixer("attention", heads=heads, kv_heads=shared, head_dim=head_dim, position=position, **more)
+    given = dict(heads=heads, kv_heads=fields.groups(heads, kv), head_dim=head_dim, position=position)
+    return mixer("attention", **given, **more)
 
 
 def per_head(fields: Fields) -> int:
@@ -122,10 +123,10 @@ def granite(
     """A decoder with the fixed factors of Granite on embeddings, sublayers and logits."""
     fields.neutral("max_position_embeddings")
     rms = rms_of(fields)
-    rule = residual("times", factor=fields.real("residual_multiplier", 1.0), norm=rms)
+    rule = residual("multiplied", factor=fields.real("residual_multiplier", 1.0), norm=rms)
     tied, scale = fields.flag("tie_word_embeddings", False), fields.positive("embedding_multiplier", 1.0)
-    made = decoder(fields, kinds, blocks, rule, norm=rms, tied=tied, biased=biases, scale=scale)
-    return made.override("head.scale", 1 / fields.positive("logits_scaling", 1.0))
+    divided = fields.positive("logits_scaling", 1.0)
+    return decoder(fields, kinds, blocks, rule, norm=rms, tied=tied, biased=biases, scale=scale, head_scale=1 / divided)
 
 
 def mamba2(fields: Fields, inner: int, eps: float, **more: Any) -> Spec:

@@ -53,6 +53,7 @@ def built(model_type, dtype, settings):
     transformers.logging.disable_progress_bar()
     plain = dict(vocab_size=37, pad_token_id=0, bos_token_id=0, eos_token_id=0)
     config = transformers.AutoConfig.for_model(model_type, **copy.deepcopy(plain | settings))
+    config._experts_implementation = "eager"  # others are not made for double precision
     with precision(dtype):
         model = transformers.AutoModelForCausalLM.from_config(config).to(dtype).eval()
     shake(model)

@@ -1,6 +1,6 @@
 """Every decoder that is read, in random configurations: logits, generation, padding, and each setting by itself.
 
-A model type is tested here as soon as `drawn.py` has a function of its name.
+A model type is tested here as soon as `drawn.py` or `drawn_mixed.py` has a function of its name.
 """
 
 import copy
@@ -14,17 +14,18 @@ import blockyard as by
 from blockyard import UsageError
 from blockyard.interop import from_transformers, load
 from blockyard.interop.folder import model_types
-from tests.interop import drawn
+from tests.interop import drawn, drawn_mixed
 from tests.interop.conftest import built, scored, settings_read
 
 pytest.importorskip("transformers")
-FAMILIES = [name for name in model_types() if hasattr(drawn, name)]
+DRAWN = vars(drawn) | vars(drawn_mixed)
+FAMILIES = [name for name in model_types() if name in DRAWN]
 SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 24))]
 TEXT = drawn.TEXT
 
 
 def settings_of(family, seed):
-    return getattr(drawn, family)(random.Random(f"{family} {seed}"))
+    return DRAWN[family](random.Random(f"{family} {seed}"))
 
 
 def text(rows=2, length=TEXT):
@@ -182,6 +183,10 @@ def test_a_setting_that_is_left_out_is_what_their_class_says(family, share, tmp_
         assert torch.allclose(found, scored(other, tokens), atol=1e-4), name
 
 
+# without rotary positions in every configuration, or with words of their own
+OTHERWISE = ("gpt2", "gpt_neox", "falcon_mamba", "jamba", "granitemoehybrid")
+
+
 def older(config):
     """A configuration in the words of before: rope_theta beside rope_scaling, with `type` for rope_type."""
     scheme = config.pop("rope_parameters")
@@ -195,7 +200,7 @@ def older(config):
     return config
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("gpt2", "gpt_neox")])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in OTHERWISE])
 def test_the_older_words_for_positions_mean_the_same(family, tmp_path):
     compared = 0
     for seed in range(4):

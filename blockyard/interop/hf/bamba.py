@@ -14,14 +14,14 @@ def spec(fields: Fields) -> Spec:
     kinds = ["full_attention" if n in full else "linear_attention" for n in range(layers)]
     rms = rms_of(fields, default=1e-5)
     inner = fields.whole("mamba_expand", 2) * dim
-    position = fields.rope(per_head(fields), 262144, share=0.5, old={"partial_rotary_factor": ""})
+    position = fields.rope(per_head(fields), 262144, share=0.5, beside={"partial_rotary_factor": ""})
     channels = gated(fields, fields.whole("intermediate_size"))
     system = decoder(
         fields,
         kinds,
         {
             "linear_attention": (mamba2(fields, inner, rms["eps"]), channels),
-            "full_attention": (attention(fields, position), channels),
+            "full_attention": (attention(fields, position, kv=8), channels),
         },
         residual("prenorm", norm=rms),
         norm=rms,

@@ -20,7 +20,7 @@ def spec(fields: Fields) -> Spec:
     fields.neutral("mamba_d_ssm")
     both = mixer(
         "side_by_side",
-        first=attention(fields, fields.rope(per_head(fields), 8192)),
+        first=attention(fields, fields.rope(per_head(fields), 8192), kv=8),
         second=mamba2(fields, wide, rms["eps"], **_norms(fields, rms["eps"])),
     )
     system = decoder(
@@ -31,7 +31,8 @@ def spec(fields: Fields) -> Spec:
         norm=rms,
         tied=fields.flag("tie_word_embeddings", False),
         scale=fields.positive("embedding_multiplier", 1.0),
-    ).override("head.scale", fields.positive("lm_head_multiplier", 1.0))
+        head_scale=fields.positive("lm_head_multiplier", 1.0),
+    )
     for path, factors in _factors(fields).items():
         system = system.at(f"steps.*.part.{path}", spec=linear("scaled", factors=factors))
     return system

@@ -15,7 +15,7 @@ def spec(fields: Fields) -> Spec:
     inner, many = fields.whole("intermediate_size"), count(fields, "num_experts", "num_local_experts")
     sublayers = {
         "mamba": _mamba(fields, rms),
-        "attention": attention(fields, None),
+        "attention": attention(fields, None, kv=8),
         "experts": experts(fields, inner, many, "top"),
         "dense": gated(fields, inner),
     }

@@ -28,7 +28,7 @@ def spec(fields: Fields) -> Spec:
         kinds,
         {
             "conv": (mixer("gated_conv", conv=conv), channels),
-            "full_attention": (attention(fields, position, norm=rms), channels),
+            "full_attention": (attention(fields, position, kv=8, norm=rms), channels),
         },
         residual("prenorm", norm=rms),
         norm=rms,

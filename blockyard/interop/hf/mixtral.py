@@ -12,7 +12,7 @@ def spec(fields: Fields) -> Spec:
     layers, rms = fields.layers("num_hidden_layers"), rms_of(fields, default=1e-5)
     head_dim = fields.whole("head_dim", None) or per_head(fields)
     window = fields.window()
-    mixes = attention(fields, fields.rope(head_dim, 131072, base=1e6), head_dim, pattern=window)
+    mixes = attention(fields, fields.rope(head_dim, 131072, base=1e6), head_dim, 8, pattern=window)
     many = experts(fields, fields.whole("intermediate_size"), count(fields, "num_local_experts", "num_experts"))
     tied = fields.flag("tie_word_embeddings", False)
     return decoder(

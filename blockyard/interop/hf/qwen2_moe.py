@@ -25,7 +25,7 @@ def spec(fields: Fields) -> Spec:
     layers, rms = fields.layers("num_hidden_layers"), rms_of(fields)
     fields.kinds(layers, ["full_attention"], lambda _: "full_attention")
     head_dim = fields.whole("head_dim", None) or per_head(fields)
-    mixes = attention(fields, fields.rope(head_dim, 32768), head_dim)
+    mixes = attention(fields, fields.rope(head_dim, 32768), head_dim, 16)
     many = experts(
         fields,
         fields.whole("moe_intermediate_size"),

@@ -3,7 +3,6 @@
 from blockyard.core.spec import Spec, residual
 from blockyard.interop.experts import (
     EXPERTS,
-    HEAD_NORMS,
     attention,
     count,
     experts,
@@ -14,7 +13,7 @@ from blockyard.interop.experts import (
     scheme,
 )
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, IGNORED, decoder
+from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, HEAD_NORMS, IGNORED, decoder
 from blockyard.interop.names import Names
 
 

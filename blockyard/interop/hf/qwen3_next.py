@@ -3,7 +3,6 @@
 from blockyard.core.spec import Spec, channel, mixer, norm, residual
 from blockyard.interop.experts import (
     EXPERTS,
-    HEAD_NORMS,
     SHARED,
     attention,
     biased,
@@ -15,7 +14,7 @@ from blockyard.interop.experts import (
     scheme,
 )
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, IGNORED, decoder
+from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, HEAD_NORMS, IGNORED, decoder
 from blockyard.interop.names import Names
 
 
@@ -26,7 +25,7 @@ def spec(fields: Fields) -> Spec:
     position = fields.rope(fields.whole("head_dim", 256), 32768, share=0.25)
     mixers = {
         "linear_attention": _delta(fields),
-        "full_attention": attention(fields, position, fields.whole("head_dim", 256), norm=rms, gate="sigmoid"),
+        "full_attention": attention(fields, position, fields.whole("head_dim", 256), 2, norm=rms, gate="sigmoid"),
     }
     many = experts(
         fields,

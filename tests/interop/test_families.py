@@ -136,6 +136,12 @@ def changes(family, settings):
                 yield "rope_parameters", scheme | {kind: scheme[kind] | {name: other}}
 
 
+def agree_in_double(family, settings, tokens, folder):
+    theirs = built(family, torch.float64, settings)
+    theirs.save_pretrained(folder)
+    return bool((scored(theirs, tokens) - load(folder)(tokens).logits).abs().max() <= 1e-8)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("share", [0.02, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -157,7 +163,8 @@ def test_no_setting_is_passed_over(family, share, tmp_path):
             found = load(tmp_path)(tokens).logits
         except UsageError:
             continue
-        assert torch.allclose(found, expected, atol=1e-4), (name, other)
+        close = torch.allclose(found, expected, atol=1e-4)  # not, where many layers add up their roundings
+        assert close or agree_in_double(family, settings | {name: other}, tokens, tmp_path), (name, other)
         equal += expected.shape != before.shape or not torch.allclose(expected, before, atol=1e-4)
     assert equal >= (4 if share == 1 else 0)
 
@@ -180,6 +187,7 @@ def test_a_setting_that_is_left_out_is_what_their_class_says(family, share, tmp_
             other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
         except Exception:  # sizes that do not fit, refused by either
             continue
+        other.config._experts_implementation = "eager"  # another one takes no odd widths
         assert torch.allclose(found, scored(other, tokens), atol=1e-4), name
 
 

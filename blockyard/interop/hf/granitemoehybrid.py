@@ -26,7 +26,7 @@ OLD = {"mamba": "linear_attention", "attention": "full_attention"}  # what types
 def spec(fields: Fields) -> Spec:
     dim, layers = fields.whole("hidden_size"), fields.layers("num_hidden_layers")
     known = ["linear_attention", "full_attention", *OLD]
-    types = [OLD.get(kind, kind) for kind in fields.kinds(layers, known, lambda _: "linear_attention")]
+    types = [str(OLD.get(kind, kind)) for kind in fields.kinds(layers, known, lambda _: "linear_attention")]
     many = fields.get("num_local_experts", 8)  # none at 0
     channels = gated(fields, fields.whole("shared_intermediate_size", 1024))
     if many != 0:

@@ -5,7 +5,7 @@ made = decoder(fields, kinds, {"full_attention": (mixer(...), channel(...))}, ru
 
 from collections.abc import Mapping, Sequence
 
-from blockyard.core.spec import Spec, block, depth, head, model, stem, system
+from blockyard.core.spec import Spec, block, channel, depth, head, model, stem, system
 from blockyard.interop.fields import Fields
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -79,6 +79,28 @@ def decoder(
         head=head("lm", tied=tied, norm=norm, scale=head_scale, activation=activation),
         edits=tuple(edits),
     ))  # fmt: skip
+
+
+def gated(fields: Fields) -> Spec:
+    """Channels with a gate, of intermediate_size."""
+    return channel("gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu"))
+
+
+def head_width(fields: Fields, heads: int) -> int:
+    """The channels of a head: head_dim, or the width divided by the heads."""
+    return fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+
+
+def biases(fields: Fields, attention: str = "attention_bias", channels: str | None = None) -> tuple[str, ...]:
+    """Which projections have biases, by the settings of these names."""
+    found = ("qkv", "out") if fields.flag(attention, False) else ()
+    return (*found, "up", "down") if channels and fields.flag(channels, False) else found
+
+
+def needs_window(fields: Fields, kinds: Sequence[str], window: Spec | None) -> None:
+    """Refuse layers that read a window of no length."""
+    if SLIDING in kinds and window is None:
+        raise fields.refuse("sliding_window", f"layers of the type {SLIDING} need one")
 
 
 def types_up_to(fields: Fields, layers: int) -> tuple[list[str], dict[str, Spec | None]]:

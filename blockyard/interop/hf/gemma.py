@@ -2,7 +2,7 @@
 
 from blockyard.core.spec import Spec, activation, channel, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder
+from blockyard.interop.layout import ENDS, IGNORED, LAYER, biases, decoder
 from blockyard.interop.names import Names
 
 
@@ -24,7 +24,7 @@ def spec(fields: Fields) -> Spec:
     return decoder(
         fields, kinds, {"layer": (attention, channels)}, residual("prenorm", norm=rms), norm=rms,
         tied=fields.flag("tie_word_embeddings", True), scale=fields.whole("hidden_size") ** 0.5,
-        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
+        biased=biases(fields),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from blockyard.core.spec import Spec, activation, channel, mixer, norm, residual, weigh
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import AROUND, ENDS, FULL, IGNORED, SLIDING, decoder
+from blockyard.interop.layout import AROUND, ENDS, FULL, IGNORED, SLIDING, biases, decoder, needs_window
 from blockyard.interop.names import Names
 
 
@@ -13,8 +13,7 @@ def spec(fields: Fields) -> Spec:
     heads, head_dim = fields.whole("num_attention_heads"), fields.whole("head_dim", 256)
     kinds = fields.kinds(fields.layers("num_hidden_layers"), (FULL, SLIDING), lambda i: FULL if i % 2 else SLIDING)
     window = fields.window("sliding_window", 4096)
-    if SLIDING in kinds and window is None:
-        raise fields.refuse("sliding_window", f"layers of the type {SLIDING} need one")
+    needs_window(fields, kinds, window)
     scale, cap = fields.positive("query_pre_attn_scalar", 256) ** -0.5, fields.cap("attn_logit_softcapping", 50.0)
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads, 4), head_dim=head_dim,
@@ -29,7 +28,7 @@ def spec(fields: Fields) -> Spec:
     return decoder(
         fields, kinds, blocks, residual("peri", norm=rms), norm=rms,
         tied=fields.flag("tie_word_embeddings", True), scale=fields.whole("hidden_size") ** 0.5,
-        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
+        biased=biases(fields),
         activation=None if last is None else activation("softcap", cap=last),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from blockyard.core.spec import Spec, activation, channel, mixer, norm, residual, weigh
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import AROUND, ENDS, FULL, HEAD_NORMS, IGNORED, SLIDING, decoder
+from blockyard.interop.layout import AROUND, ENDS, FULL, HEAD_NORMS, IGNORED, SLIDING, biases, decoder, needs_window
 from blockyard.interop.names import Names
 
 
@@ -17,8 +17,7 @@ def spec(fields: Fields) -> Spec:
         fields.layers("num_hidden_layers"), (FULL, SLIDING), lambda i: SLIDING if (i + 1) % every else FULL
     )
     window = fields.window("sliding_window", 4096)
-    if SLIDING in kinds and window is None:
-        raise fields.refuse("sliding_window", f"layers of the type {SLIDING} need one")
+    needs_window(fields, kinds, window)
     rms = norm("rms_unit_offset", eps=fields.real("rms_norm_eps", 1e-6))
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads, 4), head_dim=head_dim, norm=rms,
@@ -38,7 +37,7 @@ def spec(fields: Fields) -> Spec:
     return decoder(
         fields, kinds, blocks, residual("peri", norm=rms), norm=rms,
         tied=fields.flag("tie_word_embeddings", True), scale=fields.whole("hidden_size") ** 0.5,
-        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
+        biased=biases(fields),
         activation=None if last is None else activation("softcap", cap=last),
     )  # fmt: skip
 

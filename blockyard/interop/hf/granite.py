@@ -1,27 +1,24 @@
 """Granite: a llama with factors on embeddings, scores of attention, what sublayers write, and the last scores."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual, weigh
+from blockyard.core.spec import Spec, mixer, norm, residual, weigh
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder
+from blockyard.interop.layout import ENDS, IGNORED, LAYER, biases, decoder, gated, head_width
 from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads), head_dim=head_dim,
         position=fields.rope(head_dim, 2048),
         weigh=weigh("softmax", scale=fields.positive("attention_multiplier", 1.0)),
     )  # fmt: skip
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     rms = norm("rms", eps=fields.real("rms_norm_eps", 1e-6))
     kinds = ["layer"] * fields.layers("num_hidden_layers")
-    biased = ("qkv", "out") if fields.flag("attention_bias", False) else ()
-    biased += ("up", "down") if fields.flag("mlp_bias", False) else ()
+    biased = biases(fields, "attention_bias", "mlp_bias")
     rule = residual("multiplied", norm=rms, factor=fields.real("residual_multiplier", 1.0))
     return decoder(
         fields, kinds, {"layer": (attention, channels)}, rule, norm=rms, biased=biased,

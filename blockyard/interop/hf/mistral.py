@@ -1,22 +1,20 @@
 """Mistral: a llama whose layers all read a window of the last tokens."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder
+from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder, gated, head_width
 from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads, 8), head_dim=head_dim,
         position=fields.rope(head_dim, 131072), pattern=fields.window("sliding_window", 4096),
     )  # fmt: skip
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     rms = norm("rms", eps=fields.real("rms_norm_eps", 1e-6))
     kinds = ["layer"] * fields.layers("num_hidden_layers")
     blocks = {"layer": (attention, channels)}

@@ -1,8 +1,8 @@
 """OLMo: a llama whose norms learn nothing."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder
+from blockyard.interop.layout import ENDS, IGNORED, LAYER, biases, decoder, gated, head_width
 from blockyard.interop.names import Names
 
 
@@ -10,19 +10,17 @@ def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     fields.only("clip_qkv", None)
     heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads), head_dim=head_dim,
         position=fields.rope(head_dim, 2048),
     )  # fmt: skip
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     kinds, plain = ["layer"] * fields.layers("num_hidden_layers"), norm("standard", eps=1e-5)
     return decoder(
         fields, kinds, {"layer": (attention, channels)}, residual("prenorm", norm=plain), norm=plain,
         tied=fields.flag("tie_word_embeddings", False),
-        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
+        biased=biases(fields),
     )  # fmt: skip
 
 

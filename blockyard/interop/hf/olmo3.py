@@ -1,25 +1,33 @@
 """OLMo 3: OLMo 2 with a window in three layers of four."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import BEHIND, ENDS, FULL, IGNORED, SLIDING, decoder
+from blockyard.interop.layout import (
+    BEHIND,
+    ENDS,
+    FULL,
+    IGNORED,
+    SLIDING,
+    biases,
+    decoder,
+    gated,
+    head_width,
+    needs_window,
+)
 from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     heads, rms = fields.whole("num_attention_heads"), norm("rms", eps=fields.real("rms_norm_eps", 1e-5))
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     kinds = fields.kinds(
         fields.layers("num_hidden_layers"), (FULL, SLIDING), lambda i: SLIDING if (i + 1) % 4 else FULL
     )
     window = fields.window("sliding_window", 4096)
-    if SLIDING in kinds and window is None:
-        raise fields.refuse("sliding_window", f"layers of the type {SLIDING} need one")
+    needs_window(fields, kinds, window)
     attention = mixer("attention", heads=heads, kv_heads=fields.groups(heads), head_dim=head_dim, norm_all=rms)
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     # rope_theta beside the schemes is that of full attention alone
     none = {"rope_theta": "", "partial_rotary_factor": ""}
     near = fields.rope(head_dim, 2048, base=5e5, layer=SLIDING, beside=none)
@@ -31,7 +39,7 @@ def spec(fields: Fields) -> Spec:
     return decoder(
         fields, kinds, blocks, residual("outnorm", norm=rms), norm=rms,
         tied=fields.flag("tie_word_embeddings", False),
-        biased=("qkv", "out") if fields.flag("attention_bias", False) else (),
+        biased=biases(fields),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Phi-3: projections that are fused as ours are, and positions with factors for long texts."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import BEFORE, ENDS, IGNORED, decoder
+from blockyard.interop.layout import BEFORE, ENDS, IGNORED, decoder, gated, head_width
 from blockyard.interop.names import Names
 
 
@@ -13,7 +13,7 @@ def spec(fields: Fields) -> Spec:
     fields.only("full_attn_mod", 1)
     fields.only("interpolate_factor", 1)
     heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     position = fields.rope(
         head_dim, 4096, share=1.0, trained=4096,
         called={"su": "longrope", "yarn": "longrope", "linear": "none", "dynamic": "none", "llama3": "none"},
@@ -22,9 +22,7 @@ def spec(fields: Fields) -> Spec:
         "attention", heads=heads, kv_heads=fields.groups(heads), head_dim=head_dim, position=position,
         pattern=fields.window(),
     )  # fmt: skip
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     rms = norm("rms", eps=fields.real("rms_norm_eps", 1e-5))
     kinds = ["layer"] * fields.layers("num_hidden_layers")
     blocks = {"layer": (attention, channels)}

@@ -1,8 +1,8 @@
 """Qwen 2: biases on queries, keys and values; upper layers may read a window."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder, types_up_to
+from blockyard.interop.layout import ENDS, IGNORED, LAYER, decoder, gated, head_width, types_up_to
 from blockyard.interop.names import Names
 
 
@@ -10,12 +10,10 @@ def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings")
     fields.only("use_mrope", False)
     heads, layers = fields.whole("num_attention_heads"), fields.layers("num_hidden_layers")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     position = fields.rope(head_dim, 32768)
     kinds, windows = types_up_to(fields, layers)
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     kv = fields.groups(heads, 32)
     blocks = {
         kind: (

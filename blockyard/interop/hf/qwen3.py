@@ -1,8 +1,8 @@
 """Qwen 3: a norm on the queries and keys of each head; upper layers may read a window."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, HEAD_NORMS, IGNORED, LAYER, decoder, types_up_to
+from blockyard.interop.layout import ENDS, HEAD_NORMS, IGNORED, LAYER, biases, decoder, gated, types_up_to
 from blockyard.interop.names import Names
 
 
@@ -12,9 +12,7 @@ def spec(fields: Fields) -> Spec:
     head_dim, rms = fields.whole("head_dim", 128), norm("rms", eps=fields.real("rms_norm_eps", 1e-6))
     position = fields.rope(head_dim, 32768)
     kinds, windows = types_up_to(fields, layers)
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     kv = fields.groups(heads, 32)
     blocks = {
         kind: (
@@ -27,7 +25,7 @@ def spec(fields: Fields) -> Spec:
         for kind in windows
     }  # fmt: skip
     tied = fields.flag("tie_word_embeddings", False)
-    biased = ("qkv", "out") if fields.flag("attention_bias", False) else ()
+    biased = biases(fields)
     return decoder(fields, kinds, blocks, residual("prenorm", norm=rms), norm=rms, tied=tied, biased=biased)
 
 

@@ -1,26 +1,34 @@
 """SmolLM 3: some layers turn nothing by its position, and some may read a window."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, FULL, IGNORED, LAYER, SLIDING, decoder
+from blockyard.interop.layout import (
+    ENDS,
+    FULL,
+    IGNORED,
+    LAYER,
+    SLIDING,
+    biases,
+    decoder,
+    gated,
+    head_width,
+    needs_window,
+)
 from blockyard.interop.names import Names
 
 
 def spec(fields: Fields) -> Spec:
     fields.neutral("max_position_embeddings", "max_window_layers", "pretraining_tp")
     heads, layers = fields.whole("num_attention_heads"), fields.layers("num_hidden_layers")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     turning = turned(fields, layers)
     window, slide = fields.window(), fields.flag("use_sliding_window", False)
     kinds = fields.kinds(
         layers, (FULL, SLIDING), lambda i: SLIDING if slide and window is not None and not turning[i] else FULL
     )
-    if SLIDING in kinds and window is None:
-        raise fields.refuse("sliding_window", f"layers of the type {SLIDING} need one")
+    needs_window(fields, kinds, window)
     position = fields.rope(head_dim, 32768, base=2e6)
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     attention = mixer("attention", heads=heads, kv_heads=fields.groups(heads, 4), head_dim=head_dim)
     blocks = {
         f"{kind}_{how}": (attention.but(position=at, pattern=seen), channels)
@@ -28,8 +36,7 @@ def spec(fields: Fields) -> Spec:
         for how, at in (("turned", position), ("still", None))
     }
     rms = norm("rms", eps=fields.real("rms_norm_eps", 1e-6))
-    biased = ("qkv", "out") if fields.flag("attention_bias", False) else ()
-    biased += ("up", "down") if fields.flag("mlp_bias", False) else ()
+    biased = biases(fields, "attention_bias", "mlp_bias")
     tied = fields.flag("tie_word_embeddings", True)
     kinds = [f"{kind}_{'turned' if turns else 'still'}" for kind, turns in zip(kinds, turning)]
     return decoder(fields, kinds, blocks, residual("prenorm", norm=rms), norm=rms, tied=tied, biased=biased)

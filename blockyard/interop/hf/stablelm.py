@@ -1,8 +1,8 @@
 """StableLM: layer norms, part of each head turns, and perhaps both sublayers of a layer read the same normed stream."""
 
-from blockyard.core.spec import Spec, channel, mixer, norm, residual
+from blockyard.core.spec import Spec, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, IGNORED, LAYER, decoder
+from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, GATED, IGNORED, LAYER, decoder, gated
 from blockyard.interop.names import Names
 
 
@@ -15,9 +15,7 @@ def spec(fields: Fields) -> Spec:
         "attention", heads=heads, kv_heads=fields.groups(heads, 32), head_dim=head_dim,
         position=fields.rope(head_dim, 4096, share=0.25),
     )  # fmt: skip
-    channels = channel(
-        "gated", inner=fields.whole("intermediate_size"), activation=fields.activation("hidden_act", "silu")
-    )
+    channels = gated(fields)
     layer = norm("layer", eps=fields.real("layer_norm_eps", 1e-5))
     rule = "parallel" if fields.flag("use_parallel_residual", False) else "prenorm"
     kinds = [rule] * fields.layers("num_hidden_layers")

@@ -2,7 +2,7 @@
 
 from blockyard.core.spec import Spec, channel, mixer, norm, residual
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, IGNORED, decoder
+from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, IGNORED, decoder, head_width
 from blockyard.interop.names import Names
 
 
@@ -11,7 +11,7 @@ def spec(fields: Fields) -> Spec:
     fields.only("mlp_type", "default")
     fields.only("norm_type", "layer_norm")
     heads = fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    head_dim = head_width(fields, heads)
     attention = mixer(
         "attention", heads=heads, kv_heads=fields.groups(heads, 2), head_dim=head_dim,
         position=fields.rope(head_dim, 4096), pattern=fields.window(),

@@ -38,9 +38,7 @@ class LongRope(Rotary):
         self.short, self.long = short or (1.0,) * pairs, long or (4.0,) * pairs
         for name, given in (("short", self.short), ("long", self.long)):
             if len(given) != pairs:
-                raise UsageError(
-                    f"{site.path}: {name} has {len(given)} factors, one is needed for each of {pairs} pairs"
-                )
+                raise UsageError(f"{site.path}: {name} has {len(given)} factors for {pairs} pairs of channels")
         if short or long:
             self.head_dim.fixed = "each of its pairs has a factor of its own"
         self.trained, self.grown, self.carried = trained or site.length, grown, carried

@@ -49,6 +49,7 @@ def falcon_mamba(draw):
 
 def mixtral(draw):
     found, head_dim = sizes(draw)
+    found["head_dim"] = head_dim  # without it their class knows no scheme but the plain one
     more = dict(sliding_window=draw.choice([None, window(draw)]), rms_norm_eps=eps(draw))
     return found | routed(draw, "num_local_experts") | more | rotary(draw, head_dim)
 

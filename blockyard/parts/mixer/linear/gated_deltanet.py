@@ -36,7 +36,7 @@ class GatedDeltaNet(Sublayer):
     def __init__(
         self, site: Site, *, heads: Heads = 4,
         key_dim: Annotated[KeyDim, "channels of a head's keys; none: 3/4 of the width over the heads"] | None = None,
-        key_heads: Annotated[Heads, "heads of queries and keys, each for as many heads; none: one for each"] | None = None,
+        key_heads: Annotated[Heads, "heads of queries and keys, each for as many others; none: all"] | None = None,
         value_dim: Annotated[ValueDim, "channels of a head's values; none: twice those of its keys"] | None = None,
         beta_max: BetaMax = 1.0,
         conv: ConvSpec | None = Spec("mixer", "short_conv"),

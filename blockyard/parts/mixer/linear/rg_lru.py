@@ -1,7 +1,8 @@
 """A gated recurrence, channel by channel, beside a second branch that gates it; its gates come from runs of channels.
 
     u = conv(W_u x)        r_t, i_t = sigmoid(W_r u_t + b_r), sigmoid(W_i u_t + b_i)        W_r, W_i block by block
-    log a_t = -c r_t softplus(rate)        h_t = a_t h_{t-1} + s_t i_t u_t        s_t = sqrt(1 - a_t^2), 1 at a first token
+    log a_t = -c r_t softplus(rate)        h_t = a_t h_{t-1} + s_t i_t u_t
+    s_t = sqrt(1 - a_t^2), 1 at a first token
     y_t = W_o (h_t * act(W_y x_t))
 
 With s the memory is as large as what it reads, whatever the decay.

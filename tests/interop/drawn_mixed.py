@@ -109,7 +109,7 @@ def jamba(draw):
         attn_layer_period=period, attn_layer_offset=draw.randrange(period), expert_layer_period=sparse,
         expert_layer_offset=draw.randrange(sparse), mamba_d_state=draw.choice([3, 4]), mamba_d_conv=draw.randint(2, 4),
         mamba_expand=draw.choice([1, 2]), mamba_dt_rank=draw.choice(["auto", 2]), mamba_conv_bias=flag(draw),
-        rms_norm_eps=eps(draw),
+        rms_norm_eps=draw.choice([1e-3, 0.01, 0.3]),  # a norm of two numbers near zero is no sum of single precision
     )  # fmt: skip
     return found | routed(draw) | more
 

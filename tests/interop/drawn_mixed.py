@@ -155,12 +155,14 @@ def lfm2(draw):
 
 
 def recurrent_gemma(draw):
+    """A window of two tokens or more: their cache of a window of one keeps all tokens."""
     found, width = sizes(draw, apart=False)
     heads, found["num_hidden_layers"] = found["num_attention_heads"], draw.randint(3, 4)
     turned = 2 * draw.randint(1, width // 2)
     part = (turned + 0.01) / width if turned < width else 1.0
     more = dict(
-        lru_width=draw.choice([None, 2 * heads]), attention_window_size=window(draw), conv1d_width=draw.randint(2, 4),
+        lru_width=draw.choice([None, 2 * heads]), attention_window_size=max(2, window(draw)),
+        conv1d_width=draw.randint(2, 4),
         logits_soft_cap=draw.choice([0.7, 30.0]), rms_norm_eps=eps(draw), attention_bias=flag(draw),
         hidden_activation=draw.choice(["gelu", "gelu_pytorch_tanh", "silu"]),
         block_types=draw.choice([["recurrent", "recurrent", "attention"], ["attention", "recurrent"]]),
@@ -181,4 +183,7 @@ def qwen3_next(draw):
         attention_bias=flag(draw), rms_norm_eps=eps(draw),
     )  # fmt: skip
     laid = draw.choice([listed, dict(full_attention_interval=draw.randint(1, layers))])
-    return found | laid | sparse(draw, layers) | more | partly(draw, width)
+    turned = partly(draw, width)
+    if turned["rope_parameters"]["rope_type"] == "dynamic":
+        turned["rope_parameters"]["partial_rotary_factor"] = 1.0  # of one pair that scheme has no base
+    return found | laid | sparse(draw, layers) | more | turned

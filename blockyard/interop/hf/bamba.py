@@ -10,6 +10,8 @@ from blockyard.interop.names import Names
 def spec(fields: Fields) -> Spec:
     dim, layers = fields.whole("hidden_size"), fields.layers("num_hidden_layers")
     fields.neutral("max_position_embeddings", "num_logits_to_keep", "z_loss_coefficient")
+    fields.neutral("partial_rotary_factor")  # their class takes a half whatever stands here
+    fields.only("attn_rotary_emb", per_head(fields) // 2)
     full = places(fields, "attn_layer_indices")
     kinds = ["full_attention" if n in full else "linear_attention" for n in range(layers)]
     rms = rms_of(fields, default=1e-5)

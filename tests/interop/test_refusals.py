@@ -83,7 +83,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         ("mlp_bias", LLAMA | dict(mlp_bias=True)),
         ("sliding_window", LLAMA | dict(sliding_window=4096)),
         ("quantization_config", LLAMA | dict(quantization_config={"bits": 4})),
-        ("hidden_act", LLAMA | dict(hidden_act="gelu")),
+        ("hidden_act", LLAMA | dict(hidden_act="quick_gelu")),
         ("hidden_act", LLAMA | dict(hidden_act=["silu"])),
         ("hidden_size", LLAMA | dict(hidden_size="8")),
         ("hidden_size", LLAMA | dict(hidden_size=None)),

@@ -1,6 +1,9 @@
-"""Swin: a pyramid of windows that divide the grid of every stage, on images of the size that config.json says."""
+"""Swin: a pyramid of windows, on images of the size that config.json says.
 
-from blockyard.core.spec import Spec, head, norm
+A grid that is no multiple of the windows is filled up with zeros, which the windows at its border read.
+"""
+
+from blockyard.core.spec import Spec, head, mixer, norm
 from blockyard.interop.encoders import affine, fused, normed, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
@@ -14,21 +17,32 @@ def spec(fields: Fields) -> Spec:
     depths = fields.counts("depths", fields.held)
     heads, window, dim = fields.counts("num_heads", None, len(depths)), fields.whole("window_size", 7), fields.whole("embed_dim")
     fields.only("hidden_size", dim << (len(depths) - 1))
-    height, width = _sides(fields, depths, window)
+    height, width, filled = _sides(fields, depths, window)
     fine, usual = norm("layer", eps=fields.real("layer_norm_eps", 1e-5)), norm("layer", eps=1e-5)
     ratio, wide = fields.real("mlp_ratio", 4.0), {}
     for i, count in enumerate(heads):
-        wide |= {f"stage{i + 1}.mixer.heads": count, f"stage{i + 1}.channel.inner": int(ratio * (dim << i))}
+        inner = int(ratio * (dim << i))
+        if inner < 1:
+            raise fields.refuse("mlp_ratio", "nothing is left inside the channels")
+        wide |= {f"stage{i + 1}.mixer.heads": count, f"stage{i + 1}.channel.inner": inner}
+    if len(depths) > 1:
+        wide["junction.norm"] = usual
     body = recipe(
         "swin", dim=dim, layers=len(depths), stages=len(depths), shallow=1, window=window,
         height=height, width=width, channels=fields.whole("num_channels", 3), patch=fields.sides("patch_size", 4)[0],
         **{
-            "depth.pattern": _laid(depths), **wide, "residual.norm": fine, "stem.norm": usual, "junction.norm": usual,
+            "depth.pattern": _laid(depths), "residual.norm": fine, "stem.norm": usual,
             "channel.activation": fields.activation("hidden_act", "gelu"),
-        } | ({} if len(depths) > 1 else {}),
+        }, **wide,
     )["model"]  # fmt: skip
-    body = body.but(head=head("classes", classes=fields.classes(), norm=fine) if task(fields) else head("stream", norm=fine))
-    return body if fields.flag("qkv_bias", True) else body.at("steps.*.part.mixer.qkv", bias=False)
+    body = body.map(lambda each: _filled(each, filled, window))
+    said = head("classes", classes=fields.classes(), norm=fine) if task(fields) else head("stream", norm=fine)
+    body = body.but(head=said)
+    if not fields.flag("qkv_bias", True):
+        there = {"mixer.mixer": filled, "mixer": len(filled) < len(depths)}
+        for where in (where for where, any_ in there.items() if any_):
+            body = body.at(f"steps.*.part.{where}.qkv", bias=False)
+    return body
 
 
 def _laid(depths: list[int]) -> str:
@@ -36,26 +50,42 @@ def _laid(depths: list[int]) -> str:
     return " + down".join(f"{f'{i} + ' if i else ''}{count}*stage{i + 1}" for i, count in enumerate(depths))
 
 
-def _sides(fields: Fields, depths: list[int], window: int) -> tuple[int, int]:
-    """Height and width, of which every stage must be whole windows, and of which theirs are the same."""
+def _filled(block: Spec, stages: list[str], window: int) -> Spec:
+    """A block whose windows stand in a grid that is filled up, where its stage is one of these."""
+    if block.kind != "block" or block.name not in stages:
+        return block
+    windows, *others = block["steps"]
+    return block.but(steps=(mixer("filled_grid", size=window, mixer=windows), *others))
+
+
+def _sides(fields: Fields, depths: list[int], window: int) -> tuple[int, int, list[str]]:
+    """Height and width, and the stages whose grids are filled up."""
     if any(count % 2 for count in depths[:-1]):
-        raise fields.refuse("depths", "stages before the last have an even number of blocks here: every second is shifted")
+        raise fields.refuse("depths", "stages before the last need an even number of blocks: every second is shifted")
     (height, width), patch = fields.sides("image_size", 224), fields.sides("patch_size", 4)
     if patch[0] != patch[1]:
         raise fields.refuse("patch_size", "only square patches are known here")
     if height % patch[0] or width % patch[0]:
         raise fields.refuse("image_size", f"the patches of {patch[0]} do not divide it")
-    grid = height // patch[0], width // patch[0]
-    for stage in range(len(depths)):
+    grid, filled = (height // patch[0], width // patch[0]), list[str]()
+    for stage in range(1, len(depths) + 1):
+        said = f"the grid of stage {stage} is {grid[0]} x {grid[1]}"
+        if min(grid) < window:
+            raise fields.refuse("window_size", said)
         if grid[0] % window or grid[1] % window:
-            raise fields.refuse("window_size", f"it does not divide the grid of stage {stage + 1}, {grid[0]} x {grid[1]}")
+            filled.append(f"stage{stage}")
+        if stage < len(depths) and (grid[0] % 2 or grid[1] % 2):
+            raise fields.refuse("image_size", f"{said}, and only even sides are merged here")
         grid = grid[0] // 2, grid[1] // 2
-    return height, width
+    return height, width, filled
 
 
 _FILTER = "swin.embeddings.patch_embeddings.projection"
-_QKV = {f"part.mixer.{path}": source for path, source in
-        fused("qkv", *(f"attention.self.{name}" for name in ("query", "key", "value"))).items()}  # fmt: skip
+_WINDOWS = {
+    **fused("qkv", *(f"attention.self.{name}" for name in ("query", "key", "value"))),
+    **affine("out", "attention.output.dense"),
+    "position.table": "attention.self.relative_position_bias_table.square",
+}
 NAMES = tasks(
     "Swin",
     Names(
@@ -69,9 +99,8 @@ NAMES = tasks(
         blocks={
             "stage": (
                 {
-                    **_QKV,
-                    **affine("part.mixer.out", "attention.output.dense"),
-                    "part.mixer.position.table": "attention.self.relative_position_bias_table.square",
+                    **{f"part.mixer.{path}": source for path, source in _WINDOWS.items()},
+                    **{f"part.mixer.mixer.{path}": source for path, source in _WINDOWS.items()},
                     **normed("rule.norm", "layernorm_before"),
                 },
                 {

@@ -84,4 +84,3 @@ def _each(fields: Fields, name: str, channels: int) -> list[float]:
     if not isinstance(found, list) or len(found) != channels or not all(type(n) in (int, float) for n in found):
         raise fields.refuse(name, f"expected a number for each of {channels} channels")
     return [float(n) for n in found]
-

@@ -33,7 +33,9 @@ def text(kind, r, even=False, tasks=TASKS):
 
 def bert(r, kind="Bert"):
     name, settings = text(kind, r)
-    return name, settings | dict(type_vocab_size=r.randint(1, 3), layer_norm_eps=r.choice(EPS), hidden_act=r.choice(ACTS))
+    return name, settings | dict(
+        type_vocab_size=r.randint(1, 3), layer_norm_eps=r.choice(EPS), hidden_act=r.choice(ACTS)
+    )
 
 
 def roberta(r):

@@ -18,7 +18,10 @@ def spec(fields: Fields) -> Spec:
     fields.neutral("*dropout*", "initializer_cutoff_factor", "deterministic_flash_attn", "sparse_pred*", "embedding_size",
                    "max_position_embeddings", "repad_logits_with_grad", "reference_compile", "layer_norm_eps")  # fmt: skip
     fields.only("position_embedding_type", "absolute")  # read by nothing of theirs
-    layers, usual = fields.layers("num_hidden_layers"), norm("layer" if fields.flag("norm_bias", False) else "layer_gain")
+    layers, usual = (
+        fields.layers("num_hidden_layers"),
+        norm("layer" if fields.flag("norm_bias", False) else "layer_gain"),
+    )
     fine = usual.but(eps=fields.real("norm_eps", 1e-5))
     kinds, bases, wide = _kinds(fields, layers), _bases(fields), fields.whole("local_attention", 128) // 2 + 1
     heads, act = fields.whole("num_attention_heads"), fields.activation("hidden_activation", "gelu")
@@ -77,7 +80,11 @@ def _bases(fields: Fields) -> dict[str, float]:
     found = {}
     for kind, (old, usual) in BASES.items():
         base, said = fields.real(old, usual), given.get(kind, {})
-        if not isinstance(said, dict) or said.keys() - {"rope_theta", "rope_type"} or said.get("rope_type", "default") != "default":
+        if (
+            not isinstance(said, dict)
+            or said.keys() - {"rope_theta", "rope_type"}
+            or said.get("rope_type", "default") != "default"
+        ):
             raise fields.refuse("rope_parameters", "only plain rotary positions are known here")
         base = said.get("rope_theta", base)
         if type(base) not in (int, float) or not base > 0:

@@ -15,7 +15,11 @@ def spec(fields: Fields) -> Spec:
                    "num_layers", "path_norm")  # fmt: skip
     fields.only("use_absolute_embeddings", False)
     depths = fields.counts("depths", fields.held)
-    heads, window, dim = fields.counts("num_heads", None, len(depths)), fields.whole("window_size", 7), fields.whole("embed_dim")
+    heads, window, dim = (
+        fields.counts("num_heads", None, len(depths)),
+        fields.whole("window_size", 7),
+        fields.whole("embed_dim"),
+    )
     fields.only("hidden_size", dim << (len(depths) - 1))
     height, width, filled = _sides(fields, depths, window)
     fine, usual = norm("layer", eps=fields.real("layer_norm_eps", 1e-5)), norm("layer", eps=1e-5)

@@ -32,7 +32,10 @@ def spec(fields: Fields) -> Spec:
     dim, layers, heads = fields.whole("d_model"), fields.layers("num_layers"), fields.whole("num_heads")
     near = position("t5", buckets=fields.whole("relative_attention_num_buckets", 32),
                     max_distance=fields.whole("relative_attention_max_distance", 128))  # fmt: skip
-    size, fine = dict(heads=heads, head_dim=fields.whole("d_kv", 64)), norm("rms", eps=fields.real("layer_norm_epsilon", 1e-6))
+    size, fine = (
+        dict(heads=heads, head_dim=fields.whole("d_kv", 64)),
+        norm("rms", eps=fields.real("layer_norm_epsilon", 1e-6)),
+    )
     own = mixer("attention", position=near, weigh=weigh("softmax", scale=1.0), **size)
     after, vocab = _channel(fields), fields.whole("vocab_size")
     named = "gated" if after.name == "gated" else "layer"

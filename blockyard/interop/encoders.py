@@ -10,7 +10,14 @@ from blockyard.core.spec import Spec, activation, head
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 
-DROPOUT = ("*dropout*", "position_embedding_type", "classifier_dropout")
+DROPOUT = ("*dropout*",)
+
+
+def sees_both_sides(fields: Fields) -> None:
+    """Refuse what would make an encoder read from left to right, or know places otherwise."""
+    fields.only("is_decoder", False)
+    fields.only("is_causal", False)
+    fields.only("position_embedding_type", "absolute")
 
 
 def affine(ours: str, theirs: str) -> dict[str, str]:

@@ -91,8 +91,8 @@ def swin(r):
         image_size=[2 * stages * (least + r.randint(0, 5)) for _ in "hw"], patch_size=2, embed_dim=2 * width,
         depths=[r.choice([2, 2, 4]) for _ in range(stages - 1)] + [r.randint(1, 3)],
         num_heads=[heads[0], heads[0] * heads[1]][:stages], window_size=window, num_labels=r.randint(1, 5),
-        mlp_ratio=r.choice([1.5, 4.0]), qkv_bias=r.random() < 0.5, hidden_act=r.choice(ACTS), layer_norm_eps=r.choice(EPS),
-        num_channels=r.randint(1, 3),
+        mlp_ratio=r.choice([1.5, 4.0]), qkv_bias=r.random() < 0.5, hidden_act=r.choice(ACTS),
+        layer_norm_eps=r.choice(EPS), num_channels=r.randint(1, 3),
     )  # fmt: skip
 
 
@@ -101,7 +101,8 @@ def convnext(r):
     return "ConvNextForImageClassification", dict(
         num_channels=r.randint(1, 3), patch_size=patch, num_stages=stages, num_labels=r.randint(1, 5),
         hidden_sizes=[r.randint(5, 12) for _ in range(stages)], depths=[r.randint(1, 2) for _ in range(stages)],
-        image_size=[patch * r.choice([4, 8, 12]) for _ in "hw"], hidden_act=r.choice(ACTS), layer_norm_eps=r.choice(EPS),
+        image_size=[patch * r.choice([4, 8, 12]) for _ in "hw"], hidden_act=r.choice(ACTS),
+        layer_norm_eps=r.choice(EPS),
     )  # fmt: skip
 
 
@@ -111,7 +112,8 @@ def t5(r):
     proj = r.choice(["relu", "gated-gelu", "gated-silu"])
     return f"T5{task}", dict(
         vocab_size=r.randint(30, 40), d_model=r.randint(10, 20), d_kv=r.choice([3, 5, 6]), d_ff=r.randint(10, 30),
-        num_layers=r.randint(1, 3), num_decoder_layers=r.randint(1, 3), num_heads=r.randint(1, 4), feed_forward_proj=proj,
+        num_layers=r.randint(1, 3), num_decoder_layers=r.randint(1, 3), num_heads=r.randint(1, 4),
+        feed_forward_proj=proj,
         relative_attention_num_buckets=r.choice([4, 8, 32]), relative_attention_max_distance=r.choice([9, 12, 128]),
         layer_norm_epsilon=r.choice([1e-6, 0.1]), tie_word_embeddings=r.random() < 0.5, pad_token_id=0,
     )  # fmt: skip
@@ -186,11 +188,16 @@ def batches(theirs, seed=0):
     return given, by.Batch(ids, valid=valid, more=more)
 
 
-def answers(theirs, ours, seed=0):
-    """(theirs, ours): what both say, of the tokens that count."""
-    given, batch = batches(theirs, seed)
+def heard(theirs, seed=0):
+    """What theirs says of the batch of a seed."""
+    given, _ = batches(theirs, seed)
     with precision(next(theirs.parameters()).dtype):
-        out = theirs(**given)
+        return theirs(**given, return_dict=True)
+
+
+def both(theirs, out, ours, seed=0):
+    """(theirs, ours): what both say of that batch, of the tokens that count."""
+    _, batch = batches(theirs, seed)
     said = ours(batch).prediction
     (name, got), *_ = said.items()
     if name == "span":
@@ -200,3 +207,8 @@ def answers(theirs, ours, seed=0):
     if batch.valid is not None and wanted.shape[:2] == batch.valid.shape:
         wanted, got = wanted[batch.valid], got[batch.valid]
     return wanted, got
+
+
+def answers(theirs, ours, seed=0):
+    """(theirs, ours): what both say of the batch of a seed, of the tokens that count."""
+    return both(theirs, heard(theirs, seed), ours, seed)

@@ -1,7 +1,7 @@
 """ALBERT: one layer that runs at every depth; several layers, or groups of them, are not known."""
 
 from blockyard.core.spec import Spec, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, tasks, text_head
+from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, sees_both_sides, tasks, text_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS
 from blockyard.interop.names import Names
@@ -11,7 +11,7 @@ from blockyard.systems import spec as recipe
 def spec(fields: Fields) -> Spec:
     for name in ("num_hidden_groups", "inner_group_num"):
         fields.only(name, 1)
-    fields.only("position_embedding_type", "absolute")
+    sees_both_sides(fields)
     # the last four are of the paper's own code and read by nothing of theirs
     fields.neutral(*DROPOUT, "net_structure_type", "gap_size", "num_memory_blocks", "down_scale_factor")
     exact, act = norm("layer", eps=fields.real("layer_norm_eps", 1e-12)), fields.activation("hidden_act", "gelu_new")

@@ -5,15 +5,14 @@ head of a row's classes alone, and the head of the next sentence by none.
 """
 
 from blockyard.core.spec import Spec, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, tasks, text_head
+from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, sees_both_sides, tasks, text_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
-    fields.only("is_decoder", False)
-    fields.only("position_embedding_type", "absolute")
+    sees_both_sides(fields)
     fields.neutral(*DROPOUT, "directionality", "pooler_*")
     exact, act = norm("layer", eps=fields.real("layer_norm_eps", 1e-12)), fields.activation("hidden_act", "gelu")
     body = recipe(

@@ -1,13 +1,14 @@
 """ConvNeXt: stages of wide filters, on images of the size that config.json says."""
 
 from blockyard.core.spec import Spec, head, norm
-from blockyard.interop.encoders import affine, normed
+from blockyard.interop.encoders import affine, normed, sees_both_sides
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
+    sees_both_sides(fields)
     fields.neutral("drop_path_rate", "out_features", "out_indices", "stage_names")
     depths = fields.counts("depths", fields.held)
     fields.only("num_stages", len(depths))

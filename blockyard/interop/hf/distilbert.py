@@ -1,13 +1,14 @@
 """DistilBERT: BERT with fewer layers and without kinds of sentences, for which ours has one that adds zeros."""
 
 from blockyard.core.spec import Spec, activation, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, tasks, text_head
+from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, sees_both_sides, tasks, text_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
+    sees_both_sides(fields)
     # sines are numbers that the table of positions holds at first
     fields.neutral(*DROPOUT, "sinusoidal_pos_embds", "tie_weights_", "output_past")
     exact, act = norm("layer", eps=1e-12), fields.activation("activation", "gelu")

@@ -1,7 +1,7 @@
 """ELECTRA: the layers of BERT behind a table that may be narrower; the head that finds replaced tokens is not known."""
 
 from blockyard.core.spec import Spec, activation, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, headed, normed, tasks, text_head
+from blockyard.interop.encoders import DROPOUT, affine, headed, normed, sees_both_sides, tasks, text_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
 from blockyard.interop.names import Names
@@ -9,8 +9,7 @@ from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
-    fields.only("is_decoder", False)
-    fields.only("position_embedding_type", "absolute")
+    sees_both_sides(fields)
     fields.neutral(*DROPOUT, "summary_*")
     dim, exact = fields.whole("hidden_size"), norm("layer", eps=fields.real("layer_norm_eps", 1e-12))
     embed, gelu = fields.whole("embedding_size", 128), activation("gelu_exact")

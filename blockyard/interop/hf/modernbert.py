@@ -6,7 +6,7 @@ The stem has one kind of token, which adds zeros. A row's classes are scored by 
 from typing import Any
 
 from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model, norm, pattern, position, residual, stem
-from blockyard.interop.encoders import affine, normed, task, tasks
+from blockyard.interop.encoders import affine, normed, sees_both_sides, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 
@@ -15,23 +15,21 @@ BASES = {"full_attention": ("global_rope_theta", 160000.0), "sliding_attention":
 
 
 def spec(fields: Fields) -> Spec:
-    fields.neutral("*dropout*", "initializer_cutoff_factor", "deterministic_flash_attn", "sparse_pred*", "embedding_size",
-                   "max_position_embeddings", "repad_logits_with_grad", "reference_compile", "layer_norm_eps")  # fmt: skip
-    fields.only("position_embedding_type", "absolute")  # read by nothing of theirs
-    layers, usual = (
-        fields.layers("num_hidden_layers"),
-        norm("layer" if fields.flag("norm_bias", False) else "layer_gain"),
-    )
-    fine = usual.but(eps=fields.real("norm_eps", 1e-5))
+    fields.neutral(
+        "*dropout*", "initializer_cutoff_factor", "deterministic_flash_attn", "sparse_pred*", "embedding_size",
+        "max_position_embeddings", "repad_logits_with_grad", "reference_compile", "layer_norm_eps",
+    )  # fmt: skip
+    sees_both_sides(fields)
+    layers, biased = fields.layers("num_hidden_layers"), fields.flag("norm_bias", False)
+    fine = norm("layer" if biased else "layer_gain", eps=fields.real("norm_eps", 1e-5))
     kinds, bases, wide = _kinds(fields, layers), _bases(fields), fields.whole("local_attention", 128) // 2 + 1
     heads, act = fields.whole("num_attention_heads"), fields.activation("hidden_activation", "gelu")
     inner = channel("gated", inner=fields.whole("intermediate_size"), activation=act)
     seen = {"full_attention": None, "sliding_attention": pattern("band", window=wide)}
-    blocks = [
-        block(TYPES[kind], mixer("attention", heads=heads, position=position("rope", base=bases[kind]), pattern=seen[kind]),
-              inner)
-        for kind in dict.fromkeys(kinds)
-    ]  # fmt: skip
+    blocks = []
+    for kind in dict.fromkeys(kinds):
+        turned = position("rope", base=bases[kind])
+        blocks.append(block(TYPES[kind], mixer("attention", heads=heads, position=turned, pattern=seen[kind]), inner))
     made = model(
         dim=fields.whole("hidden_size"),
         stem=stem("segmented", vocab=fields.whole("vocab_size"), kinds=1, norm=fine),
@@ -80,11 +78,8 @@ def _bases(fields: Fields) -> dict[str, float]:
     found = {}
     for kind, (old, usual) in BASES.items():
         base, said = fields.real(old, usual), given.get(kind, {})
-        if (
-            not isinstance(said, dict)
-            or said.keys() - {"rope_theta", "rope_type"}
-            or said.get("rope_type", "default") != "default"
-        ):
+        plain = isinstance(said, dict) and not said.keys() - {"rope_theta", "rope_type"}
+        if not plain or said.get("rope_type", "default") != "default":
             raise fields.refuse("rope_parameters", "only plain rotary positions are known here")
         base = said.get("rope_theta", base)
         if type(base) not in (int, float) or not base > 0:

@@ -1,7 +1,7 @@
 """RoBERTa: BERT whose positions count from one behind the padding id; what pads is said by the batch, not by its id."""
 
 from blockyard.core.spec import Spec, activation, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, headed, normed, tasks, text_head
+from blockyard.interop.encoders import DROPOUT, affine, headed, normed, sees_both_sides, tasks, text_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
 from blockyard.interop.names import Names
@@ -11,8 +11,7 @@ POSITIONS = "roberta.embeddings.position_embeddings.weight"
 
 
 def spec(fields: Fields) -> Spec:
-    fields.only("is_decoder", False)
-    fields.only("position_embedding_type", "absolute")
+    sees_both_sides(fields)
     fields.neutral(*DROPOUT)
     pad, rows = fields.get("pad_token_id", 1), fields.whole("max_position_embeddings", 512)
     if type(pad) is not int or not 0 <= pad < rows - 1:

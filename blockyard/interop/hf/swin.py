@@ -4,7 +4,7 @@ A grid that is no multiple of the windows is filled up with zeros, which the win
 """
 
 from blockyard.core.spec import Spec, head, mixer, norm
-from blockyard.interop.encoders import affine, fused, normed, task, tasks
+from blockyard.interop.encoders import affine, fused, normed, sees_both_sides, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
@@ -13,13 +13,11 @@ from blockyard.systems import spec as recipe
 def spec(fields: Fields) -> Spec:
     fields.neutral("*dropout*", "drop_path_rate", "encoder_stride", "out_features", "out_indices", "stage_names",
                    "num_layers", "path_norm")  # fmt: skip
+    sees_both_sides(fields)
     fields.only("use_absolute_embeddings", False)
     depths = fields.counts("depths", fields.held)
-    heads, window, dim = (
-        fields.counts("num_heads", None, len(depths)),
-        fields.whole("window_size", 7),
-        fields.whole("embed_dim"),
-    )
+    heads, dim = fields.counts("num_heads", None, len(depths)), fields.whole("embed_dim")
+    window = fields.whole("window_size", 7)
     fields.only("hidden_size", dim << (len(depths) - 1))
     height, width, filled = _sides(fields, depths, window)
     fine, usual = norm("layer", eps=fields.real("layer_norm_eps", 1e-5)), norm("layer", eps=1e-5)

@@ -1,7 +1,7 @@
 """T5: an encoder, and a decoder that reads it; version 1.0 and the gated one of 1.1, with the head tied or not.
 
-Whether the head is the table follows from whether the checkpoint holds one of its own; whether what a tied head reads is
-scaled is a setting. What the encoder reads stands in `batch.more["source"]`.
+Whether the head is the table follows from whether the checkpoint holds one of its own; whether what it reads is scaled
+is a setting. What the encoder reads stands in `batch.more["source"]`.
 """
 
 from typing import Any
@@ -32,10 +32,8 @@ def spec(fields: Fields) -> Spec:
     dim, layers, heads = fields.whole("d_model"), fields.layers("num_layers"), fields.whole("num_heads")
     near = position("t5", buckets=fields.whole("relative_attention_num_buckets", 32),
                     max_distance=fields.whole("relative_attention_max_distance", 128))  # fmt: skip
-    size, fine = (
-        dict(heads=heads, head_dim=fields.whole("d_kv", 64)),
-        norm("rms", eps=fields.real("layer_norm_epsilon", 1e-6)),
-    )
+    size = dict(heads=heads, head_dim=fields.whole("d_kv", 64))
+    fine = norm("rms", eps=fields.real("layer_norm_epsilon", 1e-6))
     own = mixer("attention", position=near, weigh=weigh("softmax", scale=1.0), **size)
     after, vocab = _channel(fields), fields.whole("vocab_size")
     named = "gated" if after.name == "gated" else "layer"

@@ -1,13 +1,14 @@
 """ViT: a class token before the patches, which the head of classes reads; what pools it for other uses is left out."""
 
 from blockyard.core.spec import Spec, head, norm, stem
-from blockyard.interop.encoders import affine, fused, normed, task, tasks
+from blockyard.interop.encoders import affine, fused, normed, sees_both_sides, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
+    sees_both_sides(fields)
     fields.neutral("*dropout*", "encoder_stride", "pooler_*")
     height, width = fields.sides("image_size", 224)
     patch = fields.sides("patch_size", 16)

@@ -30,12 +30,13 @@ def spec(fields: Fields) -> Spec:
     fields.neutral(
         "*dropout*", "*_layerdrop", "init_std", "mask_*", "apply_spec_augment", "median_filter_width",
         "*suppress_tokens", "forced_decoder_ids", "max_length", "begin_suppress_tokens", "classifier_proj_size",
-        "use_weighted_layer_sum", "num_hidden_layers",
+        "use_weighted_layer_sum",
     )  # fmt: skip
     fields.only("scale_embedding", False)
     fields.only("is_encoder_decoder", True)
     fields.only("tie_word_embeddings", True)
     fields.only("is_decoder", False)
+    fields.only("num_hidden_layers", fields.get("encoder_layers"))
     dim, act, fine = fields.whole("d_model"), fields.activation("activation_function", "gelu"), norm("layer", eps=1e-5)
     body: dict[str, Any] = dict(dim=dim, residual=residual("prenorm", norm=fine), linear=linear("dense", bias=True))
 

@@ -66,7 +66,7 @@ def nearby(value):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", FLIPPED)
-@pytest.mark.parametrize("share", [0.03, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.01, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_setting_is_read_as_theirs_reads_it_or_refused(kind, share, tmp_path):
     """One setting at a time to another value: where both libraries load the folder, they say the same."""
     name, settings = flipped(kind)
@@ -77,7 +77,7 @@ def test_a_setting_is_read_as_theirs_reads_it_or_refused(kind, share, tmp_path):
     skipped = {"model_type", "architectures", "dtype", "transformers_version", "id2label", "label2id"}
     odd = [(each, value) for each in settings_read(kind) for value in ODD]
     near = [(each, value) for each, held in config.items() if each not in skipped for value in nearby(held)]
-    tried = draw.sample(odd, int(share * len(odd))) + draw.sample(near, int(min(1, 5 * share) * len(near)))
+    tried = draw.sample(odd, int(share * len(odd))) + draw.sample(near, int(min(1, 10 * share) * len(near)))
     for each, value in tried:
         path.write_text(json.dumps(config | {each: value}))
         try:
@@ -143,7 +143,7 @@ def test_pixels_that_cannot_be_made_are_refused(change, words, tmp_path):
                 | dict(patch_size=4, image_size=[8, 12], num_channels=1), torch.float32), tmp_path)  # fmt: skip
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps(PLAIN | dict(size=dict(height=8, width=12))))
-    with pytest.warns(UserWarning, match="vit.pooler.dense.bias, vit.pooler.dense.weight left out"):
+    with pytest.warns(UserWarning, match=r"vit\.pooler\.dense\.bias, vit\.pooler\.dense\.weight left out"):
         load(tmp_path)
     path.write_text(json.dumps(PLAIN | change))
     with pytest.raises(UsageError, match=words):
@@ -151,3 +151,154 @@ def test_pixels_that_cannot_be_made_are_refused(change, words, tmp_path):
     path.write_text("{}x")
     with pytest.raises(UsageError, match="is damaged: it is not a JSON object"):
         load(tmp_path)
+
+
+SMALL = dict(hidden_size=6, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8, vocab_size=30)
+SMALL |= dict(max_position_embeddings=20, pad_token_id=0)
+IMAGE = dict(image_size=16, patch_size=2, num_channels=1)
+BASES = {
+    "BertForMaskedLM": SMALL, "RobertaForMaskedLM": SMALL | dict(pad_token_id=1),
+    "AlbertForMaskedLM": SMALL | dict(embedding_size=4),
+    "ModernBertForMaskedLM": SMALL | dict(hidden_size=8, sep_token_id=0, cls_token_id=0, bos_token_id=0, eos_token_id=0),
+    "ViTForImageClassification": {key: SMALL[key] for key in list(SMALL)[:4]} | IMAGE,
+    "SwinForImageClassification": IMAGE | dict(embed_dim=4, depths=[2, 1], num_heads=[1, 2], window_size=4),
+    "ConvNextForImageClassification": IMAGE | dict(num_stages=2, hidden_sizes=[4, 6], depths=[1, 1]),
+    "T5ForConditionalGeneration": dict(vocab_size=30, d_model=6, d_kv=3, d_ff=8, num_layers=1, num_heads=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        (
+            "BertForMaskedLM",
+            dict(architectures=["BertForNextSentencePrediction"]),
+            "architectures.*known are BertModel",
+        ),
+        ("BertForMaskedLM", dict(architectures=None), "architectures=None"),
+        ("BertForMaskedLM", dict(architectures=["BertForMaskedLM", "BertModel"]), "architectures"),
+        ("BertForMaskedLM", dict(architectures=["BertModel"]), "cls.predictions"),
+        ("BertForMaskedLM", dict(tie_word_embeddings=False), "tie_word_embeddings"),
+        ("BertForMaskedLM", dict(is_decoder=True), "is_decoder"),
+        ("BertForMaskedLM", dict(is_causal=True), "is_causal"),
+        ("BertForMaskedLM", dict(position_embedding_type="relative_key"), "position_embedding_type"),
+        ("BertForMaskedLM", dict(num_hidden_layers=4000), "the weights have 2 layers"),
+        ("BertForMaskedLM", dict(num_attention_heads=4), "heads=4"),
+        ("RobertaForMaskedLM", dict(pad_token_id=None), "pad_token_id"),
+        ("RobertaForMaskedLM", dict(pad_token_id=19), "pad_token_id"),
+        ("AlbertForMaskedLM", dict(num_hidden_groups=2), "num_hidden_groups"),
+        ("AlbertForMaskedLM", dict(inner_group_num=2), "inner_group_num"),
+        ("ModernBertForMaskedLM", dict(layer_types=["full_attention"]), "layer_types"),
+        ("ModernBertForMaskedLM", dict(rope_parameters={"full_attention": {"rope_type": "yarn"}}), "rope_parameters"),
+        ("ModernBertForMaskedLM", dict(rope_parameters={"rope_theta": 10.0}), "rope_parameters"),
+        ("ModernBertForMaskedLM", dict(norm_bias=True), "model.final_norm.bias"),
+        ("ModernBertForMaskedLM", dict(decoder_bias=False), "decoder_bias"),
+        ("ViTForImageClassification", dict(patch_size=[2, 4]), "square patches"),
+        ("ViTForImageClassification", dict(image_size="large"), "one or two whole numbers"),
+        ("ViTForImageClassification", dict(id2label={"0": "cat"}), "head.proj"),
+        ("ViTForImageClassification", dict(id2label=[]), "id2label"),
+        ("SwinForImageClassification", dict(window_size=9), "window_size.*grid of stage 1 is 8 x 8"),
+        ("SwinForImageClassification", dict(depths=[1, 1]), "even number"),
+        ("SwinForImageClassification", dict(depths=[2, 10**9]), "the weights have 2 layers"),
+        ("SwinForImageClassification", dict(image_size=[16, 14]), "image_size.*7"),
+        ("SwinForImageClassification", dict(use_absolute_embeddings=True), "use_absolute_embeddings"),
+        ("SwinForImageClassification", dict(num_heads=[1]), "num_heads.*2 of them"),
+        ("SwinForImageClassification", dict(mlp_ratio=0.1), "mlp_ratio"),
+        ("ConvNextForImageClassification", dict(layer_scale_init_value=0.0), "layer_scale_init_value"),
+        ("ConvNextForImageClassification", dict(num_stages=3), "num_stages"),
+        ("ConvNextForImageClassification", dict(hidden_sizes=[4, 0]), "hidden_sizes"),
+        ("T5ForConditionalGeneration", dict(feed_forward_proj="gated-mish"), "feed_forward_proj"),
+        ("T5ForConditionalGeneration", dict(feed_forward_proj="gated-gelu"), "is_gated_act"),
+        ("T5ForConditionalGeneration", dict(is_encoder_decoder=False), "is_encoder_decoder"),
+        ("T5ForConditionalGeneration", dict(num_decoder_layers=7), "num_decoder_layers.*the weights have 1 layers"),
+    ],
+)
+def test_what_is_not_understood_is_refused(name, change, words, tmp_path):
+    opened(made(name, BASES[name], torch.float32), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match=words) as caught:
+        load(tmp_path)
+    assert str(caught.value).count("\n") < 2
+
+
+def rewritten(folder, change):
+    """The folder with its tensors (name -> tensor) changed in place."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+
+
+@torch.no_grad()
+def test_an_early_checkpoint_of_bert_is_read(tmp_path):
+    """As the first ones were: other names of gains, and heads beside that nobody asks."""
+    theirs = made("BertForMaskedLM", SMALL, torch.float32)
+    opened(theirs, tmp_path)
+
+    def older(tensors):
+        for name in [name for name in tensors if "LayerNorm" in name]:
+            other = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            tensors[other] = tensors.pop(name)
+        tensors["bert.embeddings.position_ids"] = torch.arange(20)[None]
+        tensors["bert.pooler.dense.weight"], tensors["cls.seq_relationship.bias"] = torch.ones(6, 6), torch.ones(2)
+        tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].clone()
+        tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].clone()
+
+    rewritten(tmp_path, older)
+    with pytest.warns(UserWarning, match=r"bert\.pooler\.dense\.weight, cls\.seq_relationship\.bias left out"):
+        ours = load(tmp_path)
+    wanted, got = answers(theirs, ours)
+    assert (wanted - got).abs().max() <= 1e-4
+    rewritten(tmp_path, lambda tensors: tensors.pop("cls.predictions.bias"))  # its copy stands in for it
+    with pytest.warns(UserWarning, match="left out"):
+        assert torch.equal(load(tmp_path).head.bias, ours.head.bias)
+    rewritten(tmp_path, lambda tensors: tensors.update({"cls.predictions.decoder.weight": torch.zeros(30, 6)}))
+    with pytest.raises(UsageError, match=r"tie_word_embeddings is true, but cls\.predictions\.decoder\.weight is not"):
+        load(tmp_path)
+
+
+def test_every_tensor_is_used_and_every_parameter_filled(tmp_path):
+    for name, gone in (
+        ("SwinForImageClassification", "swin.encoder.layers.0.downsample.norm.bias"),
+        ("T5ForConditionalGeneration", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
+        ("AlbertForMaskedLM", "albert.encoder.embedding_hidden_mapping_in.bias"),
+    ):
+        folder = tmp_path / name
+        opened(made(name, BASES[name], torch.float32), folder)
+        rewritten(folder, lambda tensors: tensors.update({"stray.weight": torch.ones(2)}))
+        with pytest.raises(UsageError, match="stray.weight, which config.json does not explain"):
+            load(folder)
+        rewritten(folder, lambda tensors, gone=gone: (tensors.pop("stray.weight"), tensors.pop(gone)))
+        with pytest.raises(UsageError, match=f"{gone} missing"):
+            load(folder)
+
+
+def test_the_verbs_work_on_an_encoder_or_refuse_it(tmp_path, capsys):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from blockyard.cli import main
+
+    words, images = str(tmp_path / "words"), str(tmp_path / "images")
+    opened(made("BertForMaskedLM", SMALL | dict(vocab_size=300), torch.float32), words)
+    opened(made("ViTForImageClassification", BASES["ViTForImageClassification"], torch.float32), images)
+    for folder in (words, images):
+        assert main(["transform", folder, "lora:rank=2", "--out", f"{folder}-lora"]) == 0
+        assert main(["quantise", folder, "--out", f"{folder}-small"]) == 0
+        load(f"{folder}-lora"), load(f"{folder}-small")
+    letters = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(f"{words}/tokenizer.json")
+    (tmp_path / "x.txt").write_text("the cat sat on the mat. " * 60)
+    capsys.readouterr()
+    for asked, said in (
+        (["eval", words, "--data", str(tmp_path / "x.txt")], "causal"),
+        (["eval", images, "--data", str(tmp_path / "x.txt")], "no tokenizer.json"),
+        (["generate", words, "--prompt", "the"], "only a causal one writes"),
+        (["show", images], "unknown recipe"),
+    ):
+        assert main(asked) == 2
+        told = capsys.readouterr().err
+        assert said in told and "Traceback" not in told and told.count("\n") <= 2, (asked, told)

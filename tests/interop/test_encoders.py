@@ -155,11 +155,12 @@ def test_pixels_that_cannot_be_made_are_refused(change, words, tmp_path):
 
 SMALL = dict(hidden_size=6, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8, vocab_size=30)
 SMALL |= dict(max_position_embeddings=20, pad_token_id=0)
+SPECIAL = ("sep_token_id", "cls_token_id", "bos_token_id", "eos_token_id")
 IMAGE = dict(image_size=16, patch_size=2, num_channels=1)
 BASES = {
     "BertForMaskedLM": SMALL, "RobertaForMaskedLM": SMALL | dict(pad_token_id=1),
     "AlbertForMaskedLM": SMALL | dict(embedding_size=4),
-    "ModernBertForMaskedLM": SMALL | dict(hidden_size=8, sep_token_id=0, cls_token_id=0, bos_token_id=0, eos_token_id=0),
+    "ModernBertForMaskedLM": SMALL | dict(hidden_size=8) | dict.fromkeys(SPECIAL, 0),
     "ViTForImageClassification": {key: SMALL[key] for key in list(SMALL)[:4]} | IMAGE,
     "SwinForImageClassification": IMAGE | dict(embed_dim=4, depths=[2, 1], num_heads=[1, 2], window_size=4),
     "ConvNextForImageClassification": IMAGE | dict(num_stages=2, hidden_sizes=[4, 6], depths=[1, 1]),
@@ -173,7 +174,7 @@ BASES = {
         (
             "BertForMaskedLM",
             dict(architectures=["BertForNextSentencePrediction"]),
-            "architectures.*known are BertModel",
+            "known are BertModel",
         ),
         ("BertForMaskedLM", dict(architectures=None), "architectures=None"),
         ("BertForMaskedLM", dict(architectures=["BertForMaskedLM", "BertModel"]), "architectures"),
@@ -189,7 +190,7 @@ BASES = {
         ("AlbertForMaskedLM", dict(num_hidden_groups=2), "num_hidden_groups"),
         ("AlbertForMaskedLM", dict(inner_group_num=2), "inner_group_num"),
         ("ModernBertForMaskedLM", dict(layer_types=["full_attention"]), "layer_types"),
-        ("ModernBertForMaskedLM", dict(rope_parameters={"full_attention": {"rope_type": "yarn"}}), "rope_parameters"),
+        ("ModernBertForMaskedLM", dict(rope_parameters={"full_attention": {"rope_type": "yarn"}}), "rope_param"),
         ("ModernBertForMaskedLM", dict(rope_parameters={"rope_theta": 10.0}), "rope_parameters"),
         ("ModernBertForMaskedLM", dict(norm_bias=True), "model.final_norm.bias"),
         ("ModernBertForMaskedLM", dict(decoder_bias=False), "decoder_bias"),
@@ -268,7 +269,7 @@ def test_every_tensor_is_used_and_every_parameter_filled(tmp_path):
         folder = tmp_path / name
         opened(made(name, BASES[name], torch.float32), folder)
         rewritten(folder, lambda tensors: tensors.update({"stray.weight": torch.ones(2)}))
-        with pytest.raises(UsageError, match="stray.weight, which config.json does not explain"):
+        with pytest.raises(UsageError, match=r"stray\.weight, which config.json does not explain"):
             load(folder)
         rewritten(folder, lambda tensors, gone=gone: (tensors.pop("stray.weight"), tensors.pop(gone)))
         with pytest.raises(UsageError, match=f"{gone} missing"):

@@ -5,11 +5,13 @@ A source is the text of one or several names:
     "attn.out.weight"            the tensor as it is
     "attn.c_proj.weight.T"       transposed
     "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
+    "heads of qkv.weight"        its rows head by head: a head's queries, its key, its value, then the next head's
     "conv.weight.patches"        a filter (D,C,P,P) as the matrix (D, P P C) of a patch
     "bias_table.square"          a table ((2n-1)^2, H) as (2n-1, 2n-1, H)
     "k_proj.weight.zeros"        zeros, one a row: what theirs does not add
 
-Dimensions of 1 come and go: a depthwise filter (C,1,W) is ours of (C,W).
+Dimensions of 1 come and go: a depthwise filter (C,1,W) is ours of (C,W). Where a position turns other channels of a
+head than theirs does, the channels of that head are put into our order wherever they stand.
 """
 
 import math
@@ -23,9 +25,12 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
+from blockyard.core.axis import Axis, Cat, Expr
 from blockyard.core.errors import UsageError
+from blockyard.core.part import Position
 from blockyard.model.model import Model
 
+HEADS = "heads of "
 KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -72,7 +77,8 @@ class Names:
             met[name] += 1
             for step, names in zip(steps, self.blocks.get(name) or self.blocks[kind]):
                 for path, source in names.items():
-                    table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
+                    how = HEADS if source.startswith(HEADS) else ""
+                    table[f"steps.{step}.{path}"] = how + " | ".join(prefix + one for one in _names(source))
         for name, names in self.towers.items():
             tower = model.towers[name]
             assert isinstance(tower, Model)
@@ -111,14 +117,22 @@ class Names:
         """Our parameters from their canonical tensors; every one is filled and every tensor is used."""
         sources = self.sources(model)
         found = self._untie(dict(tensors), sources, where)
-        wanted = {_bare(name) for source in sources.values() for name in source.split(" | ")}
+        wanted = {_bare(name) for source in sources.values() for name in _names(source)}
         found = self._without_others(found, wanted, where)
         if missing := sorted(wanted - found.keys()):
             raise UsageError(f"{where}: {_some(missing)} missing from the checkpoint")
         if extra := sorted(found.keys() - wanted):
             raise UsageError(f"{where}: the checkpoint has {_some(extra)}, which config.json does not explain")
         shapes = {path: p.shape for path, p in model.named_parameters()}
-        return {path: _shaped(_assemble(source, found, where), shapes[path]) for path, source in sources.items()}
+        made = {path: _shaped(_assemble(source, found, where), shapes[path]) for path, source in sources.items()}
+        uses = {use.path: use.axes for use in model.uses}
+        for path, source in sources.items():
+            if source.startswith(HEADS):
+                made[path] = _by_piece(made[path], uses[path][0], path, where)
+        for position in (part for part in model.parts() if isinstance(part, Position)):
+            if position.elsewhere is not None:
+                made = {path: _renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
+        return made
 
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
         """Without the copies that a checkpoint may hold, such as that of the table for a tied head."""
@@ -168,9 +182,32 @@ def _bare(name: str) -> str:
     return before if form in FORMS else name
 
 
+def _names(source: str) -> list[str]:
+    return source.removeprefix(HEADS).split(" | ")
+
+
+def _by_piece(tensor: Tensor, rows: Expr, path: str, where: str) -> Tensor:
+    """Rows that come head by head, a piece of each of our parts, in the order of our parts."""
+    assert isinstance(rows, Cat)
+    heads = next(rows.leaves()).size
+    if len(tensor) != rows.size:
+        raise UsageError(f"{where}: {path} takes {rows.size} rows, and the checkpoint has {len(tensor)}")
+    pieces = tensor.unflatten(0, (heads, -1)).split([size // heads for size in rows.sizes], 1)
+    return torch.cat([piece.flatten(0, 1) for piece in pieces])
+
+
+def _renumbered(tensor: Tensor, axes: tuple[Expr, ...], axis: Axis, order: Tensor) -> Tensor:
+    """The channels of an axis in our order, in every dimension where they stand."""
+    for dim, expr in enumerate(axes):
+        if any(leaf is axis for leaf in expr.leaves()) and tensor.dim() == len(axes):
+            index = expr.find(axis, order)
+            tensor = tensor.index_select(dim, index) if tensor.shape[dim] == len(index) else tensor
+    return tensor
+
+
 def _assemble(source: str, tensors: Mapping[str, Tensor], where: str) -> Tensor:
     pieces = []
-    for name in source.split(" | "):
+    for name in _names(source):
         tensor = tensors[_bare(name)]
         if tensor.dtype not in KINDS:
             raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")

@@ -4,10 +4,10 @@ import random
 import warnings
 
 import torch
-from conftest import precision, shake
 
 import blockyard as by
 from blockyard.interop import load
+from tests.interop.conftest import precision, shake
 
 TASKS = ("", "MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")
 ACTS = ("gelu", "gelu_new", "relu", "silu")

@@ -6,12 +6,12 @@ import warnings
 
 import pytest
 import torch
-from conftest import precision
-from encoder_cases import FAMILIES, answers, both, drawn, heard, made, opened
-from test_oracles import ODD, settings_read
 
 from blockyard import Batch, UsageError
 from blockyard.interop import load
+from tests.interop.conftest import precision, settings_read
+from tests.interop.encoder_cases import FAMILIES, answers, both, drawn, heard, made, opened
+from tests.interop.test_oracles import ODD
 
 SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
 LIMITS = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -75,7 +75,7 @@ def test_a_setting_is_read_as_theirs_reads_it_or_refused(kind, share, tmp_path):
     path = tmp_path / "config.json"
     config, draw = json.loads(path.read_text()), random.Random(7)
     skipped = {"model_type", "architectures", "dtype", "transformers_version", "id2label", "label2id"}
-    odd = [(each, value) for each in settings_read(kind) for value in ODD]
+    odd = [(each, value) for each in settings_read(theirs.config.model_type) for value in ODD]
     near = [(each, value) for each, held in config.items() if each not in skipped for value in nearby(held)]
     tried = draw.sample(odd, int(share * len(odd))) + draw.sample(near, int(min(1, 10 * share) * len(near)))
     for each, value in tried:
@@ -211,6 +211,7 @@ BASES = {
         ("T5ForConditionalGeneration", dict(feed_forward_proj="gated-mish"), "feed_forward_proj"),
         ("T5ForConditionalGeneration", dict(feed_forward_proj="gated-gelu"), "is_gated_act"),
         ("T5ForConditionalGeneration", dict(is_encoder_decoder=False), "is_encoder_decoder"),
+        ("T5ForConditionalGeneration", dict(is_causal=True), "is_causal"),
         ("T5ForConditionalGeneration", dict(num_decoder_layers=7), "num_decoder_layers.*the weights have 1 layers"),
     ],
 )

@@ -43,6 +43,8 @@ def spec(fields: Fields) -> Spec:
         causal=False, depth=depth("stack", layers=layers), **body,
     )  # fmt: skip
     fields.only("is_decoder", False)
+    if "is_causal" in fields.config:
+        raise fields.refuse("is_causal", "the encoder sees both sides and the decoder does not")
     older = fields.flag("tie_word_embeddings", True)
     scaled = fields.flag("scale_decoder_outputs", older)
     if fields.made == "T5EncoderModel":

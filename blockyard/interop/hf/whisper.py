@@ -36,6 +36,8 @@ def spec(fields: Fields) -> Spec:
     fields.only("is_encoder_decoder", True)
     fields.only("tie_word_embeddings", True)
     fields.only("is_decoder", False)
+    if "is_causal" in fields.config:
+        raise fields.refuse("is_causal", "the encoder sees both sides and the decoder does not")
     fields.only("num_hidden_layers", fields.get("encoder_layers"))
     dim, act, fine = fields.whole("d_model"), fields.activation("activation_function", "gelu"), norm("layer", eps=1e-5)
     body: dict[str, Any] = dict(dim=dim, residual=residual("prenorm", norm=fine), linear=linear("dense", bias=True))

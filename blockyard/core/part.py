@@ -60,7 +60,7 @@ class Part(nn.Module):
     known: Mapping[str, str] = {}
     around: ClassVar[Mapping[str, Any]] = {}
     on_grid: ClassVar[bool] = False
-    unrecorded: ClassVar[str] = ""
+    unrecorded: str = ""
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
     replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}

@@ -46,13 +46,13 @@ class Scheme:
             if key not in (*OF_ALL, *KEYS[self.type]) and value is not None:
                 raise fields.refuse(name, f"rotary positions of type {self.type} have no {key}={value!r} here")
 
-    def number(self, key: str, usual: float | None = None, least: float = 0.0) -> float:
-        """A number above `least`; the usual one where there is none."""
-        value = self.given.get(key)
-        value = usual if value is None else value
-        if type(value) not in (int, float) or not least < value < math.inf:
-            raise self.fields.refuse(self.name, f"{key}={value!r} is not a number above {least:g}")
-        return float(value)
+    def number(self, key: str, usual: float | None = None) -> float:
+        """A number above zero; the usual one where there is none."""
+        given = self.given.get(key)
+        value = _positive(usual if given is None else given)
+        if value is None:
+            raise self.fields.refuse(self.name, f"{key}={given!r} is not a number above 0")
+        return value
 
     def factor(self, usual: float | None = None) -> float:
         found = self.number("factor", usual)
@@ -102,7 +102,7 @@ class Scheme:
         fast, slow = self.number("beta_fast", 32.0), self.number("beta_slow", 1.0)
         if fast <= slow or trained < 2 * math.pi * slow or base <= 1:
             raise self.fields.refuse(self.name, "beta_fast > beta_slow, rope_theta > 1 and a longer text are needed")
-        grown = self.given.get("attention_factor")
+        grown: Any = self.given.get("attention_factor")
         if grown is not None:
             grown = self.number("attention_factor")
         elif self.given.get("mscale") and self.given.get("mscale_all_dim"):
@@ -116,12 +116,17 @@ class Scheme:
         lists = {}
         for key, ours in (("short_factor", "short"), ("long_factor", "long")):
             found = self.given.get(key)
-            good = isinstance(found, list) and all(type(f) in (int, float) and 0 < f < math.inf for f in found)
-            if not good or len(found) != pairs:
+            factors = [_positive(f) for f in found] if isinstance(found, list) else []
+            if len(factors) != pairs or None in factors:
                 raise self.fields.refuse(self.name, f"{key} is not a list of {pairs} numbers above 0")
-            lists[ours] = tuple(map(float, found))
+            lists[ours] = tuple(factors)
         grown = self.number("attention_factor", usual)
         return position("longrope", trained=trained, carried=trained, grown=grown, base=base, **lists)
+
+
+def _positive(value: Any) -> float | None:
+    """A finite number above zero as it is; None for anything else."""
+    return float(value) if type(value) in (int, float) and 0 < value < math.inf else None
 
 
 def _grown(factor: float, mscale: float) -> float:
@@ -145,32 +150,34 @@ def rope(
     """
     name, given, _ = said = _given(fields, layer)
     scheme = Scheme(fields, said, length, dict(trained=trained, called=called))
-    found: dict[str, Any] = {"rope_theta": base, "partial_rotary_factor": share}
-    for key, usual in found.items():
+
+    def said_of_all(key: str, usual: Any) -> Any:
         if other := beside.get(key, key):
             fields.seen.add(other)
             usual = fields.config.get(other, usual)
-        found[key] = given.get(key, usual)
-    theta, part = found["rope_theta"], found["partial_rotary_factor"]
+        return given.get(key, usual)
+
+    theta, part = said_of_all("rope_theta", base), said_of_all("partial_rotary_factor", share)
     if theta is None and scheme.type == "default":
         return None
-    if type(theta) not in (int, float) or not 0 < theta < math.inf:
+    base_of, share_of = _positive(theta), _positive(1 if part is None else part)
+    if base_of is None:
         raise fields.refuse(name, f"rope_theta={theta!r} is not a number above zero")
-    if part is not None and (type(part) not in (int, float) or not 0 < part <= 1):
+    if share_of is None or share_of > 1:
         raise fields.refuse(name, f"partial_rotary_factor={part!r} is not a number from 0 to 1")
-    if part not in (None, 1) and share is None:
+    if share_of != 1 and share is None:
         raise fields.refuse(name, f"partial_rotary_factor={part!r}: only heads that turn as a whole are known here")
-    turned = int(head_dim * (1 if part is None else part))
+    turned = int(head_dim * share_of)
     if turned % 2 or head_dim % 2 or not turned:
         raise fields.refuse(name, f"{turned} of {head_dim} channels of a head turn, and pairs of channels do")
-    made = scheme.spec(float(theta), turned // 2)
+    made = scheme.spec(base_of, turned // 2)
     if turned == head_dim:
         return made
-    part = turned / head_dim
-    part = part if int(part * head_dim) == turned else math.nextafter(part, 1.0)
+    exact = turned / head_dim
+    exact = exact if int(exact * head_dim) == turned else math.nextafter(exact, 1.0)
     if scheme.type == "default":
-        return position("partial_rope", share=part, base=float(theta))
-    return position("partial_rope", share=part, of=made)
+        return position("partial_rope", share=exact, base=base_of)
+    return position("partial_rope", share=exact, of=made)
 
 
 def _given(fields: "Fields", layer: str | None) -> tuple[str, dict[str, Any], bool]:

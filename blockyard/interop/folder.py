@@ -2,7 +2,7 @@
 
 import pkgutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from blockyard.core.files import is_missing, read_json
 from blockyard.interop import hf
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.pixels import scaled
 from blockyard.interop.weights import read_tensors, tensor_names
 from blockyard.model.count import on_meta
 from blockyard.model.find import find_model
@@ -53,15 +54,31 @@ def from_transformers(
     if name not in known:
         raise unknown("model_type", str(name), known)
     module = import_module(f"{hf.__name__}.{name}")
-    names = module.NAMES
-    assert isinstance(names, Names)
-    fields = Fields(config, str(folder / "config.json"), ignore, names.layers(tensor_names(folder)))
+    where, held = str(folder / "config.json"), tensor_names(folder)
+    made, names = _made(module.NAMES, config, where)
+    fields = Fields(config, where, ignore, names.layers(held), frozenset(held), made)
     spec = module.spec(fields)
     fields.finish()
-    model, theirs = on_meta(spec), read_tensors(folder)
+    model, theirs = on_meta(spec), names.canonical(read_tensors(folder))
+    for name, rows in fields.cut.items():
+        if name in theirs and theirs[name].dim():
+            theirs[name] = theirs[name][rows:]
+    if names.pixels:
+        theirs = scaled(folder, theirs, names.pixels, tuple(model.example(1, 1).tokens.shape[1:]))
     tensors = names.convert(model, theirs, str(folder))
-    dtype = dtype or _kind(names.canonical(theirs).values(), folder)
+    dtype = dtype or _kind(theirs.values(), folder)
     return fill(model, {path: _cast(tensor, dtype, path, folder) for path, tensor in tensors.items()}, device)
+
+
+def _made(names: Names | Mapping[str, Names], config: Mapping[str, object], where: str) -> tuple[str, Names]:
+    """The class that wrote a folder, where its model type has several, and what that calls its tensors."""
+    if isinstance(names, Names):
+        return "", names
+    made = config.get("architectures")
+    name = made[0] if isinstance(made, list) and len(made) == 1 else None
+    if not isinstance(name, str) or name not in names:
+        raise UsageError(f"{where}: architectures={made!r} cannot be imported: known are {', '.join(names)}")
+    return name, names[name]
 
 
 def _kind(tensors: Iterable[Tensor], folder: Path) -> torch.dtype:

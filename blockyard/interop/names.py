@@ -1,38 +1,19 @@
-"""From our parameter paths to the names in somebody else's checkpoint, as data.
-
-A source is the text of one or several names:
-
-    "attn.out.weight"            the tensor as it is
-    "attn.c_proj.weight.T"       transposed
-    "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
-    "heads of qkv.weight"        its rows head by head: a head's queries, its key, its value, then the next head's
-    "heads 0 2 1 of a | b"       the same of several tensors; a head has our pieces in that order, in all of them
-    "q.weight 0/2"               of every two runs of rows as wide as a head the first
-    "gate.weight.T flat"         its matrices, each transposed, or its rows, one behind the other
-    "experts.{}.up.weight"       for a path with * in the place of a number: the tensor of that number
-    "experts.weight[{}]"         the same, where one tensor holds all of them along its first dimension
-
-A depthwise filter (C,1,W) loses its middle dimension. Where a position turns other channels of a head than theirs does,
-the channels of that head are put into our order wherever they stand.
-"""
+"""From our parameter paths to the names in somebody else's checkpoint, as data; a source is read by `sources.py`."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from blockyard.core.axis import Axis, Cat, Expr
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Position
+from blockyard.interop.sources import all_taken, assemble, bare, each, prefixed, renumbered, shaped
 from blockyard.model.model import Model
-
-_HEADS = re.compile(r"heads (?:([\d ]+) )?of ")
-KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -40,37 +21,67 @@ class Names:
     """The names of one model type.
 
     base     what all names of the body start with; a checkpoint of the body alone leaves it out
-    layer    what the names of a layer start with, after the base
+    layer    what the names of a layer start with, after the base, {} its number; where it differs by block, of each:
+             {} counts the blocks of a name, and of "stage3" {at} is 2 and {next} is 3
     ends     paths outside the steps -> source, in full
-    blocks   for each block of the recipe, for each of its steps: path inside the step -> source inside the layer
+    blocks   for each block of the recipe, for each of its steps: path inside the step -> source inside the layer; a
+             number at the end of the block's name is left out
     renamed  other spellings of pieces of names
     ignored  patterns of buffers that hold nothing learned
+    copies   names that a checkpoint may hold beside, or in the place of, the one that they are a copy of
+    unread   patterns of what another head reads, which is left out with a warning
+    towers   the names of each tower
+    pixels   the filter that reads the image, without `.weight` and `.bias`
     """
 
     base: str
-    layer: str
+    layer: str | Mapping[str, str]
     ends: Mapping[str, str]
     blocks: Mapping[str, tuple[Mapping[str, str], ...]]
     renamed: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+    towers: Mapping[str, "Names"] = field(default_factory=dict)
+    pixels: str = ""
 
     def sources(self, model: Model) -> dict[str, str]:
         """Our path -> source, for every parameter of a model."""
-        table, parameters = dict(self.ends), [path for path, _ in model.named_parameters()]
-        for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
-            prefix = self.base + self.layer.format(number)
-            for step, names in zip(steps, self.blocks[name]):
-                for path, source in names.items():
-                    found = _HEADS.match(source)
-                    how = found[0] if found else ""
-                    whole = how + " | ".join(prefix + one for one in _names(source))
-                    table |= _each(f"steps.{step}.{path}", whole, parameters)
+        parameters = [path for path, _ in model.named_parameters()]
+        table = self._table(model, parameters)
         return {path: table[path] for path in parameters}
 
+    def _table(self, model: Model, parameters: Iterable[str], room: str = "") -> dict[str, str]:
+        """The same of every parameter that such a model may have; those of a tower stand in its `room`."""
+        table, met = {f"{room}{path}": source for path, source in self.ends.items()}, Counter[str]()
+        for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
+            kind = name.rstrip("0123456789")
+            prefix = self.base + self._prefix(kind, name[len(kind) :], number, met[name])
+            met[name] += 1
+            for step, names in zip(steps, self.blocks.get(name) or self.blocks[kind]):
+                for path, source in names.items():
+                    table |= each(f"{room}steps.{step}.{path}", prefixed(prefix, source), parameters)
+        for name, names in self.towers.items():
+            tower = model.towers[name]
+            assert isinstance(tower, Model)
+            table |= names._table(tower, parameters, f"{room}towers.{name}.")
+        return table
+
+    def _prefix(self, kind: str, stage: str, number: int, before: int) -> str:
+        if isinstance(self.layer, str):
+            return self.layer.format(number)
+        return self.layer[kind].format(before, at=int(stage or 1) - 1, next=int(stage or 1))
+
     def layers(self, names: Iterable[str]) -> int:
-        """How many layers a checkpoint of these names has."""
-        number = re.compile(r"(?:^|\.)" + re.escape(self.layer).replace(r"\{\}", r"(\d+)"))
-        return max((int(found[1]) + 1 for name in names if (found := number.search(name))), default=0)
+        """How many layers a checkpoint of these names has; of towers and stages the most that one has."""
+        names = list(names)
+        laid = [self.layer] if isinstance(self.layer, str) else list(self.layer.values())
+        counts = [tower.layers(names) for tower in self.towers.values()]
+        for layer in laid:
+            pattern = re.sub(r"\\{\w+\\}", r"\\d+", re.escape(layer).replace(r"\{\}", r"(\d+)"))
+            number = re.compile(r"(?:^|\.)" + pattern)
+            counts += [int(found[1]) + 1 for name in names if (found := number.search(name)) and found.re.groups]
+        return max(counts, default=0)
 
     def canonical(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors that hold something learned, under the names that `sources` uses."""
@@ -85,125 +96,46 @@ class Names:
         return result
 
     def convert(self, model: Model, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-        """Our parameters from their tensors; every one is filled and every tensor is used."""
-        found, sources = self.canonical(tensors), self.sources(model)
-        found = self._untie(found, sources, where)
-        wanted = {_taken(name).name for source in sources.values() for name in _names(source)}
+        """Our parameters from their canonical tensors; every one is filled and every tensor is used."""
+        sources = self.sources(model)
+        found = self._untie(dict(tensors), sources, where)
+        wanted = bare(sources.values())
+        found = self._without_others(found, wanted, where)
         if missing := sorted(wanted - found.keys()):
             raise UsageError(f"{where}: {_some(missing)} missing from the checkpoint")
         if extra := sorted(found.keys() - wanted):
             raise UsageError(f"{where}: the checkpoint has {_some(extra)}, which config.json does not explain")
-        _all_taken(sources.values(), found, where)
+        all_taken(sources.values(), found, where)
+        shapes = {path: p.shape for path, p in model.named_parameters()}
         uses = {use.path: use.axes for use in model.uses}
-        made = {path: _assemble(source, found, uses[path], where) for path, source in sources.items()}
+        made = {
+            path: shaped(assemble(source, found, uses[path], where), shapes[path]) for path, source in sources.items()
+        }
         for position in (part for part in model.parts() if isinstance(part, Position)):
             if position.elsewhere is not None:
-                made = {path: _renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
+                made = {path: renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
         return made
 
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
-        """Without the copy of the table that a tied checkpoint may hold for its head."""
-        table, head = self.ends["stem.table"], self.ends["head.table"]
-        if "head.table" in sources or head not in found or table not in found:
-            return found
-        if not torch.equal(found[head], found[table]):
-            raise UsageError(f"{where}: tie_word_embeddings is true, but {head} is not {table}")
-        return {name: tensor for name, tensor in found.items() if name != head}
+        """Without the copies that a checkpoint may hold, such as that of the table for a tied head."""
+        copies, head = dict(self.copies), self.ends.get("head.table")
+        if head is not None and "head.table" not in sources:
+            copies[head] = self.ends["stem.table"]
+        for name, original in copies.items():
+            if name not in found:
+                continue
+            if original in found and not torch.equal(found[name], found[original]):
+                said = "tie_word_embeddings is true, but " if name == head else ""
+                raise UsageError(f"{where}: {said}{name} is not {original}")
+            found = {original if key == name else key: tensor for key, tensor in found.items()}
+        return found
 
-
-def _names(source: str) -> list[str]:
-    found = _HEADS.match(source)
-    return source[found.end() if found else 0 :].split(" | ")
-
-
-def _by_head(pieces: list[Tensor], rows: Expr, order: list[int], path: str, where: str) -> Tensor:
-    """Rows that come head by head, a piece of each of our parts in that order, as our parts one after the other."""
-    sizes, heads = _runs(rows), next(rows.leaves()).size
-    if sum(map(len, pieces)) != rows.size or any(len(piece) % heads for piece in pieces):
-        had = " and ".join(str(len(piece)) for piece in pieces)
-        raise UsageError(f"{where}: {path} takes {rows.size} rows of {heads} heads, and the checkpoint has {had}")
-    whole, order = torch.cat([piece.unflatten(0, (heads, -1)) for piece in pieces], 1), order or [*range(len(sizes))]
-    runs = dict(zip(order, whole.split([sizes[part] // heads for part in order], 1)))
-    return torch.cat([runs[part].flatten(0, 1) for part in range(len(sizes))])
-
-
-def _runs(rows: Expr) -> list[int]:
-    """The sizes of what lies side by side, also inside of what does."""
-    return [size for part in rows.parts for size in _runs(part)] if isinstance(rows, Cat) else [rows.size]
-
-
-def _renumbered(tensor: Tensor, axes: tuple[Expr, ...], axis: Axis, order: Tensor) -> Tensor:
-    """The channels of an axis in our order, in every dimension where they stand."""
-    for dim, expr in enumerate(axes):
-        if any(leaf is axis for leaf in expr.leaves()) and tensor.dim() == len(axes):
-            index = expr.find(axis, order)
-            tensor = tensor.index_select(dim, index) if tensor.shape[dim] == len(index) else tensor
-    return tensor
-
-
-def _assemble(source: str, tensors: Mapping[str, Tensor], axes: tuple[Expr, ...], where: str) -> Tensor:
-    pieces = [_piece(name, tensors, axes, where) for name in _names(source)]
-    if len({piece.shape[1:] for piece in pieces}) > 1:
-        raise UsageError(f"{where}: {source} do not fit together: {', '.join(str(tuple(p.shape)) for p in pieces)}")
-    if found := _HEADS.match(source):
-        return _by_head(pieces, axes[0], [*map(int, (found[1] or "").split())], source, where)
-    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-
-
-def _piece(name: str, tensors: Mapping[str, Tensor], axes: tuple[Expr, ...], where: str) -> Tensor:
-    """What a source takes of one tensor."""
-    taken = _taken(name)
-    tensor = tensors[taken.name]
-    if tensor.dtype not in KINDS:
-        raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")
-    if taken.matrix is not None:
-        tensor = tensor[taken.matrix]
-    elif tensor.dim() == 3 and tensor.shape[1] == 1:
-        tensor = tensor[:, 0]
-    if taken.of > 1:
-        wide = [*axes[0].leaves()][-1].size
-        if not tensor.dim() or len(tensor) % (wide * taken.of):
-            raise UsageError(f"{where}: {taken.name} is {tuple(tensor.shape)}, not runs of {taken.of} x {wide} rows")
-        tensor = tensor.unflatten(0, (-1, taken.of, wide))[:, taken.run].flatten(0, 1)
-    if taken.turned:
-        tensor = tensor.mT.contiguous() if tensor.dim() > 2 else tensor.T.contiguous()
-    return tensor.flatten(0, 1) if taken.flat and tensor.dim() > 1 else tensor
-
-
-def _each(path: str, source: str, parameters: Iterable[str]) -> dict[str, str]:
-    """A path and its source; of a path with * each that there is, with its number in the source."""
-    if "*" not in path:
-        return {path: source}
-    number = re.compile(re.escape(path).replace(r"\*", r"(\d+)"))
-    found = [match for match in map(number.fullmatch, parameters) if match]
-    return {match[0]: source.replace("{}", match[1]) for match in found}
-
-
-class _Taken(NamedTuple):
-    """Of a tensor: one of its matrices or all (None), one of `of` runs of rows, transposed, one behind the other."""
-
-    name: str
-    matrix: int | None
-    run: int
-    of: int
-    turned: bool
-    flat: bool
-
-
-def _taken(text: str) -> _Taken:
-    name, _, run = text.partition(" ")
-    flat, (first, _, of) = run == "flat", run.removesuffix("flat").partition("/")
-    held, _, matrix = name.removesuffix(".T").partition("[")
-    number = int(matrix.removesuffix("]")) if matrix else None
-    return _Taken(held, number, int(first or 0), int(of or 1), name.endswith(".T"), flat)
-
-
-def _all_taken(sources: Iterable[str], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Refuse a tensor of several matrices that are not as many as what is made of them."""
-    taken = [_taken(name) for source in sources for name in _names(source)]
-    for held, many in Counter(each.name for each in taken if each.matrix is not None).items():
-        if tensors[held].dim() != 3 or tensors[held].shape[0] != many:
-            raise UsageError(f"{where}: {held} is {tuple(tensors[held].shape)}; config.json asks for {many} matrices")
+    def _without_others(self, found: dict[str, Tensor], wanted: set[str], where: str) -> dict[str, Tensor]:
+        """Without what other heads read."""
+        others = {name for name in found.keys() - wanted if any(fnmatchcase(name, each) for each in self.unread)}
+        if others:
+            warnings.warn(f"{where}: {_some(sorted(others))} left out: no part of this model reads it", stacklevel=4)
+        return {name: tensor for name, tensor in found.items() if name not in others}
 
 
 def _some(names: list[str]) -> str:

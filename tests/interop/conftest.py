@@ -72,7 +72,7 @@ def settings_read(model_type):
     from transformers import masking_utils, modeling_utils
 
     config = transformers.CONFIG_MAPPING[model_type]
-    model = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[config]
+    model = transformers.MODEL_MAPPING[config]
     files = [inspect.getmodule(model), masking_utils, modeling_utils]
     text = "".join(inspect.getsource(file) for file in files)
     asked = set(re.findall(r"config\.([a-z_0-9]+)", text)) | set(

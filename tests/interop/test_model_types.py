@@ -105,9 +105,9 @@ def test_every_kind_of_number_is_read_from_many_files(family, kind, tmp_path):
     """The numbers are those that were stored, to the last bit, whatever is done to their order."""
     wide = built(family, torch.float64, settings_of(family, 0) | dict(num_hidden_layers=2))
     stored = copy.deepcopy(wide).to(kind)
-    stored.save_pretrained(tmp_path, max_shard_size="4KB")
+    stored.save_pretrained(tmp_path, max_shard_size="1KB")
     wide.load_state_dict(stored.state_dict())
-    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
     assert {p.dtype for p in load(tmp_path).parameters()} == {kind}
     found = from_transformers(tmp_path, dtype=torch.float64)(text()).logits
     assert (found - scored(wide, text())).abs().max() <= 1e-9

@@ -49,6 +49,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "train",
         "systems",
         "tracker",
+        "interop",
     },
     "referee": {"core", "data", "task", "compare", "systems"},
     "study": {

@@ -16,6 +16,7 @@ from blockyard.interop import hf
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.interop.weights import read_tensors, tensor_names
+from blockyard.model.attachment import INDEX, home_of, load_attachment
 from blockyard.model.count import on_meta
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
@@ -23,12 +24,15 @@ from blockyard.model.save import fill, load_model
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a folder: one that we saved, or one that transformers saved as safetensors.
+    """The model in a folder: one that we saved, one that transformers saved as safetensors, or what was attached to
+    one of these and saved alone, on it.
 
     path     the folder, or OUT:ARM: the best run of an arm of the comparison in OUT
     device   where its tensors lie, as "cuda"
     """
     path = find_model(path)
+    if is_missing(path / "config.json") and not is_missing(path / INDEX):
+        return load_attachment(load(home_of(path), device), path)
     config = _config(path)
     if "format" in config:
         return load_model(path, device)

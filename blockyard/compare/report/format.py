@@ -211,6 +211,8 @@ def differs(plan: Plan) -> dict[str, str]:
     for arm in plan.arms:
         own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
         words = [arm.name] if arm.name != arm.label.partition("|")[0].partition("@")[0] else []
+        own += [f"goes on from {arm.init}, model {arm.system['settings']['init'][:12]}"] if arm.init else []
+        own += [f"trains {', '.join(arm.adapters)} alone"] if arm.adapters else []
         own += [f"@{arm.optimiser}"] if arm.optimiser and "@" not in arm.label else []
         own += [f"| {becomes(each)}" for each in arm.then] if "|" not in arm.label else []
         other = seen.setdefault(arm.hash, arm.label)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import is_missing, read_json
-from blockyard.interop import hf
+from blockyard.interop import hf, peft
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.interop.weights import read_tensors, tensor_names
@@ -33,12 +33,50 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     path = find_model(path)
     if is_missing(path / "config.json") and not is_missing(path / INDEX):
         return load_attachment(load(home_of(path), device), path)
+    if is_missing(path / "config.json") and peft.is_peft(path):
+        return load_peft(path, device=device)
     config = _config(path)
     if "format" in config:
         return load_model(path, device)
     if "model_type" not in config:
         raise UsageError(f"{path / 'config.json'} is not known: it has neither format (ours) nor model_type")
     return from_transformers(path, device=device)
+
+
+def load_peft(adapter: str | Path, model: str | Path | None = None, device: str | torch.device = "cpu") -> Model:
+    """The model of a folder that transformers saved, with an adapter of peft (LoRA, DoRA, IA3) attached to it.
+
+    adapter   the folder of adapter_config.json        model   that of the model; none: where the adapter says it lies
+    """
+    adapter = Path(adapter)
+    if not peft.is_peft(adapter):
+        raise UsageError(f"{adapter} holds no adapter of peft: {peft.CONFIG} is missing")
+    folder = peft.base_of(adapter) if model is None else Path(model)
+    return peft.put_on(load(folder, device), names_of(folder), adapter)
+
+
+def save_peft(adapter: str | Path, folder: str | Path) -> Path:
+    """Write an adapter of ours, that stands on a model of transformers, as peft keeps it, and return its `folder`.
+
+    adapter   the folder of a saved attachment, or OUT of `blockyard adapt`
+    """
+    found = find_model(adapter)
+    home = home_of(found)
+    return peft.save_adapter(load(found), names_of(home), folder, home)
+
+
+def names_of(folder: Path) -> Names:
+    """What transformers calls the tensors of the model in a folder that it saved."""
+    name = _config(folder).get("model_type")
+    if name not in model_types():
+        raise UsageError(f"{folder} holds no model that transformers saved, and peft knows no other names")
+    return _names(str(name))
+
+
+def _names(model_type: str) -> Names:
+    names = import_module(f"{hf.__name__}.{model_type}").NAMES
+    assert isinstance(names, Names)
+    return names
 
 
 def from_transformers(
@@ -56,9 +94,7 @@ def from_transformers(
     known = model_types()
     if name not in known:
         raise unknown("model_type", str(name), known)
-    module = import_module(f"{hf.__name__}.{name}")
-    names = module.NAMES
-    assert isinstance(names, Names)
+    module, names = import_module(f"{hf.__name__}.{name}"), _names(str(name))
     fields = Fields(config, str(folder / "config.json"), ignore, names.layers(tensor_names(folder)))
     spec = module.spec(fields)
     fields.finish()

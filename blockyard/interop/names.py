@@ -44,13 +44,18 @@ class Names:
 
     def sources(self, model: Model) -> dict[str, str]:
         """Our path -> source, for every parameter of a model."""
+        table = self.table(model)
+        return {path: table[path] for path, _ in model.named_parameters()}
+
+    def table(self, model: Model) -> dict[str, str]:
+        """Our path -> source, for whatever a model of these blocks may have."""
         table = dict(self.ends)
         for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
             prefix = self.base + self.layer.format(number)
             for step, names in zip(steps, self.blocks[name]):
                 for path, source in names.items():
                     table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
-        return {path: table[path] for path, _ in model.named_parameters()}
+        return table
 
     def layers(self, names: Iterable[str]) -> int:
         """How many layers a checkpoint of these names has."""

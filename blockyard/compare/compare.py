@@ -108,8 +108,8 @@ def compare(
 
 def train_one(
     target: str | None = None, *, init: str | Path | None = None, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, log: str | Sequence[str] = (),
-    index: str | None = None, **asked: Any,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0,
+    log: str | Sequence[str] = (), index: str | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
     """Train a recipe at its default rate, once: a comparison of one arm. The words are those of `compare`.
 
@@ -123,7 +123,7 @@ def train_one(
         raise UsageError("nothing to train: name a recipe, or a model to go on from (init)")
     one = {**asked, "seeds": 1, "tuning": "none"} | ({} if init is None else {"init": str(init)})
     request = request_of([] if target is None else [target], data, overrides, one)
-    return run_arms(request, out=out, dry_run=dry_run, how=How(quiet, log=log, index=index))
+    return run_arms(request, out=out, dry_run=dry_run, how=How(quiet, save_seconds, log, index))
 
 
 def request_of(

@@ -241,7 +241,7 @@ class Linear(Part):
 
     def become(self, matrix: Tensor, times: Tensor | None = None) -> Merged:
         """What the projection is with another matrix (writes, reads), and its bias `times` a factor (writes)."""
-        raise UsageError(f"{self.path}: linear:{self.spec.name} cannot be another matrix; blockyard transform fold first")
+        raise UsageError(f"{self.path}: linear:{self.spec.name} is no full matrix; fold it before anything is attached")
 
 
 class Position(Part):

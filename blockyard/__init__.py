@@ -34,7 +34,7 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
-_ROOMS = ("compare", "referee")  # packages that are used as they are
+_ROOMS = ("compare", "referee", "train")  # packages that are used as they are
 __all__ = [*_ROOMS, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 

@@ -32,8 +32,10 @@ from blockyard.saved.forecast import forecast as forecast
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec
+from blockyard.train import Training
 from blockyard.transform.quantise import quantise as quantise
 from blockyard.transform.take import take as take
 
 __version__: str
 compare: Comparison
+train: Training

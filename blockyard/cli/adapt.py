@@ -20,6 +20,8 @@ def options(add: Callable[..., Any]) -> None:
         "one stands on the other")  # fmt: skip
     add("--merge", action="store_true", help="make one model of the two as well, in OUT/merged; refused where they are "
         "not one")  # fmt: skip
+    add("--peft", action="store_true", help="write the adapter as the peft library keeps it too, in OUT/peft: of a model "
+        "that transformers saved")  # fmt: skip
     _training.amounts(add)
     _training.rate(add)
 
@@ -30,8 +32,8 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.saved.adapt import adapt, covers
 
     if options.adapters:
-        for each in covers(begun(options.model), options.adapters, options.merge):
+        for each in covers(begun(options.model), options.adapters, options.merge, options.peft):
             print(each, file=sys.stderr)
     asked = {name: getattr(options, name) for name in ASKED}
-    made = adapt(options.model, options.adapters, merge=options.merge, **asked)
+    made = adapt(options.model, options.adapters, merge=options.merge, peft=options.peft, **asked)
     return (_training.dry(made), "") if isinstance(made, Plan) else (made.to_json(), str(made))

@@ -47,6 +47,7 @@ def load_peft(adapter: str | Path, model: str | Path | None = None, device: str 
     """The model of a folder that transformers saved, with an adapter of peft (LoRA, DoRA, IA3) attached to it.
 
     adapter   the folder of adapter_config.json        model   that of the model; none: where the adapter says it lies
+    device    where its tensors lie, as "cuda"
     """
     adapter = Path(adapter)
     if not peft.is_peft(adapter):

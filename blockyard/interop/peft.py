@@ -121,11 +121,7 @@ def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Pat
     folder, taken = Path(folder), attachments(model)
     if not taken:
         raise UsageError("nothing is attached to this model; see: blockyard adapt")
-    kinds = {f"{part.spec.kind}:{part.spec.name}" for part in taken}
-    if len(kinds) > 1 or not kinds <= {"linear:lora", "linear:dora", "linear:ia3"}:
-        raise UsageError(f"peft keeps one of LoRA, DoRA and IA3 in a folder, and here is {', '.join(sorted(kinds))}")
-    if any(part in taken for part in (getattr(each, each.attached_to) for each in taken)):
-        raise UsageError("of two adapters on one projection peft keeps one; merge the inner one first")
+    check_kept(taken)
     plain = _bare(model, names)
     modules: dict[str, dict[str, Tensor]] = {}
     for part in taken:
@@ -145,6 +141,15 @@ def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Pat
     write_whole(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
     write_whole(folder / CONFIG, json.dumps(config, indent=2).encode())
     return folder
+
+
+def check_kept(taken: list[Part]) -> None:
+    """Refuse attachments that peft has no word for."""
+    kinds = {f"{part.spec.kind}:{part.spec.name}" for part in taken}
+    if len(kinds) > 1 or not kinds <= {"linear:lora", "linear:dora", "linear:ia3"}:
+        raise UsageError(f"peft keeps one of LoRA, DoRA and IA3 in a folder, and here is {', '.join(sorted(kinds))}")
+    if any(getattr(each, each.attached_to) in taken for each in taken):
+        raise UsageError("of two adapters on one projection peft keeps one; merge the inner one first")
 
 
 def _read(folder: Path) -> Adapter:

@@ -13,7 +13,9 @@ from blockyard.compare.documents import Plan, Report
 from blockyard.compare.plan.onward import WORDS, Begun, begun, outlined
 from blockyard.core.document import Document
 from blockyard.core.errors import UsageError, WorkFailed
-from blockyard.interop import load
+from blockyard.interop import load, save_peft
+from blockyard.interop.folder import names_of
+from blockyard.interop.peft import check_kept
 from blockyard.model.attach import attachments
 from blockyard.systems import parse_transform
 from blockyard.transform._base import make_transform
@@ -35,7 +37,8 @@ class Cover(Document):
 
 @dataclass(frozen=True)
 class Adapted(Document):
-    """What came of it: the folder of the adapter, and with `merge` that of the whole model; its score on the test."""
+    """What came of it: the folder of the adapter, and where asked those of the whole model and of the adapter as peft
+    keeps it; its score on the test."""
 
     model: str
     base: str
@@ -43,20 +46,25 @@ class Adapted(Document):
     unit: str
     covered: list[Cover]
     merged: str | None = None
+    peft: str | None = None
 
     def __str__(self) -> str:
         whole = f"; merged into one model: {self.merged}" if self.merged else ""
+        whole += f"; for peft: {self.peft}" if self.peft else ""
         return f"{self.score:.4f} {self.unit} on the test; the adapter is in {self.model}{whole}"
 
 
 def adapt(
     model: str | Path, adapters: Sequence[str], *, data: str | Sequence[str] = (), out: str | Path | None = None,
-    merge: bool = False, dry_run: bool = False, quiet: bool = False, **asked: Any,
+    merge: bool = False, peft: bool = False, dry_run: bool = False, quiet: bool = False, **asked: Any,
 ) -> "Adapted | Plan":  # fmt: skip
     """Train what these transforms attach to a model, and nothing else, on other data; save it alone.
 
     model      a folder that `load` takes, or OUT:ARM           adapters   `lora:rank=8` and others, one on the other
+    data       files or folders, as `compare` takes them         out        the folder of the run
     merge      make the two one model beside it, in OUT/merged; refused where they are not one
+    peft       write the adapter as the peft library keeps it too, in OUT/peft: of a model that transformers saved
+    dry_run    plan and measure only: the answer is a Plan        quiet      no progress on standard error
     asked      rate, task, tokens | flops | minutes, length, batch, device, precision, as `train` takes them
 
     The model's own numbers stay as they are, to the bit, packed ones packed.
@@ -64,7 +72,7 @@ def adapt(
     if not adapters:
         raise UsageError("nothing to attach: name an adapter, such as lora:rank=8")
     begin = begun(str(model))
-    found = covers(begin, adapters, merge)
+    found = covers(begin, adapters, merge, peft)
     done = train_one(
         init=begin.folder, adapters=tuple(adapters), data=data, out=out, dry_run=dry_run, quiet=quiet, **asked
     )
@@ -75,12 +83,13 @@ def adapt(
         raise WorkFailed("; ".join(arm.reasons))
     folder = Path(done.report).parent / arm.model.folder
     whole = _merged(folder, Path(done.report).parent / "merged") if merge else None
-    return Adapted(str(folder), begin.folder, arm.score.mean, done.metric.unit, found, whole)
+    theirs = str(save_peft(folder, Path(done.report).parent / "peft")) if peft else None
+    return Adapted(str(folder), begin.folder, arm.score.mean, done.metric.unit, found, whole, theirs)
 
 
-def covers(begin: Begun, adapters: Sequence[str], merge: bool = False) -> list[Cover]:
-    """What each adapter stands at, before anything is trained; one that could not be merged is refused where it is to
-    be."""
+def covers(begin: Begun, adapters: Sequence[str], merge: bool = False, peft: bool = False) -> list[Cover]:
+    """What each adapter stands at, before anything is trained; one that could not be merged, or kept by peft, is
+    refused where it is to be."""
     specs = [parse_transform(each) for each in adapters]
     made = outlined(begin, specs)
     if merge:
@@ -88,6 +97,9 @@ def covers(begin: Begun, adapters: Sequence[str], merge: bool = False) -> list[C
         if last.left:
             named = {part.path: part.spec for part in attachments(made[-1].model)}[last.left[0]]
             raise UsageError(f"{named.kind}:{named.name} at {last.left[0]} is no matrix, so it cannot be merged")
+    if peft:
+        names_of(Path(begin.folder))
+        check_kept(attachments(made[-1].model))
     return [
         Cover(spec.name, list(each.covered), each.report["of"], each.report["what"], each.report["attached"])
         for spec, each in zip(specs, made)

@@ -132,7 +132,7 @@ def test_what_is_not_of_one_spec_is_refused_by_its_first_difference():
     for other, says in (
         (by.build("llama", "tiny", **{"mixer.heads": 2}), "heads is 1 in the first and 2"),
         (by.build("llama", "tiny", dim=48), "dim is 32"),
-        (by.build("llama", "tiny", channel="mlp"), "channel:gated in the first and channel:mlp"),
+        (by.build("llama", "tiny", channel="mlp"), "name is .gated. in the first and .mlp."),
     ):
         with pytest.raises(by.UsageError, match=f"not of one spec: .*{says}"):
             by.merge([one, other])

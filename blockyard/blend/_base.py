@@ -1,6 +1,6 @@
 """The contract of a blend, and the one way in which it is done.
 
-    mixed = blend([a, b], base)         dictionaries of tensors by path, in the widest precision; the given stay as they are
+    mixed = blend([a, b], base)        dictionaries of tensors by path, in the widest precision; the given stay
 
 Models are of one spec, or the first difference is named. What no gradient learns must be equal in all of them, but for
 statistics, of which the mean is taken. A blend changes numbers alone, so the result has that spec as well.
@@ -80,7 +80,8 @@ def merge(models: Sequence[Model], how: str | Spec = "linear", base: Model | Non
         made[path] = held[0][path] + sum(each[path] - held[0][path] for each in held[1 : len(models)]) / len(models)
     with torch.device("meta"):
         outline = build(models[0].spec)
-    return fill(outline, {path: value.detach().clone() for path, value in made.items()}, next(iter(made.values())).device)
+    device = next(iter(made.values())).device
+    return fill(outline, {path: value.detach().clone() for path, value in made.items()}, device)
 
 
 def check_same(a: Spec, b: Spec) -> None:

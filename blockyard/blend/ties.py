@@ -31,7 +31,8 @@ class Ties(Blend):
     def __call__(self, models: Sequence[Tensors], base: Tensors) -> dict[str, Tensor]:
         each = shares(self.weights, len(models))
         learned = [self._trimmed(own) for own in moved(models, base)]
-        return {path: value + self.scale * _agreed([own[path] for own in learned], each) for path, value in base.items()}
+        agreed = {path: _agreed([own[path] for own in learned], each) for path in base}
+        return {path: value + self.scale * agreed[path] for path, value in base.items()}
 
     def _trimmed(self, own: Tensors) -> dict[str, Tensor]:
         """A task vector with its largest numbers alone, those as large as the smallest of them too."""

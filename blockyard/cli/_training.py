@@ -52,7 +52,7 @@ def amounts(add: Callable[..., Any]) -> None:
     add("--tokens", type=is_(numbers.TOKENS), help="training tokens (default 200k)")
     add("--flops", type=is_(numbers.FLOPS), help="training operations, instead of tokens")
     add("--minutes", type=is_(numbers.MINUTES), help="training minutes, instead of tokens")
-    add("--length", type=is_(numbers.LENGTH), help="tokens a row (default: those of the model, 128; a task has its own)")
+    add("--length", type=is_(numbers.LENGTH), help="tokens a row (default: as the model was made for, or 128)")
     add("--batch", type=is_(numbers.BATCH), help="rows a step (default: as many as the task takes, 16)")
     add("--device", help="cpu, cuda, mps (default: cuda if there is one)")
     add("--precision", help="float32 or bfloat16 (default: a rule, printed)")

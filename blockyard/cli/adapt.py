@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from blockyard.cli import _training
-from blockyard.cli._grammar import MODEL, Answer, is_
-from blockyard.core import numbers
+from blockyard.cli._grammar import MODEL, Answer
 
 EXAMPLE = "blockyard adapt my-model --with lora:rank=8 --data my.txt --tokens 1M --out my-adapter"
-ASKED = ("task", "tokens", "flops", "minutes", "length", "batch", "device", "precision", "rate", "data", "out", "dry_run")
+AMOUNTS = ("tokens", "flops", "minutes", "length", "batch")
+ASKED = (*AMOUNTS, "task", "device", "precision", "rate", "data", "out", "dry_run")
 
 
 def options(add: Callable[..., Any]) -> None:
@@ -20,8 +20,8 @@ def options(add: Callable[..., Any]) -> None:
         "one stands on the other")  # fmt: skip
     add("--merge", action="store_true", help="make one model of the two as well, in OUT/merged; refused where they are "
         "not one")  # fmt: skip
-    add("--peft", action="store_true", help="write the adapter as the peft library keeps it too, in OUT/peft: of a model "
-        "that transformers saved")  # fmt: skip
+    add("--peft", action="store_true", help="write the adapter as the peft library keeps it too, in OUT/peft: of a "
+        "model that transformers saved")  # fmt: skip
     _training.amounts(add)
     _training.rate(add)
 

@@ -14,8 +14,8 @@ EXAMPLE = "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-mo
 
 def options(add: Callable[..., Any]) -> None:
     add("target", nargs="?", help=_training.TARGET)
-    add("--init", metavar="MODEL", help="go on from a model instead: our folder, one of transformers, or OUT:ARM; kind, "
-        "size and tokeniser come from there")  # fmt: skip
+    add("--init", metavar="MODEL", help="go on from a model instead: our folder, one of transformers, or OUT:ARM; "
+        "kind, size and tokeniser come from there")  # fmt: skip
     _training.options(add)
     _training.rate(add)
     add("--shard", action="store_true", help="under torchrun: every process keeps a part of the model, not a copy")

@@ -107,7 +107,8 @@ def compare(
 
 
 def train_one(
-    target: str | None = None, *, init: str | Path | None = None, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
+    target: str | None = None, *, init: str | Path | None = None, data: str | Sequence[str] = (),
+    out: str | Path | None = None, dry_run: bool = False,
     quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0,
     log: str | Sequence[str] = (), index: str | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip

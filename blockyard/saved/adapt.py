@@ -1,6 +1,8 @@
 """A trained model is adapted to other data: what is attached to it learns, and is saved alone; all else stays.
 
-    adapt("my-model", ["lora:rank=8"], data="my.txt", out="my-adapter")     blockyard.load("my-adapter") is both together
+    adapt("my-model", ["lora:rank=8"], data="my.txt", out="my-adapter")
+
+`blockyard.load("my-adapter")` is both together.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockyard.compare.compare import train_one
-from blockyard.compare.documents import Plan, Report
+from blockyard.compare.documents import Plan
 from blockyard.compare.plan.onward import WORDS, Begun, begun, outlined
 from blockyard.core.document import Document
 from blockyard.core.errors import UsageError, WorkFailed

@@ -25,8 +25,8 @@ from blockyard.transform._base import Applied, Transform
 class Ia3(Transform):
     def __init__(
         self, *,
-        on: Annotated[Patterns, "patterns of paths of projections; none: in mixers those that write inside, in channels "
-                      "those that write to the stream"] | None = None,
+        on: Annotated[Patterns, "patterns of paths of projections; none: in mixers those that write inside, in "
+                      "channels those that write to the stream"] | None = None,
     ) -> None:  # fmt: skip
         self.on = on
 
@@ -45,7 +45,9 @@ class Ia3(Transform):
         else:
             found = meant(found, self.on, "ia3", "projection")
         if not found:
-            raise UsageError("ia3: no projection of this model writes inside a mixer, or from a channel; name some (on)")
+            raise UsageError(
+                "ia3: no projection writes inside a mixer of this model, or from a channel; name some (on)"
+            )
         sides = {part.path: "reads" if _to_stream(model, part) else "writes" for part in found}
         return {path: linear("ia3", side=side) for path, side in sides.items()}
 

@@ -12,6 +12,7 @@ from blockyard.core.random import uniform
 from blockyard.model.save import stored
 
 F64 = torch.float64
+SHAPES = {"a": (4, 5), "b": (7,)}
 WAYS = ("linear", "slerp", "task_arithmetic", "ties", "dare")
 
 
@@ -20,7 +21,7 @@ def tensors(*seeds):
     made = []
     for seed in seeds:
         draw = torch.Generator().manual_seed(seed)
-        made.append({name: torch.randn(shape, generator=draw, dtype=F64) for name, shape in (("a", (4, 5)), ("b", (7,)))})
+        made.append({name: torch.randn(shape, generator=draw, dtype=F64) for name, shape in SHAPES.items()})
     return made
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from blockyard.train import loop
 from tests.in_process import InProcess
 
 SMALL = dict(tokens="1k", batch=8, quiet=True)
-WORDS = "where birds sing loud near green hills while rivers run down to blue seas".split()
+WORDS = ("where", "birds", "sing", "loud", "near", "green", "hills", "rivers", "run", "down", "to", "blue", "seas")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def other(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codec(other):
-    return Bpe.train([open(other, "rb").read()], 280)
+    return Bpe.train([Path(other).read_bytes()], 280)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_it_begins_from_the_numbers_and_the_tokeniser_of_the_folder(base, other,
     report = train_one(init=base, data=other, out=tmp_path / "out", **SMALL)
     before = by.load(base)
     assert same(began[-1], numbers(before))  # the first ones are drawn: the speed is measured without them
-    assert {int(i) for i in np.unique(batches[-1])} <= set(codec.encode(open(other).read()).tolist())
+    assert {int(i) for i in np.unique(batches[-1])} <= set(codec.encode(Path(other).read_text()).tolist())
     (arm,) = report.arms
     after = by.load(find_model(tmp_path / "out"))
     assert after.spec == before.spec and not same(numbers(after), numbers(before)) and arm.name == "mine"

@@ -88,8 +88,8 @@ def test_ranks_and_factors_of_their_own(oracle, written):
     base, theirs, run = oracle("Llama", F64, **LLAMA)
     rank = {"q_proj": 2, "v_proj": 5}
     tensors, products = pairs(theirs, rank, rank, F64)
-    folder = written(base, tensors, peft_type="LORA", r=2, lora_alpha=8, use_rslora=True, rank_pattern={"v_proj": 5},
-                     alpha_pattern={r"layers\.1\.self_attn\.v_proj": 3}, target_modules=["q_proj", "v_proj"])  # fmt: skip
+    config = dict(use_rslora=True, rank_pattern={"v_proj": 5}, alpha_pattern={r"layers\.1\.self_attn\.v_proj": 3})
+    folder = written(base, tensors, peft_type="LORA", r=2, lora_alpha=8, target_modules=list(rank), **config)
     made = load_peft(folder)
     for name, module in projections(theirs, rank):
         r = rank[name.rpartition(".")[2]]

@@ -1,6 +1,6 @@
 """What goes on from a saved model: its spec is the arm's, its numbers the first ones, its tokeniser reads the text.
 
-    system = (model of the folder, the task's objective)        with adapters: their transforms first, and they alone train
+    system = (model of the folder, the task's objective)        adapters: their transforms first, they alone train
 
 The system holds a hash of the model, so that a run is another one where the model is. What is said of size and kind
 comes from the folder, and options that say otherwise are refused.

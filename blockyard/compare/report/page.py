@@ -367,5 +367,6 @@ def _beyond(plan: Plan) -> str:
     said = [f"base={plan.seeds[0] // 100}"] if plan.seeds and plan.seeds[0] else []
     said += [f"alpha={plan.alpha:g}"] if plan.alpha != ALPHA else []
     said += [f"reach=({', '.join(f'{factor:g}' for factor in plan.reach)},)"] if plan.reach else []
-    said += [f"rates=({', '.join(f'{rate:g}' for rate in plan.same.rates)})"] if plan.same.rates != list(RATES) and not plan.arms[0].init else []
+    own = plan.same.rates != list(RATES) and not plan.arms[0].init
+    said += [f"rates=({', '.join(f'{rate:g}' for rate in plan.same.rates)})"] if own else []
     return ", ".join(said)

@@ -1,6 +1,6 @@
 """A projection whose rows turn by a product of two thin matrices, and whose lengths are learned apart from that.
 
-    V = W + (alpha / rank) B A        y = (m / |V|) V x + b        A ~ U(-1, 1) / sqrt(fan_in),  B = 0,  m = |W| at first
+    V = W + (alpha / rank) B A        y = (m / |V|) V x + b        A ~ U(-1, 1) / sqrt(fan_in), B = 0, m = |W| at first
 
 W is the matrix of any projection that says which it is, packed ones too; |.| is the length of each row. No gradient
 goes through |V|. At first nothing changes, to the bit.

@@ -16,7 +16,7 @@ from blockyard.blend._base import Blend, Tensors
 
 
 class MyBlend(Blend):
-    """It is given tensors by path, of every model, and gives one for each path; `base` is empty unless `based` is said."""
+    """It is given tensors by path, of every model, and gives one for each path; `base` is empty without `based`."""
 
     def __call__(self, models: Sequence[Tensors], base: Tensors) -> dict[str, Tensor]:
         mixed = {}

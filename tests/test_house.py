@@ -84,6 +84,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "train",
         "interop",
         "blend",
+        "systems",
     },
     "catalogue": {"core"},
     "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
@@ -260,7 +261,7 @@ FREE = (
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
-    "bottleneck", "beside", "behind", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
+    "bottleneck", "beside", "behind", "prefixed", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
 }  # fmt: skip
 
 

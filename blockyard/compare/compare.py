@@ -32,7 +32,7 @@ from blockyard.compare.judge.tuning import UNTUNED, fit_rates
 from blockyard.compare.plan import plan as planning
 from blockyard.compare.plan.night import asked, given, spent, tonight
 from blockyard.compare.plan.plan import Request, labels, make_job, make_plan, seconds_of
-from blockyard.compare.report.format import plural
+from blockyard.compare.report.format import folder_of, plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
 from blockyard.compare.run.cluster import cluster
@@ -156,7 +156,7 @@ def run_arms(
             f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
         )
     make = _engine(how.engine, plan.same.device)
-    folder = Path(out or Path("blockyard-out") / folder_name([arm.folder for arm in plan.arms]))
+    folder = Path(out or Path("blockyard-out") / folder_name([folder_of(arm) for arm in plan.arms]))
     if dry_run:
         plan = _glanced(plan, watch) if night is None else _glimpse(plan)
         watch.say(describe_plan(plan))

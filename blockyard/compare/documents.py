@@ -118,18 +118,6 @@ class Arm:
     init: str = ""
 
     @property
-    def folder(self) -> str:
-        """What it is called in the name of a folder: one that goes on leaves that alone which it began from."""
-        return "+".join([self.label, *(self.adapters or ["on"])]) if self.init else self.label
-
-    @property
-    def adapters(self) -> list[str]:
-        """The transforms whose attachments alone it trains, beside the model that it goes on from."""
-        settings = self.system.get("settings", {})
-        program = settings.get("program", ()) if self.init else ()
-        return [each["name"] for phase in program for each in phase["settings"].get("apply", ())]
-
-    @property
     def optimiser(self) -> str:
         """Its own optimiser, with a schedule that it was given, as it is typed behind @; empty: that of all."""
         own, schedule = (self.system.get("settings", {}).get(name) for name in ("optimiser", "schedule"))

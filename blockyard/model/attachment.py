@@ -61,7 +61,10 @@ def home_of(folder: str | Path) -> Path:
     """The folder of the model that a saved attachment goes onto, as it says; refused where that is not there."""
     home = _read(Path(folder)).get("of")
     if home is None:
-        raise UsageError(f"{folder} does not say which model it goes onto: load_attachment(model, {str(folder)!r})")
+        raise UsageError(
+            f"{folder} holds no model but what was attached to one, and does not say to which: "
+            f"load_attachment(model, {str(folder)!r})"
+        )
     if not Path(home).is_dir():
         raise UsageError(
             f"{folder} goes onto the model in {home}, which is not there any more; where it stands now: "

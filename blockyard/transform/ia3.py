@@ -35,7 +35,7 @@ class Ia3(Transform):
 
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
         where = self._where(model)
-        return put(model, where, "scaled", 0, len(projections(model)), "projections")
+        return put(model, where, "factors", 0, len(projections(model)), "projections")
 
     def _where(self, model: Model) -> dict[str, Spec]:
         found = projections(model)
@@ -46,7 +46,7 @@ class Ia3(Transform):
             found = meant(found, self.on, "ia3", "projection")
         if not found:
             raise UsageError(
-                "ia3: no projection writes inside a mixer of this model, or from a channel; name some (on)"
+                "ia3: no projection writes inside a mixer here, or from a channel; name some (on)"
             )
         sides = {part.path: "reads" if _to_stream(model, part) else "writes" for part in found}
         return {path: linear("ia3", side=side) for path, side in sides.items()}

@@ -45,7 +45,8 @@ def test_at_first_nothing_changes_to_the_bit_in_any_kind_of_model(recipe, what):
     try:
         found = make_transform(what).apply(made)
     except by.UsageError as error:
-        assert what.startswith("prefix") and recipe == "mamba2" and "has queries by head" in str(error)
+        says = {"prefix": "has queries by head", "adaptformer": "no channel of a step stands at"}  # of mixers alone
+        assert recipe == "mamba2" and says[what.partition(":")[0]] in str(error)
         return
     assert torch.equal(found.model(IDS).logits, made(IDS).logits)
     assert len(found.covered) <= found.report["of"] and len(found.covered) == len(attachments(found.model))

@@ -83,10 +83,10 @@ def first_model(folder: str, digest: str, device: str) -> Model:
     return model.float() if halves else model
 
 
-def chosen(begin: Begun, task: str | None, paths: Sequence[str]) -> Choice:
-    """What it trains on; a text is read by its own tokeniser."""
-    choice = dataset.chosen(task, paths, "bytes")
-    if choice.codec is None or begin.codec is None:
+def chosen(begin: Begun | None, task: str | None, paths: Sequence[str], codec: str) -> Choice:
+    """What is trained on; a text is read by the tokeniser of the model that goes on, where one does."""
+    choice = dataset.chosen(task, paths, codec)
+    if begin is None or choice.codec is None or begin.codec is None:
         return choice
     words = str(Path(begin.folder) / WORDS)
     return replace(choice, codec=dataset.saved_as(begin.codec), words=words)

@@ -104,10 +104,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         raise UsageError(f"reach= names lengths in units of that of training, each above 0; got {list(request.reach)}")
     if request.tuning == "none" and rates != list(RATES):
         raise UsageError("rates= are tried in tuning, and tuning is none; leave one of them out")
-    if begin is None:
-        choice = dataset.chosen(request.task, request.data, request.codec)
-    else:
-        choice = onward.chosen(begin, request.task, request.data)
+    choice = onward.chosen(begin, request.task, request.data, request.codec)
     material = dataset.named(choice)
     for note in material.notes:
         told(note)
@@ -118,19 +115,14 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         arms, bases = _arms(request, matched, length, material)
     else:
         arms, bases = [_onward(request, length, material, begin)], []
-        matched = {"params": arms[0].params, **{name: each for name, each in matched.items() if name != "params"}}
+        matched["params"] = arms[0].params
     looks = _looks(request, len(arms))
     return Plan(
         arms=arms,
         data=dataset.described(material, choice),
         metric=material.metric,
         matched=matched,
-        same=_same(
-            request,
-            length,
-            max(arm.dim for arm in arms),
-            rates if begin is None else _own_rate(request, arms[0]),
-        ),
+        same=_same(request, length, arms, rates),
         tuning=request.tuning,
         alpha=request.alpha,
         margin=request.margin,
@@ -198,8 +190,9 @@ def _against(request: Request, arms: list[Arm]) -> str | None:
     return ids[request.against]
 
 
-def _same(request: Request, length: int, widest: int, rates: list[float]) -> Same:
+def _same(request: Request, length: int, arms: list[Arm], rates: list[float]) -> Same:
     """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
+    widest = max(arm.dim for arm in arms)
     device = known_device(request.device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     narrow = device == "cpu" and widest < SIDE_BY_SIDE
@@ -215,7 +208,7 @@ def _same(request: Request, length: int, widest: int, rates: list[float]) -> Sam
         precision=choose(request.precision, device, widest),
         workers=cores if narrow else 1,
         threads=1 if narrow else cores,
-        rates=rates,
+        rates=rates if request.init is None else _own_rate(request, arms[0]),
         rate_rule=f"rate * sqrt({WIDTH} / dim)",
     )
 

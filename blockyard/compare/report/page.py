@@ -18,6 +18,7 @@ from blockyard.compare.report.depths import depths
 from blockyard.compare.report.exhibits import also, exhibits
 from blockyard.compare.report.figures import Axis, indices
 from blockyard.compare.report.format import (
+    adapters,
     at_equal_time,
     became,
     becomes,
@@ -351,7 +352,7 @@ def _onward(plan: Plan) -> list[str]:
     """The same of one that goes on from a model."""
     (arm,), same = plan.arms, plan.same
     parts = [["blockyard"], ["train"], ["--init", arm.init]]
-    if arm.adapters:
+    if adapters(arm):
         with_ = [becomes(Then(each, 0, {})) for each in arm.system["settings"]["program"][0]["settings"]["apply"]]
         parts = [["blockyard"], ["adapt"], [arm.init], *(["--with", each] for each in with_)]
     parts += [["--data", path] for path in plan.data.paths] + ([["--task", plan.data.task]] if plan.data.task else [])

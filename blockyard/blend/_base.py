@@ -52,8 +52,9 @@ def make_blend(what: str | Spec) -> Blend:
 def merge(models: Sequence[Model], how: str | Spec = "linear", base: Model | None = None) -> Model:
     """One model of several of the same spec, which stay as they are: `merge([a, b], "linear:weights=(0.3,0.7)")`.
 
-    how    a blend with its settings, as `blockyard list blend` names them
-    base   the model that all were trained from, where the blend needs it
+    models   two or more, or one; their specs are the same, edits included
+    how      a blend with its settings, as `blockyard list blend` names them
+    base     the model that all were trained from, where the blend needs it
     """
     blend = make_blend(how)
     name = how.partition(":")[0] if isinstance(how, str) else how.name

@@ -261,7 +261,8 @@ FREE = (
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
-    "bottleneck", "beside", "behind", "prefixed", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
+    "bottleneck", "beside", "behind", "prefixed", "rotate", "replace", "capped", "group", "append", "transcoder",
+    "chain",
 }  # fmt: skip
 
 

@@ -45,9 +45,7 @@ class Ia3(Transform):
         else:
             found = meant(found, self.on, "ia3", "projection")
         if not found:
-            raise UsageError(
-                "ia3: no projection writes inside a mixer here, or from a channel; name some (on)"
-            )
+            raise UsageError("ia3: no projection writes inside a mixer here, or from a channel; name some (on)")
         sides = {part.path: "reads" if _to_stream(model, part) else "writes" for part in found}
         return {path: linear("ia3", side=side) for path, side in sides.items()}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import blockyard as by
 from blockyard.cli import main
@@ -18,7 +19,7 @@ from blockyard.compare.compare import train_one
 from blockyard.compare.documents import Plan
 from blockyard.compare.plan.onward import digest_of
 from blockyard.compare.report.format import adapters
-from blockyard.data.tokens import Bpe
+from blockyard.data.tokens import Bpe, Bytes
 from blockyard.model.attach import attached, attachments, detach
 from blockyard.model.find import find_model
 from blockyard.model.save import stored
@@ -228,3 +229,28 @@ def test_an_adapter_whose_model_is_gone_says_so(base, other, tmp_path, capsys):
 def test_a_plan_that_is_looked_at_trains_nothing(base, other, tmp_path):
     plan = adapt(base, ["lora"], data=other, out=tmp_path / "out", dry_run=True, **SMALL)
     assert isinstance(plan, Plan) and adapters(plan.arms[0]) == ["lora"] and not (tmp_path / "out").exists()
+
+
+def test_a_model_of_transformers_is_adapted_and_its_adapter_goes_to_peft(other, tmp_path, capsys):
+    config = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, vocab_size=256)
+    shapes = {f"model.layers.0.self_attn.{x}_proj.weight": (16, 16) for x in "qkvo"}
+    shapes |= {f"model.layers.0.mlp.{x}_proj.weight": (24, 16) for x in ("gate", "up")}
+    shapes |= {"model.layers.0.mlp.down_proj.weight": (16, 24), "model.embed_tokens.weight": (256, 16)}
+    norms = ("layers.0.input_layernorm", "layers.0.post_attention_layernorm", "norm")
+    shapes |= {f"model.{x}.weight": (16,) for x in norms} | {"lm_head.weight": (256, 16)}
+    theirs, draw = tmp_path / "theirs", torch.Generator().manual_seed(0)
+    theirs.mkdir()
+    (theirs / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    save_file({n: torch.randn(s, generator=draw) for n, s in shapes.items()}, theirs / "model.safetensors")
+    Bytes().save(theirs / "tokenizer.json")
+    words = ["adapt", str(theirs), "--with", "lora:rank=2,on=*.qkv", "--data", other, "--tokens", "1k", "--batch", "8"]
+    assert main([*words, "--length", "16", "--peft", "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out" / "peft" / "adapter_config.json").read_text())
+    assert told["r"] == 2 and [name.rpartition(".")[2] for name in told["target_modules"]] == [
+        "k_proj", "q_proj", "v_proj"]  # fmt: skip
+    ids = torch.arange(40).view(2, 20)
+    assert torch.equal(by.load(tmp_path / "out" / "peft")(ids).logits, by.load(tmp_path / "out")(ids).logits)
+    assert (by.load(theirs)(ids).logits - by.load(tmp_path / "out")(ids).logits).abs().max() > 1e-4
+    capsys.readouterr()
+    assert main([*words, "--with", "bottleneck", "--peft", "--out", str(tmp_path / "no")]) == 2
+    assert "peft keeps one of LoRA, DoRA and IA3" in capsys.readouterr().err and not (tmp_path / "no").exists()

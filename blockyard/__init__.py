@@ -26,7 +26,9 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "save_attachment": "blockyard.model.attachment", "load_attachment": "blockyard.model.attachment",
-    "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
+    "load": "blockyard.interop", "load_peft": "blockyard.interop", "save_peft": "blockyard.interop",
+    "merge": "blockyard.blend", "adapt": "blockyard.saved.adapt",
+    "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
     "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",
@@ -36,7 +38,7 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
-_ROOMS = ("compare", "referee")  # packages that are used as they are
+_ROOMS = ("compare", "referee", "train")  # packages that are used as they are
 __all__ = [*_ROOMS, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 

@@ -27,6 +27,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "decoder": {"core", "model", "decode", "systems"},
     "probe": {"core", "model", "kernels", "predictor", "systems"},
     "optimiser": {"core", "model", "systems"},
+    "blend": {"core", "model", "systems"},
     "environment": {"core"},
     "task": {"core", "data", "environment", "family", "predictor"},
     "source": {"core", "data", "model"},
@@ -49,6 +50,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "train",
         "systems",
         "tracker",
+        "interop",
     },
     "referee": {"core", "data", "task", "compare", "systems"},
     "study": {
@@ -82,6 +84,8 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "decoder",
         "train",
         "interop",
+        "blend",
+        "systems",
     },
     "catalogue": {"core"},
     "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
@@ -126,7 +130,9 @@ OPTIONS = {
     "device precision",
     "report": "json out",
     "runs": "json csv index",
-    "train": f"{TRAINING} shard",
+    "train": f"{TRAINING} shard init rate",
+    "adapt": "json with merge peft data task tokens flops minutes length batch device precision out dry-run rate",
+    "merge": "json with base out",
     "eval": "json data length",
     "forecast": "json steps out",
     "predict": "json out",
@@ -258,8 +264,8 @@ FREE = (
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
-    "bottleneck", "beside", "behind", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
-    "embedding",
+    "bottleneck", "beside", "behind", "prefixed", "rotate", "replace", "capped", "group", "append", "transcoder",
+    "chain", "embedding",
 }  # fmt: skip
 
 

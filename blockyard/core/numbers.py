@@ -131,6 +131,7 @@ FLOPS = Amount(1e27)
 MINUTES = Real(0, 60 * 24 * 366, closed=False)
 MARGIN = Real(0, 1)
 EFFECT = Share(1)
+RATE = Real(0, 100, closed=False)  # of learning, at its peak
 TRY_SEEDS = Whole(4, 99)  # of a try of a referee, at most
 ALPHA = Real(1e-6, 0.5)
 WRITTEN = Whole(0, 10**9)  # tokens of a text

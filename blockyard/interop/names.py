@@ -48,11 +48,12 @@ class Names:
     def sources(self, model: Model) -> dict[str, str]:
         """Our path -> source, for every parameter of a model."""
         parameters = [path for path, _ in model.named_parameters()]
-        table = self._table(model, parameters)
+        table = self.table(model, parameters)
         return {path: table[path] for path in parameters}
 
-    def _table(self, model: Model, parameters: Iterable[str], room: str = "") -> dict[str, str]:
-        """The same of every parameter that such a model may have; those of a tower stand in its `room`."""
+    def table(self, model: Model, parameters: Iterable[str], room: str = "") -> dict[str, str]:
+        """The same of whatever a model of these blocks may have; what is numbered as far as it is among `parameters`;
+        those of a tower stand in its `room`."""
         table, met = {f"{room}{path}": source for path, source in self.ends.items()}, Counter[str]()
         for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
             kind = name.rstrip("0123456789")
@@ -64,7 +65,7 @@ class Names:
         for name, names in self.towers.items():
             tower = model.towers[name]
             assert isinstance(tower, Model)
-            table |= names._table(tower, parameters, f"{room}towers.{name}.")
+            table |= names.table(tower, parameters, f"{room}towers.{name}.")
         return table
 
     def _prefix(self, kind: str, stage: str, number: int, before: int) -> str:

@@ -10,6 +10,7 @@ ends the requests that it concerns, and no others.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -48,10 +49,8 @@ class Stream:
 
     def tell(self, what: Token | Ended) -> None:
         """From the engine's thread."""
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and the listener with it
             self._loop.call_soon_threadsafe(self._told.put_nowait, what)
-        except RuntimeError:  # the loop is gone, and the listener with it
-            pass
 
     def close(self) -> None:
         """Nobody listens any more."""

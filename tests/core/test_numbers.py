@@ -14,7 +14,7 @@ from blockyard.task import make_task
 from blockyard.train.device import known_device
 
 ODD = ["nan", "inf", "-inf", "-1", "1e400", "1e30", "1e22", "²", "٣", "", " ", "0x10", "1_0", "many", "9" * 5000, "1,2"]
-WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "serve": ["m"],
+WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "serve": ["m"], "adapt": ["m", "--with", "lora", "--out", "o"],
          "forecast": ["m", "t"],
          "quantise": ["m", "--out", "o"],
          "bench": ["train"], "judge": ["runs.csv"],
@@ -30,7 +30,7 @@ def typed():
 def test_every_option_that_is_a_number_has_a_range():
     names = {name for _, name in typed()}
     assert {"--length", "--tokens", "--params", "--minutes", "--margin", "--beams", "--batch", "--bits"} <= names
-    assert len(typed()) == 47
+    assert len(typed()) == 54
 
 
 @pytest.mark.parametrize("verb, option", typed(), ids=lambda w: w)

@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -313,18 +314,19 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
 
 def _costed(label: str, name: str, system: Spec, length: int, rows: int, material: Material) -> Arm:
     """An arm of a system, and what it costs; `name` is its recipe, empty where it goes on from a saved model."""
-    made = stages(system)
-    _trainable(name, system, made, material)
-    optimiser = system.get("optimiser")
-    costs = count(made[-1], length, rows, optimiser)
+    _trainable(name, system, stages(system), material)
     return Arm(
-        label=label,
-        name=name or label,
-        system=system.to_json(),
-        hash=system.hash,
-        ordinal=0,
-        id="",
-        dim=system["model"]["dim"],
+        label=label, name=name or label, system=system.to_json(), hash=system.hash, ordinal=0, id="",
+        dim=system["model"]["dim"], **_costs(system, length, rows),
+    )  # fmt: skip
+
+
+@lru_cache(256)
+def _costs(system: Spec, length: int, rows: int) -> dict[str, Any]:
+    """What an arm tells of its costs: a function of its spec, which plans of one process ask again and again."""
+    made, optimiser = stages(system), system.get("optimiser")
+    costs = count(made[-1], length, rows, optimiser)
+    return dict(
         params=costs.params,
         body_params=costs.body_params,
         flops_per_token=costs.flops_per_token,

@@ -265,7 +265,7 @@ FREE = (
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
     "bottleneck", "beside", "behind", "prefixed", "rotate", "replace", "capped", "group", "append", "transcoder",
-    "chain", "embedding",
+    "chain", "embedding", "delta",
 }  # fmt: skip
 
 

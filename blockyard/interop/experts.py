@@ -47,6 +47,7 @@ def moved(names: Mapping[str, str], path: str, old: str = "", new: str = "") -> 
 
 
 def rms_of(fields: Fields, name: str = "rms_norm_eps", default: float = 1e-6) -> Spec:
+    """A norm by the root mean square, with the setting that says its eps."""
     return norm("rms", eps=fields.real(name, default))
 
 
@@ -91,6 +92,7 @@ def experts(fields: Fields, inner: int, many: int, by: str = "top_softmax", top:
 
 
 def gated(fields: Fields, inner: int) -> Spec:
+    """A gated channel of so many inner channels, by the activation that the config names."""
     return channel("gated", inner=inner, activation=fields.activation("hidden_act", "silu"))
 
 

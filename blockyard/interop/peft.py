@@ -36,13 +36,14 @@ from blockyard.model.save import fill, stored
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
-READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_dropout",
-        "feedforward_modules", "base_model_name_or_path")  # fmt: skip
-# what says nothing of the function: which modules are meant follows from the tensors, how they began is past
+READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "init_lora_weights", "rank_pattern", "alpha_pattern",
+        "lora_dropout", "feedforward_modules", "base_model_name_or_path")  # fmt: skip
+# what says nothing of the function: which modules are meant follows from the tensors
 FREE = ("auto_mapping", "peft_version", "revision", "task_type", "inference_mode", "target_modules", "exclude_modules",
-        "init_lora_weights", "init_ia3_weights", "fan_in_fan_out", "layers_to_transform", "layers_pattern",
+        "init_ia3_weights", "fan_in_fan_out", "layers_to_transform", "layers_pattern",
         "megatron_core", "qalora_group_size", "runtime_config", "loftq_config", "eva_config", "corda_config",
         "lora_ga_config")  # fmt: skip
+BEGAN = (True, False, None, "gaussian", "eva", "orthogonal")  # that leave the matrices of the model as they are
 PLAIN = re.compile(r"[\w.]+")  # a module of theirs, whole
 KINDS = {"lora_A": "down", "lora_B": "up", "lora_magnitude_vector": "magnitude", "ia3_l": "scale"}
 
@@ -96,10 +97,10 @@ def put_on(model: Model, names: Names, folder: Path) -> Model:
     sources, left = names.sources(model), dict(adapter.modules)
     where, tensors = dict[str, Spec](), dict[str, dict[str, Tensor]]()
     for part in model.parts():
-        source = sources.get(f"{part.path}.weight", "") if part.spec.kind == "linear" else ""
-        modules = [name.removesuffix(".T").removesuffix(".weight") for name in source.split(" | ")]
+        modules = _modules(sources.get(f"{part.path}.weight", "")) if part.spec.kind == "linear" else []
         found = {module: left.pop(module) for module in modules if module in left}
         if found:
+            _check_matrix(part, adapter.config["peft_type"] == "IA3", str(folder))
             where[part.path], tensors[part.path] = _joined(adapter, part, modules, found, _sizes(model, part, modules))
     if left:
         raise UsageError(f"{folder}: {next(iter(left))} is no projection of {names.base.rstrip('.')} that we adapt")
@@ -114,27 +115,18 @@ def put_on(model: Model, names: Names, folder: Path) -> Model:
     return fill(made, held, next(model.parameters()).device)
 
 
-def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Path) -> Path:
+def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Path, task: str | None = None) -> Path:
     """Write what is attached to a model, imported by these names, as peft keeps it; what peft has no word for is
     refused.
 
-    base   the folder of the model that it goes onto
+    base   the folder of the model that it goes onto        task   what peft calls that the model is for
     """
     folder, taken = Path(folder), attachments(model)
-    if not taken:
-        raise UsageError("nothing is attached to this model; see: blockyard adapt")
-    check_kept(taken)
-    _same_channels(model, str(base))
-    plain = _bare(model, names)
     modules: dict[str, dict[str, Tensor]] = {}
-    for part in taken:
-        source = plain[f"{seat(part, taken)}.weight"]
-        pieces = [name.removesuffix(".T").removesuffix(".weight") for name in source.split(" | ")]
-        if odd := next((piece for piece in pieces if not PLAIN.fullmatch(piece)), None):
-            raise UsageError(f"{part.path} is {odd!r} of theirs, and peft has no word for a piece of a module")
+    for part, pieces in check_kept(model, names, str(base)).items():
         modules |= _split(part, pieces, _sizes(model, part, pieces))
-    turned = any(source.endswith(".T") for source in plain.values())
-    config = _config(taken, modules, str(base)) | {"fan_in_fan_out": turned}
+    turned = any(source.endswith(".T") for source in _bare(model, names).values())
+    config = _config(taken, modules, str(base), task) | {"fan_in_fan_out": turned}
     tensors = {
         f"{PREFIX}{module}.{_theirs(name)}": tensor.detach().cpu().clone().contiguous()
         for module, own in modules.items() for name, tensor in own.items() if name != "factor"
@@ -148,19 +140,46 @@ def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Pat
     return folder
 
 
+def _modules(source: str) -> list[str]:
+    """The modules of theirs that one of our projections is made of, one below the other; none where rows alternate."""
+    if source.startswith("heads "):
+        return []
+    return [name.removesuffix(".T").removesuffix(".weight") for name in source.split(" | ")]
+
+
+def _check_matrix(part: Any, scales: bool, where: str) -> None:
+    """Refuse to add to a projection that is not its matrix alone: theirs adds before, and ours behind, what follows."""
+    try:
+        scales or part.matrix()
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}, so what peft adds to it means another thing") from None
+
+
 def _same_channels(model: Model, where: str) -> None:
     """Refuse where rows stand in another order than theirs."""
     if any(isinstance(part, Position) and part.elsewhere is not None for part in model.parts()):
         raise UsageError(f"{where}: heads have their channels in another order than theirs; merge with peft before")
 
 
-def check_kept(taken: list[Part]) -> None:
-    """Refuse attachments that peft has no word for."""
+def check_kept(model: Model, names: Names, where: str) -> dict[Any, list[str]]:
+    """The modules of theirs that each attachment of a model stands at; what peft has no word for is refused."""
+    taken = attachments(model)
+    if not taken:
+        raise UsageError("nothing is attached to this model; see: blockyard adapt")
     kinds = {f"{part.spec.kind}:{part.spec.name}" for part in taken}
     if len(kinds) > 1 or not kinds <= {"linear:lora", "linear:dora", "linear:ia3"}:
         raise UsageError(f"peft keeps one of LoRA, DoRA and IA3 in a folder, and here is {', '.join(sorted(kinds))}")
     if any(getattr(each, each.attached_to) in taken for each in taken):
         raise UsageError("of two adapters on one projection peft keeps one; merge the inner one first")
+    _same_channels(model, where)
+    plain, found = _bare(model, names), dict[Any, list[str]]()
+    for part in taken:
+        source = plain[f"{seat(part, taken)}.weight"]
+        found[part] = _modules(source)
+        if odd := next((piece for piece in found[part] or [source] if not PLAIN.fullmatch(piece)), None):
+            raise UsageError(f"{part.path} is {odd!r} of theirs, and peft has no word for a piece of a module")
+        _check_matrix(getattr(part, part.attached_to), part.spec.name == "ia3", part.path)
+    return found
 
 
 def _read(folder: Path) -> Adapter:
@@ -170,6 +189,8 @@ def _read(folder: Path) -> Adapter:
     kind = config.get("peft_type")
     if kind not in ("LORA", "IA3"):
         raise UsageError(f"{where}: peft_type={kind!r} cannot be read: LORA and IA3 are known")
+    if (began := config.get("init_lora_weights")) not in BEGAN:
+        raise UsageError(f"{where}: init_lora_weights={began!r} cannot be read: it changed the model's own matrices")
     for name, value in config.items():
         if name in READ or name in FREE or value in (None, False, "none") or value in ({}, []):
             continue
@@ -283,9 +304,9 @@ def _theirs(name: str) -> str:
     return theirs if name == "magnitude" else f"{theirs}.weight"
 
 
-def _config(taken: list[Part], modules: Mapping[str, Mapping[str, Any]], base: str) -> dict[str, Any]:
+def _config(taken: list[Part], modules: Mapping[str, Mapping[str, Any]], base: str, task: str | None) -> dict[str, Any]:
     """The adapter_config.json of these modules."""
-    common = {"base_model_name_or_path": base, "task_type": "CAUSAL_LM", "inference_mode": True,
+    common = {"base_model_name_or_path": base, "task_type": task, "inference_mode": True,
               "target_modules": sorted(modules)}  # fmt: skip
     if taken[0].spec.name == "ia3":
         forward = sorted(module for module, own in modules.items() if "reads" in own)

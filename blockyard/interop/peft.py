@@ -236,8 +236,9 @@ def _joined(
                 return linear("ia3", side="reads"), {"scale": first}
         if sides != {False}:
             raise UsageError(f"{adapter.where}: {', '.join(found)} read the same numbers, which get other factors each")
-        rows = [found[m]["scale"] if m in found else torch.ones(n) for m, n in zip(modules, sizes)]
-        return linear("ia3", side="writes"), {"scale": torch.cat([row.to(rows[-1].dtype) for row in rows])}
+        kind = next(iter(found.values()))["scale"].dtype
+        rows = [found[m]["scale"].to(kind) if m in found else torch.ones(n, dtype=kind) for m, n in zip(modules, sizes)]
+        return linear("ia3", side="writes"), {"scale": torch.cat(rows)}
     factors = {module: adapter.factor(module) for module in found}
     one = len(set(factors.values())) == 1
     ranks = [len(own["down"]) for own in found.values()]

@@ -5,7 +5,8 @@
 
 o is what a step takes whatever it is shown (the optimiser), f a row's forward and backward; P and F are parameters and
 training operations a token of the whole arm, P' and F' those of what was measured, R rows a step. A depth that does not
-say how many layers it has is measured as it is, and so is a model that goes on. Runs are never planned by this: `bench` measures whole steps for them.
+say how many layers it has is measured as it is, and so is a model that goes on. Runs are never planned by this: `bench`
+measures whole steps for them.
 """
 
 import time

@@ -58,22 +58,45 @@ class Adapter:
 
     def _of(self, name: str, module: str, usual: Any) -> Any:
         """A setting of one module, where a pattern says another than the usual one."""
-        for pattern, value in (self.config.get(name) or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
+        patterns = self.config.get(name) or {}
+        if not isinstance(patterns, dict):
+            raise self._refuse(name, "expected an object of patterns")
+        for pattern, value in patterns.items():
+            if self._fits(name, rf"(.*\.)?({pattern})", module):
                 return value
         return usual
 
+    def _refuse(self, name: str, why: str) -> UsageError:
+        return UsageError(f"{self.where}: {name}={self.config.get(name)!r} cannot be read: {why}")
+
+    def _fits(self, name: str, pattern: str, module: str) -> bool:
+        try:
+            return bool(re.fullmatch(pattern, module))
+        except re.error as error:
+            raise self._refuse(name, f"{error}") from None
+
+    def rank(self, module: str) -> int:
+        """The rank of the pair of a module."""
+        rank = self._of("rank_pattern", module, self.config.get("r", 8))
+        if type(rank) is not int or rank < 1:
+            raise self._refuse("r", f"of {module} it is {rank!r}, and a whole number above 0 is meant")
+        return rank
+
     def factor(self, module: str) -> float:
         """How often the product of a module counts."""
-        rank = self._of("rank_pattern", module, self.config.get("r", 8))
+        rank = self.rank(module)
         alpha = self._of("alpha_pattern", module, self.config.get("lora_alpha", 8))
+        if type(alpha) not in (int, float) or not 0 < alpha < math.inf:
+            raise self._refuse("lora_alpha", f"of {module} it is {alpha!r}, and a number above 0 is meant")
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def reads(self, module: str) -> bool:
         """Of factors: whether they are of what the module reads."""
         forward = self.config.get("feedforward_modules") or []
         if isinstance(forward, str):
-            return bool(re.fullmatch(forward, module))
+            return self._fits("feedforward_modules", forward, module)
+        if not isinstance(forward, list) or not all(isinstance(name, str) for name in forward):
+            raise self._refuse("feedforward_modules", "expected names of modules")
         return any(module.endswith(name) for name in forward)
 
 
@@ -87,6 +110,8 @@ def base_of(folder: Path) -> Path:
     named = read_json(folder / CONFIG).get("base_model_name_or_path")
     if not isinstance(named, str) or not os.path.isdir(named):
         raise UsageError(f"{folder} goes onto {named!r}, which is no folder here; give it: load_peft(adapter, model)")
+    if is_missing(Path(named) / "config.json"):
+        raise UsageError(f"{folder} goes onto {named!r}, which holds no model; give it: load_peft(adapter, model)")
     return Path(named)
 
 
@@ -150,7 +175,8 @@ def _modules(source: str) -> list[str]:
 def _check_matrix(part: Any, scales: bool, where: str) -> None:
     """Refuse to add to a projection that is not its matrix alone: theirs adds before, and ours behind, what follows."""
     try:
-        scales or part.matrix()
+        if not scales:
+            part.matrix()
     except UsageError as error:
         raise UsageError(f"{where}: {error}, so what peft adds to it means another thing") from None
 
@@ -240,6 +266,10 @@ def _joined(
         rows = [found[m]["scale"].to(kind) if m in found else torch.ones(n, dtype=kind) for m, n in zip(modules, sizes)]
         return linear("ia3", side="writes"), {"scale": torch.cat(rows)}
     factors = {module: adapter.factor(module) for module in found}
+    wide = next(iter(found.values()))["down"].shape[-1:]
+    for module, own in found.items():
+        if own["down"].shape != (rank := adapter.rank(module), *wide):
+            raise UsageError(f"{adapter.where}: lora_A of {module} is {tuple(own['down'].shape)}, and r is {rank}")
     one = len(set(factors.values())) == 1
     ranks = [len(own["down"]) for own in found.values()]
     rank, dtype, at = sum(ranks), next(iter(found.values()))["up"].dtype, 0
@@ -255,7 +285,7 @@ def _joined(
     made = {"down": torch.cat([own["down"] for own in found.values()]), "up": up}
     said = {"rank": rank, "alpha": next(iter(factors.values())) * rank if one else float(rank)}
     if adapter.config.get("lora_dropout"):
-        said["dropout"] = float(adapter.config["lora_dropout"])
+        said["dropout"] = adapter.config["lora_dropout"]
     if not adapter.config.get("use_dora"):
         return linear("lora", **said), made
     lengths: Any = part  # of rows that nothing turns

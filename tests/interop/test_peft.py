@@ -189,20 +189,34 @@ def test_what_is_not_understood_is_refused(oracle, written, tmp_path):
         with pytest.raises(by.UsageError, match=says):
             load_peft(written(base, tensors, **good | config), model)
 
+    name = "model.layers.0.self_attn.q_proj"
     refused("peft_type='VERA' cannot be read", peft_type="VERA")
     refused("modules_to_save=.*may change what the adapter computes", modules_to_save=["lm_head"])
     refused("bias='all'", bias="all")
     for began in ("pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"):  # their matrices are others since
         refused(f"init_lora_weights='{began}' cannot be read", init_lora_weights=began)
     assert load_peft(written(base, tensors, **good, init_lora_weights="gaussian"))
+    refused("r='2' cannot be read", r="2")
+    refused("r=0 cannot be read", r=0)
+    refused(r"lora_A of .*q_proj is \(2, 16\), and r is 4", r=4)
+    refused("lora_A of .*k_proj", tensors | {f"{name.replace('q_p', 'k_p')}.lora_{half}.weight": torch.zeros(shape)
+                                             for half, shape in (("A", (2, 15)), ("B", (8, 2)))})  # fmt: skip
+    refused("lora_alpha=None cannot be read", lora_alpha=None)
+    refused("lora_alpha=True cannot be read", lora_alpha=True)
+    refused("dropout", lora_dropout="much")
+    refused("rank_pattern.* expected an object", rank_pattern=["q_proj"])
+    refused("alpha_pattern.* cannot be read: ", alpha_pattern={"(": 3})
+    refused("which holds no model", base_model_name_or_path=str(tmp_path / "adapter"))
     refused("which is no folder here", base_model_name_or_path="meta/llama")
-    name = "model.layers.0.self_attn.q_proj"
     refused("layers.7.self_attn.q_proj is no projection",
             {key.replace("layers.0", "layers.7"): tensor for key, tensor in tensors.items()})  # fmt: skip
     refused("q_proj has down", {key: tensor for key, tensor in tensors.items() if "lora_A" in key})
     refused("lora_B of .* the model has 16 rows", tensors | {f"{name}.lora_B.weight": torch.zeros(12, 2)})
     refused("is not known", tensors | {f"{name}.lora_C.weight": torch.zeros(2)})
     refused("holds no adapter|no model that transformers saved", model=by.build("llama", "tiny").save(tmp_path / "m"))
+    scale = {"model.layers.0.mlp.down_proj.ia3_l": torch.ones(24)}
+    for odd in ("(", 3, [["down_proj"]]):
+        refused("feedforward_modules=.* cannot be read", scale, peft_type="IA3", feedforward_modules=odd)
     folder = written(base, tensors, **good)
     (folder / "adapter_model.safetensors").write_bytes(b"abc")
     with pytest.raises(by.UsageError, match="cannot be read"):

@@ -101,6 +101,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         ("add_cross_attention", GPT2 | dict(add_cross_attention=True)),
         ("use_bias", MAMBA2 | dict(use_bias=True)),
         ("time_step_limit", MAMBA2 | dict(time_step_limit=[0.0, 0.1])),
+        ("time_step_limit", MAMBA2 | dict(time_step_limit=[0.0, {"__float__": "large"}])),
         ("num_heads", MAMBA2 | dict(num_heads=8)),
         ("layer_types", OLMO | dict(layer_types=["sliding_attention"])),
         ("layer_types", OLMO | dict(layer_types=["linear_attention"] * 2)),

@@ -90,7 +90,10 @@ def test_it_begins_from_the_numbers_and_the_tokeniser_of_the_folder(base, other,
     assert digest_of(before)[:12] in str(report) and "--init" in (tmp_path / "out" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("beside", [(), ("lora:rank=2,dropout=0.2",)], ids=["all", "adapter"])
+@pytest.mark.parametrize(
+    "beside",
+    [pytest.param((), id="all"), pytest.param(("lora:rank=2,dropout=0.2",), id="adapter", marks=pytest.mark.slow)],
+)
 def test_what_was_stopped_goes_on_to_the_same_bits(base, other, tmp_path, monkeypatch, beside):
     how = dict(data=other, adapters=beside, save_seconds=0.0, **SMALL, log=())
     whole = train_one(init=base, out=tmp_path / "whole", **how)
@@ -177,7 +180,7 @@ def test_files_that_are_no_model_are_named(base, other, tmp_path, capsys):
     assert "does not learn; blockyard adapt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("bits", [None, 8, 4])
+@pytest.mark.parametrize("bits", [None, 8, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_adapter_learns_and_nothing_else(base, other, tmp_path, bits):
     before, words = by.load(base), (base / "tokenizer.json").read_bytes()
     if bits:

@@ -73,10 +73,16 @@ def merge(models: Sequence[Model], how: str | Spec = "linear", base: Model | Non
     for path, value in held[0].items():
         if path not in learnt | kept and not all(torch.equal(value, other[path]) for other in held[1:]):
             raise UsageError(f"{path} is not learned in full numbers and differs: merge first, then quantise")
+    for path in sorted(learnt):
+        if odd := next((n for n, each in enumerate(held, 1) if not each[path].isfinite().all()), None):
+            which = f"model {odd}" if odd <= len(models) else "the base"
+            raise UsageError(f"{path} of {which} holds numbers that are not finite")
     wide = widest_dtype(next(models[0].parameters()).device)
     given = [{path: each[path].detach().to(wide) for path in learnt} for each in held]
     mixed = blend(given[: len(models)], given[-1] if base is not None else {})
     made = {path: mixed[path].to(value.dtype) if path in learnt else value for path, value in held[0].items()}
+    if odd := next((path for path in sorted(learnt) if not made[path].isfinite().all()), None):
+        raise UsageError(f"{odd} would hold numbers that do not fit {str(made[odd].dtype).removeprefix('torch.')}")
     for path in kept & made.keys():
         made[path] = held[0][path] + sum(each[path] - held[0][path] for each in held[1 : len(models)]) / len(models)
     with torch.device("meta"):
@@ -117,8 +123,8 @@ def shares(weights: Sequence[float] | None, count: int, whole: bool = True) -> l
     found = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(found) != count:
         raise UsageError(f"weights={tuple(found)} are {len(found)}, and there are {count} models")
-    if whole and not sum(found) > 0:
-        raise UsageError(f"weights={tuple(found)} must have a sum above 0")
+    if whole and (min(found) < 0 or not sum(found) > 0):
+        raise UsageError(f"weights={tuple(found)} must be 0 or more, with a sum above 0")
     return [weight / sum(found) for weight in found] if whole else found
 
 

@@ -187,4 +187,4 @@ class Fields:
 
 
 def _special(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"__float__"}
+    return isinstance(value, dict) and value in [{"__float__": name} for name in ("Infinity", "-Infinity", "NaN")]

@@ -3,6 +3,7 @@
 import pkgutil
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -64,16 +65,22 @@ def save_peft(adapter: str | Path, folder: str | Path) -> Path:
     """
     found = find_model(adapter)
     home = home_of(found)
-    return peft.save_adapter(load(found), names_of(home), folder, home)
+    made = _config(home).get("architectures")
+    writes = isinstance(made, list) and str(made[0] if made else "").endswith(("ForCausalLM", "LMHeadModel"))
+    return peft.save_adapter(load(found), names_of(home), folder, home, "CAUSAL_LM" if writes else None)
 
 
 def names_of(folder: Path) -> Names:
-    """What transformers calls the tensors of the model in a folder that it saved."""
+    """What transformers calls the tensors of the model in a folder that it saved; of a body alone without its base."""
     config = _config(folder)
     name = config.get("model_type")
     if name not in model_types():
         raise UsageError(f"{folder} holds no model that transformers saved, and peft knows no other names")
-    return _made(import_module(f"{hf.__name__}.{name}").NAMES, config, str(folder / "config.json"))[1]
+    names = _made(import_module(f"{hf.__name__}.{name}").NAMES, config, str(folder / "config.json"))[1]
+    if any(held.startswith(names.base) for held in tensor_names(folder)):
+        return names
+    ends = {path: source.removeprefix(names.base) for path, source in names.ends.items()}
+    return replace(names, base="", ends=ends)
 
 
 def from_transformers(

@@ -112,6 +112,10 @@ class Names:
         made = {
             path: shaped(assemble(source, found, uses[path], where), shapes[path]) for path, source in sources.items()
         }
+        for path, tensor in made.items():
+            if tensor.shape != shapes[path]:
+                had, asked = tuple(tensor.shape), tuple(shapes[path])
+                raise UsageError(f"{where}: {sources[path]} has the shape {had}, and config.json asks for {asked}")
         for position in (part for part in model.parts() if isinstance(part, Position)):
             if position.elsewhere is not None:
                 made = {path: renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}

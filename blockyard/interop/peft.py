@@ -36,13 +36,14 @@ from blockyard.model.save import fill, stored
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
-READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_dropout",
-        "feedforward_modules", "base_model_name_or_path")  # fmt: skip
-# what says nothing of the function: which modules are meant follows from the tensors, how they began is past
+READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "init_lora_weights", "rank_pattern", "alpha_pattern",
+        "lora_dropout", "feedforward_modules", "base_model_name_or_path")  # fmt: skip
+# what says nothing of the function: which modules are meant follows from the tensors
 FREE = ("auto_mapping", "peft_version", "revision", "task_type", "inference_mode", "target_modules", "exclude_modules",
-        "init_lora_weights", "init_ia3_weights", "fan_in_fan_out", "layers_to_transform", "layers_pattern",
+        "init_ia3_weights", "fan_in_fan_out", "layers_to_transform", "layers_pattern",
         "megatron_core", "qalora_group_size", "runtime_config", "loftq_config", "eva_config", "corda_config",
         "lora_ga_config")  # fmt: skip
+BEGAN = (True, False, None, "gaussian", "eva", "orthogonal")  # that leave the matrices of the model as they are
 PLAIN = re.compile(r"[\w.]+")  # a module of theirs, whole
 KINDS = {"lora_A": "down", "lora_B": "up", "lora_magnitude_vector": "magnitude", "ia3_l": "scale"}
 
@@ -57,22 +58,45 @@ class Adapter:
 
     def _of(self, name: str, module: str, usual: Any) -> Any:
         """A setting of one module, where a pattern says another than the usual one."""
-        for pattern, value in (self.config.get(name) or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
+        patterns = self.config.get(name) or {}
+        if not isinstance(patterns, dict):
+            raise self._refuse(name, "expected an object of patterns")
+        for pattern, value in patterns.items():
+            if self._fits(name, rf"(.*\.)?({pattern})", module):
                 return value
         return usual
 
+    def _refuse(self, name: str, why: str) -> UsageError:
+        return UsageError(f"{self.where}: {name}={self.config.get(name)!r} cannot be read: {why}")
+
+    def _fits(self, name: str, pattern: str, module: str) -> bool:
+        try:
+            return bool(re.fullmatch(pattern, module))
+        except re.error as error:
+            raise self._refuse(name, f"{error}") from None
+
+    def rank(self, module: str) -> int:
+        """The rank of the pair of a module."""
+        rank = self._of("rank_pattern", module, self.config.get("r", 8))
+        if type(rank) is not int or rank < 1:
+            raise self._refuse("r", f"of {module} it is {rank!r}, and a whole number above 0 is meant")
+        return rank
+
     def factor(self, module: str) -> float:
         """How often the product of a module counts."""
-        rank = self._of("rank_pattern", module, self.config.get("r", 8))
+        rank = self.rank(module)
         alpha = self._of("alpha_pattern", module, self.config.get("lora_alpha", 8))
+        if type(alpha) not in (int, float) or not 0 < alpha < math.inf:
+            raise self._refuse("lora_alpha", f"of {module} it is {alpha!r}, and a number above 0 is meant")
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def reads(self, module: str) -> bool:
         """Of factors: whether they are of what the module reads."""
         forward = self.config.get("feedforward_modules") or []
         if isinstance(forward, str):
-            return bool(re.fullmatch(forward, module))
+            return self._fits("feedforward_modules", forward, module)
+        if not isinstance(forward, list) or not all(isinstance(name, str) for name in forward):
+            raise self._refuse("feedforward_modules", "expected names of modules")
         return any(module.endswith(name) for name in forward)
 
 
@@ -86,6 +110,8 @@ def base_of(folder: Path) -> Path:
     named = read_json(folder / CONFIG).get("base_model_name_or_path")
     if not isinstance(named, str) or not os.path.isdir(named):
         raise UsageError(f"{folder} goes onto {named!r}, which is no folder here; give it: load_peft(adapter, model)")
+    if is_missing(Path(named) / "config.json"):
+        raise UsageError(f"{folder} goes onto {named!r}, which holds no model; give it: load_peft(adapter, model)")
     return Path(named)
 
 
@@ -96,10 +122,10 @@ def put_on(model: Model, names: Names, folder: Path) -> Model:
     sources, left = names.sources(model), dict(adapter.modules)
     where, tensors = dict[str, Spec](), dict[str, dict[str, Tensor]]()
     for part in model.parts():
-        source = sources.get(f"{part.path}.weight", "") if part.spec.kind == "linear" else ""
-        modules = [name.removesuffix(".T").removesuffix(".weight") for name in source.split(" | ")]
+        modules = _modules(sources.get(f"{part.path}.weight", "")) if part.spec.kind == "linear" else []
         found = {module: left.pop(module) for module in modules if module in left}
         if found:
+            _check_matrix(part, adapter.config["peft_type"] == "IA3", str(folder))
             where[part.path], tensors[part.path] = _joined(adapter, part, modules, found, _sizes(model, part, modules))
     if left:
         raise UsageError(f"{folder}: {next(iter(left))} is no projection of {names.base.rstrip('.')} that we adapt")
@@ -114,27 +140,18 @@ def put_on(model: Model, names: Names, folder: Path) -> Model:
     return fill(made, held, next(model.parameters()).device)
 
 
-def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Path) -> Path:
+def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Path, task: str | None = None) -> Path:
     """Write what is attached to a model, imported by these names, as peft keeps it; what peft has no word for is
     refused.
 
-    base   the folder of the model that it goes onto
+    base   the folder of the model that it goes onto        task   what peft calls that the model is for
     """
     folder, taken = Path(folder), attachments(model)
-    if not taken:
-        raise UsageError("nothing is attached to this model; see: blockyard adapt")
-    check_kept(taken)
-    _same_channels(model, str(base))
-    plain = _bare(model, names)
     modules: dict[str, dict[str, Tensor]] = {}
-    for part in taken:
-        source = plain[f"{seat(part, taken)}.weight"]
-        pieces = [name.removesuffix(".T").removesuffix(".weight") for name in source.split(" | ")]
-        if odd := next((piece for piece in pieces if not PLAIN.fullmatch(piece)), None):
-            raise UsageError(f"{part.path} is {odd!r} of theirs, and peft has no word for a piece of a module")
+    for part, pieces in check_kept(model, names, str(base)).items():
         modules |= _split(part, pieces, _sizes(model, part, pieces))
-    turned = any(source.endswith(".T") for source in plain.values())
-    config = _config(taken, modules, str(base)) | {"fan_in_fan_out": turned}
+    turned = any(source.endswith(".T") for source in _bare(model, names).values())
+    config = _config(taken, modules, str(base), task) | {"fan_in_fan_out": turned}
     tensors = {
         f"{PREFIX}{module}.{_theirs(name)}": tensor.detach().cpu().clone().contiguous()
         for module, own in modules.items() for name, tensor in own.items() if name != "factor"
@@ -148,19 +165,47 @@ def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Pat
     return folder
 
 
+def _modules(source: str) -> list[str]:
+    """The modules of theirs that one of our projections is made of, one below the other; none where rows alternate."""
+    if source.startswith("heads "):
+        return []
+    return [name.removesuffix(".T").removesuffix(".weight") for name in source.split(" | ")]
+
+
+def _check_matrix(part: Any, scales: bool, where: str) -> None:
+    """Refuse to add to a projection that is not its matrix alone: theirs adds before, and ours behind, what follows."""
+    try:
+        if not scales:
+            part.matrix()
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}, so what peft adds to it means another thing") from None
+
+
 def _same_channels(model: Model, where: str) -> None:
     """Refuse where rows stand in another order than theirs."""
     if any(isinstance(part, Position) and part.elsewhere is not None for part in model.parts()):
         raise UsageError(f"{where}: heads have their channels in another order than theirs; merge with peft before")
 
 
-def check_kept(taken: list[Part]) -> None:
-    """Refuse attachments that peft has no word for."""
+def check_kept(model: Model, names: Names, where: str) -> dict[Any, list[str]]:
+    """The modules of theirs that each attachment of a model stands at; what peft has no word for is refused."""
+    taken = attachments(model)
+    if not taken:
+        raise UsageError("nothing is attached to this model; see: blockyard adapt")
     kinds = {f"{part.spec.kind}:{part.spec.name}" for part in taken}
     if len(kinds) > 1 or not kinds <= {"linear:lora", "linear:dora", "linear:ia3"}:
         raise UsageError(f"peft keeps one of LoRA, DoRA and IA3 in a folder, and here is {', '.join(sorted(kinds))}")
     if any(getattr(each, each.attached_to) in taken for each in taken):
         raise UsageError("of two adapters on one projection peft keeps one; merge the inner one first")
+    _same_channels(model, where)
+    plain, found = _bare(model, names), dict[Any, list[str]]()
+    for part in taken:
+        source = plain[f"{seat(part, taken)}.weight"]
+        found[part] = _modules(source)
+        if odd := next((piece for piece in found[part] or [source] if not PLAIN.fullmatch(piece)), None):
+            raise UsageError(f"{part.path} is {odd!r} of theirs, and peft has no word for a piece of a module")
+        _check_matrix(getattr(part, part.attached_to), part.spec.name == "ia3", part.path)
+    return found
 
 
 def _read(folder: Path) -> Adapter:
@@ -170,6 +215,8 @@ def _read(folder: Path) -> Adapter:
     kind = config.get("peft_type")
     if kind not in ("LORA", "IA3"):
         raise UsageError(f"{where}: peft_type={kind!r} cannot be read: LORA and IA3 are known")
+    if (began := config.get("init_lora_weights")) not in BEGAN:
+        raise UsageError(f"{where}: init_lora_weights={began!r} cannot be read: it changed the model's own matrices")
     for name, value in config.items():
         if name in READ or name in FREE or value in (None, False, "none") or value in ({}, []):
             continue
@@ -215,9 +262,14 @@ def _joined(
                 return linear("ia3", side="reads"), {"scale": first}
         if sides != {False}:
             raise UsageError(f"{adapter.where}: {', '.join(found)} read the same numbers, which get other factors each")
-        rows = [found[m]["scale"] if m in found else torch.ones(n) for m, n in zip(modules, sizes)]
-        return linear("ia3", side="writes"), {"scale": torch.cat([row.to(rows[-1].dtype) for row in rows])}
+        kind = next(iter(found.values()))["scale"].dtype
+        rows = [found[m]["scale"].to(kind) if m in found else torch.ones(n, dtype=kind) for m, n in zip(modules, sizes)]
+        return linear("ia3", side="writes"), {"scale": torch.cat(rows)}
     factors = {module: adapter.factor(module) for module in found}
+    wide = next(iter(found.values()))["down"].shape[-1:]
+    for module, own in found.items():
+        if own["down"].shape != (rank := adapter.rank(module), *wide):
+            raise UsageError(f"{adapter.where}: lora_A of {module} is {tuple(own['down'].shape)}, and r is {rank}")
     one = len(set(factors.values())) == 1
     ranks = [len(own["down"]) for own in found.values()]
     rank, dtype, at = sum(ranks), next(iter(found.values()))["up"].dtype, 0
@@ -233,7 +285,7 @@ def _joined(
     made = {"down": torch.cat([own["down"] for own in found.values()]), "up": up}
     said = {"rank": rank, "alpha": next(iter(factors.values())) * rank if one else float(rank)}
     if adapter.config.get("lora_dropout"):
-        said["dropout"] = float(adapter.config["lora_dropout"])
+        said["dropout"] = adapter.config["lora_dropout"]
     if not adapter.config.get("use_dora"):
         return linear("lora", **said), made
     lengths: Any = part  # of rows that nothing turns
@@ -283,9 +335,9 @@ def _theirs(name: str) -> str:
     return theirs if name == "magnitude" else f"{theirs}.weight"
 
 
-def _config(taken: list[Part], modules: Mapping[str, Mapping[str, Any]], base: str) -> dict[str, Any]:
+def _config(taken: list[Part], modules: Mapping[str, Mapping[str, Any]], base: str, task: str | None) -> dict[str, Any]:
     """The adapter_config.json of these modules."""
-    common = {"base_model_name_or_path": base, "task_type": "CAUSAL_LM", "inference_mode": True,
+    common = {"base_model_name_or_path": base, "task_type": task, "inference_mode": True,
               "target_modules": sorted(modules)}  # fmt: skip
     if taken[0].spec.name == "ia3":
         forward = sorted(module for module, own in modules.items() if "reads" in own)

@@ -38,8 +38,8 @@ class Scheme:
     def __init__(self, fields: "Fields", said: tuple[str, dict[str, Any], bool], length: int, how: dict) -> None:
         self.fields, self.most, self.how = fields, length, how
         self.name, self.given, self.nested = name, given, _ = said
-        word = given.get("rope_type") or given.get("type") or "default"
-        self.type = how["called"].get(word, word)
+        word = next((given[key] for key in ("rope_type", "type") if given.get(key) is not None), "default")
+        self.type = how["called"].get(word, word) if isinstance(word, str) else ""
         if self.type not in KEYS:
             raise fields.refuse(name, f"rope_type={word!r} is not known here; known are {', '.join(KEYS)}")
         for key, value in given.items():

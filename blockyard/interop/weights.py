@@ -49,7 +49,7 @@ def _weights(folder: Path) -> Path:
 def _files(folder: Path) -> dict[str, str]:
     """The shard of every tensor."""
     files = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(files, dict) or not all(isinstance(p, str) and Path(p).name == p for p in files.values()):
+    if not isinstance(files, dict) or not all(isinstance(p, str) and Path(p).name == p != ".." for p in files.values()):
         raise UsageError(f"{folder / INDEX} is damaged: weight_map does not name files of this folder")
     return files
 
@@ -60,7 +60,10 @@ def _read_shards(folder: Path) -> dict[str, Tensor]:
     for shard in sorted(set(files.values())):
         if not (folder / shard).exists():
             raise UsageError(f"{folder} is not complete: {shard} is missing")
-        tensors |= _read(folder / shard)
+        found = _read(folder / shard)
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise UsageError(f"{folder} is damaged: {twice[0]} stands in {shard} and in another file")
+        tensors |= found
     if missing := sorted(files.keys() - tensors.keys()):
         raise UsageError(f"{folder} is not complete: no shard has {missing[0]}, which {INDEX} names")
     return tensors

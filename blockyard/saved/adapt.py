@@ -12,13 +12,14 @@ from typing import Any
 
 from blockyard.compare.compare import train_one
 from blockyard.compare.documents import Plan
-from blockyard.compare.plan.onward import WORDS, Begun, begun, outlined
+from blockyard.compare.plan.onward import Begun, begun, outlined
 from blockyard.core.document import Document
 from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.interop import load, save_peft
 from blockyard.interop.folder import names_of
 from blockyard.interop.peft import check_kept
 from blockyard.model.attach import attachments
+from blockyard.saved.tokenizer import usable_files
 from blockyard.systems import parse_transform
 from blockyard.transform._base import make_transform
 
@@ -84,7 +85,7 @@ def adapt(
     if arm.status != "finished" or arm.model is None or done.report is None or arm.score.mean is None:
         raise WorkFailed("; ".join(arm.reasons))
     folder = Path(done.report).parent / arm.model.folder
-    whole = _merged(folder, Path(done.report).parent / "merged") if merge else None
+    whole = _merged(folder, begin, Path(done.report).parent / "merged") if merge else None
     theirs = str(save_peft(folder, Path(done.report).parent / "peft")) if peft else None
     return Adapted(str(folder), begin.folder, arm.score.mean, done.metric.unit, found, whole, theirs)
 
@@ -100,17 +101,15 @@ def covers(begin: Begun, adapters: Sequence[str], merge: bool = False, peft: boo
             named = {part.path: part.spec for part in attachments(made[-1].model)}[last.left[0]]
             raise UsageError(f"{named.kind}:{named.name} at {last.left[0]} is no matrix, so it cannot be merged")
     if peft:
-        names_of(Path(begin.folder))
-        check_kept(attachments(made[-1].model))
+        check_kept(made[-1].model, names_of(Path(begin.folder)), begin.folder)
     return [
         Cover(spec.name, list(each.covered), each.report["of"], each.report["what"], each.report["attached"])
         for spec, each in zip(specs, made)
     ]
 
 
-def _merged(adapter: Path, out: Path) -> str:
-    """The adapter and its model as one."""
-    words = adapter / WORDS
+def _merged(adapter: Path, begin: Begun, out: Path) -> str:
+    """The adapter and its model as one, with what makes text of that model's ids."""
     whole = make_transform("merge").apply(load(adapter)).model
-    whole.save(out, tokenizer=words.read_bytes() if words.exists() else None)
+    whole.save(out, beside=usable_files(Path(begin.folder)))
     return str(out)

@@ -5,9 +5,11 @@ from typing import Any
 
 from blockyard.core.document import Document
 from blockyard.core.errors import UsageError
-from blockyard.core.files import read_json
+from blockyard.core.files import is_missing, read_json
 from blockyard.interop import load
 from blockyard.interop.defaults import generation_defaults
+from blockyard.interop.peft import base_of, is_peft
+from blockyard.model.attachment import home_of
 from blockyard.model.count import numbers, stored_bytes
 from blockyard.model.find import find_model
 from blockyard.saved.tokenizer import tokenizer
@@ -15,7 +17,8 @@ from blockyard.saved.tokenizer import tokenizer
 
 @dataclass(frozen=True)
 class Described(Document):
-    """A model in a folder; `model` is the type that transformers gives it, None for one of ours."""
+    """A model in a folder; `model` is the type that transformers gives it, None for one of ours; `on` the folder of the
+    model that it is an adapter on."""
 
     folder: str
     model: str | None
@@ -29,9 +32,11 @@ class Described(Document):
     templates: list[str] = field(default_factory=list)
     writing: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    on: str | None = None
 
     def __str__(self) -> str:
         whose = "a model of blockyard" if self.model is None else f"{self.model}, as transformers saves it"
+        whose = f"an adapter on {self.on}, {whose}" if self.on else whose
         table = "" if self.vocab is None else f", a table of {self.vocab:,} tokens"
         lines = [f"{self.folder}: {whose}", "", f"{self.params:,} parameters in {self.bytes:,} bytes{table}"]
         lines += ["", f"tokenizer   {self.tokenizer}"]
@@ -45,7 +50,9 @@ class Described(Document):
 def describe(folder: str) -> Described:
     """The facts of a folder; a tokenizer that cannot be used is said in its place."""
     path = find_model(folder)
-    model, config = load(path), read_json(path / "config.json")
+    model = load(path)
+    on = None if not is_missing(path / "config.json") else base_of(path) if is_peft(path) else home_of(path)
+    config = read_json((on or path) / "config.json")
     axis = model.axes.get("stem.vocab")
     said, facts = generation_defaults(path), dict[str, Any]()
     try:
@@ -59,6 +66,7 @@ def describe(folder: str) -> Described:
     return Described(
         str(path), None if "format" in config else str(config.get("model_type")), numbers(model), stored_bytes(model),
         None if axis is None else axis.size, model.spec.hash, model.spec.to_json(), **facts, writing=writing,
+        on=None if on is None else str(on),
     )  # fmt: skip
 
 

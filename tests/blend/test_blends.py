@@ -1,5 +1,7 @@
 """Models of one spec made one: every way by a short formula of its own, equal ones to the bit, others refused."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -147,9 +149,27 @@ def test_what_is_not_of_one_spec_is_refused_by_its_first_difference():
         by.merge([one, one], "linear:weights=(1,2,3)")
     with pytest.raises(by.UsageError, match="did you mean ties"):
         by.merge([one, one], "tied")
+    for weights in ("(2,-1)", "(0,0)"):  # those of a mean; of task vectors they may be below 0
+        with pytest.raises(by.UsageError, match="0 or more, with a sum above 0"):
+            by.merge([one, one], f"linear:weights={weights}")
     packed, others = (by.quantise(by.build("llama", "tiny", seed=seed), 8)[0] for seed in (1, 2))
     with pytest.raises(by.UsageError, match="merge first, then quantise"):
         merge([packed, others], "linear")
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place, says", [(1, "model 2"), (2, "the base")])
+def test_numbers_that_are_none_are_refused(odd, place, says):
+    every = [by.build("llama", "tiny", seed=seed) for seed in (1, 2, 3)]
+    every[place].head.norm.gain.data[3] = odd
+    with pytest.raises(by.UsageError, match=f"head.norm.gain of {says} holds numbers that are not finite"):
+        by.merge(every[:2], "ties", every[2])
+
+
+def test_what_grows_beyond_its_kind_of_number_is_refused():
+    one, two = (by.build("llama", "tiny", seed=seed).half() for seed in (1, 2))
+    with pytest.raises(by.UsageError, match="would hold numbers that do not fit float16"):
+        by.merge([one], "task_arithmetic:scale=1000000", two)
 
 
 def test_the_verb(tmp_path, capsys):
@@ -161,12 +181,16 @@ def test_the_verb(tmp_path, capsys):
     want = by.merge([one, two], "ties:density=0.5", base)
     assert all(torch.equal(value, stored(want)[name]) for name, value in stored(by.load(out)).items())
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == words
+    (tmp_path / "m1" / "generation_config.json").write_text('{"temperature": 0.5}')
+    assert main(["merge", *folders[:2], "--out", out]) == 0  # again, with how the first one writes
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["temperature"] == 0.5
     base.save(folders[2], tokenizer=b"others")
     capsys.readouterr()
     for more, says in (
         (["--with", "ties"], "--base"),
         (["--with", "tees"], "did you mean ties"),
         ([folders[2]], "their ids mean other words"),
+        (["--with", "ties", "--base", folders[2]], "their ids mean other words"),
         ([f"{out}x"], "holds no model"),
     ):
         assert main(["merge", *folders[:2], *more, "--out", str(tmp_path / "no")]) == 2

@@ -90,7 +90,10 @@ def test_it_begins_from_the_numbers_and_the_tokeniser_of_the_folder(base, other,
     assert digest_of(before)[:12] in str(report) and "--init" in (tmp_path / "out" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("beside", [(), ("lora:rank=2,dropout=0.2",)], ids=["all", "adapter"])
+@pytest.mark.parametrize(
+    "beside",
+    [pytest.param((), id="all"), pytest.param(("lora:rank=2,dropout=0.2",), id="adapter", marks=pytest.mark.slow)],
+)
 def test_what_was_stopped_goes_on_to_the_same_bits(base, other, tmp_path, monkeypatch, beside):
     how = dict(data=other, adapters=beside, save_seconds=0.0, **SMALL, log=())
     whole = train_one(init=base, out=tmp_path / "whole", **how)
@@ -177,7 +180,7 @@ def test_files_that_are_no_model_are_named(base, other, tmp_path, capsys):
     assert "does not learn; blockyard adapt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("bits", [None, 8, 4])
+@pytest.mark.parametrize("bits", [None, 8, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_adapter_learns_and_nothing_else(base, other, tmp_path, bits):
     before, words = by.load(base), (base / "tokenizer.json").read_bytes()
     if bits:
@@ -199,6 +202,8 @@ def test_an_adapter_learns_and_nothing_else(base, other, tmp_path, bits):
 
 def test_merged_it_is_one_model_that_says_the_same(base, other, tmp_path, capsys):
     out = str(tmp_path / "out")
+    base = by.load(base).save(tmp_path / "base", tokenizer=(base / "tokenizer.json").read_bytes(),
+                              beside={"generation_config.json": b'{"temperature": 0.5}'})  # fmt: skip
     words = ["adapt", str(base), "--with", "dora:rank=2", "--data", other, "--tokens", "1k", "--out", out, "--merge"]
     assert main([*words, "--batch", "8", "--rate", "0.01", "--json"]) == 0
     said = capsys.readouterr()
@@ -210,6 +215,8 @@ def test_merged_it_is_one_model_that_says_the_same(base, other, tmp_path, capsys
     assert (by.load(base)(ids).logits - both(ids).logits).abs().max() > 1e-3
     for verb in (["eval", out, "--data", other], ["generate", out, "--prompt", "birds", "--tokens", "3"]):
         assert main(verb) == 0
+    assert (Path(out) / "merged" / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+    assert json.loads((Path(out) / "merged" / "generation_config.json").read_text())["temperature"] == 0.5
     assert main(["transform", out, "merge", "--out", str(tmp_path / "again")]) == 0
     assert same(numbers(by.load(tmp_path / "again")), numbers(one))
     assert main(["adapt", out, *words[2:-1], "--out", str(tmp_path / "more")]) == 2
@@ -229,6 +236,14 @@ def test_an_adapter_whose_model_is_gone_says_so(base, other, tmp_path, capsys):
 def test_a_plan_that_is_looked_at_trains_nothing(base, other, tmp_path):
     plan = adapt(base, ["lora"], data=other, out=tmp_path / "out", dry_run=True, **SMALL)
     assert isinstance(plan, Plan) and adapters(plan.arms[0]) == ["lora"] and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("beside", [(), ("lora:rank=2",)], ids=["all", "adapter"])
+def test_a_large_one_is_measured_by_few_rows_of_itself(base, other, monkeypatch, beside):
+    """Of no recipe, so no layer of it is left out."""
+    monkeypatch.setattr("blockyard.compare.compare.SOON", 0)
+    plan = train_one(init=base, data=other, adapters=beside, dry_run=True, **SMALL)
+    assert isinstance(plan, Plan) and plan.speed[plan.arms[0].id].step > 0 and "few rows" in plan.measured
 
 
 def test_a_model_of_transformers_is_adapted_and_its_adapter_goes_to_peft(other, tmp_path, capsys):

@@ -2,15 +2,24 @@
 the same again."""
 
 import json
+import random
+import warnings
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import blockyard as by
+from blockyard.cli import main
+from blockyard.compare.plan.onward import begun
 from blockyard.interop import load_peft, save_peft
 from blockyard.model.attach import attached, attachments
+from blockyard.saved.adapt import covers
 from blockyard.transform._base import make_transform
+from tests.interop.conftest import built
+from tests.interop.drawn import gpt_neox
+from tests.interop.drawn_mixed import falcon_h1, qwen3_next
+from tests.interop.encoder_cases import made as encoder
 
 F64 = torch.float64
 LLAMA = dict(hidden_size=16, num_hidden_layers=2, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2)
@@ -180,17 +189,34 @@ def test_what_is_not_understood_is_refused(oracle, written, tmp_path):
         with pytest.raises(by.UsageError, match=says):
             load_peft(written(base, tensors, **good | config), model)
 
+    name = "model.layers.0.self_attn.q_proj"
     refused("peft_type='VERA' cannot be read", peft_type="VERA")
     refused("modules_to_save=.*may change what the adapter computes", modules_to_save=["lm_head"])
     refused("bias='all'", bias="all")
+    for began in ("pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"):  # their matrices are others since
+        refused(f"init_lora_weights='{began}' cannot be read", init_lora_weights=began)
+    assert load_peft(written(base, tensors, **good, init_lora_weights="gaussian"))
+    refused("r='2' cannot be read", r="2")
+    refused("r=0 cannot be read", r=0)
+    refused(r"lora_A of .*q_proj is \(2, 16\), and r is 4", r=4)
+    refused("lora_A of .*k_proj", tensors | {f"{name.replace('q_p', 'k_p')}.lora_{half}.weight": torch.zeros(shape)
+                                             for half, shape in (("A", (2, 15)), ("B", (8, 2)))})  # fmt: skip
+    refused("lora_alpha=None cannot be read", lora_alpha=None)
+    refused("lora_alpha=True cannot be read", lora_alpha=True)
+    refused("dropout", lora_dropout="much")
+    refused("rank_pattern.* expected an object", rank_pattern=["q_proj"])
+    refused("alpha_pattern.* cannot be read: ", alpha_pattern={"(": 3})
+    refused("which holds no model", base_model_name_or_path=str(tmp_path / "adapter"))
     refused("which is no folder here", base_model_name_or_path="meta/llama")
-    name = "model.layers.0.self_attn.q_proj"
     refused("layers.7.self_attn.q_proj is no projection",
             {key.replace("layers.0", "layers.7"): tensor for key, tensor in tensors.items()})  # fmt: skip
     refused("q_proj has down", {key: tensor for key, tensor in tensors.items() if "lora_A" in key})
     refused("lora_B of .* the model has 16 rows", tensors | {f"{name}.lora_B.weight": torch.zeros(12, 2)})
     refused("is not known", tensors | {f"{name}.lora_C.weight": torch.zeros(2)})
     refused("holds no adapter|no model that transformers saved", model=by.build("llama", "tiny").save(tmp_path / "m"))
+    scale = {"model.layers.0.mlp.down_proj.ia3_l": torch.ones(24)}
+    for odd in ("(", 3, [["down_proj"]]):
+        refused("feedforward_modules=.* cannot be read", scale, peft_type="IA3", feedforward_modules=odd)
     folder = written(base, tensors, **good)
     (folder / "adapter_model.safetensors").write_bytes(b"abc")
     with pytest.raises(by.UsageError, match="cannot be read"):
@@ -203,3 +229,66 @@ def test_what_is_not_understood_is_refused(oracle, written, tmp_path):
     with pytest.raises(by.UsageError, match="peft keeps one of LoRA, DoRA and IA3"):
         save_peft(tmp_path / "ours", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("drawn, seed, ends, says", [
+    (falcon_h1, 0, ("self_attn.q_proj",), "linear:scaled does not say which matrix"),
+    (falcon_h1, 0, ("mamba.in_proj",), "linear:scaled does not say which matrix"),
+    (qwen3_next, 0, ("in_proj_ba",), "in_proj_ba is no projection"),
+    (qwen3_next, 0, ("in_proj_qkvz",), "in_proj_qkvz is no projection"),
+    (qwen3_next, 0, ("self_attn.q_proj", "self_attn.k_proj"), "q_proj is no projection"),
+    (gpt_neox, 1, ("mlp.dense_h_to_4h",), "channels in another order"),
+])  # fmt: skip
+def test_what_would_mean_another_thing_here_is_refused(drawn, seed, ends, says, written, tmp_path):
+    """A factor that stands behind their matrix, rows head by head, pieces of one module, channels in another order."""
+    kind = drawn.__name__
+    theirs = built(kind, F64, drawn(random.Random(f"{kind} {seed}")))
+    theirs.save_pretrained(tmp_path / "theirs")
+    of = [(name, m) for name, m in theirs.named_modules() if name.endswith(ends)]
+    tensors = {f"{name}.lora_{half}.weight": torch.ones(shape, dtype=F64)
+               for name, m in of for half, shape in (("A", (2, sides(m)[0])), ("B", (sides(m)[1], 2)))}  # fmt: skip
+    assert tensors
+    with pytest.raises(by.UsageError, match=says):
+        load_peft(written(tmp_path / "theirs", tensors, peft_type="LORA", r=2, lora_alpha=2))
+    with pytest.raises(by.UsageError, match=r"another order|of theirs, and peft|which matrix it is"):  # untrained yet
+        covers(begun(str(tmp_path / "theirs")), ["lora:rank=2"], peft=True)
+
+
+@torch.no_grad()
+def test_factors_behind_a_matrix_pass_those_of_ia3(written, tmp_path):
+    theirs = built("falcon_h1", F64, falcon_h1(random.Random("falcon_h1 0")))
+    theirs.save_pretrained(tmp_path / "theirs")
+    name, module = next((n, m) for n, m in theirs.named_modules() if n.endswith("k_proj"))
+    scale = torch.linspace(0.5, 2, len(module.weight), dtype=F64)[:, None]
+    config = dict(peft_type="IA3", feedforward_modules=[], target_modules=["k_proj"])
+    made = load_peft(written(tmp_path / "theirs", {f"{name}.ia3_l": scale}, **config))
+    module.weight.mul_(scale)
+    theirs.save_pretrained(tmp_path / "scaled")
+    assert (made(IDS).logits - by.load(tmp_path / "scaled")(IDS).logits).abs().max() < 1e-9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name, begins", [("BertForMaskedLM", "bert.encoder"), ("BertModel", "encoder")])
+def test_an_encoder_has_the_names_of_its_own_class(name, begins, tmp_path):
+    sizes = dict(vocab_size=37, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12)
+    encoder(name, sizes, F64).save_pretrained(tmp_path / "theirs")
+    with warnings.catch_warnings(action="ignore"):  # the pooler is left out
+        made = make_transform("lora:rank=2,on=*.qkv").apply(by.load(tmp_path / "theirs")).model
+        by.save_attachment(made, tmp_path / "ours", of=tmp_path / "theirs")
+        out = save_peft(tmp_path / "ours", tmp_path / "out")
+        (one,), (two,) = (each(IDS).prediction.values() for each in (by.load(out), made))
+        assert torch.equal(one, two)
+    told = json.loads((out / "adapter_config.json").read_text())
+    assert told["target_modules"] == [f"{begins}.layer.0.attention.self.{x}" for x in ("key", "query", "value")]
+    assert told["task_type"] is None  # what writes from left to right is CAUSAL_LM
+
+
+def test_an_adapter_is_shown_with_the_model_that_it_stands_on(oracle, tmp_path, capsys):
+    base, *_ = oracle("Llama", **LLAMA)
+    by.save_attachment(make_transform("lora:rank=2").apply(by.load(base)).model, tmp_path / "ours", of=base)
+    told = json.loads((save_peft(tmp_path / "ours", tmp_path / "out") / "adapter_config.json").read_text())
+    assert told["task_type"] == "CAUSAL_LM"
+    for folder in ("ours", "out"):
+        assert main(["show", str(tmp_path / folder)]) == 0
+        assert f"an adapter on {base}, llama, as transformers saves it" in capsys.readouterr().out

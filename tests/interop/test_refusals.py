@@ -78,6 +78,10 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         ("rope_parameters", LLAMA | dict(rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": 0.5})),
         ("rope_parameters", LLAMA | dict(rope_parameters="default")),
         ("rope_theta", LLAMA | dict(rope_parameters={"rope_theta": None})),
+        *(
+            ("rope_parameters", LLAMA | dict(rope_parameters={"rope_theta": 1e4, "rope_type": word}))
+            for word in (["linear"], {}, "", 0, False)
+        ),
         ("rope_theta", LLAMA | dict(rope_theta=None)),
         ("rope_theta", LLAMA | dict(rope_theta="large")),
         ("auto_map", LLAMA | dict(auto_map={"AutoModel": "their_code.Model"})),
@@ -97,6 +101,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         ("add_cross_attention", GPT2 | dict(add_cross_attention=True)),
         ("use_bias", MAMBA2 | dict(use_bias=True)),
         ("time_step_limit", MAMBA2 | dict(time_step_limit=[0.0, 0.1])),
+        ("time_step_limit", MAMBA2 | dict(time_step_limit=[0.0, {"__float__": "large"}])),
         ("num_heads", MAMBA2 | dict(num_heads=8)),
         ("layer_types", OLMO | dict(layer_types=["sliding_attention"])),
         ("layer_types", OLMO | dict(layer_types=["linear_attention"] * 2)),
@@ -168,8 +173,17 @@ def test_an_index_that_lies_is_named(folder):
     refused(folder, "model.layers.0.mlp.ghost")
     write_index(folder, places | {"model.norm.weight": "../model-0.safetensors"})
     refused(folder, "does not name files of this folder")
+    write_index(folder, places | {"model.norm.weight": ".."})
+    refused(folder, "does not name files of this folder")
     write_index(folder, ["model-0.safetensors"])
     refused(folder, "does not name files of this folder")
+
+
+def test_a_tensor_that_stands_in_two_files_is_named(folder):
+    places = shards(folder)
+    other = next(file for file in places.values() if file != places["model.norm.weight"])
+    save_file(load_file(folder / other) | {"model.norm.weight": torch.zeros(8)}, folder / other)
+    refused(folder, "model.norm.weight stands in model-", "and in another file")
 
 
 def rewrite(folder, **tensors):
@@ -193,7 +207,7 @@ def test_every_tensor_is_used(folder):
 
 def test_shapes_are_checked(folder):
     rewrite(folder, model__norm__weight=torch.ones(7))
-    refused(folder, "head.norm.gain", "(7,)", "(8,)")
+    refused(folder, str(folder), "model.norm.weight", "(7,)", "(8,)")
     rewrite(folder, model__layers__0__self_attn__k_proj__weight=torch.ones(8, 7))
     refused(folder, "self_attn.k_proj.weight", "do not fit together")
 

@@ -5,7 +5,8 @@
 
 o is what a step takes whatever it is shown (the optimiser), f a row's forward and backward; P and F are parameters and
 training operations a token of the whole arm, P' and F' those of what was measured, R rows a step. A depth that does not
-say how many layers it has is measured as it is. Runs are never planned by this: `bench` measures whole steps for them.
+say how many layers it has is measured as it is, and so is a model that goes on. Runs are never planned by this: `bench`
+measures whole steps for them.
 """
 
 import time
@@ -56,7 +57,8 @@ def glance(jobs: Sequence[Job], wholes: Sequence[Whole]) -> list[float]:
 
 
 def _glance(job: Job, whole: Whole) -> float:
-    system = shallow(Spec.from_json(job.system), whole.recipe)
+    system = Spec.from_json(job.system)
+    system = system if job.init else shallow(system, whole.recipe)  # a model that goes on is of no recipe
     (model, *_) = made = stages(system)
     flops, params = training_flops(system, job.length, made), sum(p.numel() for p in model.parameters())
     rows = max(1, min(job.batch // 2, int(MOST / (flops * job.length))))

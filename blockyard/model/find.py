@@ -40,6 +40,26 @@ def find_model(where: str | Path) -> Path:
     return _best(path, arm)
 
 
+def flattered(model: Path) -> list[str]:
+    """What must be said of the figures of a model in such a folder: the best of several runs was chosen by its test."""
+    found = model.resolve().parent.parent.parent / "result.json"
+    if not found.exists() or not model.is_dir():
+        return []
+    notes = list[str]()
+    for each in read_document(found, FORMAT, sealed_since=2).get("arms", ()):
+        scores = [score for score in each.get("score", {}).get("per_seed", ()) if score is not None]
+        if (
+            len(scores) > 1
+            and each.get("model")
+            and (found.parent / each["model"]["folder"]).resolve() == model.resolve()
+        ):
+            notes.append(
+                f"{each['name']} was chosen from {len(scores)} runs by the test itself, so that its figures there "
+                f"flatter: over all of them the score is {sum(scores) / len(scores):.4g} on average"
+            )
+    return notes
+
+
 def _best(path: Path, arm: str | None) -> Path:
     """The model of the best run of an arm, or of the only arm."""
     found = path / "result.json"

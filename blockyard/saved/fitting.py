@@ -29,7 +29,8 @@ def fitting(table: Table, kept: Predicts) -> tuple[np.ndarray, list[str]]:
             f"{table.name} has no column {brief(', '.join(absent))}, which the model reads; it has {there}\n"
             "a column with empty cells stands for one that is not known"
         )
-    notes, cells, new, empty, far = list[str](), list[np.ndarray](), list[str](), list[str](), list[str]()
+    notes, cells = list(table.notes), list[np.ndarray]()
+    new, empty, far = list[str](), list[str](), list[str]()
     for each in kept.columns:
         values = as_kept(table, each.name, each.kind)
         if each.kind == "times" and (written := _written(table, each.name)) and either(written):

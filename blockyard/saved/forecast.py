@@ -17,7 +17,7 @@ from blockyard.data.table import Table
 from blockyard.data.text import missing
 from blockyard.decode.rollout import rollout
 from blockyard.interop import load
-from blockyard.model.find import find_model
+from blockyard.model.find import find_model, flattered
 from blockyard.model.model import Model
 from blockyard.saved.forecasted import FIRST, Ahead, Forecasted
 from blockyard.source import read
@@ -69,6 +69,7 @@ def forecast(
         ends.append(end)
         scales.append((offset[: kept.asked], scale[: kept.asked]))
     _tell_few(str(model), kept, notes)
+    notes += flattered(path)
     said, middles = _said(load(path).eval(), np.stack(windows), kept, steps)
     series = []
     for i, strand in enumerate(found):

@@ -15,7 +15,7 @@ from blockyard.data.table import Table
 from blockyard.data.text import missing
 from blockyard.data.tokens import load_codec
 from blockyard.interop import load
-from blockyard.model.find import find_model
+from blockyard.model.find import find_model, flattered
 from blockyard.model.model import Model
 from blockyard.saved.fitting import fitting, in_units, trained_it, truth, word_columns
 from blockyard.saved.predicted import FIRST, Predicted, chances
@@ -68,7 +68,7 @@ def predict(
     found = _told(said, kept)
     answer = Predicted(
         str(model), source, str(target), of, kept.target, names, *found, kept.tested, kept.blind, kept.below, here,
-        answered, [*notes, *_few(str(model), kept)],
+        answered, [*notes, *_few(str(model), kept), *flattered(path)],
     )  # fmt: skip
     try:
         write_whole(target, answer.to_csv().encode())

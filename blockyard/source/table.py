@@ -22,6 +22,7 @@ from blockyard.data.formats import ROWS, bare, extra, json_rows, opened
 from blockyard.data.table import Table as Columns
 from blockyard.data.table import kinds, words
 from blockyard.data.text import missing
+from blockyard.data.twofold import twofold
 from blockyard.source._base import Source
 
 SEPARATORS = ",;\t|"
@@ -48,7 +49,7 @@ class Table(Source):
         if bare(path).endswith(".parquet"):
             columns = _parquet(path, name, notes)
         elif bare(path).endswith(ROWS):
-            columns = _typed(name, *_objects(path, name), "", kept)
+            columns = _typed(name, *_objects(path, name), "", kept, notes)
         else:
             columns = _delimited(path, name, notes, kept)
         return Columns.of(name, columns, notes)
@@ -86,7 +87,7 @@ def _delimited(path: str, name: str, notes: list[str], kept: Collection[str] = (
             found = ((reader.line_num, row) for row in reader if row)
             yield from itertools.islice(found, int(has_header), None)
 
-    return _typed(name, names, _Rows(rows), separator, kept)
+    return _typed(name, names, _Rows(rows), separator, kept, notes)
 
 
 def _refuse_wide(name: str, columns: int) -> None:
@@ -132,10 +133,10 @@ def _objects(path: str, name: str) -> tuple[list[str], _Rows]:
 
 
 def _typed(
-    name: str, names: Sequence[str], rows: _Rows, separator: str, kept: Collection[str] = ()
+    name: str, names: Sequence[str], rows: _Rows, separator: str, kept: Collection[str], notes: list[str]
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The columns as numbers, times or words, those of `kept` as words. Where a cell is none of what its column began
-    as, reading begins anew."""
+    as, reading begins anew. What can be read in two ways is told in `notes`."""
     names = [each or f"column {i}" for i, each in enumerate(names, 1)]
     first: dict[str, int] = {}
     for i, each in enumerate(names, 1):
@@ -145,6 +146,7 @@ def _typed(
     ways = kinds(separator)
     chosen = [len(ways) - 1 if each in kept else 0 for each in names]
     pieces: list[list[np.ndarray]] = []
+    shown: list[tuple[str, ...]] = []
     while not pieces:
         for lines, piece in _pieces(name, len(names), rows):
             found = [ways[way](cells) for way, cells in zip(chosen, piece)]
@@ -159,11 +161,14 @@ def _typed(
                     break
             whole = [cells for cells in found if cells is not None]
             _refuse_infinite(name, names, lines, whole, piece)
+            shown = piece if not pieces else shown
             pieces.append(whole)
         else:
             if not pieces:
                 raise UsageError(f"{name} has nothing but a row of names: {', '.join(names[:4])}"[:200])
-    return {each: np.concatenate(cells) for each, cells in zip(names, zip(*pieces))}
+    columns = {each: np.concatenate(cells) for each, cells in zip(names, zip(*pieces))}
+    notes += twofold(name, columns, shown)
+    return columns
 
 
 def _refuse_infinite(

@@ -48,7 +48,7 @@ def chosen(
     asked, notes = _asked(data, target)
     values = data.columns[target][asked]
     values = plain(values) if values.dtype.kind == "M" else values
-    answer, more = _answer(data.name, target, values, kind)
+    answer, more = _answer(data.name, target, values, _kind(data, target, kind))
     notes += more
     targets = answer.targets(values)
     if not names:
@@ -101,6 +101,15 @@ def _asked(data: Table, target: str) -> tuple[np.ndarray, list[str]]:
     if asked.all():
         return asked, []
     return asked, [f"{(~asked).sum():,} of {len(asked):,} rows have no {target}: they are left out"]
+
+
+def _kind(data: Table, target: str, kind: str | None) -> str | None:
+    """What is asked for; times are numbers, however few and whole their days are."""
+    if data.columns[target].dtype.kind != "M":
+        return kind
+    if kind == "classes":
+        raise UsageError(f"{data.name}: {target} holds times, and kind=classes asks for classes; write them as words")
+    return "numbers"
 
 
 def _answer(name: str, target: str, values: np.ndarray, kind: str | None) -> tuple[Answer, list[str]]:

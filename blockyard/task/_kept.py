@@ -8,7 +8,7 @@ added, by column and step ahead, over the windows of the tuning stretch:
 so that a number of a like stretch lies below with chance q; how often those of the test did is kept too.
 
 Source   arXiv 1905.03222 (conformalised quantile regression)
-Differs  each level by itself; windows overlap, so that the chance is not exact
+Differs  each level by itself; windows overlap, and where rates are tried they chose the rate: the chance is not exact
 """
 
 from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ Intervals of a number: what the model says with quantiles of its errors on the t
 so that the number of another row lies below with chance q. How often those of the test did is kept too.
 
 Source   arXiv 1604.04173 (split conformal prediction)
-Differs  each level by itself; the errors keep their signs
+Differs  each level by itself; the errors keep their signs; where rates are tried, the same rows chose the rate
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from blockyard.data.steps import Step
 from blockyard.data.table import Table
 
 FEW = 0.1  # of the rows that a series has: as many are put in
-LOOKS = re.compile(r"[+-]?[0-9.,' ]*[0-9][0-9.,' ]*[%€$£]?")  # like a number, however it is written
+LOOKS = re.compile(r"[+-]?[€$£]?[+-]?[0-9.,' ]*[0-9][0-9.,' ]*[%€$£]?")  # like a number, however it is written
 
 
 @dataclass(frozen=True, eq=False)

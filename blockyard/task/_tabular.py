@@ -106,7 +106,10 @@ class Tabular(Material):
     def _known(self, settings: int) -> tuple[list[Known], list[str]]:
         """The references that try so many settings on the tuning rows, and what is missing for others."""
         if settings not in self.fitted:
-            rows, chosen_on = (self._held(self.found.rows[split]).take(slice(None)) for split in ("train", "tune"))
+            rows, chosen_on = (
+                self._held(self.found.rows[split][:most]).take(slice(None))
+                for split, most in (("train", None), ("tune", MOST["tune"]))  # an arm chooses on no more
+            )
             levels = [len(column.words) for column in self.found.columns]
 
             def judge(predict: Any) -> tuple[float, ...]:
@@ -149,7 +152,10 @@ class Tabular(Material):
 
 def _kept(data: Table, found: Chosen) -> list[KeptColumn]:
     """How the columns are read."""
-    lacked = [bool(np.isnan(cells).any()) for cells in found.cells[found.rows["train"]].T]
+    lacked = [
+        bool(np.isnan(cells).any())
+        for cells in found.cells[np.concatenate([found.rows["train"], found.rows["beside"]])].T
+    ]
     return [
         KeptColumn(each.name, _kind(data.columns[each.name], each), list(each.words), each.mean, each.scale, lacked[j])
         for j, each in enumerate(found.columns)

@@ -265,10 +265,11 @@ def test_what_needs_no_training_and_is_ahead_is_said_at_once() -> None:
         return [each for each in sentences(document(LABELS, **changed)) if "no training" in each]
 
     groups = {"oracle": [0.0] * 32, "counting": [9.0] * 32, "ridge": [0.5] * 32}
-    assert said(references=groups) == ["ridge (0.500) needs no training and is ahead of every arm."]
+    untested = "better than the mean of every arm; whether by chance is not tested."
+    assert said(references=groups) == [f"ridge (0.500) needs no training of ours and scores {untested}"]
     assert sentences(document(LABELS, references=groups))[1] == said(references=groups)[0]
     both = said(references={**groups, "linear": [0.25] * 32})
-    assert both == ["ridge (0.500) and linear (0.250) need no training and are ahead of every arm."]
+    assert both == [f"ridge (0.500) and linear (0.250) need no training of ours and score {untested}"]
     up = {"name": "gain", "unit": "points", "better": "higher"}
     upside = {"oracle": [1.0] * 32, "ridge": [-9.0] * 32, "counting": [-0.5] * 32}
     turned = said(turn=-1, metric=up, references=upside)

@@ -142,3 +142,44 @@ def test_a_million_columns_are_a_line_and_no_wait(tmp_path):
     fewer = ",".join(map(str, range(5000)))
     with pytest.raises(UsageError, match=r"^my.csv has 5,000 columns to read, and 4,096 are the most$"):
         made(tmp_path, f"{fewer},kind\n{fewer},no\n")
+
+
+@pytest.mark.parametrize("mark, told", [("/", True), (".", False)])
+def test_days_that_could_be_months_are_told_where_a_model_is_to_train_on_them(tmp_path, mark, told):
+    days = [f"{1 + i % 9:02}{mark}{1 + i % 7:02}{mark}2020" for i in range(ROWS)]
+    notes = " ".join(made(tmp_path, lines_of(when=days)).notes)
+    assert (f"my.csv: 01{mark}01{mark}2020 in column when can be two days; the month is taken" in notes) is told
+    days[40] = f"13{mark}02{mark}2020"  # which no month is
+    assert "two days" not in " ".join(made(tmp_path, lines_of(when=days)).notes)
+    days[40] = f"02{mark}13{mark}2020" if told else days[40]
+    assert "two days" not in " ".join(made(tmp_path, lines_of(when=days)).notes)
+
+
+@pytest.mark.parametrize("mark, other", [(".", ","), (",", ".")])
+def test_marks_that_may_part_thousands_are_told_where_another_column_has_the_other_one(tmp_path, mark, other):
+    large, small = [f"{1 + i}{mark}{100 + i}" for i in range(ROWS)], [f"{i}{other}5" for i in range(ROWS)]
+
+    def told(**more):
+        lines = lines_of(**more)
+        for line in lines[1:]:
+            line[0] = line[0].replace(".", other)
+        return " ".join(made(tmp_path, lines, mark=";").notes)
+
+    says = f"my.csv: 1{mark}100 in column large is read as 1.1, although decimals of column "
+    assert says in told(large=large, small=small)
+    assert "although" not in told(large=[f"{cell}9" for cell in large], small=small)  # four figures part no thousands
+
+
+def test_a_currency_before_a_number_is_a_word_among_numbers(tmp_path):
+    for cell in ("$4.50", "-$4.50", "4.50€"):
+        notes = " ".join(made(tmp_path, lines_of(price=[cell, "1.5", "$2"] * 20)).notes)
+        assert f"row 1: column price holds '{cell}' among numbers: the column is read as words" in notes
+
+
+def test_days_that_are_asked_are_numbers_however_few(tmp_path):
+    """Classes would be called by how many days they lie behind 1970."""
+    lines = lines_of(when=[f"2020-01-0{1 + i % 3}" for i in range(ROWS)])
+    material = made(tmp_path, lines, "table:target=when")
+    assert material.ends.says == "row_values" and material.kind == "times"
+    with pytest.raises(UsageError, match="when holds times, and kind=classes asks for classes; write them as words"):
+        made(tmp_path, lines, "table:target=when,kind=classes")

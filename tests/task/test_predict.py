@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import blockyard as by
 from blockyard.cli import main
 from blockyard.core.errors import UsageError
+from blockyard.core.files import sealed
 from blockyard.task._answer import Classes
 from blockyard.task._predicts import Predicts
 from tests.task.saved_predictor import predicting, saved, written
@@ -94,6 +97,28 @@ def test_a_word_that_nobody_has_seen_is_itself_no_other_and_told(here, tmp_path)
         assert np.abs(np.array(said["pink"].chances) - said[other].chances).max() > 1e-3, other
         assert not any("does not know" in note for note in said[other].notes)
     assert "empty cells in columns that had none where the model trained: c (6 rows)" in said["empty"].notes[0]
+
+
+def test_what_is_odd_in_the_file_itself_is_told(here, tmp_path):
+    """A table whose rows are not named the model reads by the names that they are given, and says so."""
+    draw = np.random.default_rng(0)
+    for name in ("first.csv", "new.csv"):
+        (tmp_path / name).write_text("".join(f"{a:.3f},{b > 0:d}\n" for a, b in draw.normal(size=(90, 2))))
+    folder, _, _ = saved(tmp_path, tmp_path / "first.csv", "table:target=2")
+    assert "new.csv has no row of names: its columns are called 1 to 2" in by.predict(folder, "new.csv").notes
+
+
+@pytest.mark.parametrize("scores, told", [((0.2, 0.4, None), True), ((0.2,), False)])
+def test_who_was_chosen_by_the_test_is_told_beside_its_figures(here, tmp_path, scores, told):
+    shutil.copytree(here[2][0], tmp_path / "out" / "runs" / "one" / "model")
+    arm = {"name": "mine", "model": {"folder": "runs/one/model"}, "score": {"per_seed": list(scores)}}
+    (tmp_path / "out" / "result.json").write_bytes(
+        sealed({"format": 2, "arms": [arm, {**arm, "name": "gone", "model": None}]})
+    )
+    for name in ("out:mine", str(Path("out", "runs", "one", "model"))):
+        notes = [note for note in by.predict(name, here[1]).notes if "flatter" in note]
+        assert bool(notes) is told and all("mine was chosen from 2 runs by the test itself" in each for each in notes)
+        assert all("the score is 0.3 on average" in each for each in notes)
 
 
 def test_another_unit_is_told(here, tmp_path):

@@ -155,3 +155,31 @@ def test_the_report_says_what_was_chosen():
     assert _tuned(plan) == ["Of these, tuned over 3 settings, as every arm, on the same rows: ridge penalty=10."]
     plan.reference_settings = {}
     assert _tuned(plan) == []
+
+
+def test_references_choose_on_as_many_rows_as_arms(monkeypatch):
+    seen = []
+    monkeypatch.setattr("blockyard.task._tabular.MOST", {"tune": 7, "final": 16384})
+    monkeypatch.setattr("blockyard.task._tabular.known", lambda *args: (seen.append(args[4]), ([], []))[1])
+    made = material()
+    made.tuned_references("final", RATES)
+    asked = len(made.exam("tune", made.width))
+    (judge,) = seen
+    shown = []
+    judge(lambda cells: shown.append(cells) or np.zeros((len(cells), 2)))
+    assert asked == 7 == len(shown[0]) < len(made.found.rows["tune"])
+    np.testing.assert_array_equal(shown[0], made.exam("tune", made.width).take(slice(None))["tokens"])
+
+
+def test_a_cell_that_lacks_in_a_row_that_only_pretrains_is_no_news():
+    """Rows beside are shown to the model too, their empty cells as well."""
+    data = table()
+    beside, column = np.full(len(data), None, object), next(
+        name for name, cells in data.columns.items() if cells.dtype.kind == "f" and not np.isnan(cells).any()
+        and name not in ("y", "high")
+    )  # fmt: skip
+    beside[::10], emptied = "more", data.columns[column].copy()
+    emptied[0] = np.nan
+    found = material("table:target=high,drop=y,beside=more", Table.of(
+        data.name, {**data.columns, column: emptied, "more": beside}))  # fmt: skip
+    assert {each.name: each.lacked for each in found.kept}[column] is True

@@ -85,7 +85,8 @@ def share(report: Outcome[Any], difference: float) -> str:
 
 
 def _untrained(report: Report) -> list[str]:
-    """What needs no training and is ahead of all that was trained; who knows the answers does not count."""
+    """What was not trained here and has a better figure than the mean of every arm, by how little ever; who knows the
+    answers does not count."""
     sign = 1 if report.metric.better == "lower" else -1
     means = [arm.score.mean for arm in report.arms if arm.score.mean is not None]
     if not means:
@@ -98,8 +99,8 @@ def _untrained(report: Report) -> list[str]:
     ]
     if not ahead:
         return []
-    said = "needs no training and is" if len(ahead) == 1 else "need no training and are"
-    return [f"{' and '.join(ahead)} {said} ahead of every arm."]
+    said = "needs no training of ours and scores" if len(ahead) == 1 else "need no training of ours and score"
+    return [f"{' and '.join(ahead)} {said} better than the mean of every arm; whether by chance is not tested."]
 
 
 def _budget(report: Report) -> list[str]:

@@ -6,7 +6,8 @@ With levels it says a quantile for each of them, and as the forecast the one nea
 
 Shapes   x (B*K,1,Hp)   d (B*K,H,p)   forecast (B,H,K)   quantiles (B,H,K,Q)   W (F,p)   w (1,F), of levels (Q,F)
 Source   arXiv 2304.08424    Family  series
-Differs  one bias in place of two that are added; what is known of a step in advance is not read
+Differs  one bias in place of two that are added; what is known of a step in advance is not read;
+         no norm behind it: of one number a norm leaves nothing
 """
 
 from typing import Annotated, Any

@@ -7,7 +7,8 @@ Which queries are chosen depends on all of them, so that a row is read whole: no
 
 Shapes   scores, weights (B,H,T,S)   M (B,H,T)
 Source   arXiv 2012.07436    Family  weights of attention
-Differs  the dense formula, with M over all keys that a query sees (paper: over some that are drawn, which saves time)
+Differs  the dense formula, with M over all keys that a query sees (paper: over some that are drawn, which saves time);
+         u by ln(1 + T), so that one token weighs too (paper: ln T)
 """
 
 from math import ceil, log1p

@@ -183,6 +183,7 @@ class Continuous:
             if told[line].end is not None:
                 chosen = self._leave(line, chosen)
         if self.running:
+            assert chosen is not None
             self.logits = self.lines.step(chosen)
             self._keep_pieces()
         return told

@@ -177,11 +177,11 @@ def prompts_of(engine: Engine, given: Texts) -> list[list[int]]:
         return [engine.words.prompt(given)]
     if not given:
         raise UsageError("the prompt is empty; give at least one text")
-    if len(given) > 64:
-        raise UsageError(f"{len(given)} prompts; give at most 64 at once")
-    if all(isinstance(each, str) for each in given):
-        return [engine.words.prompt(str(each)) for each in given]
     rows: Any = [given] if isinstance(given[0], int) else given
+    if len(rows) > 64:
+        raise UsageError(f"{len(rows)} prompts; give at most 64 at once")
+    if isinstance(given[0], str):
+        return [engine.words.prompt(each) for each in rows]
     size = engine.model.axes["stem.vocab"].size
     if any(not 0 <= each < size for row in rows for each in row):
         raise UsageError(f"token ids are whole numbers from 0 to {size - 1}")

@@ -44,7 +44,7 @@ class SchemaGuide:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         found = torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._size].astype(bool))
         if self._matcher.is_error() or self.ended or not found.any():
-            raise _wrong(self._matcher.get_error() or "no text is by this schema")
+            raise _wrong(f"nothing may come next by this schema: {self._matcher.get_error()}")
         return found
 
     def take(self, token: int) -> None:

@@ -52,7 +52,8 @@ def by_hand(engine, tokens, **more):
 
 
 def test_half_a_character_in_a_role_is_told_in_whole_ones(client):
-    told = client.post("/v1/chat/completions", content=json.dumps(talk(messages=[{"role": LETTER, "content": "x"}])))
+    body = json.dumps(talk(messages=[{"role": LETTER, "content": "x"}]))
+    told = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
     assert told.status_code == 400 and "who is ?" in told.json()["error"]["message"]
 
 
@@ -113,7 +114,7 @@ def test_a_body_that_never_comes_is_told_so(client):
 def test_a_form_that_no_text_has_ends_its_request_alone(client):
     pytest.importorskip("llguidance")
     for schema, says in [
-        ({"$ref": "#"}, "no text is by this schema"),
+        ({"$ref": "#"}, "nothing may come next by this schema"),
         ({"enum": ["x" * 70_000]}, "at most 65536 characters"),
     ]:
         told = client.post("/v1/chat/completions", json=talk(response_format=form(schema))).json()["error"]
@@ -224,7 +225,8 @@ def test_who_says_no_length_gets_what_there_are_positions_for(tmp_path):
     with TestClient(make_app({"gpt2": engine}, engine.limits), raise_server_exceptions=False) as client:
         prompt = [5] * (known - 2)
         talk = {"model": "gpt2", "prompt": prompt, "temperature": 0}
-        assert client.post("/v1/completions", json=talk).json()["usage"]["completion_tokens"] == 3
+        told = client.post("/v1/completions", json=talk).json()
+        assert told.get("usage", told).get("completion_tokens") == 3, told
         told = client.post("/v1/completions", json={**talk, "max_tokens": 4})
         assert told.status_code == 400 and f"up to {known + 1}" in told.json()["error"]["message"]
         told = client.post("/v1/embeddings", json={"model": "gpt2", "input": [5] * (known + 1)})

@@ -91,7 +91,7 @@ def test_loops_kept_by_another_version_are_compiled_anew():
 def test_what_is_damaged_on_disk_is_compiled_again(copy, tmp_path):
     where = str(tmp_path / "loops")
     _, place = look(copy, NUMBA_CACHE_DIR=where)
-    damaged = [path for path in place.rglob("*.nbc")]
+    damaged = list(place.rglob("*.nbc"))
     for path in damaged:
         path.write_bytes(path.read_bytes()[:3])
     assert damaged and look(copy, NUMBA_CACHE_DIR=where) == (0, place)

@@ -93,7 +93,8 @@ def test_who_may_not_come_in_leaves_no_names(folder):
     with TestClient(make_app({"llama": Engine("llama", folder, LIMITS)}, LIMITS, ["clé"])) as client:
         assert client.get("/invented").status_code == 401
         right = {"Authorization": "Bearer clé".encode()}
-        assert "invented" not in client.get("/metrics", headers=right).text
+        told = client.get("/metrics", headers=right)
+        assert told.status_code == 200 and "invented" not in told.text
 
 
 def test_a_body_that_never_comes_is_told_so(client):

@@ -115,7 +115,7 @@ class Bytes(Codec):
         return (np.frombuffer(text, np.uint8) for text in texts)
 
     def decode_utf8(self, ids: Iterable[int]) -> bytes:
-        return bytes(int(i) for i in ids)
+        return bytes(int(i) for i in ids if i < 256)  # a model may have spare ids
 
     def to_json(self) -> bytes:
         level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}

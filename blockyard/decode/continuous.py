@@ -5,13 +5,14 @@
     while batch.busy:
         for token in batch.turn(): ...
 
-A turn reads some tokens of the prompts that wait and gives one token to every row that runs. What a request gets does
-not depend on who else is there: its draws have its own seed, its prompt is cut where `generate` cuts it, and rows do
-not meet in any sum. With a store, beginnings that are known are not read again, answers included.
+A turn reads a piece of the prompt that waits longest and gives one token to every row that runs. What a request gets
+does not depend on who else is there: its draws have its own seed, its prompt is cut where `generate` cuts it, and rows
+do not meet in any sum. With a store, beginnings that are known are not read again, answers included.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -30,11 +31,19 @@ from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
 
+class Failed(UsageError):
+    """One request cannot go on and has left; the others have lost nothing, and the next turn goes on with them."""
+
+    def __init__(self, request: "Request", why: str) -> None:
+        super().__init__(why)
+        self.request = request
+
+
 class Guide(Protocol):
     """What limits the tokens of one request, as a grammar does."""
 
     def allowed(self) -> Tensor:
-        """(V,) bool: what may come next; at least one token."""
+        """(V,) bool: what may come next, at least one token; a UsageError where there is none."""
         ...
 
     def take(self, token: int) -> None:
@@ -113,7 +122,7 @@ class Continuous:
     """At most so many `rows` of a `model` at once; more requests wait in their order.
 
     store        where prefixes are found and left
-    chunk        tokens of a prompt in one forward, and of all prompts in one turn where rows run already
+    chunk        tokens of a prompt in one forward and one turn
     int8_cache   attention keeps keys and values in 8 bits
     """
 
@@ -139,6 +148,8 @@ class Continuous:
     def add(self, request: Request) -> None:
         """Let a request wait for its turn; one that cannot be answered is a UsageError here."""
         ids, ends = check(self.model, request)
+        if any(row.request is request for row in (*self.waiting, *self.running)):
+            raise UsageError("this request is under way; make another one")
         draws = Draws("generate", request.rules, [request.seed], ids.device)
         self.waiting.append(_Row(request, ids.tolist(), draws, ends, self._read(request, ids)))
 
@@ -152,14 +163,18 @@ class Continuous:
 
     @torch.no_grad()
     def turn(self) -> list[Token]:
-        """Read on in waiting prompts, and choose a token for every row that runs."""
+        """Read on in a waiting prompt, and choose a token for every row that runs; `Failed` where one cannot go on."""
         self._admit()
         if not self.running:
             return []
         assert self.logits is not None and self.lines is not None
         with quiet(isinstance(self.lines, _OfProgram)):
-            chosen = self._choose(self.logits)
-            logprobs = sound(logprob(self.logits, chosen))
+            guided = self._guided(self.logits)
+            chosen = self._choose(guided)
+            logprobs = logprob(self.logits, chosen)
+            for line in (~logprobs.isfinite()).nonzero().flatten().tolist():
+                with self._alone(line):
+                    sound(logprobs[line])
             told = [
                 self._told(row, int(t), float(p), x)
                 for row, t, p, x in zip(self.running, chosen, logprobs, self.logits)
@@ -168,6 +183,7 @@ class Continuous:
             if told[line].end is not None:
                 chosen = self._leave(line, chosen)
         if self.running:
+            assert chosen is not None
             self.logits = self.lines.step(chosen)
             self._keep_pieces()
         return told
@@ -185,17 +201,16 @@ class Continuous:
             yield (logits if begin + self.chunk >= len(ids) else None), state
 
     def _admit(self) -> None:
-        """Prompts are read in their order, one piece a turn where rows run that would wait for it."""
-        while self.waiting and len(self.running) < self.rows:
-            row, patient = self.waiting[0], bool(self.running)
-            assert row.reading is not None
-            logits, state = next(row.reading)
-            if logits is not None:
-                self.waiting.popleft()
-                row.reading = None
-                self._join(row, logits, state)
-            if patient:
-                return
+        """Prompts are read in their order, one piece a turn: nobody who runs, comes or leaves waits for more."""
+        if not self.waiting or len(self.running) >= self.rows:
+            return
+        row = self.waiting[0]
+        assert row.reading is not None
+        logits, state = next(row.reading)
+        if logits is not None:
+            self.waiting.popleft()
+            row.reading = None
+            self._join(row, logits, state)
 
     def _join(self, row: _Row, logits: Tensor, state: State) -> None:
         if row.request.rules.repetition_penalty != 1:
@@ -222,8 +237,29 @@ class Continuous:
                 if rules.repetition_penalty == 1
                 else torch.stack([row.seen for row in rows if row.seen is not None])
             )
-            chosen[at] = choose(_guided(logits[at], rows), draw, rules, seen)
+            chosen[at] = choose(logits[at], draw, rules, seen)
         return chosen
+
+    def _guided(self, logits: Tensor) -> Tensor:
+        """Logits of which the forbidden ones are as low as can be."""
+        if all(row.request.guide is None for row in self.running):
+            return logits
+        logits = logits.clone()
+        for line, row in enumerate(self.running):
+            if row.request.guide is not None:
+                with self._alone(line):
+                    logits[line].masked_fill_(~row.request.guide.allowed(), -torch.inf)
+        return logits
+
+    @contextmanager
+    def _alone(self, line: int) -> Iterator[None]:
+        """What is wrong with one row ends that one; what it has read is not kept."""
+        request = self.running[line].request
+        try:
+            yield
+        except UsageError as error:
+            self._leave(line, keep=False)
+            raise Failed(request, str(error)) from None
 
     def _told(self, row: _Row, token: int, logp: float, logits: Tensor) -> Token:
         """The token is the row's now."""
@@ -243,11 +279,11 @@ class Continuous:
             top = tuple(zip(ids.tolist(), values.tolist()))
         return Token(request, token, logp, None if step.text is None else step.text[0], top, end)
 
-    def _leave(self, line: int, chosen: Tensor | None = None) -> Tensor | None:
+    def _leave(self, line: int, chosen: Tensor | None = None, *, keep: bool = True) -> Tensor | None:
         """A row goes, the last one takes its line: also in the `chosen` tokens, which are given back."""
         assert self.lines is not None and self.logits is not None
         row, last = self.running[line], len(self.running) - 1
-        if self.store is not None:
+        if self.store is not None and keep:
             self._keep(row, line)
         self.lines.leave(line)
         order = [last if i == line else i for i in range(last)]
@@ -269,17 +305,6 @@ class Continuous:
         for line, row in enumerate(self.running):
             if len(row.ids) % self.store.block_size == 0:
                 self._keep(row, line)
-
-
-def _guided(logits: Tensor, rows: Sequence[_Row]) -> Tensor:
-    """Logits of which the forbidden ones are as low as can be."""
-    if all(row.request.guide is None for row in rows):
-        return logits
-    logits = logits.clone()
-    for line, row in zip(logits, rows):
-        if row.request.guide is not None:
-            line.masked_fill_(~row.request.guide.allowed(), -torch.inf)
-    return logits
 
 
 class _Lines(Protocol):

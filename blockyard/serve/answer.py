@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,38 +59,36 @@ class Call:
             if asked.echo and self.told:
                 raise UsageError("log-probabilities of an echoed prompt are not kept; leave out echo or logprobs")
         self.prompts = prompts
-        self.requests = [self._request(ids, i) for ids in prompts for i in range(asked.n)]
+        if asked.stream_options is not None and not asked.stream:
+            raise UsageError("stream_options come with stream; set that to true or leave both out")
+        guides = self._guides(len(prompts) * asked.n)
+        self.requests = [self._request(ids, i, next(guides)) for ids in prompts for i in range(asked.n)]
 
-    def _request(self, ids: list[int], number: int) -> Request:
+    def _request(self, ids: list[int], number: int, guide: SchemaGuide | None) -> Request:
         asked, engine = self.asked, self.engine
         if not ids:
             raise UsageError("the prompt is empty; give at least one token")
-        room = engine.limits.tokens - len(ids)
+        room = engine.room - len(ids)
         wanted = asked.max_completion_tokens if isinstance(asked, Chat) else None
         wanted = wanted if wanted is not None else asked.max_tokens
         if wanted is None:
             wanted = max(1, min(room, engine.said.tokens or (room if self.chat else 16)))
         if wanted > room:
-            raise UsageError(
-                f"{len(ids)} tokens and {wanted} new ones: this server answers up to {engine.limits.tokens}"
-            )
+            raise UsageError(f"{len(ids)} tokens and {wanted} new ones: this server answers up to {engine.room}")
         seed = uuid.uuid4().int >> 66  # who names no seed gets another text each time
         return Request(
             torch.tensor(ids), wanted, asked.rules(engine.said.params, seed), seed=number,
             stop=[*engine.said.stop, *asked.stops()], decode=going_on(engine.words.decode, ids), top=self.top,
-            guide=self._guide(),
+            guide=guide,
         )  # fmt: skip
 
-    def _guide(self) -> SchemaGuide | None:
-        schema = (
-            self.asked.response_format and self.asked.response_format.schema_of()
-            if isinstance(self.asked, Chat)
-            else None
-        )
+    def _guides(self, many: int) -> Iterator[SchemaGuide | None]:
+        form = self.asked.response_format if isinstance(self.asked, Chat) else None
+        schema = None if form is None else form.schema_of()
         if schema is None:
-            return None
+            return iter([None] * many)
         ends = tuple(each for each in self.engine.said.stop if isinstance(each, int))
-        return SchemaGuide(self.engine.words, self.engine.model.axes["stem.vocab"].size, ends, schema)
+        return iter(SchemaGuide.of(self.engine.words, self.engine.model.axes["stem.vocab"].size, ends, schema, many))
 
     def ask(self) -> list[Answer]:
         """All of it is under way."""
@@ -107,30 +105,44 @@ class Call:
         self.usage.written = sum(len(answer.tokens) for answer in answers)
         return self.usage
 
-    async def whole(self, gone: Callable[[], Any]) -> dict[str, Any]:
-        """The answer in one piece; `gone` returns when nobody waits for it any more."""
+    async def whole(self, gone: Callable[[], Awaitable[None]]) -> dict[str, Any] | None:
+        """The answer in one piece; None where `gone` returns before: nobody waits for it any more."""
         answers = self.ask()
-        leaving = asyncio.ensure_future(gone())
-        try:
-            reading = asyncio.gather(*(self._read(answer) for answer in answers))
-            done, _ = await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if reading not in done:
-                reading.cancel()
-                raise asyncio.CancelledError
-            reading.result()
-        finally:
-            leaving.cancel()
-            for answer in answers:
-                answer.stream.close()
-        return self.form.whole([(a.text, a.tokens, a.offsets) for a in answers], self.told, self.count(answers))
 
-    async def _read(self, answer: Answer) -> None:
-        async for token in answer.stream:
-            self._seen()
-            answer.add(token)
+        async def read() -> None:
+            async for _ in self._tokens(answers):
+                pass
+
+        both = [asyncio.ensure_future(each) for each in (read(), gone())]
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
+            self.close(answers)
+        if both[0] not in done:
+            return None
+        both[0].result()
+        return self.form.whole([(a.text, a.tokens, a.offsets) for a in answers], self.told, self.count(answers))
 
     async def pieces(self, answers: Sequence[Answer]) -> AsyncIterator[dict[str, Any]]:
         """The answer as it comes, all choices as they arrive."""
+        async for index, text, token in self._tokens(answers):
+            first = len(answers[index].tokens) == 1
+            if text or first or token.end or self.told:
+                yield self.form.piece(index, text, token, first, self.told, answers[index].offsets[-1])
+        options = self.asked.stream_options
+        usage = self.count(answers)
+        if options is not None and options.include_usage:
+            yield self.form.end(usage)
+
+    def close(self, answers: Sequence[Answer]) -> None:
+        """Nobody listens any more."""
+        for answer in answers:
+            answer.stream.close()
+
+    async def _tokens(self, answers: Sequence[Answer]) -> AsyncIterator[tuple[int, str, Token]]:
+        """Which answer grew, by which text and token."""
         told: asyncio.Queue[tuple[int, Token | BaseException | None]] = asyncio.Queue()
 
         async def listen(index: int, answer: Answer) -> None:
@@ -151,24 +163,12 @@ class Call:
                 if token is None:
                     left -= 1
                     continue
-                self._seen()
-                answer = answers[index]
-                first = not answer.tokens
-                text = answer.add(token)
-                if text or first or token.end or self.told:
-                    yield self.form.piece(index, text, token, first, self.told, answer.offsets[-1])
-            options = self.asked.stream_options
-            usage = self.count(answers)
-            if options is not None and options.include_usage:
-                yield self.form.end(usage)
+                if self.first is None:
+                    self.first = time.monotonic() - self.begun
+                yield index, answers[index].add(token), token
         finally:
-            for task, answer in zip(listening, answers):
+            for task in listening:
                 task.cancel()
-                answer.stream.close()
-
-    def _seen(self) -> None:
-        if self.first is None:
-            self.first = time.monotonic() - self.begun
 
 
 def prompts_of(engine: Engine, given: Texts) -> list[list[int]]:
@@ -177,11 +177,11 @@ def prompts_of(engine: Engine, given: Texts) -> list[list[int]]:
         return [engine.words.prompt(given)]
     if not given:
         raise UsageError("the prompt is empty; give at least one text")
-    if len(given) > 64:
-        raise UsageError(f"{len(given)} prompts; give at most 64 at once")
-    if all(isinstance(each, str) for each in given):
-        return [engine.words.prompt(str(each)) for each in given]
     rows: Any = [given] if isinstance(given[0], int) else given
+    if len(rows) > 64:
+        raise UsageError(f"{len(rows)} prompts; give at most 64 at once")
+    if isinstance(given[0], str):
+        return [engine.words.prompt(each) for each in rows]
     size = engine.model.axes["stem.vocab"].size
     if any(not 0 <= each < size for row in rows for each in row):
         raise UsageError(f"token ids are whole numbers from 0 to {size - 1}")

@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import blockyard
 from blockyard.core.errors import UsageError
 from blockyard.serve import told
-from blockyard.serve.answer import Call, prompts_of
+from blockyard.serve.answer import Answer, Call, prompts_of
 from blockyard.serve.asked import Chat, Completion, Embedding
 from blockyard.serve.engine import Busy, Ended, Engine
 from blockyard.serve.limits import Limits
@@ -50,7 +50,8 @@ def make_app(engines: Mapping[str, Engine], limits: Limits, keys: Sequence[str] 
     _errors(app)
     _health(app, engines, metrics)
     _writing(app, engines, metrics)
-    app.add_middleware(_Door, limits=limits, keys=tuple(keys), metrics=metrics)
+    paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(_Door, limits=limits, keys=tuple(keys), metrics=metrics, paths=paths)
     return app
 
 
@@ -134,8 +135,10 @@ def _writing(app: FastAPI, engines: Mapping[str, Engine], metrics: Metrics) -> N
             return _unknown(asked.model, engines)
         call = await asyncio.to_thread(Call, engines[asked.model], asked)
         if asked.stream:
-            return StreamingResponse(_events(call, metrics), media_type="text/event-stream")
+            return _Stream(call, metrics)
         whole = await call.whole(_gone(request))
+        if whole is None:
+            return Response(status_code=499)  # for the log: nobody reads it
         _counted(call, metrics)
         return JSONResponse(whole)
 
@@ -156,15 +159,15 @@ def _writing(app: FastAPI, engines: Mapping[str, Engine], metrics: Metrics) -> N
             return _unknown(asked.model, engines)
         engine = engines[asked.model]
         rows = await asyncio.to_thread(prompts_of, engine, asked.input)
-        if not all(rows) or max(map(len, rows)) > engine.limits.tokens:
-            raise UsageError(f"input: each text has from 1 to {engine.limits.tokens} tokens")
-        found = [await asyncio.to_thread(engine.embedding, torch.tensor(ids)) for ids in rows]
+        if not all(rows) or max(map(len, rows)) > engine.longest:
+            raise UsageError(f"input: each text has from 1 to {engine.longest} tokens")
+        found = [await engine.embedding(torch.tensor(ids)) for ids in rows]
         count, packed = sum(map(len, rows)), asked.encoding_format == "base64"
         metrics.tokens.labels(engine.name, "read").inc(count)
         return JSONResponse(told.embeddings(found, engine.name, count, packed))
 
 
-def _gone(request: Request) -> Callable[[], Any]:
+def _gone(request: Request) -> Callable[[], Awaitable[None]]:
     async def gone() -> None:
         while not await request.is_disconnected():
             await asyncio.sleep(0.2)
@@ -172,14 +175,27 @@ def _gone(request: Request) -> Callable[[], Any]:
     return gone
 
 
-async def _events(call: Call, metrics: Metrics) -> AsyncIterator[bytes]:
+class _Stream(StreamingResponse):
+    """An answer as it comes; it is asked for here, so that a refusal has its status."""
+
+    def __init__(self, call: Call, metrics: Metrics) -> None:
+        self.call, self.answers = call, call.ask()
+        super().__init__(_events(call, self.answers, metrics), media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # whoever leaves before the first event never begins to read them
+            self.call.close(self.answers)
+
+
+async def _events(call: Call, answers: Sequence[Answer], metrics: Metrics) -> AsyncIterator[bytes]:
     """Server-sent events, closed with [DONE]; what goes wrong on the way is an event too."""
     try:
-        answers = call.ask()
         async for piece in call.pieces(answers):
             yield b"data: " + json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
         yield b"data: [DONE]\n\n"
-    except (Ended, Busy, UsageError) as error:
+    except (Ended, UsageError) as error:
         yield b"data: " + json.dumps(told.error(str(error), "server_error")).encode() + b"\n\n"
     finally:
         _counted(call, metrics)
@@ -197,8 +213,11 @@ def _counted(call: Call, metrics: Metrics) -> None:
 class _Door:
     """Who may come in, and with how much; one line of the log for each request."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, keys: tuple[str, ...], metrics: Metrics) -> None:
-        self.app, self.limits, self.keys, self.metrics = app, limits, keys, metrics
+    def __init__(
+        self, app: ASGIApp, limits: Limits, keys: tuple[str, ...], metrics: Metrics, paths: frozenset[str]
+    ) -> None:  # fmt: skip
+        self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths
+        self.keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -213,18 +232,13 @@ class _Door:
             await send(message)
 
         try:
-            refusal = self._refusal(scope)
-            body = b"" if refusal else await self._body(receive)
-            if refusal is None and body is None:
-                refusal = _refused(413, f"a request has at most {self.limits.body} bytes", code="request_too_large")
-            if refusal is not None:
-                await refusal(scope, receive, sent)
+            answer = self._refusal(scope) or await self._body(receive)
+            if isinstance(answer, bytes):
+                await self.app(scope, _again(answer, receive), sent)
             else:
-                await self.app(scope, _again(body or b"", receive), sent)
-        except TimeoutError:
-            await _refused(408, "the request did not arrive in time", code="timeout")(scope, receive, sent)
+                await answer(scope, receive, sent)
         finally:
-            path = scope["path"] if status != 404 else "elsewhere"
+            path = scope["path"] if scope["path"] in self.paths else "elsewhere"  # whoever may not come in names any
             self.metrics.requests.labels(path, str(status)).inc()
             seconds = round(time.monotonic() - begun, 4)
             line = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds}
@@ -233,27 +247,31 @@ class _Door:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = {name.lower(): value for name, value in scope["headers"]}
         if self.keys and scope["path"] not in OPEN:
-            kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-            if kind.lower() != "bearer" or not any(secrets.compare_digest(key.encode(), k.encode()) for k in self.keys):
+            kind, _, key = headers.get(b"authorization", b"").partition(b" ")
+            if kind.lower() != b"bearer" or not any(secrets.compare_digest(key, each) for each in self.keys):
                 return _refused(401, "this server asks for a key: Authorization: Bearer KEY", code="invalid_api_key")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.limits.body:
-            return _refused(413, f"a request has at most {self.limits.body} bytes", code="request_too_large")
+            return self._too_large()
         return None
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """All of the request, within the time and size that there is for it; None where it is too large."""
+    def _too_large(self) -> JSONResponse:
+        return _refused(413, f"a request has at most {self.limits.body} bytes", code="request_too_large")
+
+    async def _body(self, receive: Receive) -> bytes | JSONResponse:
+        """All of the request, within the time and size that there is for it."""
         found = bytearray()
-        async with asyncio.timeout(30):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return bytes(found)
-                found += message.get("body", b"")
-                if len(found) > self.limits.body:
-                    return None
-                if not message.get("more_body"):
-                    return bytes(found)
+        try:
+            async with asyncio.timeout(self.limits.arrival):
+                while True:
+                    message = await receive()
+                    found += message.get("body", b"")
+                    if len(found) > self.limits.body:
+                        return self._too_large()
+                    if not message.get("more_body"):  # all of it, or the client has gone
+                        return bytes(found)
+        except TimeoutError:
+            return _refused(408, "the request did not arrive in time", code="timeout")
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from blockyard.core.errors import UsageError
 from blockyard.decode.rules import SamplingParams
 
-Texts = str | list[str] | list[int] | list[list[int]]
+# a megabyte of wrong elements is one mistake: to tell them one by one takes many seconds
+Ids = Annotated[list[int], Field(fail_fast=True)]
+Texts = str | Annotated[list[str], Field(fail_fast=True)] | Ids | Annotated[list[Ids], Field(fail_fast=True)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class Asked(BaseModel):
@@ -25,15 +28,15 @@ class Asked(BaseModel):
 class Drawn(Asked):
     """How tokens are chosen; what is left out is as the model's folder says, else temperature 1."""
 
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Count | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] = 1
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=16, fail_fast=True)] | None = None
     stream: bool = False
     stream_options: "StreamOptions | None" = None
     frequency_penalty: Literal[0] | Annotated[float, Field(ge=0, le=0)] | None = None
@@ -88,7 +91,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: str
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Field(fail_fast=True)]
     name: str | None = None
 
     def plain(self) -> dict[str, str]:
@@ -126,8 +129,8 @@ class Form(BaseModel):
 class Chat(Drawn):
     """A conversation to go on with."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: Form | None = None

@@ -5,29 +5,34 @@
     async for token in stream: ...
     stream.close()                                nobody listens any more
 
-A request whose time is over, or that nobody listens to, leaves the batch before the next token. An error of the model
-ends the requests that it concerns, and no others.
+A request whose time is over, or that nobody listens to, leaves the batch before the next token. What is wrong with one
+request ends that one; where the model fails, all that are there are told, and the next ones go on. Nobody but the
+thread touches the model and the batch: embeddings are asked of it too, and it makes one between two turns.
 """
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
-from blockyard.decode.continuous import Continuous, Request, Token, check
+from blockyard.decode.continuous import Continuous, Failed, Request, Token, check
 from blockyard.decode.prefix import PrefixStore
+from blockyard.decode.rules import sound
 from blockyard.interop.defaults import Defaults, generation_defaults
 from blockyard.model.find import find_model
 from blockyard.saved.open import open_model
 from blockyard.serve.limits import Limits
 
 LOG = logging.getLogger("blockyard.serve")
+OURS = "the model failed; the server's log says how"
 
 
 class Busy(Exception):
@@ -43,13 +48,12 @@ class Stream:
 
     def __init__(self, request: Request, close: Callable[["Stream"], None], deadline: float) -> None:
         self.request, self.deadline, self._close = request, deadline, close
-        self.known = 0  # tokens of the prompt that were not read again
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[Token | Ended] = asyncio.Queue()
 
     def tell(self, what: Token | Ended) -> None:
         """From the engine's thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is gone, and the listener with it
+        with suppress(RuntimeError):  # the loop is gone, and the listener with it
             self._loop.call_soon_threadsafe(self._told.put_nowait, what)
 
     def close(self) -> None:
@@ -73,8 +77,12 @@ class Engine:
         self.name, self.limits, self.made = name, limits, int(time.time())
         self.model, self.words = open_model(folder)
         self.said: Defaults = generation_defaults(find_model(folder))
-        self.streams: dict[Request, Stream] = {}
-        self._inbox: list[tuple[str, Stream]] = []
+        learned = self.model.axes.get("stem.position.length")
+        self.longest = limits.tokens if learned is None else min(limits.tokens, learned.size)  # that is read
+        self.room = min(limits.tokens, self.longest + 1)  # with the answer, whose last token is not read
+        self.streams: dict[Request, Stream] = {}  # this and the next two: under the lock of `_wake`
+        self._inbox: list[tuple[Callable[[Stream], None], Stream]] = []
+        self._texts: deque[tuple[Tensor, Future[list[float]]]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"blockyard {name}", daemon=True)
@@ -109,80 +117,121 @@ class Engine:
 
     def ask(self, requests: list[Request]) -> list[Stream]:
         """Streams of all of them or of none: `Busy` where too many wait, UsageError where one cannot be answered."""
+        most = self.limits.rows + self.limits.waiting
+        if len(requests) > most:
+            raise UsageError(f"{len(requests)} answers at once: this server takes on at most {most}")
         for request in requests:
             check(self.model, request)
         with self._wake:
-            if self._closing:
-                raise Busy("the server is going down")
-            if len(self.streams) + len(requests) > self.limits.rows + self.limits.waiting:
-                raise Busy(f"{len(self.streams)} requests run and wait; ask again later")
+            self._open(len(self.streams) + len(requests), most)
             deadline = time.monotonic() + self.limits.seconds
             streams = [Stream(request, self._hang_up, deadline) for request in requests]
             self.streams |= {stream.request: stream for stream in streams}
-            self._inbox += [("add", stream) for stream in streams]
+            self._inbox += [(self._add, stream) for stream in streams]
             self._wake.notify()
         return streams
+
+    async def embedding(self, ids: Tensor) -> list[float]:
+        """The mean of the last states of a text, of length 1."""
+        future: Future[list[float]] = Future()
+        with self._wake:
+            self._open(len(self._texts) + 1, self.limits.rows + self.limits.waiting)
+            self._texts.append((ids, future))
+            self._wake.notify()
+        return await asyncio.wrap_future(future)
+
+    def _open(self, wanted: int, most: int) -> None:
+        """Refuse what comes too late, or as one too many."""
+        if self._closing:
+            raise Ended("the server is going down")
+        if wanted > most:
+            raise Busy(f"{most} requests at most run and wait; ask again later")
 
     def _hang_up(self, stream: Stream) -> None:
         with self._wake:
             if stream.request in self.streams:
-                self._inbox.append(("cancel", stream))
+                self._inbox.append((self._cancel, stream))
                 self._wake.notify()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._inbox or self._closing or self.batch.busy):
+                while not (self._inbox or self._texts or self._closing or self.batch.busy):
                     self._wake.wait()
                 inbox, self._inbox = self._inbox, []
+                text = self._texts.popleft() if self._texts else None
                 if self._closing:
                     break
-            for act, stream in inbox:
-                self._take(act, stream)
-            self._late()
-            self._turn()
-        for stream in list(self.streams.values()):
-            self._end(stream, Ended("the server went down"))
+            try:
+                for act, stream in inbox:
+                    act(stream)
+                self._late()
+                self._turn()
+            except Exception:  # nobody's request is left without a word, and the next ones go on
+                LOG.exception("%s: a turn failed", self.name)
+                self._all(Ended(OURS))
+                self._begin()
+            if text is not None:
+                self._embed(*text)
+        gone = Ended("the server went down")
+        self._all(gone)
+        for _, future in [*([text] if text else []), *self._texts]:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(gone)
 
-    def _take(self, act: str, stream: Stream) -> None:
-        if act == "cancel":
-            self.batch.cancel(stream.request)
-            self.streams.pop(stream.request, None)
+    def _add(self, stream: Stream) -> None:
+        if stream.request not in self.streams:  # it was told meanwhile that the model failed
             return
         try:
             self.batch.add(stream.request)
         except UsageError as error:
-            self._end(stream, Ended(str(error)))
+            self._end(stream.request, Ended(str(error)))
+
+    def _cancel(self, stream: Stream) -> None:
+        self.batch.cancel(stream.request)
+        self._end(stream.request, Ended("nobody listens"))
 
     def _late(self) -> None:
         now = time.monotonic()
-        for stream in [each for each in self.streams.values() if each.deadline < now]:
-            self.batch.cancel(stream.request)
-            self._end(stream, Ended(f"not answered within {self.limits.seconds} seconds"))
+        with self._wake:
+            late = [each.request for each in self.streams.values() if each.deadline < now]
+        for request in late:
+            self.batch.cancel(request)
+            self._end(request, Ended(f"not answered within {self.limits.seconds} seconds"))
 
     def _turn(self) -> None:
         try:
             told = self.batch.turn()
-        except Exception as error:  # the model's own: nobody's request is left without a word, and the next ones go on
-            LOG.exception("%s: a turn failed", self.name)
-            why = str(error) if isinstance(error, UsageError) else "the model failed; the server's log says how"
-            for stream in list(self.streams.values()):
-                self._end(stream, Ended(why))
-            self._begin()
+        except Failed as error:
+            self._end(error.request, Ended(str(error)))
             return
         for token in told:
-            stream = self.streams.get(token.request)
-            if stream is not None:
-                stream.tell(token)
-                if token.end is not None:
-                    self.streams.pop(token.request, None)
+            self._tell(token.request, token, last=token.end is not None)
 
-    def _end(self, stream: Stream, why: Ended) -> None:
-        self.streams.pop(stream.request, None)
-        stream.tell(why)
+    def _tell(self, request: Request, what: Token | Ended, *, last: bool) -> None:
+        with self._wake:
+            stream = self.streams.pop(request, None) if last else self.streams.get(request)
+        if stream is not None:
+            stream.tell(what)
 
-    @torch.no_grad()
-    def embedding(self, ids: Tensor) -> list[float]:
-        """The mean of the last states of a text, of length 1."""
-        hidden = self.model(ids[None]).hidden[0].float().mean(0)
-        return (hidden / hidden.norm().clamp(min=1e-12)).tolist()
+    def _end(self, request: Request, why: Ended) -> None:
+        self._tell(request, why, last=True)
+
+    def _all(self, why: Ended) -> None:
+        with self._wake:
+            told = list(self.streams)
+        for request in told:
+            self._end(request, why)
+
+    def _embed(self, ids: Tensor, future: "Future[list[float]]") -> None:
+        if not future.set_running_or_notify_cancel():  # nobody waits for it
+            return
+        try:
+            with torch.no_grad():
+                hidden = self.model(ids[None]).hidden[0].float().mean(0)
+            future.set_result((hidden / sound(hidden.norm()).clamp(min=1e-12)).tolist())
+        except UsageError as error:
+            future.set_exception(error)
+        except Exception:
+            LOG.exception("%s: an embedding failed", self.name)
+            future.set_exception(Ended(OURS))

@@ -13,36 +13,55 @@ from blockyard.core.errors import UsageError
 from blockyard.data.foreign import Foreign
 from blockyard.saved.tokenizer import JSON, Tokenizer
 
+MOST = 1 << 16  # characters of a schema: the time that the library takes for one grows with their square
+
 
 class SchemaGuide:
-    """One answer of a model of `size` tokens that a schema describes; `ends` are tokens that end a text, if any do."""
+    """One answer of a model of `size` tokens that a grammar describes."""
 
-    def __init__(self, words: Tokenizer, size: int, ends: tuple[int, ...], schema: dict[str, Any]) -> None:
-        matcher = _library().LLMatcher
-        known = _spelled(words, size, ends)
+    def __init__(self, matcher: Any, size: int) -> None:
+        self._matcher, self._size = matcher, size
+
+    @staticmethod
+    def of(
+        words: Tokenizer, size: int, ends: tuple[int, ...], schema: dict[str, Any], many: int
+    ) -> "list[SchemaGuide]":
+        """So many answers that a JSON schema describes; `ends` are tokens that end a text, if any do."""
+        library, known, text = _library().LLMatcher, _spelled(words, size, ends), json.dumps(schema)
+        if len(text) > MOST:
+            raise UsageError(f"response_format: a schema has at most {MOST} characters, not {len(text)}")
         try:
-            self._matcher = matcher(known, matcher.grammar_from_json_schema(json.dumps(schema)))
-            wrong = self._matcher.get_error() if self._matcher.is_error() else ""
+            matcher = library(known, library.grammar_from_json_schema(text), log_level=0)
         except Exception as error:  # the library raises several kinds
-            wrong = str(error)
-        if wrong:
-            raise UsageError(f"response_format: {wrong.splitlines()[0][:200]}")
-        self._size = size
+            raise _wrong(str(error)) from None
+        if matcher.is_error():
+            raise _wrong(matcher.get_error())
+        SchemaGuide(matcher, size).allowed()
+        return [SchemaGuide(matcher.deep_copy(), size) for _ in range(many)]
 
     def allowed(self) -> Tensor:
         """(V,) bool: what may come next."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        return torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._size].astype(bool))
+        found = torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._size].astype(bool))
+        if self._matcher.is_error() or self.ended or not found.any():
+            raise _wrong(f"nothing may come next by this schema: {self._matcher.get_error()}")
+        return found
 
     def take(self, token: int) -> None:
         """This token came."""
         if not self._matcher.consume_token(token):
-            raise UsageError(f"response_format: {self._matcher.get_error()}")
+            raise _wrong(self._matcher.get_error())
 
     @property
     def ended(self) -> bool:
         """Whether the answer is whole."""
         return self._matcher.is_stopped()
+
+
+def _wrong(why: str) -> UsageError:
+    """The library shows all that it holds below a first line."""
+    first, _, _ = why.partition("\n")
+    return UsageError(f"response_format: {first[:200]}")
 
 
 def _library() -> Any:

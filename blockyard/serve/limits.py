@@ -12,6 +12,7 @@ class Limits:
     rows      requests that run at once, of each model      waiting   requests that may wait beside them
     tokens    of a prompt and its answer together           body      bytes of a request
     seconds   until an answer must have ended               store     bytes of prefixes that are kept, of each model
+    arrival   seconds that a request may take to arrive
     """
 
     rows: int = 8
@@ -20,6 +21,7 @@ class Limits:
     body: int = 1 << 20
     seconds: int = 600
     store: int = 1 << 28
+    arrival: int = 30
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -42,7 +42,7 @@ def serve(
     _log_lines()
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, h11_max_incomplete_event_size=1 << 16,
-        server_header=False,
+        server_header=False, http="h11",  # the other one has no limit for headers
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
 
@@ -74,7 +74,7 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         said = record.getMessage()
-        fields = json.loads(said) if said.startswith("{") else {"message": said}
+        fields = json.loads(said) if record.name == "blockyard.serve" and said.startswith('{"') else {"message": said}
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

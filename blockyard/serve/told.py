@@ -77,11 +77,15 @@ class Form:
         }  # fmt: skip
 
     def _text(self, token: int) -> str:
-        return self.words.decode([token])
+        """A token by itself; one that is no whole character by its bytes, so that no two are written alike."""
+        raw = self.words.codec.decode_utf8([token])
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 
     def _one(self, token: int, logprob: float) -> Json:
-        text = self._text(token)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        return {"token": self._text(token), "logprob": logprob, "bytes": [*self.words.codec.decode_utf8([token])]}
 
 
 def models(names: dict[str, int]) -> Json:
@@ -105,5 +109,6 @@ def embeddings(found: Sequence[list[float]], model: str, tokens: int, packed: bo
 
 
 def error(message: str, kind: str, param: str | None = None, code: str | None = None) -> Json:
-    """What went wrong, in a line."""
+    """What went wrong, in a line; half a character that somebody sent has no bytes of its own."""
+    message = " ".join(message.split()).encode("utf-8", "replace").decode("utf-8")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

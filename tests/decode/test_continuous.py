@@ -5,7 +5,7 @@ import torch
 from decode_cases import NAMES, ids, model_of, tiny, wide
 
 import blockyard as by
-from blockyard.decode.continuous import Continuous, Request
+from blockyard.decode.continuous import Continuous, Failed, Request
 from blockyard.decode.prefix import PrefixStore
 from tests.cover import each
 
@@ -134,6 +134,47 @@ def test_who_leaves_costs_nobody_anything():
     batch.cancel(asked[1])  # has ended
 
 
+@pytest.mark.parametrize("wrong", ["guide", "weights"])
+def test_what_is_wrong_with_one_row_ends_that_row(wrong):
+    """Before anybody's token is taken, so that the others lose none; and nothing of it is kept."""
+    model = tiny("llama")
+
+    class Nothing:
+        ended = False
+
+        def allowed(self):
+            raise by.UsageError("nothing may come")
+
+    store = PrefixStore(model, block_size=4)
+    batch, good = Continuous(model, 3, store=store), requests(256, 2)
+    bad = Request(ids(1, 9, seed=5)[0], 9, GREEDY, guide=Nothing() if wrong == "guide" else None)
+    told = {id(request): [] for request in good}
+    for request in (good[0], bad, good[1]):
+        batch.add(request)
+    with pytest.raises(by.UsageError, match="under way"):
+        batch.add(bad)
+    failed = []
+    while batch.busy:
+        if wrong == "weights" and batch.running and batch.running[-1].request is bad:
+            batch.logits[-1] = torch.nan
+        try:
+            for token in batch.turn():
+                told.setdefault(id(token.request), []).append(token.token)
+        except Failed as error:
+            failed.append(error.request)
+    assert failed == [bad]
+    assert all(told[id(request)] == alone(model, request) for request in good)
+
+
+def test_a_prompt_is_left_between_two_pieces():
+    """Also where nobody else runs."""
+    batch = Continuous(tiny("llama"), 2, chunk=8)
+    batch.add(asked := Request(ids(1, 80, seed=1)[0], 2, GREEDY))
+    assert batch.turn() == [] and batch.busy
+    batch.cancel(asked)
+    assert not batch.busy
+
+
 def test_a_long_prompt_does_not_hold_up_the_others():
     """While it is read, a piece a turn, those that run get a token every turn."""
     model = tiny("llama")
@@ -168,8 +209,8 @@ def test_likeliest_tokens_and_guides():
     batch = Continuous(model)
     batch.add(free)
     batch.add(held)
-    tokens = [token for _ in range(6) for token in batch.turn()]
-    assert not batch.busy and [token.end for token in tokens[-2:]] == ["length", "stop"]
+    tokens = [token for _ in range(7) for token in batch.turn()]  # the second joins with the second turn
+    assert not batch.busy and [token.end for token in tokens if token.end] == ["length", "stop"]
     for token in tokens:
         if token.request is free:
             assert len(token.top) == 3 and token.top[0] == (token.token, pytest.approx(token.logprob, abs=1e-5))

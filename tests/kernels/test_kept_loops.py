@@ -86,3 +86,20 @@ def test_loops_kept_by_another_version_are_compiled_anew():
         raise AttributeError("a structure that is gone")
 
     assert kept._readable(stale)() == {} and kept._readable(lambda: {"kept": 1})() == {"kept": 1}
+
+
+def test_what_is_damaged_on_disk_is_compiled_again(copy, tmp_path):
+    where = str(tmp_path / "loops")
+    _, place = look(copy, NUMBA_CACHE_DIR=where)
+    damaged = list(place.rglob("*.nbc"))
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:3])
+    assert damaged and look(copy, NUMBA_CACHE_DIR=where) == (0, place)
+    assert look(copy, NUMBA_CACHE_DIR=where) == (1, place)  # it was written over
+
+
+def test_what_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / ("a" * 32)).mkdir()
+    monkeypatch.setattr(Path, "is_dir", lambda self: self.rmdir() or True)  # there when it was listed
+    kept.forget(tmp_path, time.time() + 100)
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ def folder() -> Path | None:
 def forget(kept: Path, before: float) -> None:
     """Remove folders of loops that were last opened before a time in seconds."""
     for other in kept.iterdir():
-        if len(other.name) == 32 and other.is_dir() and other.stat().st_mtime < before:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(OSError):  # another process may have removed it just now
+            if len(other.name) == 32 and other.is_dir() and other.stat().st_mtime < before:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 class _Place(caching.UserProvidedCacheLocator):
@@ -87,6 +89,17 @@ class _How(caching.CompileResultCacheImpl):
 
 class _Kept(caching.FunctionCache):
     _impl_class = _How
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """None where what lies there is damaged: then it is compiled again, and written over."""
+        with suppress(Exception):  # whatever a stranger's pickle says
+            return super().load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Left out where the disk is full."""
+        with suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def keep(loop: Any) -> Any:

@@ -69,7 +69,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "diagram",
     },
     "diagram": {"core", "kernels", "model"},
-    "serve": {"core", "model", "decode", "data", "interop", "saved"},
+    "serve": {"core", "model", "decode", "data", "interop", "saved", "diagram", "compare", "catalogue"},
     "saved": {
         "core",
         "data",
@@ -129,7 +129,7 @@ OPTIONS = {
     "train": f"{TRAINING} shard",
     "eval": "json data length",
     "forecast": "json steps out",
-    "serve": "json host port rows waiting tokens key",
+    "serve": "json host port rows waiting tokens key runs",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",
     "quantise": "json bits group keep int8 out",

@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.serve.run import serve
 
     limits = Limits(rows=options.rows, waiting=options.waiting, tokens=options.tokens)
-    serve(options.model, host=options.host, port=options.port, limits=limits, keys=_keys(options.key), runs=options.runs)
+    serve(
+        options.model, host=options.host, port=options.port, limits=limits, keys=_keys(options.key), runs=options.runs
+    )
     return {}, ""
 
 

@@ -46,6 +46,7 @@ REPORT = (  # its script may light rows and nothing else: it runs as if it came 
 )
 DRAWING = CLOSED + "style-src 'unsafe-inline'; sandbox"
 Json = dict[str, Any]
+States = list[tuple[int, int | None]]
 
 
 def add_pages(app: FastAPI, engines: Mapping[str, Engine], reports: Reports | None) -> None:
@@ -80,7 +81,7 @@ def the_page() -> tuple[str, str]:
     return text, policy
 
 
-def _models(app: FastAPI, engines: Mapping[str, Engine], states: Mapping[str, Json]) -> None:
+def _models(app: FastAPI, engines: Mapping[str, Engine], states: Mapping[str, States]) -> None:
     def engine_of(name: str) -> Engine:
         if name not in engines:
             raise HTTPException(404, f"unknown model {name!r}; known: {', '.join(engines)}")
@@ -107,7 +108,7 @@ def _said(engine: Engine) -> Json:
     return {"chat": bool(engine.words.templates), "tokens": engine.limits.tokens, "params": numbers(engine.model)}
 
 
-def state_by_length(model: Model) -> list[tuple[int, int | None]]:
+def state_by_length(model: Model) -> States:
     """Bytes of one row's state after so many tokens; None where the model cannot be read so far."""
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     try:

@@ -131,7 +131,7 @@ def test_a_model_is_told_as_the_library_counts_it(client, engines, name):
     assert {row["path"]: row["shape"] for row in told["tensors"]} == shapes
     first = next(row for row in told["tensors"] if row["path"] == "stem.table")
     assert first["axes"] == "vocab=256 × stream=32" and first["params"] == 8192
-    assert [row["name"] for row in told["steps"]][0] == "stem:tokens" and told["steps"][1]["times"] == 2
+    assert told["steps"][0]["name"] == "stem:tokens" and told["steps"][1]["times"] == 2
     assert name in [row["name"] for row in client.get("/ui/models").json()]
 
 
@@ -150,7 +150,10 @@ def test_drawings_are_those_of_draw(client, engines):
 
     told = client.get("/ui/drawing?of=llama&of=gla")
     assert told.text == sketch([(name, engines[name].model) for name in ("llama", "gla")])
-    assert told.headers["content-type"].startswith("image/svg+xml") and "sandbox" in told.headers["content-security-policy"]
+    assert (
+        told.headers["content-type"].startswith("image/svg+xml")
+        and "sandbox" in told.headers["content-security-policy"]
+    )
     assert client.get("/ui/drawing?of=llama&of=gla&of=gla").status_code == client.get("/ui/drawing").status_code == 400
     assert client.get("/ui/drawing?of=no").status_code == client.get("/ui/models/no").status_code == 404
 
@@ -239,7 +242,9 @@ def test_the_catalogue_and_a_system(client, monkeypatch):
         assert "mixer:gla" in told["parts"] and told["study_verdict"]
         part, recipe, study = told["headers"]
         assert "S_t = diag(a_t) S_{t-1} + k_t v_t^T" in part["doc"] and part["claims"]["causal"] == "True"
-        assert recipe["sizes"][0] == "tiny" and "Transformer quality" in recipe["claim"] and study["title"].endswith("?")
+        assert (
+            recipe["sizes"][0] == "tiny" and "Transformer quality" in recipe["claim"] and study["title"].endswith("?")
+        )
         assert client.get("/ui/catalogue/nothing").status_code == 404
     finally:
         pages._systems.cache_clear()

@@ -206,7 +206,7 @@ def test_no_mark_leads_out_of_the_folder(folder, name):
 
 
 def test_links_need_no_key_and_all_else_does(engines, folder):
-    client = TestClient(make_app(engines, LIMITS, ["k"], Reports(folder)))
+    client = TestClient(make_app({"gla": engines["gla"]}, LIMITS, ["k"], Reports(folder)))
     assert client.get("/").status_code == 200
     for path in ("/ui/runs", "/ui/models", "/ui/models/gla", "/ui/drawing?of=gla", "/ui/catalogue", "/ui/runs/old"):
         assert client.get(path).status_code == 401, path
@@ -217,7 +217,7 @@ def test_links_need_no_key_and_all_else_does(engines, folder):
 
 
 def test_without_a_folder_no_file_is_shown(engines):
-    client = TestClient(make_app(engines, LIMITS))
+    client = TestClient(make_app({"gla": engines["gla"]}, LIMITS))
     assert client.get("/ui/runs").json() == {"runs": None} and client.get("/ui/runs/old").status_code == 404
     assert client.get(f"/ui/shown/old/report.html?mark={'0' * 32}").status_code == 404
 

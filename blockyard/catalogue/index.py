@@ -42,8 +42,8 @@ class Row(Document):
 
 def catalogue() -> list[Row]:
     """One row a system."""
-    carriers, records = _carriers(), read_records()
-    return [_row(line, carriers.get(line["slug"], []), records) for line in systems()]
+    carried, records = carriers(), read_records()
+    return [_row(line, carried.get(line["slug"], []), records) for line in systems()]
 
 
 def systems() -> list[dict[str, str]]:
@@ -73,7 +73,7 @@ def _status(carried: bool, tests: Record | None) -> str:
     return "matched" if tests.oracle and tests.oracle.all_passed else "checked"
 
 
-def _carriers() -> dict[str, list[Entry]]:
+def carriers() -> dict[str, list[Entry]]:
     """Whatever of ours carries a slug, in its header or as the name of a recipe; the one that has its name first."""
     found: dict[str, list[Entry]] = {}
     for kind in (*registry.KINDS, *registry.ROOMS):

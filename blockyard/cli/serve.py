@@ -21,6 +21,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--tokens", type=is_(numbers.ANSWERED), default=4096, help="of a prompt and its answer (default 4096)")
     add("--key", metavar="FILE", help="a file with a key a line: who brings none of them is refused; BLOCKYARD_KEY "
         "holds one too")  # fmt: skip
+    add("--runs", metavar="FOLDER", help="a folder of comparisons that the page at / lists: progress and reports")
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -28,7 +29,9 @@ def run(options: argparse.Namespace) -> Answer:
     from blockyard.serve.run import serve
 
     limits = Limits(rows=options.rows, waiting=options.waiting, tokens=options.tokens)
-    serve(options.model, host=options.host, port=options.port, limits=limits, keys=_keys(options.key))
+    serve(
+        options.model, host=options.host, port=options.port, limits=limits, keys=_keys(options.key), runs=options.runs
+    )
     return {}, ""
 
 

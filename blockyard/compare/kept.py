@@ -112,20 +112,23 @@ def listed(folder: str | Path) -> list[dict[str, Any]]:
     state  finished; or how many of its final runs are done       when  of what was written last, to the second
     best   the arms that may be the best                          seeds  that are planned for every arm
     """
-    found = []
-    for path in sorted(_comparisons(Path(folder))):
-        plan = read_plan(path)
-        assert plan is not None
-        done = sum(row["role"] == "final" for row in runs(path))
-        result = path / "result.json"
-        best = _of_one_size(path).best if result.exists() else []
-        written = max(each.stat().st_mtime for each in path.iterdir() if each.is_file())
-        state = "finished" if result.exists() else f"{done} of {len(plan.seeds) * len(plan.arms)} runs"
-        when = datetime.fromtimestamp(written).isoformat(" ", "seconds")
-        arms, budget = [arm.label for arm in plan.arms], given(plan)
-        told = (str(path.relative_to(folder)), arms, budget, len(plan.seeds), state, when, best)
-        found.append(dict(zip(LISTED, told)))
-    return found
+    return [line(path, Path(folder)) for path in sorted(_comparisons(Path(folder)))]
+
+
+def line(path: Path, below: Path) -> dict[str, Any]:
+    """What `listed` says of one comparison; its folder is told from `below` on."""
+    plan = read_plan(path)
+    if plan is None:
+        raise UsageError(f"{path} holds no comparison: plan.json is missing")
+    done = sum(row["role"] == "final" for row in runs(path))
+    result = path / "result.json"
+    best = _of_one_size(path).best if result.exists() else []
+    written = max(each.stat().st_mtime for each in path.iterdir() if each.is_file())
+    state = "finished" if result.exists() else f"{done} of {len(plan.seeds) * len(plan.arms)} runs"
+    when = datetime.fromtimestamp(written).isoformat(" ", "seconds")
+    arms, budget = [arm.label for arm in plan.arms], given(plan)
+    told = (str(path.relative_to(below)), arms, budget, len(plan.seeds), state, when, best)
+    return dict(zip(LISTED, told))
 
 
 def _comparisons(folder: Path) -> Iterator[Path]:

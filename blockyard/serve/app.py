@@ -1,4 +1,4 @@
-"""The server: routes, keys, limits, logs. OpenAI's interface under /v1, /health, /ready, /metrics.
+"""The server: routes, keys, limits, logs. OpenAI's interface under /v1, /health, /ready, /metrics; the page at /.
 
 A mistake of the client is a JSON error in a line, with the status that its library expects; one of ours is a 500 that
 says no more than where to look. No text of a prompt or an answer is written to the log.
@@ -28,13 +28,17 @@ from blockyard.serve.asked import Chat, Completion, Embedding
 from blockyard.serve.engine import Busy, Ended, Engine
 from blockyard.serve.limits import Limits
 from blockyard.serve.metrics import Metrics
+from blockyard.serve.pages import SHOWN, add_pages
+from blockyard.serve.reports import Reports
 
 LOG = logging.getLogger("blockyard.serve")
-OPEN = ("/health", "/ready")  # to everybody
+OPEN = ("/health", "/ready", "/")  # to everybody; the page by itself says nothing of any model
 
 
-def make_app(engines: Mapping[str, Engine], limits: Limits, keys: Sequence[str] = ()) -> FastAPI:
-    """The application that answers for these engines; with `keys`, only to who brings one."""
+def make_app(
+    engines: Mapping[str, Engine], limits: Limits, keys: Sequence[str] = (), reports: Reports | None = None
+) -> FastAPI:
+    """The application that answers for these engines; with `keys`, only to who brings one. Its page lists `reports`."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +54,7 @@ def make_app(engines: Mapping[str, Engine], limits: Limits, keys: Sequence[str] 
     _errors(app)
     _health(app, engines, metrics)
     _writing(app, engines, metrics)
+    add_pages(app, engines, reports)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(_Door, limits=limits, keys=tuple(keys), metrics=metrics, paths=paths)
     return app
@@ -239,6 +244,7 @@ class _Door:
                 await answer(scope, receive, sent)
         finally:
             path = scope["path"] if scope["path"] in self.paths else "elsewhere"  # whoever may not come in names any
+            path = "/ui" if scope["path"].startswith("/ui/") else path  # one counter: there are as many as systems
             self.metrics.requests.labels(path, str(status)).inc()
             seconds = round(time.monotonic() - begun, 4)
             line = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds}
@@ -246,7 +252,7 @@ class _Door:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if self.keys and scope["path"] not in OPEN:
+        if self.keys and scope["path"] not in OPEN and not scope["path"].startswith(SHOWN):
             kind, _, key = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() != b"bearer" or not any(secrets.compare_digest(key, each) for each in self.keys):
                 return _refused(401, "this server asks for a key: Authorization: Bearer KEY", code="invalid_api_key")

@@ -35,6 +35,10 @@ LOG = logging.getLogger("blockyard.serve")
 OURS = "the model failed; the server's log says how"
 
 
+# models take turns: a turn sets the number of threads, and may record a model's operations, for the whole process
+TURNS = threading.Lock()
+
+
 class Busy(Exception):
     """As many requests wait as may."""
 
@@ -201,7 +205,8 @@ class Engine:
 
     def _turn(self) -> None:
         try:
-            told = self.batch.turn()
+            with TURNS:
+                told = self.batch.turn()
         except Failed as error:
             self._end(error.request, Ended(str(error)))
             return
@@ -227,7 +232,7 @@ class Engine:
         if not future.set_running_or_notify_cancel():  # nobody waits for it
             return
         try:
-            with torch.no_grad():
+            with TURNS, torch.no_grad():
                 hidden = self.model(ids[None]).hidden[0].float().mean(0)
             future.set_result((hidden / sound(hidden.norm()).clamp(min=1e-12)).tolist())
         except UsageError as error:

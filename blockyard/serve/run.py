@@ -16,29 +16,31 @@ GRACE = 30  # seconds that answers under way have when the server is told to sto
 
 def serve(
     models: Sequence[str], *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None,
-    keys: Sequence[str] = (),
+    keys: Sequence[str] = (), runs: str | Path | None = None,
 ) -> None:  # fmt: skip
     """Answer over HTTP for the models in these folders until SIGTERM or Ctrl-C.
 
     models   folders, OUT:ARM of a comparison, or NAME=FOLDER; a folder by itself answers to its own name
     host     the address; 127.0.0.1: this machine only        port   0: any that is free
     keys     who brings none of these is refused; none: everybody is answered
+    runs     a folder of comparisons that the page at / lists, with their reports; none: no files are shown
     """
     try:
         import uvicorn
 
         from blockyard.serve.app import make_app
         from blockyard.serve.engine import Engine
+        from blockyard.serve.reports import Reports
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}: pip install 'blockyard[serve]'") from None
 
     limits = limits or Limits()
-    named = names_of(models)
+    named, reports = names_of(models), None if runs is None else Reports(runs)
     listening = _listening(host, port)
     engines = {name: Engine(name, folder, limits) for name, folder in named.items()}
-    app = make_app(engines, limits, keys)
+    app = make_app(engines, limits, keys, reports)
     address = f"http://{host}:{listening.getsockname()[1]}"
-    print(f"{', '.join(engines)} at {address}/v1", file=sys.stderr, flush=True)
+    print(f"{', '.join(engines)} at {address}/v1, a page at {address}/", file=sys.stderr, flush=True)
     _log_lines()
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, h11_max_incomplete_event_size=1 << 16,

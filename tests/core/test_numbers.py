@@ -14,7 +14,8 @@ from blockyard.task import make_task
 from blockyard.train.device import known_device
 
 ODD = ["nan", "inf", "-inf", "-1", "1e400", "1e30", "1e22", "²", "٣", "", " ", "0x10", "1_0", "many", "9" * 5000, "1,2"]
-WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "serve": ["m"], "adapt": ["m", "--with", "lora", "--out", "o"],
+WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "serve": ["m"],
+         "adapt": ["m", "--with", "lora", "--out", "o"],
          "forecast": ["m", "t"],
          "quantise": ["m", "--out", "o"],
          "bench": ["train"], "judge": ["runs.csv"],

@@ -59,7 +59,7 @@ class Sheet:
 
     def html(self) -> str:
         """The page; it needs no network."""
-        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{_style()}</style>'
+        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{style()}</style>'
         found = [f"<h1>{escape(self.title)}</h1><p class=lede>{escape(self.about)}</p>"]
         found += [
             f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>{each.svg}</section>"
@@ -83,12 +83,12 @@ def alone(svg: str) -> str:
     paper = f'<rect x="{box[0]:g}" y="{box[1]:g}" width="{box[2]:g}" height="{box[3]:g}" fill="var(--paper)"/>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" width="{box[2]:g}" height="{box[3]:g}">'
-        f"<style>{escape(_style(), quote=False)}</style>{paper}{inner}</svg>\n"
+        f"<style>{escape(style(), quote=False)}</style>{paper}{inner}</svg>\n"
     )
 
 
 @lru_cache(maxsize=1)
-def _style() -> str:
-    """The style sheet of the report."""
+def style() -> str:
+    """The style sheet of the report, which other pages share."""
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return page[page.index("<style>") + len("<style>") : page.index("</style>")]

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from blockyard.core.axis import Axis
 from blockyard.core.batch import Batch
 from blockyard.core.call import Call, Seen
 from blockyard.core.errors import UsageError
@@ -59,7 +60,7 @@ class Part(nn.Module):
     known: Mapping[str, str] = {}
     around: ClassVar[Mapping[str, Any]] = {}
     on_grid: ClassVar[bool] = False
-    unrecorded: ClassVar[str] = ""
+    unrecorded: str = ""
     points: ClassVar[tuple[str, ...]] = ()
     renamed: Mapping[str, str] = {}
     replaces: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -242,6 +243,11 @@ class Position(Part):
 
     cap: int | None = None
     rescores: ClassVar[bool] = False
+
+    @property
+    def elsewhere(self) -> tuple[Axis, Tensor] | None:
+        """An axis whose channels others number otherwise, and their numbers in our order; None: all number alike."""
+        return None
 
     def at_input(self, x: Tensor, call: Call) -> Tensor:
         """x (B,T,D), the stem's output, with what is added to or done with it."""

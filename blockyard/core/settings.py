@@ -69,6 +69,7 @@ Eps = Annotated[NonNegative, "added under the root, in units of the squared inpu
 Base = Annotated[Positive, "the slowest wave is this many times as long as the fastest"]
 Longer = Annotated[OneOrMore, "how many times as long as in training rows become"]
 Trained = Annotated[Count, "tokens of the longest row in training; none: what the model expects"]
+Carried = Annotated[Count, "tokens of the longest text that goes on from a state; none: none does"]
 Scale = Annotated[Positive, "factor on the products of queries and keys; none: one over the root of a key's channels"]
 Causal = Annotated[bool, "whether a token sees only what stands before it"]
 Length = Annotated[Count, "tokens of the longest row that is expected"]

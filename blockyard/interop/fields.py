@@ -4,18 +4,22 @@ A setting that a map neither reads nor declares neutral could change what the mo
 turns off what is on by default. It stops the import unless the caller says that it changes nothing.
 """
 
+import math
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from blockyard.core.errors import UsageError
-from blockyard.core.spec import Spec, activation
+from blockyard.core.spec import Spec, activation, pattern
+from blockyard.interop.rope import rope
 
 NEUTRAL = (
     "model_type", "architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache",
     "initializer_range", "*_token_id", "return_dict", "output_attentions", "output_hidden_states",
     "_attn_implementation*", "attn_implementation", "tokenizer_class", "id2label", "label2id",
     "chunk_size_feed_forward", "problem_type", "gradient_checkpointing", "prefix", "torchscript",
-    "task_specific_params", "finetuning_task", "is_decoder",
+    "task_specific_params", "finetuning_task", "is_decoder", "*_dropout", "*_pdrop",
+    "cache_implementation",
 )  # fmt: skip
 # settings of every model type of theirs, with the one value that leaves the model as it is
 PLAIN: dict[str, Any] = {
@@ -24,8 +28,8 @@ PLAIN: dict[str, Any] = {
     "quantization_config": None, "rescale_prenorm_residual": False,
 }  # fmt: skip
 ACTIVATIONS = {
-    "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu", "relu": "relu",
-    "relu2": "squared_relu",
+    "gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu",
+    "relu": "relu", "relu2": "squared_relu",
 }  # fmt: skip
 _REQUIRED: Any = object()
 
@@ -86,34 +90,60 @@ class Fields:
             raise self.refuse(name, f"known are {', '.join(ACTIVATIONS)}")
         return activation(ACTIVATIONS[value])
 
-    def only(self, name: str, value: Any) -> None:
-        """A setting that must have this value, where it is there at all."""
-        if self.get(name, value) != value:
+    def only(self, name: str, value: Any, *others: Any) -> None:
+        """A setting that must have this value, or one of others, where it is there at all."""
+        found = value if name not in self.config else self.get(name, None)
+        if found not in (value, *others):
             raise self.refuse(name, f"only {value!r} is known here")
 
     def neutral(self, *names: str) -> None:
         """Settings (patterns) that do not change what the model computes in inference."""
         self.free += names
 
+    def positive(self, name: str, default: Any = _REQUIRED) -> float:
+        """A number above zero, and a finite one."""
+        value = self.real(name, default)
+        if not 0 < value < math.inf:
+            raise self.refuse(name, "expected a number above zero")
+        return float(value)
+
+    def window(self, name: str = "sliding_window", default: int | None = None) -> Spec | None:
+        """The pattern of a window of so many tokens, the own one counted; None where it is null."""
+        width = self.whole(name, None if name in self.config else default)
+        return None if width is None else pattern("band", window=width)
+
+    def cap(self, name: str, default: float | None = None) -> float | None:
+        """A bound above zero; None where it is null."""
+        found = self.get(name, None if name in self.config else default)
+        return None if found is None else self.positive(name, default)
+
+    def groups(self, heads: int, default: int | None = None, name: str = "num_key_value_heads") -> int:
+        """The number of heads of keys and values; null: as many as queries have."""
+        return self.whole(name, None if name in self.config else default) or heads
+
+    def kinds(self, layers: int, known: Sequence[str], usual: Callable[[int], str], name: str = "layer_types") -> Any:
+        """The type of every layer, as the config lists them, or as its class works them out from their numbers."""
+        found = self.get(name, None)
+        if found is None:
+            found = [usual(number) for number in range(layers)]
+        if not isinstance(found, list) or len(found) != layers or not set(map(str, found)) <= set(known):
+            raise self.refuse(name, f"expected {layers} times {' or '.join(map(str, known))}")
+        return found
+
+    def rope(self, head_dim: int, length: int, **how: Any) -> Spec:
+        """The rotary positions of heads of so many channels, `interop/rope.py` says how."""
+        found = rope(self, head_dim, length, **how)
+        if found is None:
+            raise self.refuse("rope_theta", "it has no value")
+        return found
+
     def rope_base(self) -> float | None:
         """The base of plain rotary positions, from the present or the older form; None where it is null."""
-        self.seen.add("rope_theta")
-        old = self.config.get("rope_theta", 10000.0)
-        given = {name: self.get(name, None) for name in ("rope_parameters", "rope_scaling")}
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) > 1:
-            raise self.refuse("rope_scaling", "rope_parameters says the same; leave one out")
-        name, rope = next(iter(given.items()), ("rope_theta", {}))
-        if not isinstance(rope, dict):
-            raise self.refuse(name, "expected an object")
-        base = rope.get("rope_theta", old)
-        plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
-        for key, value in rope.items():
-            if key != "rope_theta" and (key not in plain or value not in (plain[key], None)):
-                raise self.refuse(name, f"only plain rotary positions are known, not {key}={value!r}")
-        if base is not None and (type(base) not in (int, float) or not base > 0):
-            raise self.refuse(name, "rope_theta is not a number above zero")
-        return None if base is None else float(base)
+        found = rope(self, 2, 2)
+        if found is not None and found.name != "rope":
+            name = next(name for name in ("rope_parameters", "rope_scaling") if self.config.get(name))
+            raise self.refuse(name, "only plain rotary positions are known here")
+        return None if found is None else found["base"]
 
     def finish(self) -> None:
         """Refuse what nobody read."""

@@ -5,8 +5,10 @@ A source is the text of one or several names:
     "attn.out.weight"            the tensor as it is
     "attn.c_proj.weight.T"       transposed
     "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
+    "heads of qkv.weight"        its rows head by head: a head's queries, its key, its value, then the next head's
 
-A depthwise filter (C,1,W) loses its middle dimension.
+A depthwise filter (C,1,W) loses its middle dimension. Where a position turns other channels of a head than theirs does,
+the channels of that head are put into our order wherever they stand.
 """
 
 import re
@@ -17,9 +19,12 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
+from blockyard.core.axis import Axis, Cat, Expr
 from blockyard.core.errors import UsageError
+from blockyard.core.part import Position
 from blockyard.model.model import Model
 
+HEADS = "heads of "
 KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -49,7 +54,9 @@ class Names:
             prefix = self.base + self.layer.format(number)
             for step, names in zip(steps, self.blocks[name]):
                 for path, source in names.items():
-                    table[f"steps.{step}.{path}"] = " | ".join(prefix + one for one in source.split(" | "))
+                    found = [one.removeprefix(HEADS) for one in source.split(" | ")]
+                    how = HEADS if source.startswith(HEADS) else ""
+                    table[f"steps.{step}.{path}"] = how + " | ".join(prefix + one for one in found)
         return {path: table[path] for path, _ in model.named_parameters()}
 
     def layers(self, names: Iterable[str]) -> int:
@@ -73,12 +80,20 @@ class Names:
         """Our parameters from their tensors; every one is filled and every tensor is used."""
         found, sources = self.canonical(tensors), self.sources(model)
         found = self._untie(found, sources, where)
-        wanted = {name.removesuffix(".T") for source in sources.values() for name in source.split(" | ")}
+        wanted = {name.removesuffix(".T") for source in sources.values() for name in _names(source)}
         if missing := sorted(wanted - found.keys()):
             raise UsageError(f"{where}: {_some(missing)} missing from the checkpoint")
         if extra := sorted(found.keys() - wanted):
             raise UsageError(f"{where}: the checkpoint has {_some(extra)}, which config.json does not explain")
-        return {path: _assemble(source, found, where) for path, source in sources.items()}
+        made = {path: _assemble(source, found, where) for path, source in sources.items()}
+        uses = {use.path: use.axes for use in model.uses}
+        for path, source in sources.items():
+            if source.startswith(HEADS):
+                made[path] = _by_piece(made[path], uses[path][0], path, where)
+        for position in (part for part in model.parts() if isinstance(part, Position)):
+            if position.elsewhere is not None:
+                made = {path: _renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
+        return made
 
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
         """Without the copy of the table that a tied checkpoint may hold for its head."""
@@ -90,9 +105,32 @@ class Names:
         return {name: tensor for name, tensor in found.items() if name != head}
 
 
+def _names(source: str) -> list[str]:
+    return source.removeprefix(HEADS).split(" | ")
+
+
+def _by_piece(tensor: Tensor, rows: Expr, path: str, where: str) -> Tensor:
+    """Rows that come head by head, a piece of each of our parts, in the order of our parts."""
+    assert isinstance(rows, Cat)
+    heads = next(rows.leaves()).size
+    if len(tensor) != rows.size:
+        raise UsageError(f"{where}: {path} takes {rows.size} rows, and the checkpoint has {len(tensor)}")
+    pieces = tensor.unflatten(0, (heads, -1)).split([size // heads for size in rows.sizes], 1)
+    return torch.cat([piece.flatten(0, 1) for piece in pieces])
+
+
+def _renumbered(tensor: Tensor, axes: tuple[Expr, ...], axis: Axis, order: Tensor) -> Tensor:
+    """The channels of an axis in our order, in every dimension where they stand."""
+    for dim, expr in enumerate(axes):
+        if any(leaf is axis for leaf in expr.leaves()) and tensor.dim() == len(axes):
+            index = expr.find(axis, order)
+            tensor = tensor.index_select(dim, index) if tensor.shape[dim] == len(index) else tensor
+    return tensor
+
+
 def _assemble(source: str, tensors: Mapping[str, Tensor], where: str) -> Tensor:
     pieces = []
-    for name in source.split(" | "):
+    for name in _names(source):
         tensor = tensors[name.removesuffix(".T")]
         if tensor.dtype not in KINDS:
             raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")

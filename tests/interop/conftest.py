@@ -1,6 +1,9 @@
 """Random models of transformers, saved as it saves them."""
 
 import contextlib
+import copy
+import inspect
+import re
 
 import pytest
 import torch
@@ -40,6 +43,41 @@ def shake(model):
                 p.add_(0.3 * noise)
             else:
                 p.copy_(noise * p[0].numel() ** -0.5)
+
+
+def built(model_type, dtype, settings):
+    """A shaken model of the class for texts of a model type."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    plain = dict(vocab_size=37, pad_token_id=0, bos_token_id=0, eos_token_id=0)
+    config = transformers.AutoConfig.for_model(model_type, **copy.deepcopy(plain | settings))
+    with precision(dtype):
+        model = transformers.AutoModelForCausalLM.from_config(config).to(dtype).eval()
+    shake(model)
+    return model
+
+
+def scored(model, tokens, **given):
+    """Its logits, in double precision throughout where its weights are."""
+    with precision(model.dtype):
+        return model(tokens, use_cache=False, **given).logits
+
+
+def settings_read(model_type):
+    """What a class of theirs may read from config.json: its fields, what its files ask a config for, and inventions."""
+    import transformers
+    from transformers import masking_utils, modeling_utils
+
+    config = transformers.CONFIG_MAPPING[model_type]
+    model = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[config]
+    files = [inspect.getmodule(model), masking_utils, modeling_utils]
+    text = "".join(inspect.getsource(file) for file in files)
+    asked = set(re.findall(r"config\.([a-z_0-9]+)", text)) | set(
+        re.findall(r'getattr\([a-z.]*config, "([a-z_]+)"', text)
+    )
+    return sorted(({*config().to_dict(), *asked} - {"model_type", "architectures", "dtype"}) | {"made_up"})
 
 
 @pytest.fixture

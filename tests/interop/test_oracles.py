@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from blockyard import UsageError
 from blockyard.interop import from_transformers, load
+from tests.interop.conftest import settings_read
 
 NO_ROPE = {"rope_theta": None, "rope_type": "default"}
 SMALL = dict(hidden_size=16, num_hidden_layers=2)
@@ -82,23 +83,6 @@ def test_logits_and_a_gradient_agree_with_transformers(case, dtype, oracle):
 ODD = (None, False, True, 0, 1, 2, 0.5, -1, "none", "gelu", [], [0.0, 0.1], {}, {"rope_theta": 100.0})
 
 
-def settings_read(kind):
-    """What a class of theirs may read from config.json: its fields, what its files ask a config for, and inventions."""
-    import inspect
-    import re
-
-    import transformers
-    from transformers import masking_utils, modeling_utils
-
-    config = getattr(transformers, f"{kind}Config")
-    files = [inspect.getmodule(getattr(transformers, f"{kind}Model")), masking_utils, modeling_utils]
-    text = "".join(inspect.getsource(file) for file in files)
-    asked = set(re.findall(r"config\.([a-z_0-9]+)", text)) | set(
-        re.findall(r'getattr\([a-z.]*config, "([a-z_]+)"', text)
-    )
-    return sorted(({*config().to_dict(), *asked} - {"model_type", "architectures", "dtype"}) | {"made_up"})
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("case", [case for case in CASES if " " not in case])
 @pytest.mark.parametrize("share", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])
@@ -108,7 +92,7 @@ def test_a_setting_is_read_as_theirs_reads_it_or_refused(case, share, oracle):
     folder, model, _ = oracle(kind, **settings)
     path, tokens = folder / "config.json", torch.arange(1, 18)[None]
     config, draw = json.loads(path.read_text()), random.Random(7)
-    tried = [(name, value) for name in settings_read(kind) for value in ODD]
+    tried = [(name, value) for name in settings_read(case) for value in ODD]
     picked = tried if share == 1 else [("is_causal", False), *draw.sample(tried, int(share * len(tried)))]
     compared = 0
     for name, value in picked:

@@ -32,6 +32,25 @@ X = normal(3, 5, 12)
 
 
 @torch.no_grad()
+def test_a_gain_that_is_kept_from_one():
+    """The same as a gain of one more; in few bits the distance from one is not rounded away."""
+    part, plain = made("norm:rms_unit_offset", eps=0.01), by.make("norm:rms", dim=12, eps=0.01).double()
+    plain.gain.copy_(1 + part.gain)
+    assert near(part(X), plain(X))
+    assert torch.equal(by.make("norm:rms_unit_offset", dim=12).gain, torch.zeros(12))
+    wide = made("norm:rms_unit_offset").bfloat16()
+    exact = by.make("norm:rms", dim=12, eps=1e-6).double()
+    exact.gain.copy_(1 + wide.gain.double())
+    assert torch.equal(wide(X.bfloat16()), exact(X.bfloat16().double()).bfloat16())
+
+
+@torch.no_grad()
+def test_a_norm_that_learns_nothing():
+    part = made("norm:standard", eps=0.02)
+    assert not list(part.parameters()) and near(part(X), functional.layer_norm(X, (12,), eps=0.02))
+
+
+@torch.no_grad()
 def test_a_group_norm_is_the_framework_s_of_each_token():
     for groups in (1, 3, 12):
         part = made("norm:group", groups=groups, eps=1e-3)

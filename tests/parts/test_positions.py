@@ -16,8 +16,9 @@ TURNING = {
     "rope": {}, "partial_rope": dict(share=0.5), "interpolated": dict(factor=3.0), "ntk": dict(factor=3.0),
     "dynamic_ntk": dict(trained=5, factor=2.0), "yarn": dict(trained=256, base=100.0), "llama3": dict(trained=64),
     "xpos": dict(span=30.0), "harmonic": {},
-    "harmonic_factor": {},
+    "harmonic_factor": {}, "longrope": dict(trained=5),
 }  # fmt: skip
+LONG = Spec("position", "longrope")
 BIASES = {"alibi": {}, "t5": {}, "kerple_log": {}, "kerple_power": {}, "harmonic": {}}
 
 
@@ -200,6 +201,61 @@ def test_a_base_that_grows_keeps_no_state():
     model = by.build("llama", "tiny", **{"mixer.position": "dynamic_ntk"})
     with pytest.raises(by.UsageError, match="dynamic_ntk"):
         model(torch.zeros(1, 3, dtype=torch.long), model.init_state(1))
+
+
+def test_a_base_that_grows_carries_texts_that_do_not_make_it_grow():
+    """With a state nothing but the plain speeds; a token beyond them is refused, whichever piece it is in."""
+    for name, more in (("dynamic_ntk", {}), ("longrope", dict(long=(2.0, 3.0, 4.0, 5.0)))):
+        turning = Spec.of("position", name, dict(trained=6, carried=6, **more))
+        model = by.build("llama", "tiny", **{"mixer.position": turning, "mixer.head_dim": 8})
+        tokens = torch.arange(8)[None]
+        whole, state, pieces = model(tokens[:, :6]).logits, model.init_state(1), []
+        for piece in tokens[:, :6].split([4, 1, 1], 1):
+            out = model(piece, state)
+            state, pieces = out.state, [*pieces, out.logits]
+        assert gap(torch.cat(pieces, 1), whole) < 1e-5
+        with pytest.raises(by.UsageError, match=r"at most 6 tokens \(carried\)"):
+            model(tokens[:, 6:7], state)
+        assert refusal(model) is not None  # its program would not know where to stop
+    with pytest.raises(by.UsageError, match="carried=7 must be at most 6"):
+        position("dynamic_ntk", trained=6, carried=7)
+
+
+def test_each_pair_has_a_factor_of_its_own():
+    """The short list up to the length of training, the long one beyond it, each document by itself."""
+    short, long = (1.0, 1.1, 1.3, 2.0), (2.0, 3.0, 5.0, 8.0)
+    made, plain = position("longrope", short=short, long=long, trained=4, grown=1.2), speeds(position("rope"))
+    assert gap(speeds(made, 4), plain / torch.tensor(short, dtype=F64)) < 1e-12
+    assert gap(speeds(made, 5), plain / torch.tensor(long, dtype=F64)) < 1e-12
+    x = torch.zeros(1, 9, dtype=torch.long)
+    packed, _ = by.Batch(x, segment=torch.tensor([[0] * 3 + [1] * 6])).call(None, causal=True)
+    found = made.speeds(packed)[0, :, 0] * torch.tensor(short, dtype=F64) / plain
+    assert gap(found[:3], torch.ones(3, 4, dtype=F64)) < 1e-12 and (found[3:] < 0.51).all()
+    q, _ = turned(made, [7])
+    assert float(q.norm() / normal(1, 1, 4, 8).norm()) == pytest.approx(1.2)
+    with pytest.raises(by.UsageError, match="short has 3 factors for 4 pairs"):
+        position("longrope", short=short[:3])
+
+
+@pytest.mark.parametrize("of", [Spec("position", "yarn", (("factor", 3.0), ("trained", 64))), LONG])
+def test_part_of_a_head_is_turned_as_a_smaller_head_would_be(of):
+    """The channels that turn are those of a head of their number, in its scheme; the others are left alone."""
+    made, places = position("partial_rope", width=16, share=0.5, of=of), list(range(9))
+    alone = position(of.name, width=8, **dict(of.settings))
+    axis, order = made.elsewhere
+    assert axis is made.head_dim and sorted(order.tolist()) == list(range(16))
+    q, k = normal(1, 9, 4, 16), normal(1, 9, 4, 16, seed=1)
+    expected = alone.at_qk(q[..., :8], k[..., :8], at(places))
+    for theirs, ours, given in zip(expected, made.at_qk(q[..., order], k[..., order], at(places)), (q, k)):
+        assert gap(ours, torch.cat([theirs, given[..., 8:]], -1)[..., order]) < 1e-12
+    back = made.unrotate(made.at_qk(q, k, at(places))[1], at(places))
+    assert gap(back, k) < 1e-12
+    with pytest.raises(by.UsageError, match="turns by tables"):
+        position("partial_rope", width=16, share=0.5, of=Spec("position", "alibi"))
+
+
+def test_yarn_takes_a_temperature_that_was_said():
+    assert position("yarn", factor=4.0, grown=0.9).grown == 0.9
 
 
 def test_products_fade_pair_by_pair():

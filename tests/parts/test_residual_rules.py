@@ -337,3 +337,14 @@ def test_names_of_the_same_idea_lead_to_one_rule():
     """A norm before and behind a sublayer, which one paper calls a sandwich, is the peri rule."""
     assert "sandwich" in registry.find("residual", "peri").header["Source"]
     assert len(RULES) >= 14 and Spec("residual", "peri").kind == "residual"
+
+
+@torch.no_grad()
+def test_a_multiple_of_what_sublayers_write_is_added():
+    """The same as that of sublayers whose last matrix is so many times as large."""
+    one, other = built("multiplied", factor=0.22), built("prenorm")
+    for (name, p), q in zip(one.named_parameters(), other.parameters()):
+        q.copy_(p * 0.22 if name.endswith(("out.weight", "down.weight")) else p)
+    tokens = torch.arange(24).view(2, 12)
+    assert (one(tokens).logits - other(tokens).logits).abs().max() < 1e-12
+    assert (one(tokens).logits - built("prenorm")(tokens).logits).abs().max() > 1e-3

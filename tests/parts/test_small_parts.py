@@ -23,6 +23,17 @@ def linear(name, biased=False, gain=3.0, **settings):
     return site.linear("made", site.stream, Axis("writes", WRITES), bias=biased, gain=gain), context
 
 
+@torch.no_grad()
+def test_a_stem_multiplies_what_it_looks_up():
+    """What it looks up, and not what a tied head scores with."""
+    one, other = tiny(stem__scale=3.0), tiny(head__tied=False)
+    other.head.table.copy_(one.stem.table)
+    other.stem.table.copy_(3 * one.stem.table)
+    tokens = torch.arange(12)[None]
+    assert torch.allclose(one(tokens).logits, other(tokens).logits, atol=1e-5)
+    assert not torch.allclose(one(tokens).logits, tiny()(tokens).logits, atol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["stack", "shared"])
 def test_a_depth_program_of_one_block(name):
     made = find("depth", name).load_named()

@@ -1,4 +1,4 @@
-"""GPT-2. Its projections are stored as (reads, writes), the transpose of ours."""
+"""GPT-2: learned positions; projections are stored as (reads, writes), the transpose of ours."""
 
 from blockyard.core.spec import Spec
 from blockyard.interop.fields import Fields

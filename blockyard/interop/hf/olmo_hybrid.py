@@ -2,6 +2,7 @@
 
 from blockyard.core.spec import Spec, mixer, position
 from blockyard.interop.fields import Fields
+from blockyard.interop.layout import pattern
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
@@ -45,18 +46,6 @@ def spec(fields: Fields) -> Spec:
             "attention.mixer.position": None if base is None else position("rope", base=base),
         },
     )
-
-
-def pattern(names: list[str]) -> str:
-    """The shortest period of these blocks, as depth:hybrid reads it."""
-    period = next(n for n in range(1, len(names) + 1) if all(name == names[i % n] for i, name in enumerate(names)))
-    runs: list[tuple[str, int]] = []
-    for name in names[:period]:
-        if runs and runs[-1][0] == name:
-            runs[-1] = (name, runs[-1][1] + 1)
-        else:
-            runs.append((name, 1))
-    return " + ".join(name if count == 1 else f"{count}*{name}" for name, count in runs)
 
 
 _WIDE = {

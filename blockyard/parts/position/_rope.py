@@ -26,6 +26,13 @@ class Rotary(Position):
         self.head_dim.multiple, self.head_dim.ordered = 2, True
         self.base = base
 
+    def carries(self, carried: int, trained: int, path: str) -> None:
+        """Promise to go on from a state in texts of so many tokens: all of them turn alike."""
+        if carried > trained:
+            raise UsageError(f"{path}: carried={carried} must be at most {trained} (trained)")
+        self.claims = {**self.claims, "streams": True}
+        self.unrecorded = "how it turns follows from how long the text is"
+
     def powers(self, device: torch.device) -> Tensor:
         """(K/2,) 2i/K."""
         half = self.head_dim.size // 2
@@ -74,15 +81,25 @@ class Rotary(Position):
 
     def unrotate(self, k: Tensor, call: Call) -> Tensor:
         """The keys as they were before `at_qk`."""
-        cos, sin = (table.to(k.dtype) / self.grown**2 for table in self.tables(call))
-        return rotate(k, cos, -sin)
+        cos, sin = (table.to(k.dtype) for table in self.back(call))
+        return rotate(k, cos, sin)
+
+    def back(self, call: Call) -> tuple[Tensor, Tensor]:
+        """The tables that turn back what `tables` turned."""
+        cos, sin = self.tables(call)
+        return cos / self.grown**2, -sin / self.grown**2
 
 
-def document_lengths(call: Call, path: str, instead: str) -> Tensor:
+def document_lengths(call: Call, path: str, instead: str, carried: int | None = None) -> Tensor:
     """(B or 1,T or 1) how many tokens the document has that each token is in: all of it, so no state may go on.
 
     instead   what can go on from a state
+    carried   tokens of the longest text that goes on from a state all the same: shorter ones turn alike
     """
+    if call.past is not None and carried is not None:
+        if not call.positions.is_meta and int(call.positions.max()) >= carried:
+            raise UsageError(f"{path}: a text that goes on from a state has at most {carried} tokens (carried)")
+        return torch.ones_like(call.positions[:1, :1])
     if call.past is not None:
         raise UsageError(f"{path}: turns keys by the length of the whole row, which a state cannot know; use {instead}")
     if call.aligned:

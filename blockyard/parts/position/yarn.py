@@ -1,7 +1,7 @@
 """Rotary positions of which slow pairs are interpolated, fast ones left alone, and those between a mixture.
 
     (x_i, x_{i+K/2}) <- c * rotation by p * w_i ((1 - g_i) + g_i / factor)        w_i = base^(-2i/K),  i < K/2
-    g_i = clamp((i - low) / (high - low), 0, 1)        c = 1 + 0.1 ln factor
+    g_i = clamp((i - low) / (high - low), 0, 1)        c = 1 + 0.1 ln factor, where nothing is said of it
     low, high: the pairs that turn `fast` and `slow` times in a training row, rounded outwards
 
 Scores grow by c^2: the temperature of attention in longer rows.
@@ -33,6 +33,7 @@ class Yarn(Rotary):
         fast: Annotated[Positive, "turns in a training row from which a pair is left alone"] = 32.0,
         slow: Annotated[Positive, "turns in a training row up to which a pair is interpolated"] = 1.0,
         base: Base = 10000.0,
+        grown: Annotated[Positive, "c: by which queries and keys grow, each; none: 1 + 0.1 ln factor"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(site, base)
         if fast <= slow:
@@ -40,7 +41,7 @@ class Yarn(Rotary):
         if base <= 1:
             raise UsageError(f"{site.path}: base={base:g} must be above 1: else no pair is slower than another")
         self.factor, self.trained, self.fast, self.slow = factor, trained or site.length, fast, slow
-        self.grown = 1 + 0.1 * math.log(factor)
+        self.grown = grown or 1 + 0.1 * math.log(factor)
 
     def speeds(self, call: Call) -> Tensor:
         plain = super().speeds(call)

@@ -1,6 +1,6 @@
 """Look each token up in a table; add positions where the slot holds one.
 
-    x_t = E[token_t]  (+ P[p_t])
+    x_t = scale E[token_t]  (+ P[p_t])
 
 Shapes   tokens (B,T)   x (B,T,D)   E (V,D)
 Source   none    Family  stem
@@ -28,19 +28,21 @@ class Tokens(Stem):
         store: StoreSpec = Spec("store", "dense"),
         std: Annotated[Positive, "how far its numbers spread at first; none: one over the root of the width"]
         | None = None,
+        scale: Annotated[Positive, "factor on what is looked up"] = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
         self.vocab.ordered = True
         self.store, self.table = site.matrix("table", store, self.vocab, site.stream, std or site.stream.size**-0.5)
-        self.like = precision(site, self.table)
+        self.like, self.scale = precision(site, self.table), scale
         self.position = acting(site.slot("position", position), "at_input")
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
 
     def forward(self, batch: Batch, call: Call, state: Any = None) -> tuple[Tensor, Call, Any]:
-        x = self.point("embedded", look_up(self, batch.tokens), call)
+        x = look_up(self, batch.tokens)
+        x = self.point("embedded", x if self.scale == 1 else x * self.scale, call)
         if self.position is not None:
             x = self.position.at_input(x, call)
         return x, call, state

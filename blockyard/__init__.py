@@ -26,7 +26,7 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "save_attachment": "blockyard.model.attachment", "load_attachment": "blockyard.model.attachment",
-    "load": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
+    "load": "blockyard.interop", "export": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
     "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",

@@ -16,6 +16,7 @@ from blockyard.decode.speculate import speculate as speculate
 from blockyard.decoder.draft import Draft as Draft
 from blockyard.decoder.prompt_lookup import PromptLookup as PromptLookup
 from blockyard.decoder.self_speculative import SelfSpeculative as SelfSpeculative
+from blockyard.interop import export as export
 from blockyard.interop import load as load
 from blockyard.kernels import exact as exact
 from blockyard.model.attachment import load_attachment as load_attachment

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from blockyard.core.axis import Axis, Cat, Expr
 from blockyard.core.errors import UsageError
-from blockyard.core.part import Position
+from blockyard.core.part import Part, Position
 from blockyard.model.model import Model
 
 HEADS = "heads of "
+DEPTHWISE = "short_conv"  # the part whose filter has another dimension there
 KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -95,6 +96,25 @@ class Names:
                 made = {path: _renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
         return made
 
+    def invert(self, model: Model, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors from our parameters, by path: what `convert` reads as these again."""
+        made = dict(ours)
+        uses = {use.path: use.axes for use in model.uses}
+        for position in reversed([part for part in model.parts() if isinstance(part, Position)]):
+            if position.elsewhere is not None:
+                axis, order = position.elsewhere
+                back = axis, order.argsort()
+                made = {path: _renumbered(tensor, uses[path], *back) for path, tensor in made.items()}
+        theirs: dict[str, Tensor] = {}
+        for path, source in self.sources(model).items():
+            tensor, rows = made[path], uses[path][0]
+            if source.startswith(HEADS):
+                tensor = _by_head(tensor, rows)
+            if _owner(model, path) == DEPTHWISE and tensor.dim() == 2:
+                tensor = tensor[:, None]
+            theirs |= _taken_apart(source, tensor, rows)
+        return theirs
+
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
         """Without the copy of the table that a tied checkpoint may hold for its head."""
         table, head = self.ends["stem.table"], self.ends["head.table"]
@@ -117,6 +137,36 @@ def _by_piece(tensor: Tensor, rows: Expr, path: str, where: str) -> Tensor:
         raise UsageError(f"{where}: {path} takes {rows.size} rows, and the checkpoint has {len(tensor)}")
     pieces = tensor.unflatten(0, (heads, -1)).split([size // heads for size in rows.sizes], 1)
     return torch.cat([piece.flatten(0, 1) for piece in pieces])
+
+
+def _by_head(tensor: Tensor, rows: Expr) -> Tensor:
+    """The inverse of `_by_piece`."""
+    assert isinstance(rows, Cat)
+    heads = next(rows.leaves()).size
+    return torch.cat([piece.unflatten(0, (heads, -1)) for piece in tensor.split(rows.sizes)], 1).flatten(0, 1)
+
+
+def _owner(model: Model, path: str) -> str:
+    """The name of the part that has a parameter."""
+    part = model.get_submodule(path.rpartition(".")[0])
+    return part.spec.name if isinstance(part, Part) else ""
+
+
+def _taken_apart(source: str, tensor: Tensor, rows: Expr) -> dict[str, Tensor]:
+    """A tensor under the names of its source: as many runs of its rows as there are names."""
+    names = _names(source)
+    sizes = _runs(rows) if len(names) > 1 else [len(tensor)]
+    if len(sizes) != len(names) or sum(sizes) != len(tensor):
+        raise UsageError(f"{source} has {len(names)} names for {len(sizes)} runs of rows")
+    made = {}
+    for name, piece in zip(names, tensor.split(sizes)):
+        made[name.removesuffix(".T")] = piece.T if name.endswith(".T") else piece
+    return made
+
+
+def _runs(rows: Expr) -> list[int]:
+    """The sizes of what lies side by side, down to what does not."""
+    return [size for part in rows.parts for size in _runs(part)] if isinstance(rows, Cat) else [rows.size]
 
 
 def _renumbered(tensor: Tensor, axes: tuple[Expr, ...], axis: Axis, order: Tensor) -> Tensor:

@@ -131,6 +131,7 @@ OPTIONS = {
     "predict": "json out",
     "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
     "int8-cache",
+    "export": "json to out",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",
     "study": "json tier out",

@@ -1,4 +1,4 @@
-"""The classes by which transformers opens a model of ours that is of none of its families. Importing this registers them.
+"""How transformers opens a model of ours that is of none of its families: an import of this registers the classes.
 
     import blockyard.interop.auto
     model = transformers.AutoModelForCausalLM.from_pretrained("my-folder")

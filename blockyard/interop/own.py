@@ -26,10 +26,12 @@ def of_own(model: Model) -> "Counterpart":
     """A model as one of our own classes there."""
     from blockyard.interop.counterpart import Counterpart
 
-    if not model.of_ids or model.head.says != "tokens" or not model.causal:
-        raise UsageError("only models that read ids from left to right and score the next one become one of transformers'")
-    if flaw := next((f"{path} holds {x.dtype}" for path, x in stored(model).items() if not x.is_floating_point()), None):
-        raise UsageError(f"{flaw}: a quantised model does not become one of transformers'; export the one it was made of")
+    for path, tensor in stored(model).items():
+        if not tensor.is_floating_point():
+            raise UsageError(
+                f"{path} holds {tensor.dtype}: a quantised model does not become one of transformers; export the one "
+                "it was made of"
+            )
     config = {
         "spec": model.spec.to_json(), "vocab_size": model.axes["stem.vocab"].size, "hidden_size": model.stream.size,
         "num_hidden_layers": len(model.depth.plan()),

@@ -1,7 +1,7 @@
 """Whether two models are built of the same parts: the first difference in words, or none.
 
-Specs may say one thing in many ways: a setting that is left out, a size that follows from others, an edit, the name of a
-block. What was built says it in one.
+Specs may say one thing in many ways: a setting that is left out, a size that follows from others, an edit, the name of
+a block. What was built says it in one.
 """
 
 import inspect
@@ -64,7 +64,7 @@ def _shape(model: Model) -> dict[str, Any]:
     return {
         "the way of reading": "from left to right" if model.causal else "both ways",
         "the width": model.stream.size,
-        "the order of layers": [(len(steps), loops) for steps, (_, loops) in zip(model.depth.blocks, model.depth.plan())],
+        "the order of layers": [(len(each), n) for each, (_, n) in zip(model.depth.blocks, model.depth.plan())],
         "what runs": model.depth.runs(),
         "layers one after the other": type(model.depth).forward is Depth.forward,
         "towers": sorted(model.towers),

@@ -1,8 +1,8 @@
 """What a model of ours is in the words of config.json: a function for each setting, of whatever family.
 
-The map of a family reads settings one by one. To write one, all words are worked out, the map reads those that it knows,
-and these are the file: so a family says once what its settings mean, and a word once how it is found. Whether what was
-written means the same model is not trusted but read again.
+The map of a family reads settings one by one. To write one, all words are worked out, the map reads those that it
+knows, and these are the file: so a family says once what its settings mean, and a word once how it is found. Whether
+what was written means the same model is not trusted but read again.
 """
 
 import math
@@ -98,6 +98,12 @@ def _scale(told: Told) -> Any:
     return ABSENT if weigh is None else resolved(weigh, "scale") or told.axis("mixer:attention", "head_dim") ** -0.5
 
 
+def _scalar(told: Told) -> Any:
+    """The whole number whose root divides scores; their classes take no other."""
+    found = _undone(lambda x: x**-0.5, _scale(told), lambda scale: scale**-2)
+    return int(found) if found is not ABSENT and found == int(found) else ABSENT
+
+
 def _cap(part: Part | None, slot: str) -> Any:
     found = None if part is None else _slot(part, slot)
     return resolved(found, "cap") if found is not None and found.spec.name == "softcap" else None
@@ -146,6 +152,8 @@ def scheme(position: Part | None) -> Any:
     word, named = kinds[position.spec.name]
     said = {theirs: resolved(position, ours) for theirs, ours in named.items()}
     said = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+    if "attention_factor" in said and position.spec.get("grown") is None:
+        del said["attention_factor"]  # it follows from the factor, there as here
     return {"rope_type": word, "rope_theta": resolved(position, "base"), **said}
 
 
@@ -251,7 +259,7 @@ WORDS: dict[str, Callable[[Told], Any]] = {
     "use_sliding_window": lambda told: _window(told) is not None,
     "layer_types": lambda told: [_kind(layer) for layer in told.layers()],
     "no_rope_layers": _turned,
-    "query_pre_attn_scalar": lambda told: _undone(lambda x: x**-0.5, _scale(told), lambda scale: scale**-2),
+    "query_pre_attn_scalar": _scalar,
     "attention_multiplier": _scale,
     "attn_logit_softcapping": lambda told: _cap(told.first.get("mixer:attention"), "weigh"),
     "final_logit_softcapping": lambda told: _cap(told.model.head, "activation"),

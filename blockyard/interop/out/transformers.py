@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,23 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.files import new_folder
+from blockyard.interop import hf
 from blockyard.interop.counterpart import Counterpart, counterpart
 from blockyard.interop.own import OWN, of_own
 from blockyard.interop.weights import INDEX, SINGLE
 from blockyard.model.model import Model
 
 BESIDE = (  # files that transformers reads, which leave as they are
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json",
-    "chat_template.jinja", "generation_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+    "added_tokens.json", "chat_template.jinja", "generation_config.json",
 )  # fmt: skip
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 SHARD_BYTES = 5 << 30
-CLASSES = {"gpt2": "GPT2LMHeadModel"}  # of the only class here that is not called by its family
 
 
 def write(model: Model, out: Path, kept: Mapping[str, bytes], name: str | None) -> dict[str, Any]:
+    if not model.of_ids or model.head.says != "tokens" or not model.causal:
+        raise UsageError("transformers takes models that read ids from left to right and score the next one")
     found, why = _of(model, name)
     config = {**_ends(kept), **found.config, "dtype": _kind(model)}
     config |= {"model_type": found.model_type, "architectures": [_architecture(found.model_type)]}
@@ -94,9 +97,9 @@ def _kind(model: Model) -> str:
 
 
 def _architecture(model_type: str) -> str:
-    words = {"gpt_neox": "GPTNeoX", "olmo_hybrid": "OlmoHybrid", "gemma3_text": "Gemma3", "smollm3": "SmolLM3"}
-    words |= {"stablelm": "StableLm"}
-    return CLASSES.get(model_type, f"{words.get(model_type, model_type.title())}ForCausalLM")
+    """The class of a family: its name and what all of them end in, or what its map says."""
+    usual = f"{model_type.title()}ForCausalLM"
+    return usual if model_type == OWN else getattr(import_module(f"{hf.__name__}.{model_type}"), "ARCHITECTURE", usual)
 
 
 def _json(value: Any) -> bytes:

@@ -83,9 +83,8 @@ def checked(
                 why = f"the program does not run on {rows} x {ids.shape[1]} tokens"
                 raise UsageError(f"{form}: {why} ({_short(error)}){mend}") from None
         if found.shape != expected.shape or not bool(found.isfinite().all()):
-            raise WorkFailed(
-                f"{form}: the program gives {tuple(found.shape)} scores, some not finite; it was not written"
-            )
+            what = f"{tuple(found.shape)} scores, or some that are not finite"
+            raise WorkFailed(f"{form}: the program gives {what}, so it was not written")
         most = max(most, float((found.double() - expected.double()).abs().max()))
     if most > NEAR.get(kind, 1e-4):
         raise WorkFailed(f"{form}: the program's scores are {most:.2g} from the model's, so it was not written")
@@ -95,11 +94,12 @@ def checked(
 def _where(error: Exception, model: Model) -> str:
     """The innermost part of ours that was running, by its kind and name."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    named = {part.spec.name: part.spec.kind for part in model.parts()}
+    named = {f"{part.spec.kind}:{part.spec.name}" for part in model.parts()}
     for file in reversed(files):
-        stem = file.rpartition("/")[2].removesuffix(".py")
-        if "/blockyard/parts/" in file and stem in named:
-            return f"{named[stem]}:{stem} cannot become part of a program: "
+        kind, _, inside = file.rpartition("/blockyard/parts/")[2].partition("/")
+        name = f"{kind}:{inside.rpartition('/')[2].removesuffix('.py')}"
+        if name in named:
+            return f"{name} cannot become part of a program: "
     return "the model cannot become a program: "
 
 

@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing what the tests need ..."
-	@$(INSTALL) -e ".[test,oracle,items,optimisers]"
+	@$(INSTALL) -e ".[test,oracle,items,optimisers,sentencepiece,serve]"
 	@touch $@
 
 compare: $(VENV)/.ready

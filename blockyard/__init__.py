@@ -26,15 +26,20 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "quantise": "blockyard.transform.quantise", "make": "blockyard.model.model",
     "Model": "blockyard.model.model", "Out": "blockyard.model.model",
     "save_attachment": "blockyard.model.attachment", "load_attachment": "blockyard.model.attachment",
-    "load": "blockyard.interop", "export": "blockyard.interop", "count": "blockyard.model.count", "exact": "blockyard.kernels",
+    "load": "blockyard.interop", "export": "blockyard.interop", "load_peft": "blockyard.interop",
+    "save_peft": "blockyard.interop",
+    "merge": "blockyard.blend", "adapt": "blockyard.saved.adapt",
+    "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
     "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",
     "SamplingParams": "blockyard.decode.rules", "Draft": "blockyard.decoder.draft",
+    "tokenizer": "blockyard.saved.tokenizer", "chat_prompt": "blockyard.saved.tokenizer",
+    "text_files": "blockyard.saved.tokenizer",
     "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
-_ROOMS = ("compare", "referee")  # packages that are used as they are
+_ROOMS = ("compare", "referee", "train")  # packages that are used as they are
 __all__ = [*_ROOMS, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 

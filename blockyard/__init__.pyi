@@ -1,6 +1,7 @@
 """What `import blockyard` shows, for type checkers: the names of `_HOME` in __init__.py, each from its home."""
 
 from blockyard import referee as referee
+from blockyard.blend import merge as merge
 from blockyard.compare import Comparison
 from blockyard.compare.judge.surface import scaling as scaling
 from blockyard.compare.verdict import judge as judge
@@ -18,6 +19,8 @@ from blockyard.decoder.prompt_lookup import PromptLookup as PromptLookup
 from blockyard.decoder.self_speculative import SelfSpeculative as SelfSpeculative
 from blockyard.interop import export as export
 from blockyard.interop import load as load
+from blockyard.interop import load_peft as load_peft
+from blockyard.interop import save_peft as save_peft
 from blockyard.kernels import exact as exact
 from blockyard.model.attachment import load_attachment as load_attachment
 from blockyard.model.attachment import save_attachment as save_attachment
@@ -25,13 +28,19 @@ from blockyard.model.count import count as count
 from blockyard.model.model import Model as Model
 from blockyard.model.model import Out as Out
 from blockyard.model.model import make as make
+from blockyard.saved.adapt import adapt as adapt
 from blockyard.saved.forecast import forecast as forecast
 from blockyard.saved.predict import predict as predict
+from blockyard.saved.tokenizer import chat_prompt as chat_prompt
+from blockyard.saved.tokenizer import text_files as text_files
+from blockyard.saved.tokenizer import tokenizer as tokenizer
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec
+from blockyard.train import Training
 from blockyard.transform.quantise import quantise as quantise
 from blockyard.transform.take import take as take
 
 __version__: str
 compare: Comparison
+train: Training

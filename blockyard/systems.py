@@ -133,6 +133,13 @@ def parse_transform(text: str) -> Spec:
     return Spec.of("transform", entry.name, {**entry.schema, **usual, **given})
 
 
+def parse_blend(text: str) -> Spec:
+    """`name:key=value,...` as a spec of a blend, with the settings that were given, checked."""
+    head, _, tail = text.strip().partition(":")
+    entry = registry.find("blend", head)
+    return Spec.of("blend", entry.name, check_settings(entry, _settings(tail, f"blend {text!r}")))
+
+
 def _settings(text: str, where: str) -> dict[str, Any]:
     """`key=value,key=value`; what stands in brackets may have commas of its own."""
     found: dict[str, Any] = {}

@@ -27,6 +27,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "decoder": {"core", "model", "decode", "systems"},
     "probe": {"core", "model", "kernels", "predictor", "systems"},
     "optimiser": {"core", "model", "systems"},
+    "blend": {"core", "model", "systems"},
     "environment": {"core"},
     "task": {"core", "data", "environment", "family", "predictor"},
     "source": {"core", "data", "model"},
@@ -49,6 +50,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "train",
         "systems",
         "tracker",
+        "interop",
     },
     "referee": {"core", "data", "task", "compare", "systems"},
     "study": {
@@ -69,6 +71,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "diagram",
     },
     "diagram": {"core", "kernels", "model"},
+    "serve": {"core", "model", "decode", "data", "interop", "saved"},
     "saved": {
         "core",
         "data",
@@ -81,6 +84,8 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "decoder",
         "train",
         "interop",
+        "blend",
+        "systems",
     },
     "catalogue": {"core"},
     "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
@@ -125,12 +130,15 @@ OPTIONS = {
     "device precision",
     "report": "json out",
     "runs": "json csv index",
-    "train": f"{TRAINING} shard",
+    "train": f"{TRAINING} shard init rate",
+    "adapt": "json with merge peft data task tokens flops minutes length batch device precision out dry-run rate",
+    "merge": "json with base out",
     "eval": "json data length",
     "forecast": "json steps out",
     "predict": "json out",
-    "generate": "json prompt tokens temperature top-k top-p min-p repetition-penalty stop beams num-speculative seed "
-    "int8-cache",
+    "generate": "json prompt chat system tokens temperature top-k top-p min-p repetition-penalty stop beams "
+    "num-speculative seed int8-cache",
+    "serve": "json host port rows waiting tokens key",
     "export": "json to out",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",
@@ -257,7 +265,8 @@ FREE = (
 )  # what asks for ends, other libraries' models, contestants, a harness
 COMMON = {  # words of everybody, too
     "none", "tokens", "gated", "frames", "values", "classes", "batch", "experts", "stream", "shared", "cross",
-    "bottleneck", "beside", "behind", "rotate", "replace", "capped", "group", "append", "transcoder", "chain",
+    "bottleneck", "beside", "behind", "prefixed", "rotate", "replace", "capped", "group", "append", "transcoder",
+    "chain", "embedding", "delta",
 }  # fmt: skip
 
 

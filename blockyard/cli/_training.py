@@ -32,7 +32,7 @@ def options(add: Callable[..., Any], amounts: Mapping[str, tuple[Callable[[Any, 
     add("--minutes", type=is_(numbers.MINUTES), help="training minutes of every arm, instead of tokens")
     add("--length", type=is_(numbers.LENGTH), help="tokens a row (default 128; a task has its own)")
     add("--batch", type=is_(numbers.BATCH), help="rows a step (default: as many as the task takes, 16)")
-    add("--codec", default="bytes", help="bytes (default), or bpe:4096: trained on your text")
+    add("--codec", help="bytes (default), or bpe:4096: trained on your text")
     add("--device", help="cpu, cuda, mps (default: cuda if there is one)")
     add("--precision", help="float32 or bfloat16 (default: a rule, printed)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all arms, as mixer.heads=4")
@@ -44,9 +44,32 @@ def options(add: Callable[..., Any], amounts: Mapping[str, tuple[Callable[[Any, 
     add("--dry-run", action="store_true", help="print what would be done and how long it would take")
 
 
+def amounts(add: Callable[..., Any]) -> None:
+    """What a model that is there already is asked: on what, how long, and how."""
+    add("--data", action="append", default=[], help="a text file, a folder or a .jsonl; - for standard input; "
+        "may be given several times (default: the texts of CPython itself)")  # fmt: skip
+    add("--task", metavar="NAME[:KEY=VALUE,...]", help="a task, not text (see: blockyard list task)")
+    add("--tokens", type=is_(numbers.TOKENS), help="training tokens (default 200k)")
+    add("--flops", type=is_(numbers.FLOPS), help="training operations, instead of tokens")
+    add("--minutes", type=is_(numbers.MINUTES), help="training minutes, instead of tokens")
+    add("--length", type=is_(numbers.LENGTH), help="tokens a row (default: as the model was made for, or 128)")
+    add("--batch", type=is_(numbers.BATCH), help="rows a step (default: as many as the task takes, 16)")
+    add("--device", help="cpu, cuda, mps (default: cuda if there is one)")
+    add("--precision", help="float32 or bfloat16 (default: a rule, printed)")
+    add("--out", help="the folder of the run; the same folder goes on where it stopped")
+    add("--dry-run", action="store_true", help="print what would be done and how long it would take")
+
+
+def rate(add: Callable[..., Any]) -> None:
+    """How far the steps of a model go that learned before."""
+    add("--rate", type=is_(numbers.RATE), help="the peak learning rate of a model that goes on (default: 0.005 "
+        "sqrt(64 / width) for what is new, a tenth of that for all of it)")  # fmt: skip
+
+
 def request(options: argparse.Namespace) -> dict[str, Any]:
     """What was said, as `by.compare` takes it."""
     said = {name: getattr(options, name) for name in (*SHARED, "data", "out", "log", "index", "dry_run")}
+    said["codec"] = said["codec"] or "bytes"
     return said | {"overrides": parse_overrides(options.set)}
 
 

@@ -3,11 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockyard.cli._grammar import MODEL, Answer, is_
 from blockyard.core import numbers
 from blockyard.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from blockyard.saved.generate import Writing
 
 EXAMPLE = 'blockyard generate runs/mine:llama --prompt "Once upon a time"'
 RENAMED = {"--repetition": "--repetition-penalty", "--ahead": "--num-speculative"}
@@ -22,9 +25,12 @@ DRAWING = {
 
 def options(add: Callable[..., Any]) -> None:
     add("model", help=MODEL)
-    add("--prompt", default="\n", help="what to continue; - for standard input")
-    add("--tokens", type=is_(numbers.WRITTEN), default=200, help="how many tokens (default 200)")
-    add("--temperature", type=is_(numbers.TEMPERATURE), help="0 takes the likeliest (default 0.8)")
+    add("text", nargs="?", help="the same as --prompt, right behind the folder")
+    add("--prompt", help="what to continue, as it stands; - for standard input")
+    add("--chat", help="what a user says, in the chat template of the folder; - for standard input")
+    add("--system", help="what the system says before the user")
+    add("--tokens", type=is_(numbers.WRITTEN), help="how many tokens (default: the folder's, or 200)")
+    add("--temperature", type=is_(numbers.TEMPERATURE), help="0 takes the likeliest (default: the folder's, or 0.8)")
     add("--top-k", type=is_(numbers.TOP_K), help="only the k likeliest tokens")
     add("--top-p", type=is_(numbers.SHARE), help="only the likeliest tokens of this mass")
     add("--min-p", type=is_(numbers.SHARE), help="only tokens this near the likeliest")
@@ -38,21 +44,32 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    prompt = _piped() if options.prompt == "-" else options.prompt
-    return _searched(options, prompt) if options.beams is not None else _drawn(options, prompt)
+    from blockyard.saved.generate import Request, Writing
+
+    search = options.beams is not None
+    odd = [f"--{name.replace('_', '-')}" for name, value in DRAWING.items() if getattr(options, name) != value]
+    if search and odd:
+        raise UsageError(f"--beams searches, it does not know {', '.join(odd)}; leave out that or --beams")
+    if options.text is not None and options.prompt is not None:
+        raise UsageError("the prompt is given twice; leave out --prompt or the text behind the folder")
+    prompt = options.prompt if options.text is None else options.text
+    read = [_piped() if each == "-" else each for each in (prompt, options.chat)]
+    request = Request(read[0], read[1], options.system)
+    asked = {} if search else {name: getattr(options, name) for name in PARAMS}
+    writing = Writing(options.model, request, options.tokens, **asked)
+    for note in writing.notes:
+        print(note, file=sys.stderr)
+    if search:
+        found = writing.search(options.beams)
+        beams = [beam.to_json() for beam in found]
+        return {"prompt": writing.prompt, "beams": beams}, "\n".join(f"{b.score:9.4f}  {b.text}" for b in found)
+    return _drawn(writing, options)
 
 
-def _drawn(options: argparse.Namespace, prompt: str) -> Answer:
+def _drawn(writing: "Writing", options: argparse.Namespace) -> Answer:
     """Token after token, shown as they come."""
-    from blockyard.decode.rules import SamplingParams
-    from blockyard.saved.generate import continue_text
-
-    asked = {name: getattr(options, name) for name in PARAMS if getattr(options, name) is not None}
-    params = SamplingParams(**{"temperature": 0.8, **asked})
     pieces, tokens, logprobs = [], [], []
-    for step in continue_text(
-        options.model, prompt, options.tokens, params, options.stop, options.num_speculative, options.int8_cache
-    ):
+    for step in writing.steps(options.stop, options.num_speculative, options.int8_cache):
         piece = step.text[0] if step.text else ""
         pieces.append(piece)
         tokens.append(int(step.tokens))
@@ -61,19 +78,7 @@ def _drawn(options: argparse.Namespace, prompt: str) -> Answer:
             print(piece, end="", flush=True)
     if not options.json:
         print()
-    return {"prompt": prompt, "text": "".join(pieces), "tokens": tokens, "logprobs": logprobs}, ""
-
-
-def _searched(options: argparse.Namespace, prompt: str) -> Answer:
-    """The likeliest texts."""
-    from blockyard.saved.generate import search_text
-
-    odd = [f"--{name.replace('_', '-')}" for name, value in DRAWING.items() if getattr(options, name) != value]
-    if odd:
-        raise UsageError(f"--beams searches, it does not know {', '.join(odd)}; leave out that or --beams")
-    found = search_text(options.model, prompt, options.tokens, options.beams)
-    beams = [beam.to_json() for beam in found]
-    return {"prompt": prompt, "beams": beams}, "\n".join(f"{beam.score:9.4f}  {beam.text}" for beam in found)
+    return {"prompt": writing.prompt, "text": "".join(pieces), "tokens": tokens, "logprobs": logprobs}, ""
 
 
 def _piped() -> str:

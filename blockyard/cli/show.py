@@ -1,6 +1,7 @@
-"""What a recipe or a part is: equations, settings, claims."""
+"""What a recipe or a part is: equations, settings, claims; or what the model in a folder is."""
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,17 @@ EXAMPLE = "blockyard show mixer:gla"
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("name", help="a recipe, or kind:name of a part, a task or a study")
+    add("name", help="a recipe, or kind:name of a part, a task or a study; or the folder of a model, or OUT:ARM")
 
 
 def run(options: argparse.Namespace) -> Answer:
     from blockyard.core import registry
 
+    if options.name not in registry.entries("recipe") and _is_folder(options.name):
+        from blockyard.saved.describe import describe
+
+        found = describe(options.name)
+        return found.to_json(), str(found)
     kind, colon, name = options.name.partition(":")
     entry = registry.find(kind, name) if colon else registry.find("recipe", options.name)
     facts: dict[str, Any] = {
@@ -35,3 +41,8 @@ def run(options: argparse.Namespace) -> Answer:
     if facts["points"]:
         lines += ["", f"points  {', '.join(facts['points'])}"]
     return facts, "\n".join(lines)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether this names a folder, or an arm of a comparison in one."""
+    return os.path.isdir(name) or os.path.isdir(name.rpartition(":")[0])

@@ -1,4 +1,4 @@
-"""Train one architecture and keep the model."""
+"""Train one architecture, or go on with a model, and keep the model."""
 
 import argparse
 from collections.abc import Callable
@@ -13,8 +13,11 @@ EXAMPLE = "blockyard train gla --data my.txt --params 1M --tokens 2M --out my-mo
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("target", help=_training.TARGET)
+    add("target", nargs="?", help=_training.TARGET)
+    add("--init", metavar="MODEL", help="go on from a model instead: our folder, one of transformers, or OUT:ARM; "
+        "kind, size and tokeniser come from there")  # fmt: skip
     _training.options(add)
+    _training.rate(add)
     add("--shard", action="store_true", help="under torchrun: every process keeps a part of the model, not a copy")
 
 
@@ -38,7 +41,10 @@ def _trained(options: argparse.Namespace) -> Answer:
     from blockyard.compare.compare import train_one
     from blockyard.compare.documents import Report
 
-    found = train_one(options.target, **_training.request(options))
+    if options.codec is not None and options.init is not None:
+        raise UsageError(f"the tokeniser comes from {options.init}; leave --codec out")
+    onward = {"init": options.init, "rate": options.rate}
+    found = train_one(options.target, **_training.request(options), **onward)
     if not isinstance(found, Report):
         return _training.dry(found), ""
     (arm,) = found.arms

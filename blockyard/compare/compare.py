@@ -32,7 +32,7 @@ from blockyard.compare.judge.tuning import UNTUNED, fit_rates
 from blockyard.compare.plan import plan as planning
 from blockyard.compare.plan.night import asked, given, spent, tonight
 from blockyard.compare.plan.plan import Request, labels, make_job, make_plan, seconds_of
-from blockyard.compare.report.format import plural
+from blockyard.compare.report.format import folder_of, plural
 from blockyard.compare.report.result import assemble, settled, write
 from blockyard.compare.report.terminal import describe_plan, grown
 from blockyard.compare.run.cluster import cluster
@@ -107,13 +107,24 @@ def compare(
 
 
 def train_one(
-    target: str, *, data: str | Sequence[str] = (), out: str | Path | None = None, dry_run: bool = False,
-    quiet: bool = False, overrides: dict[str, Any] | None = None, log: str | Sequence[str] = (),
-    index: str | None = None, **asked: Any,
+    target: str | None = None, *, init: str | Path | None = None, data: str | Sequence[str] = (),
+    out: str | Path | None = None, dry_run: bool = False,
+    quiet: bool = False, overrides: dict[str, Any] | None = None, save_seconds: float = 20.0,
+    log: str | Sequence[str] = (), index: str | None = None, **asked: Any,
 ) -> Report | Plan:  # fmt: skip
-    """Train a recipe at its default rate, once: a comparison of one arm."""
-    request = request_of([target], data, overrides, {**asked, "seeds": 1, "tuning": "none"})
-    return run_arms(request, out=out, dry_run=dry_run, how=How(quiet, log=log, index=index))
+    """Train a recipe at its default rate, once: a comparison of one arm. The words are those of `compare`.
+
+    target   the recipe, as `compare` takes it
+    init     in its place the folder of a model that goes on: ours, one of transformers, or OUT:ARM. What it is, how
+             large, and how it reads text come from there
+    asked    also, of a model that goes on: rate, the peak learning rate; adapters, transforms that attach something,
+             which alone then learns
+    """
+    if target is None and init is None:
+        raise UsageError("nothing to train: name a recipe, or a model to go on from (init)")
+    one = {**asked, "seeds": 1, "tuning": "none"} | ({} if init is None else {"init": str(init)})
+    request = request_of([] if target is None else [target], data, overrides, one)
+    return run_arms(request, out=out, dry_run=dry_run, how=How(quiet, save_seconds, log, index))
 
 
 def request_of(
@@ -145,7 +156,7 @@ def run_arms(
             f"there is nothing to compare {name} with; name another architecture, or: blockyard train {name}"
         )
     make = _engine(how.engine, plan.same.device)
-    folder = Path(out or Path("blockyard-out") / folder_name([arm.label for arm in plan.arms]))
+    folder = Path(out or Path("blockyard-out") / folder_name([folder_of(arm) for arm in plan.arms]))
     if dry_run:
         plan = _glanced(plan, watch) if night is None else _glimpse(plan)
         watch.say(describe_plan(plan))
@@ -291,7 +302,8 @@ def _tuned(store: Store, pool: Pool, watch: Watch, seed: int) -> tuple[Rates, Tr
     """The rate of every arm, with whether it lies at the edge of the grid, and the losses of its trials."""
     plan = store.plan
     if plan.tuning == "none":
-        return {arm.id: (UNTUNED, False) for arm in plan.trained}, {}
+        rate = plan.same.rates[0] if len(plan.same.rates) == 1 else UNTUNED
+        return {arm.id: (rate, False) for arm in plan.trained}, {}
     rates = plan.same.rates
     wanted: list[Wanted] = [("tune", arm, seed, rate) for rate in rates for arm in plan.trained]
     trials: Trials = {}

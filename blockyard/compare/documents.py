@@ -38,11 +38,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to train on, so that every process can read it: a task, or the files of a text (none: the built-in one)."""
+    """What to train on, so that every process can read it: a task, or the files of a text (none: the built-in one).
+
+    words   the tokenizer.json of a saved model that it is read by; empty: the codec is made for it
+    """
 
     task: str | None
     paths: list[str]
     codec: str | None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,11 @@ class Data(Document):
     training: Training = Training()
     bytes: dict[str, int] | None = None  # of a text, by split
     rows: dict[str, int] | None = None  # of data that are rows, by split
+    words: str = ""  # the tokenizer.json that it is read by, of a saved model
 
     @property
     def choice(self) -> Choice:
-        return Choice(self.task, self.paths, self.codec)
+        return Choice(self.task, self.paths, self.codec, self.words)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Arm:
     model_bytes   of the saved model
     training_flops_per_token    the mean over its program; None: three forwards
     optimiser_bytes    that its optimiser keeps beside the parameters; None: not known
+    init          the folder of the model that it goes on from, which its system names by a hash; empty: it begins anew
     """
 
     label: str
@@ -109,6 +115,7 @@ class Arm:
     model_bytes: int = 0
     training_flops_per_token: float | None = None
     optimiser_bytes: int | None = None
+    init: str = ""
 
     @property
     def optimiser(self) -> str:
@@ -264,12 +271,14 @@ class Plan(Document):
 
 @dataclass(frozen=True)
 class Job(Document):
-    """One run. What cannot change its figures is no part of its key: paths, save_seconds, lengths.
+    """One run. What cannot change its figures is no part of its key: paths, save_seconds, lengths, words, init.
 
     role      tune or final: which split it scores        lr   the peak rate of this width
     lengths   whether other lengths are scored too, at `reach` times this one
     then      the specs of what the run of the same job without them becomes, and `shown`: how many training tokens
               each of them that is shown data gets
+    words     the tokenizer.json, and `init`: the folder of the model that it goes on from, where it does not begin
+              anew; the codec and the system name what is in them
     """
 
     system: Json
@@ -294,6 +303,8 @@ class Job(Document):
     then: list[Json] = field(default_factory=list)
     shown: int = 0
     reach: list[float] = field(default_factory=list)
+    words: str = ""
+    init: str = ""
 
     @property
     def base(self) -> "Job":
@@ -302,7 +313,7 @@ class Job(Document):
 
     @property
     def choice(self) -> Choice:
-        return Choice(self.task, self.paths, self.codec)
+        return Choice(self.task, self.paths, self.codec, self.words)
 
 
 @dataclass(frozen=True)

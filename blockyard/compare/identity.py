@@ -11,7 +11,7 @@ import torch
 from blockyard.compare.documents import Job
 
 NUMERICS = 8  # raised when figures may change for the same job
-ASIDE = ("paths", "save_seconds", "lengths", "reach")  # of a job: where, when, and what is scored besides
+ASIDE = ("paths", "save_seconds", "lengths", "reach", "words", "init")  # of a job: where, when, what is scored besides
 
 
 def key_of(job: Job) -> str:

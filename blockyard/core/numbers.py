@@ -131,6 +131,7 @@ FLOPS = Amount(1e27)
 MINUTES = Real(0, 60 * 24 * 366, closed=False)
 MARGIN = Real(0, 1)
 EFFECT = Share(1)
+RATE = Real(0, 100, closed=False)  # of learning, at its peak
 TRY_SEEDS = Whole(4, 99)  # of a try of a referee, at most
 ALPHA = Real(1e-6, 0.5)
 WRITTEN = Whole(0, 10**9)  # tokens of a text
@@ -143,6 +144,10 @@ NUM_SPECULATIVE = Whole(0, 1024)
 SEED = Whole(0, 2**63 - 1)
 FORECAST = Whole(1, 1 << 20)  # steps ahead
 BITS = Whole(1, 32)
+PORT = Whole(0, 65535)
+ROWS = Whole(1, 1024)  # requests that run at once
+WAITING = Whole(0, 1 << 20)
+ANSWERED = Whole(2, 1 << 30)  # tokens of a prompt and its answer
 GROUP = Whole(1, 1 << 20)
 
 

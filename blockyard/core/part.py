@@ -79,6 +79,9 @@ class Part(nn.Module):
     def update(self, seen: Mapping[str, Seen]) -> None:
         """Once an optimiser step, after it: what is learned from what all forwards of the step have observed."""
 
+    def settle(self) -> None:
+        """Once, when it was attached to a part that has numbers: what of its own follows from those."""
+
     def merged(self) -> Merged:
         """What becomes of the part that this is attached to, where the two are made one."""
         raise UsageError(
@@ -232,6 +235,14 @@ class Linear(Part):
     def plus(self, up: Tensor, down: Tensor) -> Merged:
         """What the projection is with up (writes, R) down (R, reads) added to its matrix."""
         raise UsageError(f"{self.path}: linear:{self.spec.name} has no matrix that another could be added to")
+
+    def matrix(self) -> Tensor:
+        """(writes, reads) the matrix that it multiplies by, in full."""
+        raise UsageError(f"{self.path}: linear:{self.spec.name} does not say which matrix it is")
+
+    def become(self, matrix: Tensor, times: Tensor | None = None) -> Merged:
+        """What the projection is with another matrix (writes, reads), and its bias `times` a factor (writes)."""
+        raise UsageError(f"{self.path}: linear:{self.spec.name} is no full matrix; fold it before anything is attached")
 
 
 class Position(Part):
@@ -396,6 +407,10 @@ class Store(Part, ABC):
     @abstractmethod
     def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
         """The rows of these ids (...) -> (..., columns)."""
+
+    @abstractmethod
+    def full(self, matrix: Tensor) -> Tensor:
+        """(rows, columns) the matrix in plain numbers."""
 
 
 class Router(Part, ABC):

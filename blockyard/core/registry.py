@@ -30,7 +30,7 @@ KINDS = (
 )  # fmt: skip
 ROOMS = (  # what has names and is no part: each in a room of its own
     "recipe", "family", "task", "study", "transform", "probe", "optimiser", "source", "decoder", "tracker",
-    "environment",
+    "environment", "blend",
 )  # fmt: skip
 WHOLES = ("model", "phase")  # what holds parts: the functions of core/spec.py that make their specs
 CHECKED = (*KINDS, *WHOLES, "transform", "optimiser")  # kinds of spec whose settings are known

@@ -88,6 +88,7 @@ PhaseData = Annotated[tuple[str, ...], "what its rows are of, as --data takes it
 PhaseTask = Annotated[Word, "the task whose rows these are, as --task takes it; none: the usual one of its data"]
 Digest = Annotated[Word, "the hash of its data, as a plan finds it"]
 Restart = Annotated[Natural, "the phase, from 0, as at whose beginning all numbers are again; none: they go on"]
+Weights = Annotated[tuple[Number, ...], "how much each model counts, in their order; none: all alike"]
 Bits = Annotated[Literal[4, 8], "bits a number"]
 Group = Annotated[Literal[32, 64], "numbers that share a scale"]
 Patterns = Annotated[tuple[str, ...], "patterns of paths of parts, with * for any word"]

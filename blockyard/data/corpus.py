@@ -111,13 +111,14 @@ def _prepare(
     """Open the shards, or make them; whatever is wrong with the cache costs time, never the run."""
     key = _digest([FORMAT, content, codec if isinstance(codec, str) else codec.hash, learner(vocab)])
     folder = root / "text" / key[:32] if root is not None else None
+    known = codec if isinstance(codec, Codec) else None
     if folder is not None:
         try:
-            if (opened := open_shards(folder, key)) is not None:
+            if (opened := open_shards(folder, key, known)) is not None:
                 return opened
         except Damaged as error:
             notes.append(f"rebuilt the token shards in {folder}: {error}")
-    built = codec if isinstance(codec, Codec) else learned_codec(codec, parts.train)
+    built = known or learned_codec(str(codec), parts.train)
     splits = {name: encode_split(name, getattr(parts, name), built) for name in NAMES}
     if folder is None:
         notes.append("no home folder for a cache; tokens are kept in memory")
@@ -125,7 +126,7 @@ def _prepare(
     try:
         write_shards(folder, key, built, splits)
         # Mapped pages are shared with the other processes of a run and can be dropped; the arrays here cannot.
-        return open_shards(folder, key) or (built, splits)
+        return open_shards(folder, key, known) or (built, splits)
     except (OSError, Damaged) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         notes.append(f"cannot keep token shards in {folder} ({reason}); tokens are kept in memory")

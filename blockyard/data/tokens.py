@@ -1,7 +1,8 @@
 """Codecs: text to token ids and back, with the byte length of every token so that a loss becomes bits per byte.
 
 Bytes, byte-level BPE, and pieces that make a text likely. All reach every byte (no unknown token), add no special
-token, normalise nothing, and are saved as a `tokenizer.json` that the `tokenizers` library reads.
+token, normalise nothing, and are saved as a `tokenizer.json` that the `tokenizers` library reads. Codecs of other
+libraries, which may do all that, are in `foreign.py`.
 """
 
 import hashlib
@@ -10,11 +11,11 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,12 +28,33 @@ BATCH = 64
 KINDS = {"BPE": "bpe", "Unigram": "likelihood"}  # what a learned codec is called, by its model in a tokenizer.json
 
 
+class Reading(NamedTuple):
+    """A text as a codec reads it.
+
+    ids      (N,), those that stand before every text among them
+    sizes    (N,) the bytes that each stands for where it stands; None where `token_bytes` says it by id
+    altered  whether the ids, written back, are another text
+    """
+
+    ids: np.ndarray
+    sizes: np.ndarray | None = None
+    altered: bool = False
+
+
 class Codec(ABC):
-    """What turns text into ids. `vocab` ids exist; id i stands for `token_bytes[i]` bytes of UTF-8."""
+    """What turns text into ids.
+
+    vocab        as many ids exist
+    token_bytes  id i stands for so many bytes of UTF-8; a codec of another library has none: there the place decides
+    before       ids that stand before every document and are never asked for, of no bytes
+    after        ids that close a text that is whole
+    """
 
     name: str
     vocab: int
     token_bytes: np.ndarray
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> np.dtype:
@@ -54,6 +76,14 @@ class Codec(ABC):
     @abstractmethod
     def encode_each(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
         """The ids of each text, in order; the texts are valid UTF-8."""
+
+    def read_each(self, texts: Iterable[bytes]) -> Iterator[Reading]:
+        """Each text as a document."""
+        return (Reading(ids) for ids in self.encode_each(texts))
+
+    def remarks(self, readings: Sequence[Reading]) -> list[str]:
+        """What a figure in bits per byte of these documents must say beside it."""
+        return []
 
     @abstractmethod
     def decode_utf8(self, ids: Iterable[int]) -> bytes:
@@ -95,43 +125,36 @@ class Bytes(Codec):
 
 
 class Bpe(Codec):
-    """Byte-level byte-pair encoding, or the likeliest byte-level pieces, from the content of a `tokenizer.json`, ours
-    or another library's.
-
-    Of another's, the added tokens stand for their own text, and ids may be missing. Where its rules change a text (a
-    normaliser may), that text is refused as it is encoded.
-    """
+    """Byte-level byte-pair encoding, or the likeliest byte-level pieces, from the content of a `tokenizer.json`."""
 
     def __init__(self, content: bytes, name: str | None = None) -> None:
         self._content = content
-        self._tokenizer = _library().Tokenizer.from_str(content.decode("utf-8"))
+        self._tokenizer = library().Tokenizer.from_str(content.decode("utf-8"))
         back = {char: byte for byte, char in enumerate(_chars())}
-        added = {i: token.content.encode() for i, token in self._tokenizer.get_added_tokens_decoder().items()}
-        table = {i: bytes(back[c] for c in t) for t, i in self._tokenizer.get_vocab().items() if i not in added} | added
+        table = {i: bytes(back[c] for c in t) for t, i in self._tokenizer.get_vocab().items()}
         self.vocab = max(table) + 1
         self._table = [table.get(i, b"") for i in range(self.vocab)]
-        self._exact = _ours(json.loads(content))
         self.name = name or f"{KINDS[json.loads(content)['model']['type']]}:{self.vocab}"
         self.token_bytes = np.array([len(token) for token in self._table], np.int64)
 
     @classmethod
     def train(cls, texts: Iterable[bytes], vocab: int) -> "Bpe":
         """Learn merges from UTF-8 texts; a short text may yield fewer tokens than asked."""
-        lib = _library()
+        lib = library()
         tokenizer = lib.Tokenizer(lib.models.BPE())
         tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = lib.decoders.ByteLevel()
         trainer = lib.trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=_chars(), show_progress=False)
-        tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text.decode("utf-8"))), trainer)
+        tokenizer.train_from_iterator((piece for text in texts for piece in cut(text.decode("utf-8"))), trainer)
         return cls(tokenizer.to_str().encode("utf-8"), f"bpe:{vocab}")
 
     @classmethod
     def likely(cls, texts: Iterable[bytes], vocab: int) -> "Bpe":
         """Learn pieces that make UTF-8 texts likely; a short text may yield fewer than asked."""
-        lib, words = _library(), Counter[str]()
+        lib, words = library(), Counter[str]()
         level = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
         for text in texts:
-            for piece in _pieces(text.decode("utf-8")):
+            for piece in cut(text.decode("utf-8")):
                 words.update(word for word, _ in level.pre_tokenize_str(piece))
         chars = _chars()
         back = {char: byte for byte, char in enumerate(chars)}
@@ -144,13 +167,10 @@ class Bpe(Codec):
     def encode_each(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
         texts = iter(texts)
         while some := list(islice(texts, BATCH)):
-            pieces = [list(_pieces(text.decode("utf-8"))) for text in some]
+            pieces = [list(cut(text.decode("utf-8"))) for text in some]
             ids = self._encode_batch([piece for text in pieces for piece in text])
-            for text, asked in zip(pieces, some):
-                found = np.concatenate([np.empty(0, self.dtype), *islice(ids, len(text))])
-                if not self._exact and self.decode_utf8(found.tolist()) != asked:
-                    raise UsageError("the tokenizer of this model changes this text as it reads it; use another text")
-                yield found
+            for text in pieces:
+                yield np.concatenate([np.empty(0, self.dtype), *islice(ids, len(text))])
 
     def _encode_batch(self, pieces: list[str]) -> Iterator[np.ndarray]:
         """The ids of many pieces, a few megabytes at once: the library spreads them over the cores."""
@@ -186,7 +206,7 @@ def learned_codec(spec: str, texts: Iterable[bytes]) -> Codec:
 
 
 def load_codec(path: str | os.PathLike[str], name: str | None = None) -> Codec:
-    """The codec saved in a `tokenizer.json`; any other kind of tokenizer is refused."""
+    """The codec saved in a `tokenizer.json` of ours; any other kind of tokenizer is refused."""
     try:
         content = Path(path).read_bytes()
         return codec_from_json(content, name)
@@ -197,69 +217,59 @@ def load_codec(path: str | os.PathLike[str], name: str | None = None) -> Codec:
 
 
 def codec_from_json(content: bytes, name: str | None = None) -> Codec:
-    """The codec of the content of a `tokenizer.json`; ValueError, with the reason, when it is none that we can use."""
+    """The codec of the content of a `tokenizer.json` of ours; ValueError, with the reason, when it is none."""
     if content == (plain := Bytes()).to_json():
         return plain
+    tokenizer = tokenizer_json(content)
+    if not spells(tokenizer):
+        raise ValueError("its tokens do not spell a text byte by byte")
     try:
-        tokenizer = json.loads(content)
-    except (ValueError, RecursionError):
-        raise ValueError("it is not JSON") from None
-    try:
-        if (flaw := _flaw(tokenizer)) is not None:
-            raise ValueError(flaw)
         return Bpe(content, name)
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise ValueError(f"{error}".partition("\n")[0][:200]) from None
 
 
-def _flaw(tokenizer: Any) -> str | None:
-    """Why this is no byte-level BPE, if so: only there do the ids' bytes laid end to end give the text."""
-    model = tokenizer.get("model") if isinstance(tokenizer, dict) else None
-    if not isinstance(model, dict):
-        return "it has no model"
-    if model.get("type") not in KINDS:
-        return f"its model is {model.get('type')}; byte-level BPE is what is known"
-    vocab = model.get("vocab", {})
-    known = set(vocab) if isinstance(vocab, dict) else {piece for piece, _ in vocab}
-    steps = [step for step in _steps(tokenizer.get("pre_tokenizer")) if step.get("type") == "ByteLevel"]
-    if not steps or not known.issuperset(_chars()):
-        return "its pieces are not byte-level (SentencePiece is not known)"
-    if any(step.get("add_prefix_space") for step in steps):
-        return "it puts a space before every text"
-    if any(token.get("lstrip") or token.get("rstrip") for token in tokenizer.get("added_tokens") or ()):
-        return "its added tokens swallow the spaces beside them"
-    return None
+def tokenizer_json(content: bytes) -> dict[str, Any]:
+    """The object in a `tokenizer.json`, of whatever kind; ValueError, with the reason, when it is none."""
+    try:
+        tokenizer = json.loads(content)
+    except (ValueError, RecursionError):
+        why = "it is a pickle, which is never opened" if content[:1] == b"\x80" else "it is not JSON"
+        raise ValueError(why) from None
+    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("model"), dict):
+        raise ValueError("it has no model")
+    return tokenizer
 
 
-def _steps(before: Any) -> list[dict[str, Any]]:
-    """The pre-tokenizers of a `tokenizer.json`, one after the other."""
-    if not isinstance(before, dict):
-        return []
-    inner = before.get("pretokenizers") if before.get("type") == "Sequence" else None
-    return [step for one in inner for step in _steps(one)] if isinstance(inner, list) else [before]
-
-
-def _ours(tokenizer: dict[str, Any]) -> bool:
-    """Whether nothing in it could change a text."""
-    extra = (tokenizer.get(name) for name in ("normalizer", "post_processor", "added_tokens"))
-    return tokenizer["pre_tokenizer"]["type"] == "ByteLevel" and not any(extra)
+def spells(tokenizer: dict[str, Any]) -> bool:
+    """Whether the bytes of the ids, laid end to end, are always the text: byte-level, and nothing that changes one."""
+    model, level = tokenizer["model"], tokenizer.get("pre_tokenizer")
+    if any(tokenizer.get(name) for name in ("normalizer", "post_processor", "added_tokens", "truncation", "padding")):
+        return False
+    if any(model.get(name) for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")):
+        return False
+    if not isinstance(level, dict) or level.get("type") != "ByteLevel" or level.get("add_prefix_space"):
+        return False
+    vocab = model.get("vocab") or {}
+    known = vocab if isinstance(vocab, dict) else {piece for piece, _ in vocab}
+    return model.get("type") in KINDS and all(char in known for char in _chars())
 
 
 def learner(vocab: int | None) -> str:
     """What would learn the merges: another version of it may learn others. Empty for bytes, which learn nothing."""
-    return "" if vocab is None else f"tokenizers {_library().__version__}"
+    return "" if vocab is None else f"tokenizers {library().__version__}"
 
 
-def _library() -> Any:
-    """The tokenizers library, loaded only where BPE is asked for."""
+def library() -> Any:
+    """The tokenizers library, loaded only where it is asked for."""
     return importlib.import_module("tokenizers")
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """The text in pieces of at most PIECE characters, cut after a newline where there is one."""
+def cut(text: str, most: int = PIECE) -> Iterator[str]:
+    """The text in pieces of at most so many characters, cut after a newline where there is one."""
     start = 0
-    while len(text) - start > PIECE:
-        end = text.rfind("\n", start, start + PIECE) + 1 or start + PIECE
+    while len(text) - start > most:
+        end = text.rfind("\n", start, start + most) + 1 or start + most
         yield text[start:end]
         start = end
     if start < len(text):

@@ -7,6 +7,7 @@ of neighbouring windows are correlated; a group is large enough to count as one 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -45,6 +46,11 @@ class EvalWindows:
     def __len__(self) -> int:
         return len(self.first)
 
+    @cached_property
+    def asked(self) -> np.ndarray | None:
+        """(N,) which ids of the split are to be foretold; None where all are."""
+        return self.split.asked()
+
     @property
     def groups(self) -> int:
         """How many block groups there are."""
@@ -65,8 +71,11 @@ class EvalWindows:
         first, last = self.first[index], self.last[index]
         position = first[:, None] - 1 + np.arange(self.length + 1)
         there = position < last[:, None]
-        tokens = np.asarray(self.split.tokens[np.minimum(position, len(self.split) - 1)], np.int64)
-        return EvalBatch(np.where(there, tokens, 0), there[:, 1:], self.group[index])
+        place = np.minimum(position, len(self.split) - 1)
+        tokens, asked = np.asarray(self.split.tokens[place], np.int64), there[:, 1:]
+        if self.asked is not None:
+            asked = asked & self.asked[place[:, 1:]]
+        return EvalBatch(np.where(there, tokens, 0), asked, self.group[index])
 
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[EvalBatch]:
         """All windows in order, `size` at a time, the last one shorter; one of N processes gets windows rank::world."""
@@ -83,6 +92,8 @@ class EvalWindows:
 def eval_windows(split: Split, length: int, groups: int = 32) -> EvalWindows:
     """Cover every id but the very first once as a target, in windows of at most `length` targets, in block groups.
 
+    What stands before every document and says nothing of it is context, never a target that counts.
+
     No window has targets in two groups; a group's first window reads the id before it as context. Each group is to have
     length + 1 ids or more: a short text gets fewer groups, and `note` says so below 8.
     """
@@ -91,7 +102,7 @@ def eval_windows(split: Split, length: int, groups: int = 32) -> EvalWindows:
         raise UsageError(f"length {length} and groups {groups} must be at least 1")
     if count < 2:
         raise UsageError(f"the {split.name} split has {count} token and needs at least 2; give more text")
-    ends = np.cumsum(split.token_bytes[split.tokens])
+    ends = np.cumsum(split.spelt())
     cuts = _cuts(split, ends, max(1, min(groups, (count - 1) // (length + 1))))
     first = [np.arange(lo, hi, length) for lo, hi in pairwise(cuts)]
     last = [np.minimum(f + length, hi) for f, hi in zip(first, cuts[1:])]
@@ -103,7 +114,7 @@ def eval_windows(split: Split, length: int, groups: int = 32) -> EvalWindows:
 def _cuts(split: Split, ends: np.ndarray, groups: int) -> np.ndarray:
     """Ids where the groups begin, and the end: G + 1 indices from 1 to N."""
     count = len(split)
-    starts = ends - split.token_bytes[split.tokens]
+    starts = ends - split.spelt()
     share = (ends[-1] - ends[0]) / groups
     ideal = ends[0] + share * np.arange(1, groups)
     cuts = np.searchsorted(starts, ideal)

@@ -41,6 +41,11 @@ class Guide(Protocol):
         """This token came."""
         ...
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing may come any more."""
+        ...
+
 
 @dataclass(eq=False)
 class Request:
@@ -51,6 +56,7 @@ class Request:
     stop          ids and, with `decode` (ids to text), strings
     top           so many of the likeliest tokens are told with every token, 0 to 20
     guide         what may come next, where not everything may
+    known         tokens of the prompt that a store had, once it is read
     """
 
     ids: Tensor
@@ -61,6 +67,18 @@ class Request:
     decode: Decode | None = None
     top: int = 0
     guide: Guide | None = None
+    known: int = 0
+
+
+def check(model: Model, request: Request) -> tuple[Tensor, StopTracker]:
+    """The prompt and the ends of a request that a model can answer; a UsageError where it cannot."""
+    ids = rows_of(model, [request.ids])[0]
+    integer("tokens", request.tokens, 1)
+    integer("top", request.top, 0)
+    if request.top > 20:
+        raise UsageError(f"top {request.top} must be at most 20 tokens")
+    fits(model, [ids], request.tokens)
+    return ids, StopTracker(1, request.stop, request.decode)
 
 
 class Token(NamedTuple):
@@ -120,15 +138,9 @@ class Continuous:
 
     def add(self, request: Request) -> None:
         """Let a request wait for its turn; one that cannot be answered is a UsageError here."""
-        ids = rows_of(self.model, [request.ids])[0]
-        integer("tokens", request.tokens, 1)
-        integer("top", request.top, 0)
-        if request.top > 20:
-            raise UsageError(f"top {request.top} must be at most 20 tokens")
-        fits(self.model, [ids], request.tokens)
-        ends = StopTracker(1, request.stop, request.decode)
+        ids, ends = check(self.model, request)
         draws = Draws("generate", request.rules, [request.seed], ids.device)
-        self.waiting.append(_Row(request, ids.tolist(), draws, ends, self._read(ids)))
+        self.waiting.append(_Row(request, ids.tolist(), draws, ends, self._read(request, ids)))
 
     def cancel(self, request: Request) -> None:
         """No more tokens of this request; one that has ended already is passed over."""
@@ -160,10 +172,12 @@ class Continuous:
             self._keep_pieces()
         return told
 
-    def _read(self, ids: Tensor) -> Iterator[tuple[Tensor | None, State]]:
+    def _read(self, request: Request, ids: Tensor) -> Iterator[tuple[Tensor | None, State]]:
         """A prompt, a piece at a time; the logits come with the last one."""
         if self.store is not None:
-            yield from self.store.pieces(ids, chunk=self.chunk)
+            pieces = self.store.pieces(ids, chunk=self.chunk)
+            request.known = int(next(pieces)[1].length)
+            yield from pieces
             return
         state, logits = self.model.init_state(1, int8_cache=self.int8_cache), None
         for begin in range(0, len(ids), self.chunk):
@@ -219,9 +233,10 @@ class Continuous:
             row.seen[token] = True
         if request.guide is not None:
             request.guide.take(token)
-        last = row.made == request.tokens
+        whole = request.guide is not None and request.guide.ended
+        last = row.made == request.tokens or whole
         step = row.ends.take(torch.tensor([token]), torch.tensor([logp]), final=last)
-        end = "stop" if bool(step.finished[0]) else "length" if last else None
+        end = "stop" if bool(step.finished[0]) or whole else "length" if last else None
         top: tuple[tuple[int, float], ...] = ()
         if request.top:
             values, ids = logits.float().log_softmax(-1).topk(min(request.top, len(logits)))

@@ -132,9 +132,10 @@ class PrefixStore:
         return logits, state
 
     def pieces(self, ids: Tensor | Sequence[int], *, chunk: int = 512) -> Iterator[tuple[Tensor | None, State]]:
-        """The same, a piece at a time: the state after each, and the logits (1,V) with the last one."""
+        """The same, a piece at a time: the state of what is known, that after each piece, the logits with the last."""
         tokens = _listed(ids)
         state, known = self.open(tokens)
+        yield None, state
         row = torch.tensor(tokens, device=state.length.device)[None]
         while known < len(tokens):
             # recurrent leaves can be taken up again only where a piece ended while they were there

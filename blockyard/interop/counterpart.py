@@ -14,8 +14,9 @@ from blockyard.core.errors import UsageError, unknown
 from blockyard.interop import hf
 from blockyard.interop.fields import Fields
 from blockyard.interop.folder import model_types
-from blockyard.interop.names import KINDS, Names
+from blockyard.interop.names import Names
 from blockyard.interop.same import difference
+from blockyard.interop.sources import KINDS
 from blockyard.interop.words import ABSENT, by_type, words
 from blockyard.model.count import on_meta
 from blockyard.model.model import Model
@@ -37,7 +38,7 @@ def counterpart(model: Model, model_type: str | None = None) -> Counterpart:
     """
     if kept := next((path for path, _ in model.named_buffers()), None):
         raise UsageError(f"no family of transformers keeps {kept}")
-    known = model_types()
+    known = [name for name in model_types() if isinstance(import_module(f"{hf.__name__}.{name}").NAMES, Names)]
     if model_type is not None and model_type not in known:
         raise unknown("model_type", model_type, known)
     recipes = registry.entries("recipe")
@@ -110,7 +111,10 @@ def tensors(model: Model, again: Model, model_type: str) -> dict[str, Tensor]:
     for path, tensor in ours.items():
         if tensor.dtype not in KINDS:
             raise Unlike(model_type, f"{path} holds {tensor.dtype}")
-    theirs = names.invert(again, ours)
+    try:
+        theirs = names.invert(again, ours)
+    except UsageError as error:
+        raise Unlike(model_type, str(error)) from None
     back = names.convert(again, theirs, model_type)
     for path, tensor in ours.items():
         if not torch.equal(back[path], tensor):

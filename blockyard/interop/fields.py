@@ -29,7 +29,7 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 ACTIVATIONS = {
     "gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "silu": "silu", "swish": "silu",
-    "relu": "relu", "relu2": "squared_relu",
+    "relu": "relu", "relu2": "squared_relu", "tanh": "tanh",
 }  # fmt: skip
 _REQUIRED: Any = object()
 
@@ -37,9 +37,13 @@ _REQUIRED: Any = object()
 class Fields:
     """A config.json, and which of its settings have been looked at."""
 
-    def __init__(self, config: dict[str, Any], where: str, ignore: tuple[str, ...] = (), held: int = 0) -> None:
-        """`held`: how many layers the weights have."""
-        self.config, self.where, self.held = config, where, held
+    def __init__(
+        self, config: dict[str, Any], where: str, ignore: tuple[str, ...] = (), held: int = 0,
+        tensors: frozenset[str] = frozenset(), made: str = "",
+    ) -> None:  # fmt: skip
+        """`held`: how many layers the weights have. `tensors`: their names. `made`: the class that wrote them."""
+        self.config, self.where, self.held, self.tensors, self.made = config, where, held, tensors, made
+        self.cut: dict[str, int] = {}  # how many first rows of a tensor nobody reads
         self.seen, self.free = set[str](), [*NEUTRAL, *ignore]
 
     def refuse(self, name: str, why: str) -> UsageError:
@@ -71,6 +75,33 @@ class Fields:
         if value > self.held:
             raise self.refuse(name, f"the weights have {self.held} layers")
         return value
+
+    def counts(self, name: str, most: int | None = None, length: int | None = None) -> list[int]:
+        """A size for each stage: whole numbers from 1 (to `most`), so many of them."""
+        value = self.get(name)
+        fine = isinstance(value, list) and value and all(type(n) is int and n >= 1 for n in value)
+        if not fine or (length is not None and len(value) != length):
+            raise self.refuse(name, f"expected whole numbers above zero{f', {length} of them' if length else ''}")
+        if most is not None and max(value) > most:
+            raise self.refuse(name, f"the weights have {most} layers")
+        return value
+
+    def sides(self, name: str, default: Any = _REQUIRED) -> tuple[int, int]:
+        """Height and width: one number for both, or two."""
+        value = self.get(name, default)
+        both = [value, value] if type(value) is int else value
+        if not isinstance(both, list | tuple) or len(both) != 2 or not all(type(n) is int and n >= 1 for n in both):
+            raise self.refuse(name, "expected one or two whole numbers above zero")
+        return both[0], both[1]
+
+    def classes(self) -> int:
+        """How many classes a head scores."""
+        names = self.get("id2label", None)
+        if names is not None and not (isinstance(names, dict) and names):
+            raise self.refuse("id2label", "expected a name for each class")
+        count = len(names) if names else 2
+        self.only("num_labels", count)
+        return count
 
     def real(self, name: str, default: Any = _REQUIRED) -> float:
         value = self.get(name, default)

@@ -2,7 +2,7 @@
 
 import pkgutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import is_missing, read_json
-from blockyard.interop import hf
+from blockyard.interop import hf, peft
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
 from blockyard.interop.own import OWN, load_own
+from blockyard.interop.pixels import scaled
 from blockyard.interop.weights import read_tensors, tensor_names
+from blockyard.model.attachment import INDEX, home_of, load_attachment
 from blockyard.model.count import on_meta
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
@@ -24,18 +26,55 @@ from blockyard.model.save import fill, load_model
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a folder: one that we saved, or one that transformers saved as safetensors.
+    """The model in a folder: one that we saved, one that transformers saved as safetensors, or what was attached to
+    one of these and saved alone, on it.
 
     path     the folder, or OUT:ARM: the best run of an arm of the comparison in OUT
     device   where its tensors lie, as "cuda"
     """
     path = find_model(path)
+    if is_missing(path / "config.json") and not is_missing(path / INDEX):
+        return load_attachment(load(home_of(path), device), path)
+    if is_missing(path / "config.json") and peft.is_peft(path):
+        return load_peft(path, device=device)
     config = _config(path)
     if "format" in config:
         return load_model(path, device)
     if "model_type" not in config:
         raise UsageError(f"{path / 'config.json'} is not known: it has neither format (ours) nor model_type")
     return from_transformers(path, device=device)
+
+
+def load_peft(adapter: str | Path, model: str | Path | None = None, device: str | torch.device = "cpu") -> Model:
+    """The model of a folder that transformers saved, with an adapter of peft (LoRA, DoRA, IA3) attached to it.
+
+    adapter   the folder of adapter_config.json        model   that of the model; none: where the adapter says it lies
+    device    where its tensors lie, as "cuda"
+    """
+    adapter = Path(adapter)
+    if not peft.is_peft(adapter):
+        raise UsageError(f"{adapter} holds no adapter of peft: {peft.CONFIG} is missing")
+    folder = peft.base_of(adapter) if model is None else Path(model)
+    return peft.put_on(load(folder, device), names_of(folder), adapter)
+
+
+def save_peft(adapter: str | Path, folder: str | Path) -> Path:
+    """Write an adapter of ours, that stands on a model of transformers, as peft keeps it, and return its `folder`.
+
+    adapter   the folder of a saved attachment, or OUT of `blockyard adapt`
+    """
+    found = find_model(adapter)
+    home = home_of(found)
+    return peft.save_adapter(load(found), names_of(home), folder, home)
+
+
+def names_of(folder: Path) -> Names:
+    """What transformers calls the tensors of the model in a folder that it saved."""
+    config = _config(folder)
+    name = config.get("model_type")
+    if name not in model_types():
+        raise UsageError(f"{folder} holds no model that transformers saved, and peft knows no other names")
+    return _made(import_module(f"{hf.__name__}.{name}").NAMES, config, str(folder / "config.json"))[1]
 
 
 def from_transformers(
@@ -56,15 +95,31 @@ def from_transformers(
     if name not in known:
         raise unknown("model_type", str(name), known)
     module = import_module(f"{hf.__name__}.{name}")
-    names = module.NAMES
-    assert isinstance(names, Names)
-    fields = Fields(config, str(folder / "config.json"), ignore, names.layers(tensor_names(folder)))
+    where, held = str(folder / "config.json"), tensor_names(folder)
+    made, names = _made(module.NAMES, config, where)
+    fields = Fields(config, where, ignore, names.layers(held), frozenset(held), made)
     spec = module.spec(fields)
     fields.finish()
-    model, theirs = on_meta(spec), read_tensors(folder)
+    model, theirs = on_meta(spec), names.canonical(read_tensors(folder))
+    for name, rows in fields.cut.items():
+        if name in theirs and theirs[name].dim():
+            theirs[name] = theirs[name][rows:]
+    if names.pixels:
+        theirs = scaled(folder, theirs, names.pixels, tuple(model.example(1, 1).tokens.shape[1:]))
     tensors = names.convert(model, theirs, str(folder))
-    dtype = dtype or _kind(names.canonical(theirs).values(), folder)
+    dtype = dtype or _kind(theirs.values(), folder)
     return fill(model, {path: _cast(tensor, dtype, path, folder) for path, tensor in tensors.items()}, device)
+
+
+def _made(names: Names | Mapping[str, Names], config: Mapping[str, object], where: str) -> tuple[str, Names]:
+    """The class that wrote a folder, where its model type has several, and what that calls its tensors."""
+    if isinstance(names, Names):
+        return "", names
+    made = config.get("architectures")
+    name = made[0] if isinstance(made, list) and len(made) == 1 else None
+    if not isinstance(name, str) or name not in names:
+        raise UsageError(f"{where}: architectures={made!r} cannot be imported: known are {', '.join(names)}")
+    return name, names[name]
 
 
 def _kind(tensors: Iterable[Tensor], folder: Path) -> torch.dtype:

@@ -1,17 +1,8 @@
-"""From our parameter paths to the names in somebody else's checkpoint, as data.
-
-A source is the text of one or several names:
-
-    "attn.out.weight"            the tensor as it is
-    "attn.c_proj.weight.T"       transposed
-    "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
-    "heads of qkv.weight"        its rows head by head: a head's queries, its key, its value, then the next head's
-
-A depthwise filter (C,1,W) loses its middle dimension. Where a position turns other channels of a head than theirs does,
-the channels of that head are put into our order wherever they stand.
-"""
+"""From our parameter paths to the names in somebody else's checkpoint, as data; a source is read by `sources.py`."""
 
 import re
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -19,14 +10,22 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from blockyard.core.axis import Axis, Cat, Expr
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Part, Position
+from blockyard.interop.sources import (
+    all_taken,
+    assemble,
+    bare,
+    each,
+    prefixed,
+    put_together,
+    renumbered,
+    shaped,
+    taken_apart,
+)
 from blockyard.model.model import Model
 
-HEADS = "heads of "
 DEPTHWISE = "short_conv"  # the part whose filter has another dimension there
-KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -34,36 +33,68 @@ class Names:
     """The names of one model type.
 
     base     what all names of the body start with; a checkpoint of the body alone leaves it out
-    layer    what the names of a layer start with, after the base
+    layer    what the names of a layer start with, after the base, {} its number; where it differs by block, of each:
+             {} counts the blocks of a name, and of "stage3" {at} is 2 and {next} is 3
     ends     paths outside the steps -> source, in full
-    blocks   for each block of the recipe, for each of its steps: path inside the step -> source inside the layer
+    blocks   for each block of the recipe, for each of its steps: path inside the step -> source inside the layer; a
+             number at the end of the block's name is left out
     renamed  other spellings of pieces of names
     ignored  patterns of buffers that hold nothing learned
+    copies   names that a checkpoint may hold beside, or in the place of, the one that they are a copy of
+    unread   patterns of what another head reads, which is left out with a warning
+    towers   the names of each tower
+    pixels   the filter that reads the image, without `.weight` and `.bias`
     """
 
     base: str
-    layer: str
+    layer: str | Mapping[str, str]
     ends: Mapping[str, str]
     blocks: Mapping[str, tuple[Mapping[str, str], ...]]
     renamed: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+    towers: Mapping[str, "Names"] = field(default_factory=dict)
+    pixels: str = ""
 
     def sources(self, model: Model) -> dict[str, str]:
         """Our path -> source, for every parameter of a model."""
-        table = dict(self.ends)
+        parameters = [path for path, _ in model.named_parameters()]
+        table = self.table(model, parameters)
+        return {path: table[path] for path in parameters}
+
+    def table(self, model: Model, parameters: Iterable[str], room: str = "") -> dict[str, str]:
+        """The same of whatever a model of these blocks may have; what is numbered as far as it is among `parameters`;
+        those of a tower stand in its `room`."""
+        table, met = {f"{room}{path}": source for path, source in self.ends.items()}, Counter[str]()
         for number, ((name, _), steps) in enumerate(zip(model.depth.plan(), model.depth.blocks)):
-            prefix = self.base + self.layer.format(number)
-            for step, names in zip(steps, self.blocks[name]):
+            kind = name.rstrip("0123456789")
+            prefix = self.base + self._prefix(kind, name[len(kind) :], number, met[name])
+            met[name] += 1
+            for step, names in zip(steps, self.blocks.get(name) or self.blocks[kind]):
                 for path, source in names.items():
-                    found = [one.removeprefix(HEADS) for one in source.split(" | ")]
-                    how = HEADS if source.startswith(HEADS) else ""
-                    table[f"steps.{step}.{path}"] = how + " | ".join(prefix + one for one in found)
-        return {path: table[path] for path, _ in model.named_parameters()}
+                    table |= each(f"{room}steps.{step}.{path}", prefixed(prefix, source), parameters)
+        for name, names in self.towers.items():
+            tower = model.towers[name]
+            assert isinstance(tower, Model)
+            table |= names.table(tower, parameters, f"{room}towers.{name}.")
+        return table
+
+    def _prefix(self, kind: str, stage: str, number: int, before: int) -> str:
+        if isinstance(self.layer, str):
+            return self.layer.format(number)
+        return self.layer[kind].format(before, at=int(stage or 1) - 1, next=int(stage or 1))
 
     def layers(self, names: Iterable[str]) -> int:
-        """How many layers a checkpoint of these names has."""
-        number = re.compile(r"(?:^|\.)" + re.escape(self.layer).replace(r"\{\}", r"(\d+)"))
-        return max((int(found[1]) + 1 for name in names if (found := number.search(name))), default=0)
+        """How many layers a checkpoint of these names has; of towers and stages the most that one has."""
+        names = list(names)
+        laid = [self.layer] if isinstance(self.layer, str) else list(self.layer.values())
+        counts = [tower.layers(names) for tower in self.towers.values()]
+        for layer in laid:
+            pattern = re.sub(r"\\{\w+\\}", r"\\d+", re.escape(layer).replace(r"\{\}", r"(\d+)"))
+            number = re.compile(r"(?:^|\.)" + pattern)
+            counts += [int(found[1]) + 1 for name in names if (found := number.search(name)) and found.re.groups]
+        return max(counts, default=0)
 
     def canonical(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors that hold something learned, under the names that `sources` uses."""
@@ -78,22 +109,24 @@ class Names:
         return result
 
     def convert(self, model: Model, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-        """Our parameters from their tensors; every one is filled and every tensor is used."""
-        found, sources = self.canonical(tensors), self.sources(model)
-        found = self._untie(found, sources, where)
-        wanted = {name.removesuffix(".T") for source in sources.values() for name in _names(source)}
+        """Our parameters from their canonical tensors; every one is filled and every tensor is used."""
+        sources = self.sources(model)
+        found = self._untie(dict(tensors), sources, where)
+        wanted = bare(sources.values())
+        found = self._without_others(found, wanted, where)
         if missing := sorted(wanted - found.keys()):
             raise UsageError(f"{where}: {_some(missing)} missing from the checkpoint")
         if extra := sorted(found.keys() - wanted):
             raise UsageError(f"{where}: the checkpoint has {_some(extra)}, which config.json does not explain")
-        made = {path: _assemble(source, found, where) for path, source in sources.items()}
+        all_taken(sources.values(), found, where)
+        shapes = {path: p.shape for path, p in model.named_parameters()}
         uses = {use.path: use.axes for use in model.uses}
-        for path, source in sources.items():
-            if source.startswith(HEADS):
-                made[path] = _by_piece(made[path], uses[path][0], path, where)
+        made = {
+            path: shaped(assemble(source, found, uses[path], where), shapes[path]) for path, source in sources.items()
+        }
         for position in (part for part in model.parts() if isinstance(part, Position)):
             if position.elsewhere is not None:
-                made = {path: _renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
+                made = {path: renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
         return made
 
     def invert(self, model: Model, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -104,92 +137,41 @@ class Names:
             if position.elsewhere is not None:
                 axis, order = position.elsewhere
                 back = axis, order.argsort()
-                made = {path: _renumbered(tensor, uses[path], *back) for path, tensor in made.items()}
-        theirs: dict[str, Tensor] = {}
+                made = {path: renumbered(tensor, uses[path], *back) for path, tensor in made.items()}
+        pieces = []
         for path, source in self.sources(model).items():
-            tensor, rows = made[path], uses[path][0]
-            if source.startswith(HEADS):
-                tensor = _by_head(tensor, rows)
+            tensor = made[path]
             if _owner(model, path) == DEPTHWISE and tensor.dim() == 2:
                 tensor = tensor[:, None]
-            theirs |= _taken_apart(source, tensor, rows)
-        return theirs
+            pieces += taken_apart(source, tensor, uses[path][0])
+        return put_together(pieces)
 
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
-        """Without the copy of the table that a tied checkpoint may hold for its head."""
-        table, head = self.ends["stem.table"], self.ends["head.table"]
-        if "head.table" in sources or head not in found or table not in found:
-            return found
-        if not torch.equal(found[head], found[table]):
-            raise UsageError(f"{where}: tie_word_embeddings is true, but {head} is not {table}")
-        return {name: tensor for name, tensor in found.items() if name != head}
+        """Without the copies that a checkpoint may hold, such as that of the table for a tied head."""
+        copies, head = dict(self.copies), self.ends.get("head.table")
+        if head is not None and "head.table" not in sources:
+            copies[head] = self.ends["stem.table"]
+        for name, original in copies.items():
+            if name not in found:
+                continue
+            if original in found and not torch.equal(found[name], found[original]):
+                said = "tie_word_embeddings is true, but " if name == head else ""
+                raise UsageError(f"{where}: {said}{name} is not {original}")
+            found = {original if key == name else key: tensor for key, tensor in found.items()}
+        return found
 
-
-def _names(source: str) -> list[str]:
-    return source.removeprefix(HEADS).split(" | ")
-
-
-def _by_piece(tensor: Tensor, rows: Expr, path: str, where: str) -> Tensor:
-    """Rows that come head by head, a piece of each of our parts, in the order of our parts."""
-    assert isinstance(rows, Cat)
-    heads = next(rows.leaves()).size
-    if len(tensor) != rows.size:
-        raise UsageError(f"{where}: {path} takes {rows.size} rows, and the checkpoint has {len(tensor)}")
-    pieces = tensor.unflatten(0, (heads, -1)).split([size // heads for size in rows.sizes], 1)
-    return torch.cat([piece.flatten(0, 1) for piece in pieces])
-
-
-def _by_head(tensor: Tensor, rows: Expr) -> Tensor:
-    """The inverse of `_by_piece`."""
-    assert isinstance(rows, Cat)
-    heads = next(rows.leaves()).size
-    return torch.cat([piece.unflatten(0, (heads, -1)) for piece in tensor.split(rows.sizes)], 1).flatten(0, 1)
+    def _without_others(self, found: dict[str, Tensor], wanted: set[str], where: str) -> dict[str, Tensor]:
+        """Without what other heads read."""
+        others = {name for name in found.keys() - wanted if any(fnmatchcase(name, each) for each in self.unread)}
+        if others:
+            warnings.warn(f"{where}: {_some(sorted(others))} left out: no part of this model reads it", stacklevel=4)
+        return {name: tensor for name, tensor in found.items() if name not in others}
 
 
 def _owner(model: Model, path: str) -> str:
     """The name of the part that has a parameter."""
     part = model.get_submodule(path.rpartition(".")[0])
     return part.spec.name if isinstance(part, Part) else ""
-
-
-def _taken_apart(source: str, tensor: Tensor, rows: Expr) -> dict[str, Tensor]:
-    """A tensor under the names of its source: as many runs of its rows as there are names."""
-    names = _names(source)
-    sizes = _runs(rows) if len(names) > 1 else [len(tensor)]
-    if len(sizes) != len(names) or sum(sizes) != len(tensor):
-        raise UsageError(f"{source} has {len(names)} names for {len(sizes)} runs of rows")
-    made = {}
-    for name, piece in zip(names, tensor.split(sizes)):
-        made[name.removesuffix(".T")] = piece.T if name.endswith(".T") else piece
-    return made
-
-
-def _runs(rows: Expr) -> list[int]:
-    """The sizes of what lies side by side, down to what does not."""
-    return [size for part in rows.parts for size in _runs(part)] if isinstance(rows, Cat) else [rows.size]
-
-
-def _renumbered(tensor: Tensor, axes: tuple[Expr, ...], axis: Axis, order: Tensor) -> Tensor:
-    """The channels of an axis in our order, in every dimension where they stand."""
-    for dim, expr in enumerate(axes):
-        if any(leaf is axis for leaf in expr.leaves()) and tensor.dim() == len(axes):
-            index = expr.find(axis, order)
-            tensor = tensor.index_select(dim, index) if tensor.shape[dim] == len(index) else tensor
-    return tensor
-
-
-def _assemble(source: str, tensors: Mapping[str, Tensor], where: str) -> Tensor:
-    pieces = []
-    for name in _names(source):
-        tensor = tensors[name.removesuffix(".T")]
-        if tensor.dtype not in KINDS:
-            raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")
-        if tensor.dim() == 3 and tensor.shape[1] == 1:
-            tensor = tensor[:, 0]
-        pieces.append(tensor.T.contiguous() if name.endswith(".T") else tensor)
-    if len({piece.shape[1:] for piece in pieces}) > 1:
-        raise UsageError(f"{where}: {source} do not fit together: {', '.join(str(tuple(p.shape)) for p in pieces)}")
-    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
 def _some(names: list[str]) -> str:

@@ -29,6 +29,15 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return _read(_weights(folder))
 
 
+def read_file(path: Path) -> dict[str, Tensor]:
+    """Every tensor of one file, by name."""
+    if not path.exists():
+        pickled = next((p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in path.parent.glob(pattern)), None)
+        why = f"; {pickled} is a pickle, which is never opened" if pickled else ""
+        raise UsageError(f"{path} is missing{why}")
+    return _read(path)
+
+
 def _weights(folder: Path) -> Path:
     if (folder / SINGLE).exists():
         return folder / SINGLE

@@ -68,7 +68,12 @@ def attach(model: Model, where: Mapping[str, Spec], seed: int = 0) -> tuple[Mode
             tensors[name] = before[came].detach().clone()
             if came != name:
                 lineage[name] = Origin(came)
-    return fill(made, tensors, first.device), lineage
+    made = fill(made, tensors, first.device)
+    if not first.is_meta:
+        with torch.no_grad():
+            for part in taken:
+                part.settle()
+    return made, lineage
 
 
 def attached_spec(model: Model, where: Mapping[str, Spec]) -> Spec:

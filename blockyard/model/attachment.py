@@ -9,6 +9,7 @@ it by two hashes, of its shape and of its numbers, and goes onto no other.
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ FORMAT = 1
 INDEX, TENSORS = "attachment.json", "attachment.safetensors"
 
 
-def save_attachment(model: Model, folder: str | Path) -> Path:
+def save_attachment(
+    model: Model, folder: str | Path, *, of: str | Path | None = None, tokenizer: bytes | None = None
+) -> Path:
     """Write what is attached to a model into a `folder`, and nothing else, and return that.
+
+    of          the folder of the model that it is attached to: `blockyard.load` puts it onto that again
+    tokenizer   the content of a tokenizer.json, kept as it is
 
     An attachment that was saved there is replaced, a folder of anything else refused. The head is not saved: see
     `Model.save` for a whole model.
@@ -43,10 +49,28 @@ def save_attachment(model: Model, folder: str | Path) -> Path:
 
     def index(files: dict[str, str], gone: dict[str, str]) -> bytes:
         told = {"format": FORMAT, "attached": _levels(taken), "backbone": _backbone(model, taken)}
+        told |= {} if of is None else {"of": os.path.abspath(of)}
         return sealed({**told, "files": files, "gone": gone})
 
-    write_folder(folder, INDEX, [(TENSORS, save(tensors))], index, lambda: _written(folder))
+    kept = [(TENSORS, save(tensors)), *([] if tokenizer is None else [("tokenizer.json", tokenizer)])]
+    write_folder(folder, INDEX, kept, index, lambda: _written(folder))
     return folder
+
+
+def home_of(folder: str | Path) -> Path:
+    """The folder of the model that a saved attachment goes onto, as it says; refused where that is not there."""
+    home = _read(Path(folder)).get("of")
+    if home is None:
+        raise UsageError(
+            f"{folder} holds no model but what was attached to one, and does not say to which: "
+            f"load_attachment(model, {str(folder)!r})"
+        )
+    if not Path(home).is_dir():
+        raise UsageError(
+            f"{folder} goes onto the model in {home}, which is not there any more; where it stands now: "
+            f"load_attachment(model, {str(folder)!r})"
+        )
+    return Path(home)
 
 
 def load_attachment(model: Model, folder: str | Path) -> Model:

@@ -7,6 +7,7 @@ out of its program, and its training phase by phase.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ def stages(spec: Spec) -> list[Model]:
     return made or [model]
 
 
+@lru_cache(1024)
 def count_params(spec: Spec) -> int:
     """How many numbers the model learns; shared ones once."""
     return sum(p.numel() for p in stages(spec)[-1].parameters())

@@ -28,7 +28,7 @@ def find_model(where: str | Path) -> Path:
     path = Path(text)
     if arm is None:
         for folder in (path, path / "model"):
-            if os.path.exists(folder / "config.json"):
+            if any(os.path.exists(folder / name) for name in ("config.json", "attachment.json", "adapter_config.json")):
                 return folder
     if os.path.exists(path / "sizes.json"):
         sizes = [f"{each.parent}:{arm or 'ARM'}" for each in sorted(path.glob("*/plan.json"))]

@@ -336,11 +336,16 @@ class Model(nn.Module):
         """All three: `request` is what `start` takes (points, seed)."""
         return self.finish(self.run(self.start(batch, state, **request)))
 
-    def save(self, folder: Any, *, tokenizer: bytes | None = None) -> Any:
-        """Write the model to a folder that `blockyard.load` reads."""
+    def save(
+        self, folder: Any, *, tokenizer: bytes | None = None, beside: Mapping[str, bytes] | None = None
+    ) -> Any:  # fmt: skip
+        """Write the model to a folder that `blockyard.load` reads.
+
+        tokenizer   the content of a tokenizer.json        beside   other files by name, as `by.text_files` gives them
+        """
         from blockyard.model.save import save_model
 
-        return save_model(self, folder, tokenizer=tokenizer)
+        return save_model(self, folder, tokenizer=tokenizer, beside=beside)
 
     def resolve(self, points: Points) -> dict[tuple[str, str], Any]:
         """Requests such as {"steps.*.part:context": "read"} by exact path and name; a function replaces."""

@@ -11,6 +11,8 @@ from typing import Annotated
 from blockyard.core.settings import Asked, Count, Horizon, Variables, Window
 from blockyard.core.spec import Spec, depth, head, model, objective, phase, residual, stem, system
 
+START = 1.5**-0.5  # each of both as a layer of the framework: a wider start takes long to be unlearned
+
 
 def recipe(
     length: Window = 336, horizon: Horizon = 96, channels: Variables = 1, outputs: Asked = 1,
@@ -20,7 +22,7 @@ def recipe(
     return system(
         model(
             dim=length, stem=windows, blocks=(), residual=residual("prenorm"), depth=depth("none"),
-            head=head("steps_ahead", horizon=horizon, norm=None),
+            head=head("steps_ahead", horizon=horizon, norm=None, gain=START),
         ),
         phase(objective("squared")),
     )  # fmt: skip

@@ -9,6 +9,8 @@ Differs  nothing known
 from blockyard.core.settings import Asked, Horizon, Variables, Window
 from blockyard.core.spec import Spec, depth, head, model, norm, objective, phase, residual, stem, system
 
+START = 3**-0.5  # that of a layer of the framework, as in the published code: a wider one takes long to be unlearned
+
 
 def recipe(
     length: Window = 336, horizon: Horizon = 96, channels: Variables = 1, outputs: Asked = 1,
@@ -17,7 +19,7 @@ def recipe(
     return system(
         model(
             dim=length, stem=windows, blocks=(), residual=residual("prenorm"), depth=depth("none"),
-            head=head("steps_ahead", horizon=horizon, norm=None),
+            head=head("steps_ahead", horizon=horizon, norm=None, gain=START),
         ),
         phase(objective("squared")),
     )  # fmt: skip

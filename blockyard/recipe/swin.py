@@ -39,7 +39,7 @@ def recipe(
         attention = mixer("attention", heads=max(1, wide // head_dim), position=position("relative_grid", size=window))
         inner = None if ffn is None else ffn * wide // dim
         return (
-            mixer("windows", size=window, mixer=attention),
+            mixer("windows", size=window, mixer=attention, shift=-(-window // 2)),  # a window less half of one
             channel("mlp", inner=inner, activation=activation("gelu_exact")),
         )
 

@@ -15,6 +15,7 @@ import re
 import sys
 from importlib import invalidate_caches
 from pathlib import Path
+from typing import Any
 
 from blockyard.core import registry
 from blockyard.core.errors import UsageError, brief
@@ -36,7 +37,7 @@ def arm_of(change: str, baseline: str, folder: Path) -> str:
     elif _is_override(text, base.name):
         settings, at, trainer = text.partition("@")
         made = parse_arm(f"{base.name}:{settings}{at}{trainer}")
-        target = made._replace(overrides=base.overrides | made.overrides)
+        target = made._replace(overrides=_over(base.overrides, made.overrides))
         if not at:
             target = target._replace(optimiser=base.optimiser, schedule=base.schedule)
     else:
@@ -49,6 +50,12 @@ def arm_of(change: str, baseline: str, folder: Path) -> str:
     if target.then:
         raise UsageError(f"change {brief(repr(change))}: what a trained model becomes (|) is no change to train again")
     return written(target)
+
+
+def _over(held: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """New settings over those of a baseline; a slot that is emptied takes its own settings with it."""
+    empty = tuple(f"{slot}." for slot, value in new.items() if value is None)
+    return {key: value for key, value in held.items() if not key.startswith(empty)} | new
 
 
 def with_files(text: str, folder: Path) -> str:

@@ -31,7 +31,8 @@ def evaluate(folder: str, data: Sequence[str] = (), length: int | None = None) -
     """Bits per byte of a whole text under a trained model; without a text, of the built-in one's test part."""
     if length is not None:
         length = numbers.EVAL_LENGTH(length, "--length")
-    model, codec = open_model(folder)
+    model, words = open_model(folder)
+    codec = words.codec
     model.require("causal", "scoring a text token by token")
     size = length or model.spec.get("length") or 128
     if data:
@@ -44,4 +45,4 @@ def evaluate(folder: str, data: Sequence[str] = (), length: int | None = None) -
     count = round(float(exam.asked[0]) / math.log(2))
     if not math.isfinite(value):
         raise UsageError(f"{folder} scores {value}: its weights are damaged, or training diverged")
-    return Evaluation(value, count, name, size, list(notes))
+    return Evaluation(value, count, name, size, [*words.notes, *notes, *split.notes])

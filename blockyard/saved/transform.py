@@ -10,11 +10,12 @@ from blockyard.core.batch import Batch
 from blockyard.core.document import Document
 from blockyard.core.errors import UsageError
 from blockyard.data import load_text
-from blockyard.data.tokens import Codec, load_codec
+from blockyard.data.tokens import Codec
 from blockyard.interop import load
 from blockyard.model.count import numbers, stored_bytes
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
+from blockyard.saved.tokenizer import tokenizer, usable_files
 from blockyard.task._text import Text
 from blockyard.train.loop import to_batch
 from blockyard.transform._base import make_transform
@@ -44,22 +45,24 @@ class Remade(Document):
 
 
 def transform_folder(folder: str, transforms: Sequence[str], out: str, data: Sequence[str] = ()) -> Remade:
-    """Write the other model to `out`, with the folder's codec."""
+    """Write the other model to `out`, with the folder's tokenizer and defaults."""
     made = [make_transform(text) for text in transforms]
     path = find_model(folder)
-    model, words, steps, shown = load(path).eval(), path / "tokenizer.json", [], list[Batch]()
+    model, steps, shown = load(path).eval(), [], list[Batch]()
     before = stored_bytes(model)
     for text, transform in zip(transforms, made):
         if transform.shown and not shown:
-            if not words.exists():
-                raise UsageError(f"{path} has no tokenizer.json, so it reads no text that {text} could be fitted to")
-            shown = _shown(model, load_codec(words), data)
+            try:
+                codec = tokenizer(path).codec
+            except UsageError as error:
+                raise UsageError(f"{text} is fitted to a text: {error}") from None
+            shown = _shown(model, codec, data)
         done = transform.apply(model, shown if transform.shown else ())
         model = done.model.eval()
         tokens = sum(int(batch.count) for batch in shown) if transform.shown else 0
         name = text.partition(":")[0]
         steps.append(Became(name, tokens, dict(done.covered), list(done.left), plain(done.report)))
-    model.save(out, tokenizer=words.read_bytes() if words.exists() else None)
+    model.save(out, beside=usable_files(path))
     return Remade(out, steps, numbers(model), stored_bytes(model), before)
 
 

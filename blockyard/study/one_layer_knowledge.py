@@ -61,8 +61,8 @@ def ordered(arm: str, least: float) -> Prediction:
 
 
 def times_the_worst(arm: str, least: float) -> Prediction:
-    """In the first cell an arm is right so many times as often as in the worst cell, in every seed. The value is the mean
-    of that."""
+    """In the first cell an arm is right so many times as often as in the worst cell, in every seed; its value is the
+    mean of that."""
 
     def judge(*results: Report) -> Finding:
         found = []

@@ -126,7 +126,6 @@ class Forecasts(Material):
         error = np.square(said - truth)
         with np.errstate(invalid="ignore"):
             worth = np.nan_to_num(np.nanmean(error.reshape(len(error), -1), 1), nan=-1.0)
-            steps = np.nanmean(error, (0, 2))
         order = np.argsort(worth)
         chosen = {
             "an ordinary window": order[len(order) // 2],
@@ -137,9 +136,10 @@ class Forecasts(Material):
             self._fan(title, back[at], truth[at], {name: each[at] for name, each in whole.items()})
             for title, at in chosen.items()
         ]
-        ahead = [float(step) for step in range(1, self.series.horizon + 1)]
-        grown = Line("error", ahead, [float(each) for each in steps])
-        return [*fans, Exhibit("error by step", "steps ahead", MSE.unit, [grown])]
+        plain = {name: forecast(back) for name, forecast in naive(self.series, self.season).items()}
+        grown = [_by_step("error", error)]
+        grown += [_by_step(name, np.square(each - truth)) for name, each in plain.items()]
+        return [*fans, Exhibit("error by step", "steps ahead", MSE.unit, grown)]
 
     def _fan(self, title: str, back: np.ndarray, truth: np.ndarray, said: Mapping[str, np.ndarray]) -> Exhibit:
         """What was, what came and what was forecast, of the column that went worst, in its own units."""
@@ -169,6 +169,13 @@ class Forecasts(Material):
     def fan(self, said: Mapping[str, np.ndarray], column: int, ahead: Sequence[float]) -> list[Line]:
         """What is drawn of the predictions of a window, for a column."""
         return [Line("forecast", list(ahead), _points(self.plain(said["forecast"][:, column], column)))]
+
+
+def _by_step(name: str, error: np.ndarray) -> Line:
+    """The mean of errors (n,H,K) at every step ahead; a step that no window knows is a gap."""
+    known = np.isfinite(error).sum((0, 2))
+    means = np.nansum(error, (0, 2)) / np.where(known > 0, known, np.nan)
+    return Line(name, [float(step) for step in range(1, error.shape[1] + 1)], _points(means))
 
 
 def _points(values: np.ndarray) -> list[float | None]:

@@ -35,7 +35,7 @@ class MixedText(Material):
         tokens_a_byte = (share * len(part.train) / part.bytes["train"] for share, part in zip(data.shares, data.parts))
         self.training = self.metric.unit, sum(tokens_a_byte) / math.log(2)
         self.also = tuple(Metric(f"loss on {name}", "bits/byte", "lower", 0.0) for name in data.names)
-        self.spelt = data.parts[0].train.token_bytes
+        self.spelt = data.codec.token_bytes
 
     @property
     def summary(self) -> str:

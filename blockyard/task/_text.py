@@ -94,7 +94,6 @@ def text_exam(split: Split, length: int, groups: int, most: int | None = None) -
     windows = eval_windows(split, length, groups)
     count, spelt = len(windows) if most is None else min(most, len(windows)), windows.bytes
     if count < len(windows):
-        part = split.tokens[windows.first[0] : windows.last[count - 1]]
-        spelt = np.array([int(split.token_bytes[part].sum())])
+        spelt = np.array([int(split.spelt(int(windows.first[0]), int(windows.last[count - 1])).sum())])
     rows = _WindowRows(windows, count)
     return Exam(rows, length, windows.group[:count], math.log(2) * spelt, windows.weights, ratio)

@@ -1,6 +1,6 @@
 """What transforms that attach something share: which parts are meant, and what is said of what was done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from blockyard.core.errors import UsageError
@@ -23,13 +23,27 @@ def outermost(parts: list[Any]) -> list[Any]:
     return [part for part in parts if not inside(part)]
 
 
-def put(model: Model, where: Mapping[str, Spec], words: str, seed: int) -> Applied:
-    """The model with something attached at these paths, in these words."""
+def meant(parts: list[Any], on: Sequence[str], asker: str, what: str) -> list[Any]:
+    """Those of these parts that a pattern means; a pattern that means none of them is refused."""
+    for pattern in on:
+        if not any(matches(part.path, (pattern,)) for part in parts):
+            known = ", ".join(part.path for part in parts[:6]) or "none"
+            raise UsageError(f"{asker}: no {what} stands at {pattern}; among them are {known}")
+    return [part for part in parts if matches(part.path, on)]
+
+
+def projections(model: Model) -> list[Any]:
+    """The projections inside the steps, those that stand in no other."""
+    return outermost([part for part in model.parts() if part.spec.kind == "linear"])
+
+
+def put(model: Model, where: Mapping[str, Spec], words: str, seed: int, of: int, what: str) -> Applied:
+    """The model with something attached at these paths, in these words; `of` so many `what` there are."""
     made, lineage = attach(model, where, seed)
     names, held = attached(made), stored(made)
     new = sum(held[name].numel() for name in names) - sum(stored(model)[name].numel() for name in attached(model))
     whole = sum(tensor.numel() for tensor in held.values())
-    report = {"attached": new, "share": new / max(1, whole - new)}
+    report = {"attached": new, "share": new / max(1, whole - new), "of": of, "what": what}
     return Applied(made, dict.fromkeys(where, words), report=report, lineage=lineage)
 
 
@@ -44,9 +58,14 @@ def taken_off(model: Model, on: tuple[str, ...], asker: str) -> dict[str, Part]:
 
 def at_sublayers(model: Model, of: str, on: tuple[str, ...], asker: str) -> dict[str, str]:
     """The kinds of the sublayers of steps that are meant, by path: a mixer, a channel or either, and by patterns."""
-    kinds = ("mixer", "channel") if of == "either" else (of,)
-    sublayers = [step.part for step in cast(list[Any], list(model.steps)) if step.part.spec.kind in kinds]
-    found = {part.path: part.spec.kind for part in sublayers if matches(part.path, on)}
-    if not found:
-        raise UsageError(f"{asker}: no {' or '.join(kinds)} of a step stands at {', '.join(on)}")
-    return found
+    found = meant(sublayers(model, of), on, asker, f"{' or '.join(_kinds(of))} of a step")
+    return {part.path: part.spec.kind for part in found}
+
+
+def sublayers(model: Model, of: str) -> list[Any]:
+    """The sublayers of steps of these kinds."""
+    return [step.part for step in cast(list[Any], list(model.steps)) if step.part.spec.kind in _kinds(of)]
+
+
+def _kinds(of: str) -> tuple[str, ...]:
+    return ("mixer", "channel") if of == "either" else (of,)

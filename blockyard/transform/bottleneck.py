@@ -16,7 +16,7 @@ from blockyard.core.batch import Batch
 from blockyard.core.settings import ActivationSpec, Count, Dropout, Natural, NormSpec, Number, Patterns
 from blockyard.core.spec import Spec, channel
 from blockyard.model.model import Model
-from blockyard.transform._attach import at_sublayers, put
+from blockyard.transform._attach import at_sublayers, put, sublayers
 from blockyard.transform._base import Applied, Transform
 
 
@@ -40,7 +40,8 @@ class Bottleneck(Transform):
         return dict.fromkeys(self._where(model), self.words)
 
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
-        return put(model, self._where(model), self.words, self.seed)
+        of = len(sublayers(model, self.of))
+        return put(model, self._where(model), self.words, self.seed, of, "sublayers")
 
     def _where(self, model: Model) -> dict[str, Spec]:
         found = at_sublayers(model, self.of, self.on, "bottleneck")

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from blockyard.core.batch import Batch
-from blockyard.core.errors import UsageError
 from blockyard.core.settings import Dropout, Natural, Patterns, Positive, Rank
 from blockyard.core.spec import Spec, linear
 from blockyard.model.model import Model
-from blockyard.transform._attach import outermost, put
-from blockyard.transform._base import Applied, Transform, matches
+from blockyard.transform._attach import meant, projections, put
+from blockyard.transform._base import Applied, Transform
 
 
 class Lora(Transform):
@@ -38,12 +37,8 @@ class Lora(Transform):
         return dict.fromkeys(self._where(model), self.words)
 
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
-        return put(model, self._where(model), self.words, self.seed)
+        return put(model, self._where(model), self.words, self.seed, len(projections(model)), "projections")
 
     def _where(self, model: Model) -> dict[str, Spec]:
-        linears = [part for part in model.parts() if part.spec.kind == "linear"]
-        found = outermost([part for part in linears if matches(part.path, self.on)])
-        if not found:
-            known = ", ".join(part.path for part in outermost(linears)[:6]) or "none"
-            raise UsageError(f"lora: no projection stands at {', '.join(self.on)}; among them are {known}")
+        found = meant(projections(model), self.on, "lora", "projection")
         return {part.path: self.spec for part in found}

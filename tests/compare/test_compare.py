@@ -1,5 +1,6 @@
 """The comparison as a whole: the same bits again, in any order, after any kill; and every wrong request named."""
 
+import contextlib
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.files import sealed
 from blockyard.model.find import find_model
 
-SMALL = ["--params", "60k", "--tokens", "8k", "--length", "64", "--batch", "8", "--seeds", "2"]
+SMALL = ["--params", "60k", "--tokens", "4k", "--length", "64", "--batch", "8", "--seeds", "2"]
 KEPT = ("params", "flops", "learning_rate", "score", "status", "rank", "letters", "tokens")
 
 
@@ -270,24 +271,52 @@ def test_flops_and_minutes_become_tokens():
             assert steps[first.id] / steps[second.id] == pytest.approx(ratio, rel=0.1)
 
 
-def kill_until_done(command, out, kills, seconds, draw):
-    """Run a command; kill its whole process group so many times; then let it end."""
+def kill_until_done(command, out, kills, wait):
+    """Run a command; kill its whole process group so many times, `wait` behind its start; then let it end."""
+    killed = 0
     for _ in range(kills):
         child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            child.wait(draw.uniform(*seconds))
-        except subprocess.TimeoutExpired:
+        wait(child)
+        if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            killed += 1
+        child.wait()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert killed
     return [json.loads(line)["finished"] for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+def moments(least, most):
+    """Behind any start, so many seconds."""
+    draw = random.Random(7)
+
+    def wait(child):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(draw.uniform(least, most))
+
+    return wait
+
+
+def runs_more(out, count):
+    """Behind so many runs more than had ended before."""
+
+    def ended():
+        path = out / "events.jsonl"
+        return path.read_text().count("\n") if path.exists() else 0
+
+    def wait(child):
+        goal = ended() + count
+        while child.poll() is None and ended() < goal:
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_kills_lose_nothing_and_change_nothing(done, tmp_path, text, kills):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "blockyard", "compare", "a=llama", "b=gla", "--data", text, "--out", str(out)]
-    finished = kill_until_done([*command, *SMALL], out, kills, (4.0, 7.0), random.Random(7))
+    finished = kill_until_done([*command, *SMALL], out, kills, runs_more(out, 2))
     assert len(finished) == len(set(finished)) == 12
     assert facts(out) == facts(done)
 
@@ -431,7 +460,7 @@ def test_twenty_kills(tmp_path, text):
         " out=sys.argv[1], quiet=True)"
     )
     command = [sys.executable, "-c", code]
-    finished = kill_until_done([*command, str(tmp_path / "k")], tmp_path / "k", 20, (1.0, 8.0), random.Random(7))
+    finished = kill_until_done([*command, str(tmp_path / "k")], tmp_path / "k", 20, moments(1.0, 8.0))
     assert len(finished) == len(set(finished)) == 14
     subprocess.run([*command, str(tmp_path / "plain")], check=True)
     assert facts(tmp_path / "k") == facts(tmp_path / "plain")

@@ -1,13 +1,12 @@
 """Several sizes in one comparison: predictions that no kill rewrites, gates, growth, every wrong request named."""
 
 import json
-import random
 import re
 import subprocess
 import sys
 
 import pytest
-from test_compare import kill_until_done
+from test_compare import kill_until_done, moments
 from test_sizes_judge import report
 
 import blockyard as by
@@ -266,7 +265,7 @@ def test_kills_lose_nothing_and_change_nothing_of_several_sizes(text, tmp_path):
     (tmp_path / "k" / "30k-params-1k-tokens").mkdir(parents=True)
     (tmp_path / "k" / "sizes.json").write_bytes((tmp_path / "whole" / "sizes.json").read_bytes())
     first = tmp_path / "k" / "30k-params-1k-tokens"
-    kill_until_done([*command, str(tmp_path / "k")], first, 6, (4.0, 12.0), random.Random(7))
+    kill_until_done([*command, str(tmp_path / "k")], first, 6, moments(4.0, 12.0))
     whole, killed = (json.loads((tmp_path / each / "result.json").read_text()) for each in ("whole", "k"))
     for each in (whole, killed):
         del each["report"], each["checksum"]

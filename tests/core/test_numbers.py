@@ -14,7 +14,8 @@ from blockyard.task import make_task
 from blockyard.train.device import known_device
 
 ODD = ["nan", "inf", "-inf", "-1", "1e400", "1e30", "1e22", "²", "٣", "", " ", "0x10", "1_0", "many", "9" * 5000, "1,2"]
-WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "forecast": ["m", "t"],
+WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "serve": ["m"], "adapt": ["m", "--with", "lora", "--out", "o"],
+         "forecast": ["m", "t"],
          "quantise": ["m", "--out", "o"],
          "bench": ["train"], "judge": ["runs.csv"],
          "referee": ["init", "llama", "--out", "o"]}  # fmt: skip
@@ -29,7 +30,7 @@ def typed():
 def test_every_option_that_is_a_number_has_a_range():
     names = {name for _, name in typed()}
     assert {"--length", "--tokens", "--params", "--minutes", "--margin", "--beams", "--batch", "--bits"} <= names
-    assert len(typed()) == 43
+    assert len(typed()) == 54
 
 
 @pytest.mark.parametrize("verb, option", typed(), ids=lambda w: w)

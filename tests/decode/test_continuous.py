@@ -90,19 +90,17 @@ def test_a_second_turn_reads_nothing_of_the_first(name, worth, monkeypatch):
         model = model_of(name)
     else:
         model = wide("llama", mixer__window=6, mixer__sinks=2) if name == "windowed" else wide(name)
-    store, read = PrefixStore(model, block_size=8), []
+    store = PrefixStore(model, block_size=8)
     batch = Continuous(model, 2, store=store)
     first = Request(ids(1, 21)[0], 11, GREEDY)
     other = Request(ids(1, 13, seed=5)[0], 17, GREEDY)
     (answer, _), _ = served(batch, [first, other])
     whole = torch.cat([first.ids, torch.tensor(answer), ids(1, 5, seed=8)[0]])
     again = Request(whole, 6, GREEDY)
-    hook = model.stem.register_forward_pre_hook(lambda _, given: read.append(given[0]))
     _, known = store.open(whole)
     assert known == 21 + 11 - 1  # the last token of an answer is nobody's past yet
-    hook.remove()
     ((found,), _) = served(batch, [again])
-    assert found == alone(model, again)
+    assert found == alone(model, again) and (first.known, again.known) == (0, known)
 
 
 def test_branches_of_a_conversation_and_an_edit_in_the_middle():
@@ -160,12 +158,18 @@ def test_likeliest_tokens_and_guides():
         def take(self, token):
             self.taken.append(token)
 
+        @property
+        def ended(self):
+            return len(self.taken) == 6
+
     guide = Even()
     free, held = Request(ids()[0], 6, GREEDY, top=3), Request(ids()[0], 6, GREEDY, guide=guide)
+    held.tokens = 60
     batch = Continuous(model)
     batch.add(free)
     batch.add(held)
     tokens = [token for _ in range(6) for token in batch.turn()]
+    assert not batch.busy and [token.end for token in tokens[-2:]] == ["length", "stop"]
     for token in tokens:
         if token.request is free:
             assert len(token.top) == 3 and token.top[0] == (token.token, pytest.approx(token.logprob, abs=1e-5))

@@ -42,7 +42,7 @@ def shake(model):
             if p.dim() == 1 or name.endswith("A_log"):
                 p.add_(0.3 * noise)
             else:
-                p.copy_(noise * p[0].numel() ** -0.5)
+                p.copy_(noise * p.shape[-1] ** -0.5)
 
 
 def built(model_type, dtype, settings):
@@ -53,6 +53,7 @@ def built(model_type, dtype, settings):
     transformers.logging.disable_progress_bar()
     plain = dict(vocab_size=37, pad_token_id=0, bos_token_id=0, eos_token_id=0)
     config = transformers.AutoConfig.for_model(model_type, **copy.deepcopy(plain | settings))
+    config._experts_implementation = "eager"  # others are not made for double precision
     with precision(dtype):
         model = transformers.AutoModelForCausalLM.from_config(config).to(dtype).eval()
     shake(model)
@@ -71,7 +72,7 @@ def settings_read(model_type):
     from transformers import masking_utils, modeling_utils
 
     config = transformers.CONFIG_MAPPING[model_type]
-    model = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[config]
+    model = transformers.MODEL_MAPPING[config]
     files = [inspect.getmodule(model), masking_utils, modeling_utils]
     text = "".join(inspect.getsource(file) for file in files)
     asked = set(re.findall(r"config\.([a-z_0-9]+)", text)) | set(

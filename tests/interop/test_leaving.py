@@ -13,11 +13,12 @@ from blockyard.core.spec import activation, norm, pattern
 from blockyard.interop.counterpart import counterpart
 from blockyard.interop.folder import load, model_types
 from blockyard.interop.out import transformers as form
-from tests.interop import drawn
+from tests.interop import drawn, drawn_mixed
 from tests.interop.conftest import built, precision, scored, shake
 
 transformers = pytest.importorskip("transformers")
-FAMILIES = [name for name in model_types() if hasattr(drawn, name)]
+DRAWN = vars(drawn) | vars(drawn_mixed)
+FAMILIES = [name for name in model_types() if name in DRAWN]
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 16))]
 RECIPES = ["llama", "gpt2", "mamba", "mamba2", "olmo_hybrid"]
 
@@ -47,7 +48,7 @@ def opened(folder, dtype=None):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_and_out_and_in_again(family, seed, tmp_path):
     """Their tensors come back to the last bit, and the config means the same spec and the same scores of theirs."""
-    theirs = built(family, torch.float64, getattr(drawn, family)(random.Random(f"{family} out {seed}")))
+    theirs = built(family, torch.float64, DRAWN[family](random.Random(f"{family} out {seed}")))
     theirs.save_pretrained(tmp_path / "in")
     ours = load(tmp_path / "in")
     by.export(ours, to=f"transformers:{family}", out=tmp_path / "out")

@@ -72,7 +72,7 @@ def test_a_low_rank_linear_starts_as_its_equation_says():
     assert plain.bias is None and plain.down.shape[0] == 16
     made.bias.data += torch.randn(WRITES)
     x = torch.randn(2, READS)
-    assert torch.allclose(made(x), x @ made.dense().T + made.bias, atol=1e-4)
+    assert torch.allclose(made(x), x @ made.matrix().T + made.bias, atol=1e-4)
 
 
 def test_a_stem_is_a_table():

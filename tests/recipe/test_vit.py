@@ -65,33 +65,7 @@ def test_a_class_token_sees_all_and_is_refused_where_it_could_not():
         by.build(plain.but(model=plain["model"].but(head=TOKEN["head"])))
 
 
-def copied(theirs, ours):
-    """Our model with the numbers of theirs."""
-    w = {name.removeprefix("vit."): p.detach() for name, p in theirs.named_parameters()}
-    found = {
-        "stem.token": w["embeddings.cls_token"].flatten(),
-        "stem.position.table": w["embeddings.position_embeddings"][0],
-        "stem.proj.weight": w["embeddings.patch_embeddings.projection.weight"].permute(0, 2, 3, 1).flatten(1),
-        "stem.proj.bias": w["embeddings.patch_embeddings.projection.bias"],
-    }
-    for end, gain in (("weight", "gain"), ("bias", "bias")):
-        found |= {f"head.norm.{gain}": w[f"layernorm.{end}"], f"head.proj.{end}": w[f"classifier.{end}"]}
-        for i in range(theirs.config.num_hidden_layers):
-            mix, widen = f"steps.{2 * i}", f"steps.{2 * i + 1}"
-            theirs_of = {name.removeprefix(f"layers.{i}."): p for name, p in w.items()}
-            qkv = [theirs_of[f"attention.{which}_proj.{end}"] for which in "qkv"]
-            found |= {
-                f"{mix}.rule.norm.{gain}": theirs_of[f"layernorm_before.{end}"],
-                f"{mix}.part.qkv.{end}": torch.cat(qkv), f"{mix}.part.out.{end}": theirs_of[f"attention.o_proj.{end}"],
-                f"{widen}.rule.norm.{gain}": theirs_of[f"layernorm_after.{end}"],
-                f"{widen}.part.up.{end}": theirs_of[f"mlp.fc1.{end}"],
-                f"{widen}.part.down.{end}": theirs_of[f"mlp.fc2.{end}"],
-            }  # fmt: skip
-    ours.load_state_dict(found)  # all of them, no other
-    return ours
-
-
-def test_scores_and_gradients_are_those_of_transformers():
+def test_scores_and_gradients_are_those_of_transformers(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, image_size=(8, 12),
@@ -102,7 +76,9 @@ def test_scores_and_gradients_are_those_of_transformers():
     with torch.no_grad():
         for p in theirs.parameters():
             p.add_(0.2 * torch.randn(p.shape))
-    ours = copied(theirs, with_token(dim=32, layers=2, heads=4, ffn=48))
+    theirs.save_pretrained(tmp_path)
+    ours = with_token(dim=32, layers=2, heads=4, ffn=48)
+    ours.load_state_dict(by.load(tmp_path).state_dict())  # all of them, no other
     batch, labels = images(3), torch.tensor([0, 4, 2])
     expected = theirs(batch.permute(0, 3, 1, 2)).logits
     said = ours(by.Batch(batch)).prediction["classes"]

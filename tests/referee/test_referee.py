@@ -18,6 +18,7 @@ from blockyard.core.errors import UsageError
 from blockyard.referee import attempt, init, show
 from blockyard.referee.change import arm_of
 from blockyard.referee.ledger import LEFT, read_ledger
+from blockyard.systems import parse_arm, spec
 
 PART = '''"""Scale by the root mean square, once more.
 
@@ -167,6 +168,14 @@ def test_a_change_is_an_override_or_an_arm(change, target, tmp_path):
 
 def test_an_optimiser_stays_with_the_baseline(tmp_path):
     assert arm_of("layers=2", "llama:layers=1@sgd:momentum=0.5", tmp_path) == "llama:layers=2@sgd:momentum=0.5"
+
+
+def test_an_emptied_slot_takes_its_settings_with_it(tmp_path):
+    held = "llama:mixer.pattern=band,mixer.pattern.window=3,layers=1"
+    found = arm_of("mixer.pattern=none", held, tmp_path)
+    assert spec("llama", **parse_arm(found).overrides) == spec("llama", layers=1, **{"mixer.pattern": None})
+    found = arm_of("mixer.pattern.window=5", held, tmp_path)
+    assert parse_arm(found).overrides["mixer.pattern.window"] == 5
 
 
 def test_a_part_from_a_file_is_tried_and_an_edited_one_is_another(lab, begin, tmp_path, monkeypatch):

@@ -11,72 +11,29 @@ from blockyard.train.loop import build_objective
 
 SMALL = dict(hidden_size=16, num_attention_heads=2, intermediate_size=24, vocab_size=37, hidden_act="gelu_new")
 SMALL |= dict(max_position_embeddings=24, type_vocab_size=2, pad_token_id=0)
-ENDS = {
-    "stem.table": "embeddings.word_embeddings.weight", "stem.kind": "embeddings.token_type_embeddings.weight",
-    "stem.position.table": "embeddings.position_embeddings.weight", "stem.norm.gain": "embeddings.LayerNorm.weight",
-    "stem.norm.bias": "embeddings.LayerNorm.bias",
-}  # fmt: skip
-BERT = {
-    "part.qkv": "attention.self.query | attention.self.key | attention.self.value",
-    "part.out": "attention.output.dense", "part.up": "intermediate.dense", "part.down": "output.dense",
-    "rule.0": "attention.output.LayerNorm", "rule.1": "output.LayerNorm",
-}  # fmt: skip
-ALBERT = {
-    "part.qkv": "attention.query | attention.key | attention.value", "part.out": "attention.dense", "part.up": "ffn",
-    "part.down": "ffn_output", "rule.0": "attention.LayerNorm", "rule.1": "full_layer_layer_norm",
-}  # fmt: skip
 
 
-def theirs(kind, **settings):
+def pair(kind, folder):
+    """A recipe with the numbers of theirs, as its folder is read, and theirs."""
     transformers = pytest.importorskip("transformers")
-    config = getattr(transformers, f"{kind}Config")(**SMALL | settings)
-    made = getattr(transformers, f"{kind}ForMaskedLM")(config).eval()
-    return shake(made)
-
-
-def filled(ours, made, base, layer, names, head):
-    """Our model with their numbers."""
-    found, table = dict(made.named_parameters()), {}
-    for name, p in ours.named_parameters():
-        if name in ENDS:
-            table[name] = found[f"{base}.{ENDS[name]}"]
-        elif name.startswith("steps."):
-            _, step, place, *rest = name.split(".")
-            key = f"rule.{int(step) % 2}" if place == "rule" else f"{place}.{rest[0]}"
-            end = {"gain": "weight"}.get(rest[-1], rest[-1])
-            pieces = [f"{layer.format(int(step) // 2)}.{each}.{end}" for each in names[key].split(" | ")]
-            table[name] = torch.cat([found[piece] for piece in pieces])
-        else:
-            table[name] = found[head[name]]
-        assert table[name].shape == p.shape, name
-    ours.load_state_dict(table | {"head.table": table["stem.table"]})
-    return ours.eval()
-
-
-def pair(kind):
-    if kind == "Bert":
-        made = theirs(kind, num_hidden_layers=2)
-        spec = by.spec("bert", dim=16, layers=2, heads=2, ffn=24, vocab=37, length=24)
-        at = "cls.predictions.transform."
-        head = {"proj.weight": "dense.weight", "proj.bias": "dense.bias", "norm.gain": "LayerNorm.weight"}
-        head = {f"head.{ours}": at + name for ours, name in (head | {"norm.bias": "LayerNorm.bias"}).items()}
-        head["head.bias"] = "cls.predictions.bias"
-        return filled(by.build(spec), made, "bert", "bert.encoder.layer.{}", BERT, head), made
-    made = theirs(kind, num_hidden_layers=3, embedding_size=8)
-    spec = by.spec("albert", dim=16, loops=3, heads=2, ffn=24, embed=8, vocab=37, length=24)
-    head = {"proj.weight": "dense.weight", "proj.bias": "dense.bias", "norm.gain": "LayerNorm.weight"}
-    head = {f"head.{ours}": f"predictions.{name}" for ours, name in (head | {"norm.bias": "LayerNorm.bias"}).items()}
-    head["head.bias"] = "predictions.bias"
-    for name in ("weight", "bias"):
-        head[f"stem.widen.{name}"] = f"albert.encoder.embedding_hidden_mapping_in.{name}"
-    layer = "albert.encoder.albert_layer_groups.0.albert_layers.{}"
-    return filled(by.build(spec), made, "albert", layer, ALBERT, head), made
+    size = dict(dim=16, heads=2, ffn=24, vocab=37, length=24)
+    more, own = (
+        (dict(num_hidden_layers=2), dict(layers=2))
+        if kind == "Bert"
+        else (dict(num_hidden_layers=3, embedding_size=8), dict(loops=3, embed=8))
+    )
+    config = getattr(transformers, f"{kind}Config")(**SMALL | more)
+    made = shake(getattr(transformers, f"{kind}ForMaskedLM")(config).eval())
+    made.save_pretrained(folder)
+    ours = by.build(by.spec(kind.lower(), **size, **own))
+    ours.load_state_dict(by.load(folder).state_dict())
+    return ours.eval(), made
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Bert", "Albert"])
-def test_logits_loss_and_gradients_are_those_of_transformers(kind):
-    ours, made = pair(kind)
+def test_logits_loss_and_gradients_are_those_of_transformers(kind, tmp_path):
+    ours, made = pair(kind, tmp_path)
     x = tokens(3, 19, 36) + 1  # their token 0 has no gradient
     kinds = torch.arange(19).expand(3, 19) // 8 % 2
     valid = torch.ones_like(x, dtype=torch.bool)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from system_cases import F64, model, normal, part
+from system_cases import F64, model, normal, part, shake
 
 import blockyard as by
 from blockyard.core import Call
@@ -73,49 +73,20 @@ def test_filters_need_a_grid_and_a_middle():
         by.make("mixer:depthwise2d", dim=16, kernel=4, causal=False)
 
 
-def test_it_is_the_convnext_of_transformers():
-    """The oracle: the same outputs for the same random weights."""
+@torch.no_grad()
+def test_it_is_the_convnext_of_transformers(tmp_path):
+    """The oracle: the same outputs for the same random weights, as the recipe lays them out."""
     transformers = pytest.importorskip("transformers")
     config = transformers.ConvNextConfig(
-        num_channels=2, patch_size=2, num_stages=2, hidden_sizes=[16, 32], depths=[2, 2], num_labels=3
-    )
-    theirs = transformers.ConvNextForImageClassification(config).eval()
-    ours = model("convnext", **SIZE | dict(kernel=7)).float()
-    for p in theirs.parameters():
-        p.data = torch.randn_like(p) * (0.2 if p.dim() > 1 else 0.5)
-    with torch.no_grad():
-        for name, tensor in _names(ours, theirs.state_dict()).items():
-            own = ours.get_parameter(name)
-            own.copy_(tensor.reshape(own.shape))
-        images = torch.randn(3, 16, 16, 2)
-        wanted = theirs(images.permute(0, 3, 1, 2)).logits
+        num_channels=2, patch_size=2, num_stages=2, hidden_sizes=[16, 32], depths=[2, 2], num_labels=3,
+        layer_norm_eps=1e-6, image_size=16,
+    )  # fmt: skip
+    theirs = shake(transformers.ConvNextForImageClassification(config).eval())
+    theirs.save_pretrained(tmp_path)
+    recipe = by.build("convnext", **SIZE | dict(kernel=7))
+    recipe.load_state_dict(by.load(tmp_path).state_dict())
+    images = torch.randn(3, 16, 16, 2)
+    wanted = theirs(images.permute(0, 3, 1, 2)).logits
+    for ours in (by.load(tmp_path), recipe):
         said = ours(images).prediction["classes"]
-    assert torch.allclose(said, wanted, atol=1e-5 * wanted.abs().max().item() + 1e-5)
-
-
-def _names(ours, theirs):
-    """Their tensors by our names."""
-    found, step = {}, 0
-    norms = {"weight": "gain", "bias": "bias"}
-    for stage in range(2):
-        at = f"convnext.encoder.stages.{stage}."
-        for kind in norms if stage else ():
-            found[f"steps.{step}.part.norm.{norms[kind]}"] = theirs[f"{at}downsampling_layer.0.{kind}"]
-            found[f"steps.{step}.part.{kind}"] = theirs[f"{at}downsampling_layer.1.{kind}"]
-        step += stage
-        for block in range(2):
-            here = f"{at}layers.{block}."
-            found[f"steps.{step}.rule.gain"] = theirs[f"{here}layer_scale_parameter"]
-            for kind, norm in norms.items():
-                found[f"steps.{step}.part.mixer.{kind}"] = theirs[f"{here}dwconv.{kind}"]
-                found[f"steps.{step}.part.norm.{norm}"] = theirs[f"{here}layernorm.{kind}"]
-                found[f"steps.{step}.part.channel.up.{kind}"] = theirs[f"{here}pwconv1.{kind}"]
-                found[f"steps.{step}.part.channel.down.{kind}"] = theirs[f"{here}pwconv2.{kind}"]
-            step += 1
-    for kind, norm in norms.items():
-        found[f"stem.{kind}"] = theirs[f"convnext.embeddings.patch_embeddings.{kind}"]
-        found[f"stem.norm.{norm}"] = theirs[f"convnext.embeddings.layernorm.{kind}"]
-        found[f"head.norm.{norm}"] = theirs[f"convnext.layernorm.{kind}"]
-        found[f"head.proj.{kind}"] = theirs[f"classifier.{kind}"]
-    assert {name for name, _ in ours.named_parameters()} == found.keys()
-    return found
+        assert torch.allclose(said, wanted, atol=1e-5 * wanted.abs().max().item() + 1e-5)

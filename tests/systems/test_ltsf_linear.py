@@ -101,6 +101,13 @@ def test_parameters(name, maps):
     assert sum(p.numel() for p in made(name, length=336, horizon=96).parameters()) == 96 * (maps * 336 + 1)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_starts_as_the_published_code_does(name):
+    """The framework's layer: even in +-1/sqrt(L), a deviation of 1/sqrt(3L); DLinear's has two such side by side."""
+    matrix = by.build(name, length=336, horizon=96).head.proj.weight
+    assert matrix.std().item() == pytest.approx(torch.nn.Linear(336, 96).weight.std().item(), rel=0.03)
+
+
 def test_training_comes_near_the_closed_form_and_never_below_it():
     """(7) the trained loss is at least that of least squares, and within 2% of it."""
     t = np.arange(300)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from system_cases import model, normal
+from system_cases import normal, shake
 
 import blockyard as by
 from blockyard.core import Call, Spec, gather
@@ -126,59 +126,43 @@ def test_merging_halves_the_grid_and_doubles_the_width():
         part(x, call._replace(grid=(3, 8)))
 
 
-@pytest.mark.parametrize("side", [32, 16])
-def test_it_is_the_swin_of_transformers(side):
-    """The oracle: the same outputs for the same random weights."""
+@torch.no_grad()
+@pytest.mark.parametrize("side, window", [(32, 4), (16, 4), (24, 3)])
+def test_it_is_the_swin_of_transformers(side, window, tmp_path):
+    """The oracle: the same outputs for the same random weights, as the recipe lays them out."""
     transformers = pytest.importorskip("transformers")
     config = transformers.SwinConfig(
-        image_size=side, patch_size=2, num_channels=3, embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=4,
-        drop_path_rate=0.0, num_labels=5,
+        image_size=side, patch_size=2, num_channels=3, embed_dim=32, depths=[2, 2], num_heads=[2, 4],
+        window_size=window, drop_path_rate=0.0, num_labels=5,
     )  # fmt: skip
-    theirs = transformers.SwinForImageClassification(config).eval()
-    ours = model("swin", dim=32, layers=4, shallow=2, height=side, width=side, patch=2, head_dim=16, classes=5).float()
-    for p in theirs.parameters():
-        p.data = torch.randn_like(p) * (0.2 if p.dim() > 1 else 0.5)
-    with torch.no_grad():
-        for name, tensor in _names(ours, theirs.state_dict()).items():
-            own = ours.get_parameter(name)
-            own.copy_(tensor.reshape(own.shape))
+    theirs = shake(transformers.SwinForImageClassification(config).eval())
+    theirs.save_pretrained(tmp_path)
+    ours = by.load(tmp_path)
+    size = dict(dim=32, layers=4, shallow=2, height=side, width=side, patch=2, head_dim=16, window=window, classes=5)
+    assert {name: p.shape for name, p in by.build("swin", **size).named_parameters()} == {
+        name: p.shape for name, p in ours.named_parameters()
+    }
     images = torch.randn(3, side, side, 3)
-    with torch.no_grad():
-        said = ours(images).prediction["classes"]
-        wanted = theirs(images.permute(0, 3, 1, 2)).logits
-    assert torch.allclose(said, wanted, atol=1e-4 * wanted.abs().max().item())
+    wanted = theirs(images.permute(0, 3, 1, 2)).logits
+    assert torch.allclose(ours(images).prediction["classes"], wanted, atol=1e-4 * wanted.abs().max().item())
+    recipe = by.build("swin", **size)
+    recipe.load_state_dict(ours.state_dict())
+    assert torch.allclose(recipe(images).prediction["classes"], wanted, atol=1e-4 * wanted.abs().max().item())
 
 
-def _names(ours, theirs):
-    """Their tensors by our names."""
-    found = {}
-    steps = iter(range(len(ours.steps)))
-    for stage in range(2):
-        at = f"swin.encoder.layers.{stage}."
-        if stage:
-            step = next(steps)
-            down = f"swin.encoder.layers.{stage - 1}.downsample."
-            found[f"steps.{step}.part.proj.weight"] = theirs[down + "reduction.weight"]
-            found[f"steps.{step}.part.norm.gain"] = theirs[down + "norm.weight"]
-            found[f"steps.{step}.part.norm.bias"] = theirs[down + "norm.bias"]
-        for block in range(2):
-            here = f"{at}blocks.{block}."
-            mix, after = next(steps), next(steps)
-            for kind in ("weight", "bias"):
-                names = [f"{here}attention.{p}_proj.{kind}" for p in "qkv"]
-                found[f"steps.{mix}.part.mixer.qkv.{kind}"] = torch.cat([theirs[n] for n in names])
-                found[f"steps.{mix}.part.mixer.out.{kind}"] = theirs[f"{here}attention.o_proj.{kind}"]
-                found[f"steps.{after}.part.up.{kind}"] = theirs[f"{here}mlp.fc1.{kind}"]
-                found[f"steps.{after}.part.down.{kind}"] = theirs[f"{here}mlp.fc2.{kind}"]
-                norm = {"weight": "gain", "bias": "bias"}[kind]
-                found[f"steps.{mix}.rule.norm.{norm}"] = theirs[f"{here}layernorm_before.{kind}"]
-                found[f"steps.{after}.rule.norm.{norm}"] = theirs[f"{here}layernorm_after.{kind}"]
-            table = f"{here}attention.relative_position_bias.relative_position_bias_table"
-            found[f"steps.{mix}.part.mixer.position.table"] = theirs[table]
-    for kind, norm in (("weight", "gain"), ("bias", "bias")):
-        found[f"stem.{kind}"] = theirs[f"swin.embeddings.patch_embeddings.projection.{kind}"]
-        found[f"stem.norm.{norm}"] = theirs[f"swin.embeddings.norm.{kind}"]
-        found[f"head.norm.{norm}"] = theirs[f"swin.layernorm.{kind}"]
-        found[f"head.proj.{kind}"] = theirs[f"classifier.{kind}"]
-    assert {name for name, _ in ours.named_parameters()} == found.keys()
-    return found
+@torch.no_grad()
+def test_a_grid_is_filled_up_with_tokens_that_are_read():
+    """Zeros below and to the right, which the windows there read; a grid of whole windows stays as it is."""
+    whole, part = (
+        by.make(f"mixer:{name}", dim=16, causal=False, size=4, seed=3).double() for name in ("windows", "filled_grid")
+    )
+    part.mixer.load_state_dict(whole.state_dict())
+    part.mixer.size, part.mixer.shift = whole.size, whole.shift
+    x, call = grid_call(6, 8)
+    wide = torch.nn.functional.pad(x.unflatten(1, (6, 8)), (0, 0, 0, 0, 0, 2)).flatten(1, 2)
+    _, full = grid_call(8, 8)
+    assert torch.equal(part(x, call)[0], whole(wide, full)[0][:, :48])
+    assert not torch.allclose(part(x, call)[0], whole(x, call)[0], atol=1e-3)
+    assert torch.equal(part(wide, full)[0], whole(wide, full)[0])
+    with pytest.raises(by.UsageError, match="fills up a grid"):
+        part(x, call._replace(grid=None))

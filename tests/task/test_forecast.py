@@ -204,8 +204,13 @@ def test_exhibits_show_fans_in_the_units_of_the_table_and_the_error_by_step():
     assert said.y[0] == pytest.approx(was.y[-1])
     column = table().columns[fan.y]
     assert min(abs(column - came.y[0])) < 1e-5
-    steps = shown[3].lines[0].y
-    assert len(steps) == 8 and steps[-1] > steps[0] > 0
+    mine, last, season = shown[3].lines
+    assert (mine.name, last.name, season.name) == ("error", "last value", "last season (24)")
+    assert len(mine.y) == 8 and mine.y[-1] > mine.y[0] > 0
+    assert mine.y == pytest.approx(last.y) and season.y != pytest.approx(last.y)  # the forecast above is the last value
+    rows = exam.take(np.unique(np.linspace(0, len(exam) - 1, min(192, len(exam))).astype(int)))
+    off = rows["tokens"][:, -24:, : rows["targets"].shape[2]][:, :8] - rows["targets"]
+    assert season.y == pytest.approx(np.nanmean(np.square(off), (0, 2)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "gla", "mamba2", "gpt2", "dlinear", "itransformer", "patchtst"])

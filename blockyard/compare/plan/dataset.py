@@ -17,6 +17,7 @@ from blockyard.core.random import fold
 from blockyard.core.spec import Spec, has_own_rows
 from blockyard.data.once import keep
 from blockyard.data.rows import Batches
+from blockyard.data.tokens import Codec, load_codec
 from blockyard.source import read
 from blockyard.source._base import known_by_name
 from blockyard.task import DataTask, make_task
@@ -26,19 +27,32 @@ from blockyard.task._material import Material
 
 def named(choice: Choice) -> Material:
     """The material that a plan or a job names."""
-    return _material(choice.task, tuple(choice.paths), choice.codec)
+    return _material(choice.task, tuple(choice.paths), choice.codec, choice.words)
 
 
 @lru_cache(maxsize=4)
-def _material(text: str | None, paths: tuple[str, ...], codec: str | None) -> Material:
+def _material(text: str | None, paths: tuple[str, ...], codec: str | None, words: str = "") -> Material:
     """Read once a process."""
     task = make_task(text) if text else None
     if task is not None and not isinstance(task, DataTask):
         return Exercise(text or "", task)
-    data = read(paths, task.of if task else (), codec=codec or "bytes")
+    data = read(paths, task.of if task else (), codec=_kept_codec(words, codec) if words else codec or "bytes")
     asked = task or make_task(data.usually())
     assert isinstance(asked, DataTask), "what data are usually for is asked of data"
     return asked.material(data)
+
+
+def saved_as(codec: Codec) -> str:
+    """How a plan names the tokeniser of a saved model."""
+    return f"saved:{codec.hash[:12]}"
+
+
+def _kept_codec(words: str, named: str | None) -> Codec:
+    """The codec of a saved model, as it was when the run was planned."""
+    codec = load_codec(words)
+    if saved_as(codec) != named:
+        raise UsageError(f"{words} changed since this run was planned; use another --out")
+    return codec
 
 
 def own_rows(system: Spec, codec: str | None) -> dict[int, Material]:

@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -15,8 +16,8 @@ from blockyard import __version__, systems
 from blockyard.compare.documents import WIDTH, Arm, Job, Plan, Same, Speed
 from blockyard.compare.identity import NUMERICS, loops
 from blockyard.compare.judge.power import default_seeds
-from blockyard.compare.judge.tuning import RATES, check_rates
-from blockyard.compare.plan import dataset
+from blockyard.compare.judge.tuning import RATES, UNTUNED, check_rates
+from blockyard.compare.plan import dataset, onward
 from blockyard.compare.plan.after import states, transformed
 from blockyard.compare.plan.budget import at_memory, solve
 from blockyard.core import numbers, registry
@@ -74,6 +75,9 @@ class Request:
     sweep: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     within: str | float | None = None
     ram: str | float | None = None
+    init: str | None = None
+    adapters: tuple[str, ...] = ()
+    rate: float | None = None
 
     @property
     def rows(self) -> int:
@@ -90,33 +94,38 @@ class Request:
 
 def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     """Match every arm to the budget and fix what all of them share."""
-    if not request.targets:
+    if not request.targets and request.init is None:
         raise UsageError("nothing to compare; for example: blockyard compare llama gla")
     if request.tuning not in TUNINGS:
         raise unknown("tuning", request.tuning, TUNINGS)
     rates = [float(rate) for rate in request.rates]
     check_rates(rates)
+    begin = _begun(request)
     if not all(factor > 0 for factor in request.reach):
         raise UsageError(f"reach= names lengths in units of that of training, each above 0; got {list(request.reach)}")
     if request.tuning == "none" and rates != list(RATES):
         raise UsageError("rates= are tried in tuning, and tuning is none; leave one of them out")
-    choice = dataset.chosen(request.task, request.data, request.codec)
+    choice = onward.chosen(begin, request.task, request.data, request.codec)
     material = dataset.named(choice)
     tried = 1 if request.tuning == "none" else len(rates)
     referred = material.tuned_references("final", tried)
     for note in (*material.notes, *referred.notes):
         told(note)
     request = replace(request, batch=request.batch or int(material.usual.get("batch", BATCH)))
-    length = _length(request, material.length)
+    length = _length(request, material.length, None if begin is None else begin.length)
     matched = _matched(request, material.usual)
-    arms, bases = _arms(request, matched, length, material)
+    if begin is None:
+        arms, bases = _arms(request, matched, length, material)
+    else:
+        arms, bases = [_onward(request, length, material, begin)], []
+        matched["params"] = arms[0].params
     looks = _looks(request, len(arms))
     return Plan(
         arms=arms,
         data=dataset.described(material, choice),
         metric=material.metric,
         matched=matched,
-        same=_same(request, length, max(arm.dim for arm in arms)),
+        same=_same(request, length, arms, rates),
         tuning=request.tuning,
         alpha=request.alpha,
         margin=request.margin,
@@ -157,11 +166,11 @@ def _matched(request: Request, usual: Mapping[str, float]) -> dict[str, float]:
     return dict([size, time])
 
 
-def _length(request: Request, given: int | None) -> int:
-    """Tokens a row. A task has its own."""
+def _length(request: Request, given: int | None, own: int | None = None) -> int:
+    """Tokens a row. A task has its own; a model that goes on was made for some."""
     if given is not None and request.length not in (None, given):
         raise UsageError(f"--length {request.length}: the examples of this task have {given} tokens; set it in --task")
-    return given or request.length or LENGTH
+    return given or request.length or own or LENGTH
 
 
 def _looks(request: Request, arms: int) -> list[int]:
@@ -185,8 +194,9 @@ def _against(request: Request, arms: list[Arm]) -> str | None:
     return ids[request.against]
 
 
-def _same(request: Request, length: int, widest: int) -> Same:
+def _same(request: Request, length: int, arms: list[Arm], rates: list[float]) -> Same:
     """What all arms share. Narrow models train side by side, a thread each; wide ones one at a time with all cores."""
+    widest = max(arm.dim for arm in arms)
     device = known_device(request.device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     narrow = device == "cpu" and widest < SIDE_BY_SIDE
@@ -202,7 +212,7 @@ def _same(request: Request, length: int, widest: int) -> Same:
         precision=choose(request.precision, device, widest),
         workers=cores if narrow else 1,
         threads=1 if narrow else cores,
-        rates=[float(rate) for rate in request.rates],
+        rates=rates if request.init is None else _own_rate(request, arms[0]),
         rate_rule=f"rate * sqrt({WIDTH} / dim)",
     )
 
@@ -231,6 +241,38 @@ def _arms(request: Request, matched: dict[str, float], length: int, material: Ma
             needed.setdefault(plain.id, replace(plain, label=target.name))
     known = {arm.id for arm in arms}
     return arms, [arm for id, arm in needed.items() if id not in known]
+
+
+def _begun(request: Request) -> onward.Begun | None:
+    """The model that a request goes on from, and nothing that says otherwise than its folder."""
+    if request.init is None:
+        if request.adapters or request.rate is not None:
+            raise UsageError("adapters and a rate of its own are for a model that goes on: name it")
+        return None
+    said = {"TARGET": request.targets, "--params": request.params, "--memory": request.memory, "--set":
+            request.overrides, "--codec": request.codec != "bytes"}  # fmt: skip
+    odd = [name for name, given in said.items() if given]
+    if odd:
+        raise UsageError(f"kind, size and tokeniser come from {request.init}; leave out {', '.join(odd)}")
+    return onward.begun(request.init)
+
+
+def _onward(request: Request, length: int, material: Material, begin: onward.Begun) -> Arm:
+    """The one arm of a run that goes on from a model: all of it learns, or what is attached to it."""
+    adapters = [systems.parse_transform(each) for each in request.adapters]
+    if adapters:
+        onward.outlined(begin, adapters)
+    else:
+        onward.check_learns(begin)
+    arm = _costed(begin.label, "", onward.onward(begin, material, adapters), length, request.rows, material)
+    return replace(arm, init=begin.folder, id=f"{arm.hash}-0")
+
+
+def _own_rate(request: Request, arm: Arm) -> list[float]:
+    """The one rate of a run that goes on, at width 64: as asked, else of what is new the usual one, else less."""
+    if request.rate is not None:
+        return [request.rate / arm.rate_scale]
+    return [UNTUNED * (1.0 if request.adapters else onward.GENTLY)]
 
 
 def labels(request: Request) -> list[str]:
@@ -266,19 +308,25 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
         system = at_memory(target.name, matched["memory"], length, request.rows, overrides, fit)
     else:
         system = solve(target.name, matched["params"], overrides, fit)
-    made = stages(system)
-    _trainable(entry, system, made, material)
-    optimiser = system.get("optimiser")
-    costs = count(made[-1], length, request.rows, optimiser)
+    said = {key: write_value(value) for key, value in said.items()}
+    return replace(_costed(target.label, entry.name, system, length, request.rows, material), overrides=said)
+
+
+def _costed(label: str, name: str, system: Spec, length: int, rows: int, material: Material) -> Arm:
+    """An arm of a system, and what it costs; `name` is its recipe, empty where it goes on from a saved model."""
+    _trainable(name, system, stages(system), material)
     return Arm(
-        label=target.label,
-        name=entry.name,
-        overrides={key: write_value(value) for key, value in said.items()},
-        system=system.to_json(),
-        hash=system.hash,
-        ordinal=0,
-        id="",
-        dim=system["model"]["dim"],
+        label=label, name=name or label, system=system.to_json(), hash=system.hash, ordinal=0, id="",
+        dim=system["model"]["dim"], **_costs(system, length, rows),
+    )  # fmt: skip
+
+
+@lru_cache(256)
+def _costs(system: Spec, length: int, rows: int) -> dict[str, Any]:
+    """What an arm tells of its costs: a function of its spec, which plans of one process ask again and again."""
+    made, optimiser = stages(system), system.get("optimiser")
+    costs = count(made[-1], length, rows, optimiser)
+    return dict(
         params=costs.params,
         body_params=costs.body_params,
         flops_per_token=costs.flops_per_token,
@@ -299,7 +347,7 @@ def _own_schedule(target: systems.Target) -> dict[str, str]:
     return {} if target.schedule == usual else {"schedule": target.schedule}
 
 
-def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material: Material) -> None:
+def _trainable(name: str, system: Spec, made: list[Model], material: Material) -> None:
     """Refuse, before anything is made, an objective or a task that needs what a phase's model does not claim."""
     try:
         for phase, model in zip(system["program"], made):
@@ -308,12 +356,14 @@ def _trainable(entry: registry.Entry, system: Spec, made: list[Model], material:
             if material.ends.causal:
                 model.require("causal", f"--task {material.name}")
     except UsageError as error:
-        own = systems.spec(entry.name)["program"][-1]["objective"]
+        if not name:
+            raise
+        own = systems.spec(name)["program"][-1]["objective"]
         learns = registry.find(own.kind, own.name).constant("learns", "")
         tasks = [e for e in registry.entries("task").values() if learns and e.constant("learns") == learns]
         if learns == material.ends.learns or not tasks:
             raise
-        raise UsageError(f"{error}; {entry.name} learns {learns}: --task {tasks[0].name}") from None
+        raise UsageError(f"{error}; {name} learns {learns}: --task {tasks[0].name}") from None
 
 
 def steps_of(plan: Plan, speed: Mapping[str, Speed]) -> dict[str, int]:
@@ -359,6 +409,8 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         reach=plan.reach,
         then=[each.transform for each in arm.then],
         shown=max((each.tokens for each in arm.then), default=0),
+        words=data.words,
+        init=arm.init,
     )
 
 

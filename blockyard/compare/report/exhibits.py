@@ -3,7 +3,8 @@
 import base64
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from blockyard.compare.documents import ArmReport, Report
@@ -14,13 +15,34 @@ SIDE = 96  # pixels that a small picture is shown at, at least
 MOST = 24  # classes that a table of counts is drawn with
 
 
-def exhibits(report: Report) -> list[tuple[str, list[tuple[ArmReport, str]]]]:
-    """Every title with the drawing of each arm that has something under it, in the order of the arms."""
-    found: dict[str, list[tuple[ArmReport, str]]] = {}
+def exhibits(report: Report) -> list[tuple[str, list[tuple[ArmReport | None, str]]]]:
+    """Every title with the drawing of each arm that has something under it, in the order of the arms; no arm is named
+    where one drawing has a line of each of them."""
+    found: dict[str, list[tuple[ArmReport, Exhibit, str]]] = {}
     for number, arm in enumerate(report.arms):
         for at, each in enumerate(arm.exhibits):
-            found.setdefault(each.title, []).append((arm, draw(each, f"exhibit-{number}-{at}")))
-    return list(found.items())
+            found.setdefault(each.title, []).append((arm, each, f"exhibit-{number}-{at}"))
+    drawn: list[tuple[str, list[tuple[ArmReport | None, str]]]] = []
+    for title, of in found.items():
+        together = merged({arm.name: exhibit for arm, exhibit, _ in of})
+        if together is None:
+            drawn.append((title, [(arm, draw(exhibit, name)) for arm, exhibit, name in of]))
+        else:
+            drawn.append((title, [(None, draw(together, of[0][2]))]))
+    return drawn
+
+
+def merged(shown: Mapping[str, Exhibit]) -> Exhibit | None:
+    """One exhibit with the first line of each arm, and the lines behind it once; None where those are not the same in
+    all of them: then they are of different things, and stand side by side."""
+    first, *others = shown.values()
+    alike = all((each.x, each.y, each.lines[1:]) == (first.x, first.y, first.lines[1:]) for each in others)
+    apart = [each.lines[0] for each in shown.values() if each.lines]
+    banded = any(line.low or line.high for each in shown.values() for line in each.lines)
+    if not others or len(apart) < len(shown) or not alike or banded or all(line == apart[0] for line in apart):
+        return None
+    own = [replace(line, name=name) for name, line in zip(shown, apart)]
+    return Exhibit(first.title, first.x, first.y, [*own, *first.lines[1:]])
 
 
 def draw(exhibit: Exhibit, name: str) -> str:

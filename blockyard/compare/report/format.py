@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from blockyard.compare.documents import ArmReport, Plan, Report, Then
+from blockyard.compare.documents import Arm, ArmReport, Plan, Report, Then
 from blockyard.compare.outcome import Outcome
 from blockyard.core import registry
 from blockyard.core.spec import Spec, write_value
@@ -203,6 +203,17 @@ def became(arm: ArmReport) -> list[str]:
     return told
 
 
+def adapters(arm: Arm) -> list[str]:
+    """The transforms whose attachments alone an arm trains, beside the model that it goes on from."""
+    program = arm.system.get("settings", {}).get("program", ()) if arm.init else ()
+    return [each["name"] for phase in program for each in phase["settings"].get("apply", ())]
+
+
+def folder_of(arm: Arm) -> str:
+    """What an arm is called in the name of a folder: one that goes on leaves that alone which it began from."""
+    return "+".join([arm.label, *(adapters(arm) or ["on"])]) if arm.init else arm.label
+
+
 def differs(plan: Plan) -> dict[str, str]:
     """Of every arm, by its label, what sets it apart from the others: its recipe where the label hides it, settings."""
     said = {arm.label: arm.overrides for arm in plan.arms}
@@ -211,6 +222,8 @@ def differs(plan: Plan) -> dict[str, str]:
     for arm in plan.arms:
         own = [f"{key}={value}" for key, value in said[arm.label].items() if (key, value) not in common]
         words = [arm.name] if arm.name != arm.label.partition("|")[0].partition("@")[0] else []
+        own += [f"goes on from {arm.init}, model {arm.system['settings']['init'][:12]}"] if arm.init else []
+        own += [f"trains {', '.join(adapters(arm))} alone"] if adapters(arm) else []
         own += [f"@{arm.optimiser}"] if arm.optimiser and "@" not in arm.label else []
         own += [f"| {becomes(each)}" for each in arm.then] if "|" not in arm.label else []
         other = seen.setdefault(arm.hash, arm.label)

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from blockyard.compare.documents import Arm, ArmReport, Plan, Report
+from blockyard.compare.documents import Arm, ArmReport, Plan, Report, Then
 from blockyard.compare.judge.tuning import RATES
 from blockyard.compare.outcome import Judgement, Outcome
 from blockyard.compare.report import figures as pictures
@@ -18,6 +18,7 @@ from blockyard.compare.report.depths import depths
 from blockyard.compare.report.exhibits import also, exhibits
 from blockyard.compare.report.figures import Axis, indices
 from blockyard.compare.report.format import (
+    adapters,
     at_equal_time,
     became,
     becomes,
@@ -106,10 +107,16 @@ def _also(report: Report) -> dict[str, Any] | None:
 
 
 def _exhibits(report: Report) -> list[dict[str, Any]]:
-    """What the best run of each arm left to look at, by title."""
+    """What the best run of each arm left to look at, by title; a drawing of all of them has no name."""
     index = indices(report)
     return [
-        {"title": title, "of": [(arm.name, Markup(glyph(index[arm.name])), Markup(drawn)) for arm, drawn in shown]}
+        {
+            "title": title,
+            "of": [
+                (arm and arm.name, Markup(glyph(index[arm.name])) if arm else None, Markup(drawn))
+                for arm, drawn in shown
+            ],
+        }
         for title, shown in exhibits(report)
     ]
 
@@ -332,6 +339,8 @@ def target(arm: Arm) -> str:
 def command(plan: Plan) -> list[str]:
     """The command line that asks for this plan, in the pieces that are not to be torn apart."""
     same, parts = plan.same, [["blockyard"], ["compare"], *([target(arm)] for arm in plan.arms)]
+    if plan.arms[0].init:
+        return _onward(plan)
     material = plan.data
     parts += [["--data", path] for path in material.paths] + ([["--task", material.task]] if material.task else [])
     parts += [[f"--{axis}", amount(value)] for axis, value in plan.matched.items()]
@@ -345,10 +354,26 @@ def command(plan: Plan) -> list[str]:
     return [shlex.join(part) for part in parts]
 
 
+def _onward(plan: Plan) -> list[str]:
+    """The same of one that goes on from a model."""
+    (arm,), same = plan.arms, plan.same
+    parts = [["blockyard"], ["train"], ["--init", arm.init]]
+    if adapters(arm):
+        with_ = [becomes(Then(each, 0, {})) for each in arm.system["settings"]["program"][0]["settings"]["apply"]]
+        parts = [["blockyard"], ["adapt"], [arm.init], *(["--with", each] for each in with_)]
+    parts += [["--data", path] for path in plan.data.paths] + ([["--task", plan.data.task]] if plan.data.task else [])
+    parts += [[f"--{axis}", amount(value)] for axis, value in plan.matched.items() if axis != "params"]
+    options = {"length": same.length if plan.data.bytes else None, "batch": same.batch, "device": same.device,
+               "precision": same.precision, "rate": f"{same.rates[0] * arm.rate_scale:g}"}  # fmt: skip
+    parts += [[f"--{name}", str(value)] for name, value in options.items() if value is not None]
+    return [shlex.join(part) for part in parts]
+
+
 def _beyond(plan: Plan) -> str:
     """What the command line has no option for."""
     said = [f"base={plan.seeds[0] // 100}"] if plan.seeds and plan.seeds[0] else []
     said += [f"alpha={plan.alpha:g}"] if plan.alpha != ALPHA else []
     said += [f"reach=({', '.join(f'{factor:g}' for factor in plan.reach)},)"] if plan.reach else []
-    said += [f"rates=({', '.join(f'{rate:g}' for rate in plan.same.rates)})"] if plan.same.rates != list(RATES) else []
+    own = plan.same.rates != list(RATES) and not plan.arms[0].init
+    said += [f"rates=({', '.join(f'{rate:g}' for rate in plan.same.rates)})"] if own else []
     return ", ".join(said)

@@ -16,6 +16,7 @@ import torch
 from blockyard.compare.documents import FORMAT, ByDepth, Job, Point, RunResult
 from blockyard.compare.identity import key_of
 from blockyard.compare.plan.dataset import named, own_orders
+from blockyard.compare.plan.onward import first_model
 from blockyard.compare.run.after import become
 from blockyard.compare.run.probes import inside
 from blockyard.core.batch import Batch
@@ -24,6 +25,7 @@ from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.data.rows import Arrays
+from blockyard.model.attachment import save_attachment
 from blockyard.model.model import Model, build
 from blockyard.model.save import load_model, save_model
 from blockyard.probe import by_depth_probe
@@ -33,6 +35,7 @@ from blockyard.tracker._told import Told
 from blockyard.train.journal import Line
 from blockyard.train.loop import Settings, to_batch, train
 from blockyard.train.precision import arithmetic
+from blockyard.train.schedule import ATTACHED
 
 TOKENS, LOGITS = 1 << 12, 1 << 20  # of a forward that scores, where training takes fewer: small batches waste time
 SCORES = {"final": "score", "tune": "score_tuning"}  # what trackers know it by: only the first is judged
@@ -58,7 +61,7 @@ def run_job(job: Job, folder: Path, tell: Tell, told: Told | None = None) -> Run
             predict = _predict(model, job)
             exhibits = data.exhibits(predict, data.exam(job.role, job.length))
             result = replace(result, probes=inside(model, data, job.length), exhibits=exhibits)
-            save_model(model, folder / "model", tokenizer=data.tokenizer, beside=data.beside(predict))
+            _save(model, folder / "model", job, data.tokenizer, data.beside(predict))
     also = {f"also/{name}": value for name, value in result.also.items()}
     told.end(result.steps, {SCORES[job.role]: result.score, **also}, "" if result.finished else result.reason)
     write_whole(folder / "result.json", sealed(result.to_json()))
@@ -67,11 +70,20 @@ def run_job(job: Job, folder: Path, tell: Tell, told: Told | None = None) -> Run
     return result
 
 
+def _save(model: Model, folder: Path, job: Job, tokenizer: bytes | None, beside: Mapping[str, bytes]) -> None:
+    """The model of a run in a folder; of a run that trained what it attached to another model that alone."""
+    program: tuple[Spec, ...] = Spec.from_json(job.system)["program"] if job.init else ()
+    if program and all(phase["train"] == (ATTACHED,) for phase in program):
+        save_attachment(model, folder, of=job.init, tokenizer=tokenizer)
+    else:
+        save_model(model, folder, tokenizer=tokenizer, beside=beside)
+
+
 def _trained(job: Job, data: Material, folder: Path, tell: Tell, told: Told) -> tuple[Model, RunResult]:
     """The model of a job, trained, and what that took."""
     system = Spec.from_json(job.system)
     start = fold("start", job.seed, system.hash, job.ordinal)
-    model = build(system, start).to(job.device)
+    model = first_model(job.init, system["init"], job.device) if job.init else build(system, start).to(job.device)
     settings = Settings(
         steps=job.steps, lr=job.lr, schedule=job.schedule, precision=job.precision, device=job.device,
         micro=job.micro, seed=start, log_every=max(1, job.steps // 40), save_seconds=job.save_seconds,

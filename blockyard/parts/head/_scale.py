@@ -24,6 +24,13 @@ def back(y: Tensor, call: Call) -> Tensor:
     return y * scale + offset
 
 
+def sized(y: Tensor, call: Call) -> Tensor:
+    """y (R,N,H) times the scale of each of N variables of a row: what is added to a forecast that was put back."""
+    if "scale" not in call.conditions:
+        return y
+    return y * call.conditions["scale"][:, : y.shape[1], None].to(y.dtype)
+
+
 def rising(site: Site, levels: tuple[float, ...]) -> tuple[float, ...]:
     """The levels as they were given; refused where they do not rise."""
     if any(a >= b for a, b in pairwise(levels)):

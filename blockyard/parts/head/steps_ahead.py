@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from blockyard.core import Call, Head, Prod, Site, Spec, UsageError
-from blockyard.core.settings import Horizon, Levels, NormSpec
+from blockyard.core.settings import Horizon, Levels, NormSpec, Positive
 from blockyard.parts.head import _scale
 
 
@@ -28,6 +28,7 @@ class StepsAhead(Head):
         self, site: Site, *, horizon: Horizon = 96, levels: Levels = (),
         norm: Annotated[NormSpec, "the norm of every token before they are read; none: no norm"] | None
         = Spec("norm", "rms"),
+        gain: Annotated[Positive, "the deviation of its first numbers, times the root of what it reads"] = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.outputs, self.tokens = _scale.of_stem(site, "outputs"), _scale.of_stem(site, "tokens")
@@ -35,7 +36,7 @@ class StepsAhead(Head):
         self.horizon.ordered = True
         self.norm = site.slot("norm", norm)
         said = _scale.said(site, self.horizon, self.levels)
-        self.proj = site.linear("proj", Prod(self.tokens, site.stream), said, bias=True)
+        self.proj = site.linear("proj", Prod(self.tokens, site.stream), said, bias=True, gain=gain)
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[dict[str, Tensor], Call, Any]:
         if x.shape[1] != self.tokens.size:

@@ -40,9 +40,17 @@ class Dense(Linear):
             return self.point("linear_out", self.store.linear(x, self.weight, self.bias), call)
         return self.store.linear(x, self.weight, self.bias)
 
-    def plus(self, up: Tensor, down: Tensor) -> Merged:
+    def matrix(self) -> Tensor:
+        return self.store.full(self.weight)
+
+    def become(self, matrix: Tensor, times: Tensor | None = None) -> Merged:
         if not isinstance(self.weight, nn.Parameter):
             raise UsageError(f"{self.path} keeps its matrix as store:{self.store.spec.name}: merge first, then pack")
+        made = {"weight": matrix.to(self.weight.dtype)}
+        if self.bias is not None and times is not None:
+            made["bias"] = (self.bias.to(times.dtype) * times).to(self.bias.dtype)
+        return {}, made
+
+    def plus(self, up: Tensor, down: Tensor) -> Merged:
         wide = widest_dtype(self.weight.device)
-        made = self.weight.to(wide) + up.to(wide) @ down.to(wide)
-        return {}, {"weight": made.to(self.weight.dtype)}
+        return self.become(self.matrix().to(wide) + up.to(wide) @ down.to(wide))

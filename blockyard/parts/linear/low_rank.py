@@ -41,8 +41,7 @@ class LowRank(Linear):
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         return linear(self.point("hidden", linear(x, self.down), call), self.up, self.bias)
 
-    def dense(self) -> Tensor:
-        """The weight as one full matrix, whatever its store."""
+    def matrix(self) -> Tensor:
         return self.up @ self.down
 
     def plus(self, up: Tensor, down: Tensor) -> Merged:

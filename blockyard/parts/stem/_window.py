@@ -1,7 +1,7 @@
 """What stems share that read windows of series: tokens (B,L,C), the C variables side by side, those asked for first.
 
 What a scaling takes away goes with the call, in `call.conditions`, for the head to put back: offset and scale (R,N) of
-the N variables of each row.
+the N variables of each row. So does the window as it was scaled, (R,L) or (R,N,L), for a head that reads that too.
 """
 
 from typing import Any
@@ -57,9 +57,10 @@ def apart(batch: Batch, length: Axis, outputs: Axis, like: Tensor) -> Tensor:
 def scaled(x: Tensor, by: Scaling | None, call: Call) -> tuple[Tensor, Call]:
     """x (R,L) or (R,N,L) scaled, and the call that says by what."""
     if by is None:
-        return x, call
+        return x, call._replace(conditions={**call.conditions, "window": x})
     offset, scale = (each.reshape(len(x), -1) for each in by.statistics(x))
-    return by(x, call), call._replace(conditions={**call.conditions, "offset": offset, "scale": scale})
+    x = by(x, call)
+    return x, call._replace(conditions={**call.conditions, "offset": offset, "scale": scale, "window": x})
 
 
 def whole(site: Site, length: Axis) -> None:

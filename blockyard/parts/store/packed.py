@@ -48,3 +48,6 @@ class Packed(Store):
     def embedding(self, ids: Tensor, matrix: Tensor) -> Tensor:
         rows = dense(matrix, self.bits, self.group, self.columns.size, ids.flatten())
         return rows.view(*ids.shape, self.columns.size)
+
+    def full(self, matrix: Tensor) -> Tensor:
+        return dense(matrix, self.bits, self.group, self.columns.size)[: self.rows.size]

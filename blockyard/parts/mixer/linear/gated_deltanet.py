@@ -4,9 +4,10 @@
     log a_t = -exp(A_log) softplus(w_a x_t + dt_bias)        b_t = beta_max sigmoid(w_b x_t)
     q, k = unit length of silu(conv(W x))        v = silu(conv(W x))        y_t = W_o (N(o_t) * silu(W_g x_t))
 
-`beta_max` is the largest step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1].
+`beta_max` is the largest step: with 1 the transition's eigenvalues lie in [0,1], with 2 in [-1,1]. With fewer
+`key_heads` than heads, as many neighbouring heads share queries and keys.
 
-Shapes   x (B,T,D)   q, k (B,T,H,K), H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)
+Shapes   x (B,T,D)   q, k (B,T,G,K), G = H, H K = 3D/4   v, o (B,T,H,V), V = 2K   a, b (B,T,H)   S (B,H,K,V)
          A_log, dt_bias (H)
 Source   arXiv 2412.06464    Slug  deltanet    Family  linear
 Tags     memory=matrix, decay=data, update=delta
@@ -15,6 +16,7 @@ Differs  nothing known
 
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -29,11 +31,12 @@ class GatedDeltaNet(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "beta", "decay", "gate", "context")
     renamed = dict(reach="beta_max", log_rate="A_log", step="dt_bias")
-    variants = ({}, dict(beta_max=2.0))
+    variants = ({}, dict(beta_max=2.0), dict(key_heads=2, key_dim=6))
 
     def __init__(
         self, site: Site, *, heads: Heads = 4,
         key_dim: Annotated[KeyDim, "channels of a head's keys; none: 3/4 of the width over the heads"] | None = None,
+        key_heads: Annotated[Heads, "heads of queries and keys, each for as many others; none: all"] | None = None,
         value_dim: Annotated[ValueDim, "channels of a head's values; none: twice those of its keys"] | None = None,
         beta_max: BetaMax = 1.0,
         conv: ConvSpec | None = Spec("mixer", "short_conv"),
@@ -42,10 +45,12 @@ class GatedDeltaNet(Sublayer):
         scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        head = site.axis("heads", heads)
+        keys = site.axis("heads", key_heads or heads)
+        group = site.axis("group", lambda: site.divide("key_heads", heads, key_heads or heads))
+        head = Prod(keys, group)
         self.key_dim = site.axis("key_dim", key_dim or max(1, 3 * site.stream.size // (4 * heads)))
         self.value_dim = site.axis("value_dim", value_dim or 2 * self.key_dim.size)
-        key, value = Prod(head, self.key_dim), Prod(head, self.value_dim)
+        key, value = Prod(keys, self.key_dim), Prod(head, self.value_dim)
         self.qkv = Cat(key, key, value)
         self.layout = Cat(self.qkv, value, head, head)
         self.proj = site.linear("proj", site.stream, self.layout)
@@ -55,6 +60,7 @@ class GatedDeltaNet(Sublayer):
         self.dt_bias = site.param("dt_bias", (head,), softplus_step)
         self.norm = site.slot("norm", norm, on=self.value_dim)
         self.out = site.linear("out", value, site.stream)
+        self.group = group
         self.beta_max, self.scale = beta_max, scale or self.key_dim.size**-0.5
 
     def forward(self, x: Tensor, call: Call, state: Any = None) -> tuple[Tensor, Any]:
@@ -63,7 +69,10 @@ class GatedDeltaNet(Sublayer):
         if self.conv is not None:
             qkv, tail = self.conv(qkv, call, tail)
         q, k, v = self.qkv.split(qkv)
+        v, a, b = v.flatten(2, 3), a.flatten(2), b.flatten(2)
         q, k = self.point("q", self.unit(q, call), call), self.point("k", self.unit(k, call), call)
+        if self.group.size > 1:
+            q, k = _for_each(q, self.group.size), _for_each(k, self.group.size)
         v, beta = self.point("v", v, call), self.point("beta", self.beta_max * upcast(b).sigmoid(), call)
         decay = self.point("decay", -upcast(self.A_log).exp() * softplus(upcast(a) + self.dt_bias), call)
         start = leaf(state, "memory")
@@ -76,6 +85,12 @@ class GatedDeltaNet(Sublayer):
             initial_state=start,
             reset=call.reset,
         )
-        o = gate(self, self.norm(o, call), g, call)
+        o = gate(self, self.norm(o, call), g.flatten(2, 3), call)
         y = self.out(self.point("context", o.flatten(2), call), call)
         return y, keep(state, memory=memory, conv=tail)
+
+
+def _for_each(x: Tensor, group: int) -> Tensor:
+    """(B,T,G,K) -> (B,T,H,K): each head of keys as often as heads share it, side by side."""
+    heads = [head for head in x.flatten(2).split(x.shape[3], -1) for _ in range(group)]
+    return torch.cat(heads, -1).unflatten(-1, (-1, x.shape[3]))

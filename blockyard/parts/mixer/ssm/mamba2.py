@@ -4,6 +4,8 @@
     h_t = a_t h_{t-1} + B_t (dt_t u_t)^T        o_t = h_t^T C_t + D u_t
     u, B, C = silu(conv(W x))        y_t = W_o N(o_t * silu(z_t)), N in each group
 
+Where there is a norm before the gate, it stands in the place of o_t.
+
 Shapes   x (B,T,D)   u, z, o (B,T,H,P), H P = inner   B, C (B,T,G,N)   dt (B,T,H)   h (B,H,N,P)
          A_log, dt_bias, D (H)
 Source   arXiv 2405.21060    Slug  mamba    Family  ssm
@@ -28,7 +30,11 @@ class Mamba2(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
     points = ("q", "k", "v", "decay", "gate", "context")
     renamed = dict(log_rate="A_log", step="dt_bias", skip="D")
-    variants = (dict(head_dim=8, state=8), dict(head_dim=8, state=8, groups=2))
+    variants = (
+        dict(head_dim=8, state=8),
+        dict(head_dim=8, state=8, groups=2),
+        dict(head_dim=8, state=8, norm="none", before="rms"),
+    )
 
     def __init__(
         self, site: Site, *, inner: Annotated[Inner, "channels inside; none: twice the width"] | None = None,
@@ -36,6 +42,7 @@ class Mamba2(Sublayer):
         groups: Annotated[Count, "groups of heads that share keys and queries"] = 1,
         conv: ConvSpec = Spec("mixer", "short_conv", (("bias", True),)),
         norm: Annotated[NormSpec, "the norm of the gated output, in each group of heads"] = Spec("norm", "group_rms"),
+        before: Annotated[NormSpec, "the norm of what is gated, in each group; none: no norm"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         group = site.axis("groups", groups)
@@ -53,6 +60,7 @@ class Mamba2(Sublayer):
         self.A_log = site.param("A_log", (head,), log_uniform_in(1.0, 16.0))
         self.dt_bias = site.param("dt_bias", (head,), softplus_step)
         self.D = site.param("D", (head,), constant(1.0))
+        self.before = site.slot("before", before, on=value)
         self.norm = site.slot("norm", norm, on=value)
         self.out = site.linear("out", value, site.stream)
 
@@ -67,6 +75,7 @@ class Mamba2(Sublayer):
         start = leaf(state, "memory")
         o, memory = decayed_scan(q, k, v, decay, initial_state=start, reset=call.reset)
         o = torch.addcmul(o, self.D[:, None].to(u.dtype), u).flatten(2)
+        o = o if self.before is None else self.before(o, call)
         o = gate(self, o, z.flatten(2), call)
         y = self.out(self.point("context", self.norm(o, call), call), call)
         return y, keep(state, memory=memory, conv=tail)

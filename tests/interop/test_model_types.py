@@ -1,6 +1,6 @@
 """Every decoder that is read, in random configurations: logits, generation, padding, and each setting by itself.
 
-A model type is tested here as soon as `drawn.py` has a function of its name.
+A model type is tested here as soon as `drawn.py` or `drawn_mixed.py` has a function of its name.
 """
 
 import copy
@@ -14,17 +14,18 @@ import blockyard as by
 from blockyard import UsageError
 from blockyard.interop import from_transformers, load
 from blockyard.interop.folder import model_types
-from tests.interop import drawn
+from tests.interop import drawn, drawn_mixed
 from tests.interop.conftest import built, scored, settings_read
 
 pytest.importorskip("transformers")
-FAMILIES = [name for name in model_types() if hasattr(drawn, name)]
+DRAWN = vars(drawn) | vars(drawn_mixed)
+FAMILIES = [name for name in model_types() if name in DRAWN]
 SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 24))]
 TEXT = drawn.TEXT
 
 
 def settings_of(family, seed):
-    return getattr(drawn, family)(random.Random(f"{family} {seed}"))
+    return DRAWN[family](random.Random(f"{family} {seed}"))
 
 
 def text(rows=2, length=TEXT):
@@ -99,15 +100,17 @@ def test_padding_changes_nothing(family, seed, tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("family", ["gpt_neox", "gemma2"])
+@pytest.mark.parametrize("family", ["gpt_neox", "gemma"])
 def test_every_kind_of_number_is_read_from_many_files(family, kind, tmp_path):
     """The numbers are those that were stored, to the last bit, whatever is done to their order."""
-    theirs = built(family, torch.float64, settings_of(family, 0) | dict(num_hidden_layers=2)).to(kind)
-    theirs.save_pretrained(tmp_path, max_shard_size="4KB")
-    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    wide = built(family, torch.float64, settings_of(family, 0) | dict(num_hidden_layers=2))
+    stored = copy.deepcopy(wide).to(kind)
+    stored.save_pretrained(tmp_path, max_shard_size="1KB")
+    wide.load_state_dict(stored.state_dict())
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
     assert {p.dtype for p in load(tmp_path).parameters()} == {kind}
-    wide = scored(theirs.double(), text())
-    assert (from_transformers(tmp_path, dtype=torch.float64)(text()).logits - wide).abs().max() <= 1e-9
+    found = from_transformers(tmp_path, dtype=torch.float64)(text()).logits
+    assert (found - scored(wide, text())).abs().max() <= 1e-9
 
 
 OTHERS = {  # of a value of a type, what else it is tried as
@@ -150,6 +153,12 @@ def changes(family, settings):
                 yield "rope_parameters", scheme | {kind: scheme[kind] | {name: other}}
 
 
+def agree_in_double(family, settings, tokens, folder):
+    theirs = built(family, torch.float64, settings)
+    theirs.save_pretrained(folder)
+    return bool((scored(theirs, tokens) - load(folder)(tokens).logits).abs().max() <= 1e-8)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("share", [0.02, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -171,7 +180,8 @@ def test_no_setting_is_passed_over(family, share, tmp_path):
             found = load(tmp_path)(tokens).logits
         except UsageError:
             continue
-        assert torch.allclose(found, expected, atol=1e-4), (name, other)
+        close = torch.allclose(found, expected, atol=1e-4)  # not, where many layers add up their roundings
+        assert close or agree_in_double(family, settings | {name: other}, tokens, tmp_path), (name, other)
         equal += expected.shape != before.shape or not torch.allclose(expected, before, atol=1e-4)
     assert equal >= (4 if share == 1 else 0)
 
@@ -194,7 +204,12 @@ def test_a_setting_that_is_left_out_is_what_their_class_says(family, share, tmp_
             other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
         except Exception:  # sizes that do not fit, refused by either
             continue
+        other.config._experts_implementation = "eager"  # another one takes no odd widths
         assert torch.allclose(found, scored(other, tokens), atol=1e-4), name
+
+
+# without rotary positions in every configuration, or with words of their own
+OTHERWISE = ("gpt2", "gpt_neox", "falcon_mamba", "jamba", "granitemoehybrid")
 
 
 def older(config):
@@ -210,7 +225,7 @@ def older(config):
     return config
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("gpt2", "gpt_neox")])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in OTHERWISE])
 def test_the_older_words_for_positions_mean_the_same(family, tmp_path):
     compared = 0
     for seed in range(4):

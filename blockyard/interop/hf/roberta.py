@@ -1,0 +1,65 @@
+"""RoBERTa: BERT whose positions count from one behind the padding id; what pads is said by the batch, not by its id."""
+
+from blockyard.core.spec import Spec, activation, head, norm
+from blockyard.interop.encoders import DROPOUT, affine, headed, normed, sees_both_sides, tasks, text_head
+from blockyard.interop.fields import Fields
+from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
+from blockyard.interop.names import Names
+from blockyard.systems import spec as recipe
+
+POSITIONS = "roberta.embeddings.position_embeddings.weight"
+
+
+def spec(fields: Fields) -> Spec:
+    sees_both_sides(fields)
+    fields.neutral(*DROPOUT)
+    pad, rows = fields.get("pad_token_id", 1), fields.whole("max_position_embeddings", 512)
+    if type(pad) is not int or not 0 <= pad < rows - 1:
+        raise fields.refuse("pad_token_id", "the positions begin behind it")
+    fields.cut[POSITIONS] = pad + 1
+    exact = norm("layer", eps=fields.real("layer_norm_eps", 1e-12))
+    body = recipe(
+        "bert",
+        dim=fields.whole("hidden_size"),
+        layers=fields.layers("num_hidden_layers"),
+        heads=fields.whole("num_attention_heads"),
+        ffn=fields.whole("intermediate_size"),
+        vocab=fields.whole("vocab_size"),
+        length=rows - pad - 1,
+        **{
+            "stem.kinds": fields.whole("type_vocab_size", 2), "stem.norm": exact, "residual.norm": exact,
+            "channel.activation": fields.activation("hidden_act", "gelu"),
+        },
+    )  # fmt: skip
+    return headed(body, text_head(fields, head("transformed", activation=activation("gelu_exact"), norm=exact)))
+
+
+_CLASSES = affine("head.proj", "classifier")
+NAMES = tasks(
+    "Roberta",
+    Names(
+        base="roberta.",
+        layer="encoder.layer.{}.",
+        ends={path: f"roberta.{name}" for path, name in EMBEDDINGS.items()},
+        blocks={"layer": LAYER},
+        renamed=OLD,
+        ignored=("*.position_ids",),
+        copies={"lm_head.decoder.bias": "lm_head.bias"},
+        unread=("roberta.pooler.*",),
+    ),
+    {
+        "": {},
+        "MaskedLM": {
+            **affine("head.proj", "lm_head.dense"),
+            **normed("head.norm", "lm_head.layer_norm"),
+            "head.bias": "lm_head.bias",
+            "head.table": "lm_head.decoder.weight",
+        },
+        "SequenceClassification": {
+            **affine("head.transform", "classifier.dense"),
+            **affine("head.proj", "classifier.out_proj"),
+        },
+        "TokenClassification": _CLASSES,
+        "QuestionAnswering": affine("head.proj", "qa_outputs"),
+    },
+)

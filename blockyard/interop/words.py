@@ -68,8 +68,23 @@ def _head_dim(told: Told) -> Any:
     return told.axis("mixer:mamba2", "head_dim") if found is ABSENT else found
 
 
+def _channel(told: Told, expert: bool) -> Part | None:
+    """The first channel that widens tokens: an expert, or one that is none."""
+    for part in told.model.parts():
+        wide = part.spec.kind == "channel" and f"{part.path}.inner" in told.model.axes
+        if wide and (".experts." in part.path) == expert:
+            return part
+    return None
+
+
+def _wide(told: Told, *experts: bool) -> Any:
+    """The inner channels of the first that there is of these."""
+    found = next((part for expert in experts if (part := _channel(told, expert)) is not None), None)
+    return ABSENT if found is None else told.model.axes[f"{found.path}.inner"].size
+
+
 def _act(told: Told) -> Any:
-    found = told.first.get("channel")
+    found = _channel(told, False) or _channel(told, True)
     act = None if found is None else _slot(found, "activation")
     if act is None:
         return ABSENT
@@ -210,7 +225,34 @@ def _rank(told: Told) -> Any:
 
 
 def _inner(told: Told) -> Any:
-    return _either(told.axis("channel", "inner"), told.axis("mixer:mamba", "inner"))
+    return _either(_wide(told, False, True), told.axis("mixer:mamba", "inner"))
+
+
+def _router(told: Told, name: str) -> Any:
+    experts = told.first.get("channel:experts")
+    router = None if experts is None else _slot(experts, "router")
+    return ABSENT if router is None else resolved(router, name)
+
+
+def _shares(told: Told) -> Any:
+    """Whether the experts of a token share one."""
+    return "router:top_softmax" in told.first if "channel:experts" in told.first else ABSENT
+
+
+def _dense(told: Told) -> Any:
+    """The numbers of the layers that have no experts where others have."""
+    with_experts = {part.path for part in told.model.parts() if part.spec.name == "experts"}
+    if not with_experts:
+        return ABSENT
+    layers = enumerate(told.model.depth.blocks)
+    return [number for number, steps in layers if not any(f"steps.{step}.part" in with_experts for step in steps)]
+
+
+def _inside(told: Told) -> Any:
+    """The eps of the norms inside of a Mamba."""
+    mamba = told.first.get("mixer:mamba")
+    norm = None if mamba is None else _slot(mamba, "dt_norm")
+    return ABSENT if norm is None else resolved(norm, "eps")
 
 
 def _conv_bias(told: Told) -> bool:
@@ -252,6 +294,12 @@ WORDS: dict[str, Callable[[Told], Any]] = {
     "head_dim": _head_dim,
     "intermediate_size": _inner, "n_inner": _inner, "d_inner": _inner,
     "rms_norm_eps": _eps, "layer_norm_eps": _eps, "norm_epsilon": _eps, "layer_norm_epsilon": _eps,
+    "norm_eps": _eps, "mixer_rms_eps": _inside,
+    "num_experts": lambda told: told.setting("channel:experts", "experts"),
+    "num_local_experts": lambda told: told.setting("channel:experts", "experts"),
+    "num_experts_per_tok": lambda told: _router(told, "top"),
+    "norm_topk_prob": _shares, "mlp_only_layers": _dense,
+    "moe_intermediate_size": lambda told: _wide(told, True),
     "hidden_act": _act, "hidden_activation": _act, "activation_function": _act,
     "attention_bias": _attention_biased, "use_qkv_bias": _attention_biased, "use_bias": _attention_biased,
     "mlp_bias": lambda told: told.biased("channel", "up"),

@@ -53,15 +53,16 @@ def eager(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("family", READ)
-def test_a_family_that_is_only_read_leaves_as_our_own_class(family, tmp_path):
+def test_a_family_that_is_only_read_leaves_as_another_class(family, tmp_path):
     import blockyard.interop.auto  # noqa: F401
 
     built(family, torch.float32, DRAWN[family](random.Random(f"{family} out 0"))).save_pretrained(tmp_path / "in")
     ours = load(tmp_path / "in").eval()
     with pytest.raises(UsageError, match=f"no {family} of transformers"):
         by.export(ours, to=f"transformers:{family}", out=tmp_path / "out")
-    assert by.export(ours, to="transformers", out=tmp_path / "out").told["model_type"] == "blockyard"
-    assert torch.equal(opened(tmp_path / "out")(tokens()).logits, ours(tokens()).logits)
+    left = by.export(ours, to="transformers", out=tmp_path / "out").told["model_type"]
+    assert left == ("qwen3" if family == "lfm2" else "blockyard")  # this one drew attention alone
+    assert (opened(tmp_path / "out")(tokens()).logits - ours(tokens()).logits).abs().max() <= 1e-4
 
 
 @torch.no_grad()

@@ -215,3 +215,21 @@ def test_nothing_of_anybody_is_touched_and_nothing_half_remains(tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     with pytest.raises(UsageError, match="form"):
         by.export(model, to="transformer", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("to", ["transformers", "transformers:blockyard"])
+def test_words_and_defaults_of_generation_leave_too(to, tmp_path):
+    import blockyard.interop.auto  # noqa: F401
+    from blockyard.data.tokens import Bpe
+
+    codec, said = Bpe.train([b"the cat sat on the mat " * 50], 300), {"eos_token_id": 7, "temperature": 0.5}
+    by.build("llama", size="tiny", vocab=codec.vocab).save(tmp_path / "ours", tokenizer=codec.to_json())
+    by.export(tmp_path / "ours", to="transformers", out=tmp_path / "one")
+    (tmp_path / "one" / "generation_config.json").write_text(json.dumps(said | {"do_sample": True}))
+    by.export(tmp_path / "one", to=to, out=tmp_path / "two")
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "two")
+    text = "the cat é"
+    ids = words(text)["input_ids"]
+    assert ids == [int(each) for each in codec.encode(text)] and words.decode(ids) == text
+    model = opened(tmp_path / "two")
+    assert {name: getattr(model.generation_config, name) for name in said} == said

@@ -66,7 +66,12 @@ def settings(model: Model, model_type: str) -> tuple[dict[str, Any], Model]:
     module, layers = import_module(f"{hf.__name__}.{model_type}"), len(model.depth.plan())
     said, layered = words(model), by_type(model)
     failed: list[Unlike] = []
-    for config in [said] if layered is ABSENT else [said, said | {"rope_parameters": layered}]:
+    tried = [said, said | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}]  # where no layer turns
+    if layered is not ABSENT:
+        tried[1:] = [said | {"rope_parameters": layered}, *tried[1:]]
+    if isinstance(said.get("rope_parameters"), dict):  # whole heads turn, and the class turns a part by itself
+        tried.append(said | {"rope_parameters": {"partial_rotary_factor": 1.0, **said["rope_parameters"]}})
+    for config in tried:
         try:
             written = _asked(module, config, layers)
             again = on_meta(_read(module, written, layers))

@@ -11,7 +11,7 @@ import blockyard as by
 from blockyard import UsageError
 from blockyard.core.spec import activation, norm, pattern
 from blockyard.interop.counterpart import counterpart
-from blockyard.interop.folder import load, model_types
+from blockyard.interop.folder import load, model_types, names_of
 from blockyard.interop.out import transformers as form
 from tests.interop import drawn, drawn_mixed
 from tests.interop.conftest import built, precision, scored, shake
@@ -70,13 +70,17 @@ def test_a_family_that_is_only_read_leaves_as_another_class(family, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_and_out_and_in_again(family, seed, tmp_path):
     """Their tensors come back to the last bit, and the config means the same spec and the same scores of theirs."""
-    theirs = built(family, torch.float64, DRAWN[family](random.Random(f"{family} out {seed}")))
+    try:
+        theirs = built(family, torch.float64, DRAWN[family](random.Random(f"{family} out {seed}")))
+    except ZeroDivisionError:
+        pytest.skip("their dynamic positions know no head of one pair")
     theirs.save_pretrained(tmp_path / "in")
     ours = load(tmp_path / "in")
     if family == "qwen3_moe" and not any(part.spec.name == "experts" for part in ours.parts()):
         pytest.skip("without experts it is a qwen3")
     by.export(ours, to=f"transformers:{family}", out=tmp_path / "out")
-    first, last = load_file(tmp_path / "in" / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    stored = ((names_of(tmp_path / at), load_file(tmp_path / at / "model.safetensors")) for at in ("in", "out"))
+    first, last = (names.canonical(tensors) for names, tensors in stored)
     assert first.keys() - last.keys() <= {"lm_head.weight"} and not last.keys() - first.keys()
     assert all(torch.equal(first[name], tensor) for name, tensor in last.items())
     again = load(tmp_path / "out")

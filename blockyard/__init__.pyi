@@ -17,6 +17,7 @@ from blockyard.decode.speculate import speculate as speculate
 from blockyard.decoder.draft import Draft as Draft
 from blockyard.decoder.prompt_lookup import PromptLookup as PromptLookup
 from blockyard.decoder.self_speculative import SelfSpeculative as SelfSpeculative
+from blockyard.interop import export as export
 from blockyard.interop import load as load
 from blockyard.interop import load_peft as load_peft
 from blockyard.interop import save_peft as save_peft

@@ -139,6 +139,7 @@ OPTIONS = {
     "generate": "json prompt chat system tokens temperature top-k top-p min-p repetition-penalty stop beams "
     "num-speculative seed int8-cache",
     "serve": "json host port rows waiting tokens key runs",
+    "export": "json to out",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",
     "study": "json tier out",

@@ -86,6 +86,42 @@ def write_folder(
         raise UsageError(f"cannot write to {folder}: {error.strerror}; name another folder") from None
 
 
+def new_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """A folder of these files that was not there before, or was empty: all of them appear at once, or none.
+
+    UsageError where anything is in it, or it cannot be written.
+    """
+    folder = Path(os.path.realpath(folder))
+    refuse_taken(folder)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside.mkdir()
+        try:
+            for name, content in files:
+                _write(aside / name, content)
+            os.rename(aside, folder)  # fails where something has come into it since
+        except BaseException:
+            for path in aside.iterdir() if aside.exists() else ():
+                path.unlink()
+            with contextlib.suppress(FileNotFoundError):
+                aside.rmdir()
+            raise
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; name another folder") from None
+
+
+def refuse_taken(path: Path) -> None:
+    """UsageError where a name is taken: by a file, or by a folder that is not empty."""
+    try:
+        if path.is_dir() and not any(path.iterdir()):
+            return
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}; name another one") from None
+    if os.path.lexists(path):
+        raise UsageError(f"{path} is there already; name another one, or remove it first")
+
+
 def read_file(folder: Path, name: str, digest: str) -> bytes:
     """The content that an index describes; UsageError where it is missing or another."""
     why = "is missing"

@@ -16,6 +16,7 @@ from blockyard.core.files import is_missing, read_json
 from blockyard.interop import hf, peft
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.own import OWN, load_own
 from blockyard.interop.pixels import scaled
 from blockyard.interop.weights import read_tensors, tensor_names
 from blockyard.model.attachment import INDEX, home_of, load_attachment
@@ -96,6 +97,8 @@ def from_transformers(
     config = _config(folder)
     name = config.get("model_type")
     known = model_types()
+    if name == OWN:
+        return load_own(folder, config, device, dtype)
     if name not in known:
         raise unknown("model_type", str(name), known)
     module = import_module(f"{hf.__name__}.{name}")

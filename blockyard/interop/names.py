@@ -11,9 +11,21 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
-from blockyard.core.part import Position
-from blockyard.interop.sources import all_taken, assemble, bare, each, prefixed, renumbered, shaped
+from blockyard.core.part import Part, Position
+from blockyard.interop.sources import (
+    all_taken,
+    assemble,
+    bare,
+    each,
+    prefixed,
+    put_together,
+    renumbered,
+    shaped,
+    taken_apart,
+)
 from blockyard.model.model import Model
+
+DEPTHWISE = "short_conv"  # the part whose filter has another dimension there
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,23 @@ class Names:
                 made = {path: renumbered(tensor, uses[path], *position.elsewhere) for path, tensor in made.items()}
         return made
 
+    def invert(self, model: Model, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors from our parameters, by path: what `convert` reads as these again."""
+        made = dict(ours)
+        uses = {use.path: use.axes for use in model.uses}
+        for position in reversed([part for part in model.parts() if isinstance(part, Position)]):
+            if position.elsewhere is not None:
+                axis, order = position.elsewhere
+                back = axis, order.argsort()
+                made = {path: renumbered(tensor, uses[path], *back) for path, tensor in made.items()}
+        pieces = []
+        for path, source in self.sources(model).items():
+            tensor = made[path]
+            if _owner(model, path) == DEPTHWISE and tensor.dim() == 2:
+                tensor = tensor[:, None]
+            pieces += taken_apart(source, tensor, uses[path][0])
+        return put_together(pieces)
+
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
         """Without the copies that a checkpoint may hold, such as that of the table for a tied head."""
         copies, head = dict(self.copies), self.ends.get("head.table")
@@ -141,6 +170,12 @@ class Names:
         if others:
             warnings.warn(f"{where}: {_some(sorted(others))} left out: no part of this model reads it", stacklevel=4)
         return {name: tensor for name, tensor in found.items() if name not in others}
+
+
+def _owner(model: Model, path: str) -> str:
+    """The name of the part that has a parameter."""
+    part = model.get_submodule(path.rpartition(".")[0])
+    return part.spec.name if isinstance(part, Part) else ""
 
 
 def _some(names: list[str]) -> str:

@@ -112,6 +112,39 @@ def _by_head(pieces: list[Tensor], rows: Expr, order: list[int], path: str, wher
     return torch.cat([runs[part].flatten(0, 1) for part in range(len(sizes))])
 
 
+def taken_apart(source: str, tensor: Tensor, rows: Expr) -> list[tuple[str, int | None, Tensor]]:
+    """What `assemble` made a tensor of: the names, which of their matrices (None: all), and their numbers.
+
+    UsageError where a source is one that is only read.
+    """
+    names, found = _names(source), _HEADS.match(source)
+    taken = [_taken(name) for name in names]
+    if any(one.of > 1 or one.flat or one.form not in ("", "T") for one in taken) or (found and len(names) > 1):
+        raise UsageError(f"{source} is a form of tensors that is read and not written")
+    if found:
+        sizes, heads = _runs(rows), next(rows.leaves()).size
+        order = [*map(int, (found[1] or "").split())] or [*range(len(sizes))]
+        runs = [run.unflatten(0, (heads, -1)) for run in tensor.split(sizes)]
+        tensor = torch.cat([runs[part] for part in order], 1).flatten(0, 1)
+    sizes = _runs(rows) if len(names) > 1 else [len(tensor)]
+    if len(sizes) != len(names) or sum(sizes) != len(tensor):
+        raise UsageError(f"{source} has {len(names)} names for {len(sizes)} runs of rows, which is not written")
+    pieces = zip(taken, tensor.split(sizes))
+    return [(one.name, one.matrix, FORMS[one.form](piece) if one.form else piece) for one, piece in pieces]
+
+
+def put_together(pieces: Iterable[tuple[str, int | None, Tensor]]) -> dict[str, Tensor]:
+    """Tensors by name; matrices of one name one behind the other, along a first dimension."""
+    whole: dict[str, Tensor] = {}
+    parts: dict[str, dict[int, Tensor]] = {}
+    for name, matrix, tensor in pieces:
+        if matrix is None:
+            whole[name] = tensor
+        else:
+            parts.setdefault(name, {})[matrix] = tensor
+    return whole | {name: torch.stack([found[n] for n in sorted(found)]) for name, found in parts.items()}
+
+
 def _runs(rows: Expr) -> list[int]:
     """The sizes of what lies side by side, also inside of what does."""
     return [size for part in rows.parts for size in _runs(part)] if isinstance(rows, Cat) else [rows.size]

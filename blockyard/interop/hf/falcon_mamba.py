@@ -34,3 +34,6 @@ def spec(fields: Fields) -> Spec:
             "head.tied": fields.flag("tie_word_embeddings", True),
         },
     )
+
+
+ARCHITECTURE = "FalconMambaForCausalLM"

@@ -43,4 +43,5 @@ def spec(fields: Fields) -> Spec:
 
 
 _LAYER = ({**AROUND[0], **HEAD_NORMS}, AROUND[1])
+ARCHITECTURE = "Gemma3ForCausalLM"
 NAMES = Names(base="model.", layer="layers.{}.", ends=ENDS, blocks={FULL: _LAYER, SLIDING: _LAYER}, ignored=IGNORED)

@@ -11,12 +11,13 @@ def spec(fields: Fields) -> Spec:
     fields.only("scale_attn_by_inverse_layer_idx", False)
     fields.only("add_cross_attention", False)
     fields.neutral("n_ctx", "reorder_and_upcast_attn", "summary_*", "*_pdrop")
+    dim = fields.whole("n_embd")
     return recipe(
         "gpt2",
-        dim=fields.whole("n_embd"),
+        dim=dim,
         layers=fields.layers("n_layer"),
         heads=fields.whole("n_head"),
-        ffn=fields.whole("n_inner", None),
+        ffn=fields.whole("n_inner", None) or 4 * dim,
         vocab=fields.whole("vocab_size"),
         length=fields.whole("n_positions"),
         **{
@@ -27,6 +28,7 @@ def spec(fields: Fields) -> Spec:
     )
 
 
+ARCHITECTURE = "GPT2LMHeadModel"
 NAMES = Names(
     base="transformer.",
     layer="h.{}.",

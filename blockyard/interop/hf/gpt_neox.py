@@ -30,6 +30,7 @@ def spec(fields: Fields) -> Spec:
     )  # fmt: skip
 
 
+ARCHITECTURE = "GPTNeoXForCausalLM"
 NAMES = Names(
     base="gpt_neox.",
     layer="layers.{}.",

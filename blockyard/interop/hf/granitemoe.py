@@ -15,6 +15,7 @@ def spec(fields: Fields) -> Spec:
     return granite(fields, ["layer"] * layers, {"layer": (mixes, each)}, bias)
 
 
+ARCHITECTURE = "GraniteMoeForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",

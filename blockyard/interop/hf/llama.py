@@ -2,7 +2,7 @@
 
 from blockyard.core.spec import Spec
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import ENDS, IGNORED, LAYER
+from blockyard.interop.layout import ENDS, IGNORED, LAYER, head_width
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
@@ -11,20 +11,20 @@ def spec(fields: Fields) -> Spec:
     # slices of the tensor-parallel pretraining: the same sums in another order
     fields.neutral("max_position_embeddings", "pretraining_tp")
     dim, heads = fields.whole("hidden_size"), fields.whole("num_attention_heads")
-    head_dim = fields.whole("head_dim", None)
+    head_dim = head_width(fields, heads)
     system = recipe(
         "llama",
         dim=dim,
         layers=fields.layers("num_hidden_layers"),
         heads=heads,
-        kv_heads=fields.whole("num_key_value_heads", None),
+        kv_heads=fields.groups(heads),
         ffn=fields.whole("intermediate_size"),
         vocab=fields.whole("vocab_size"),
         tied=fields.flag("tie_word_embeddings", False),
         eps=fields.real("rms_norm_eps", 1e-6),
         **{
             "mixer.head_dim": head_dim,
-            "mixer.position": fields.rope(head_dim or dim // heads, 2048),
+            "mixer.position": fields.rope(head_dim, 2048),
             "channel.activation": fields.activation("hidden_act", "silu"),
         },
     )

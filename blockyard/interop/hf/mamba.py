@@ -32,7 +32,7 @@ def spec(fields: Fields) -> Spec:
         **{
             "depth.layers": layers,  # the recipe counts two sublayers as one
             "mixer.state": fields.whole("state_size", 16),
-            "mixer.rank": None if rank == "auto" else fields.whole("time_step_rank"),
+            "mixer.rank": -(-dim // 16) if rank == "auto" else fields.whole("time_step_rank"),
             "mixer.conv": conv,
             "residual.norm": rms,
             "head.norm": rms,

@@ -34,7 +34,7 @@ def spec(fields: Fields) -> Spec:
             "mixer.groups": groups,
             "mixer.conv": conv,
             # the gated output is normalised group by group
-            "mixer.norm": norm("rms" if groups == 1 else "group_rms", eps=eps),
+            "mixer.norm": norm("group_rms", eps=eps),
             "residual.norm": norm("rms", eps=eps),
             "head.norm": norm("rms", eps=eps),
             "head.tied": fields.flag("tie_word_embeddings", False),

@@ -2,7 +2,7 @@
 
 from blockyard.core.spec import Spec, mixer, position
 from blockyard.interop.fields import Fields
-from blockyard.interop.layout import pattern
+from blockyard.interop.layout import head_width, pattern
 from blockyard.interop.names import Names
 from blockyard.systems import spec as recipe
 
@@ -42,7 +42,7 @@ def spec(fields: Fields) -> Spec:
             "delta.mixer.beta_max": 2.0 if fields.flag("linear_allow_neg_eigval", True) else 1.0,
             "delta.mixer.conv": mixer("short_conv", width=fields.whole("linear_conv_kernel_dim", 4)),
             "attention.mixer.kv_heads": fields.whole("num_key_value_heads", None) or heads,
-            "attention.mixer.head_dim": fields.whole("head_dim", None),
+            "attention.mixer.head_dim": head_width(fields, heads),
             "attention.mixer.position": None if base is None else position("rope", base=base),
         },
     )
@@ -52,6 +52,7 @@ _WIDE = {
     "part.up.weight": "mlp.gate_proj.weight | mlp.up_proj.weight",
     "part.down.weight": "mlp.down_proj.weight",
 }
+ARCHITECTURE = "OlmoHybridForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",

@@ -40,6 +40,7 @@ def spec(fields: Fields) -> Spec:
 
 
 _ATTENTION = BEFORE[0] | ATTENTION | HEAD_NORMS
+ARCHITECTURE = "Qwen3MoeForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",

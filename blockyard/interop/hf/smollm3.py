@@ -54,4 +54,5 @@ def turned(fields: Fields, layers: int) -> list[bool]:
 
 
 BLOCKS = {f"{kind}_{how}": LAYER for kind in (FULL, SLIDING) for how in ("turned", "still")}
+ARCHITECTURE = "SmolLM3ForCausalLM"
 NAMES = Names(base="model.", layer="layers.{}.", ends=ENDS, blocks=BLOCKS, ignored=IGNORED)

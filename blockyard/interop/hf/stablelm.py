@@ -27,4 +27,5 @@ def spec(fields: Fields) -> Spec:
 
 
 BLOCKS = {"prenorm": LAYER, "parallel": ({**BEFORE[0], **ATTENTION}, {**BEFORE[0], **GATED})}
+ARCHITECTURE = "StableLmForCausalLM"
 NAMES = Names(base="model.", layer="layers.{}.", ends=ENDS, blocks=BLOCKS, ignored=IGNORED)

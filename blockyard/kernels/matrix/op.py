@@ -43,6 +43,7 @@ _large = Op(
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b by whatever is fastest here."""
-    if FASTER and x.dtype is torch.float32 and x.numel() >= FEW:
+    # a program that leaves holds for all sizes and on other machines
+    if FASTER and x.dtype is torch.float32 and not torch.compiler.is_exporting() and x.numel() >= FEW:
         return _large(x, weight, bias)
     return functional.linear(x, weight, bias)

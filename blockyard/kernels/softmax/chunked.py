@@ -44,8 +44,8 @@ def _attend(
     if causal and mask is None:
         if window is not None and max(window, BLOCK) < T:
             return _in_blocks(q, k, v, window, sinks, scale)
-        if T in (1, S) and (window is None or window >= S):
-            return _fused(q, k, v, None, T == S, scale)
+        if T in (S, 1) and (window is None or window >= S):
+            return _fused(q, k, v, None, bool(T == S), scale)
     return _fused(q, k, v, visible(q, k, causal, mask, window, sinks), False, scale)
 
 

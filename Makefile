@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing what the tests need ..."
-	@$(INSTALL) -e ".[test,oracle,items,optimisers,sentencepiece,serve]"
+	@$(INSTALL) -e ".[test,oracle,items,optimisers,sentencepiece,serve,onnx]"
 	@touch $@
 
 compare: $(VENV)/.ready

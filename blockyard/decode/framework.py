@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from blockyard.decode.emit import CASTS, Emitter, emits
@@ -46,6 +47,12 @@ def gelu(e: Emitter, node: Node, x: Tensor, approximate: str = "none") -> Vector
 def log_sigmoid(e: Emitter, node: Node, x: Tensor) -> Vector:
     """log sigmoid(x) = -softplus(-x)"""
     return e.w.map(codes.SOFTPLUS, e.w.map(codes.SAME, e.vector(x), -1.0), -1.0)
+
+
+@emits("aten.tanh.default")
+def tanh(e: Emitter, node: Node, x: Tensor) -> Vector:
+    """tanh(x) = 2 sigmoid(2x) - 1"""
+    return e.w.map(codes.SIGMOID, e.w.map(codes.SAME, e.vector(x), 2.0), 2.0, -1.0)
 
 
 @emits("aten.square.default")
@@ -169,8 +176,9 @@ def linear(e: Emitter, node: Node, x: Tensor, weight: Tensor, bias: Tensor | Non
 
 @emits("aten.layer_norm.default")
 def layer_norm(
-    e: Emitter, node: Node, x: Tensor, shape: Any, gain: Tensor, bias: Tensor, eps: float = 1e-5, *_: Any
+    e: Emitter, node: Node, x: Tensor, shape: Any, gain: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-5, *_: Any,
 ) -> Vector:  # fmt: skip
     if len(shape) != 1:
         raise Unrecordable("a norm over several dimensions")
-    return norm(e, x, gain, eps, bias=bias)
+    return norm(e, x, torch.ones(shape) if gain is None else gain, eps, bias=bias, centred=True)

@@ -88,7 +88,10 @@ def gated(fields: Fields) -> Spec:
 
 def head_width(fields: Fields, heads: int) -> int:
     """The channels of a head: head_dim, or the width divided by the heads."""
-    return fields.whole("head_dim", None) or fields.whole("hidden_size") // heads
+    given, width = fields.whole("head_dim", None), fields.whole("hidden_size")
+    if given is None and width % heads:
+        raise fields.refuse("hidden_size", f"heads={heads} do not divide it, and head_dim is not said")
+    return given or width // heads
 
 
 def biases(fields: Fields, attention: str = "attention_bias", channels: str | None = None) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def test_all_odd_values_of_a_recipe(name):
             "llama",
             "channel.activation",
             "norm:rms",
-            r"activation='norm:rms' must be an activation \(gelu, gelu_exact, poly_norm",
+            r"activation='norm:rms' must be an activation \(elu, gelu, gelu_exact, poly_norm",
         ),
         ("llama", "channel.activation", norm("rms"), "activation=norm:rms must be an activation"),
         ("llama", "channel.activation", "gellu", "unknown activation 'gellu'; did you mean gelu"),

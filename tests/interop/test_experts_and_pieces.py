@@ -64,7 +64,7 @@ NEXT = "model.layers.0.linear_attn.in_proj"
 CHANGED = [  # family, tensor, what becomes of it (None: it is missing), words of the message
     ("mixtral", f"{MOE}.experts.2.w1.weight", None, [f"{MOE}.experts.2.w1.weight missing"]),
     ("mixtral", f"{MOE}.experts.3.w1.weight", lambda _: torch.ones(12, 16), ["experts.3.w1", "does not explain"]),
-    ("mixtral", f"{MOE}.gate.weight", lambda t: t[:2], ["router.weight", "(2, 16)", "(3, 16)"]),
+    ("mixtral", f"{MOE}.gate.weight", lambda t: t[:2], ["gate.weight", "(2, 16)", "(3, 16)"]),
     ("granitemoe", f"{MOE}.input_linear.weight", lambda t: torch.cat([t, t]), ["(6, 24, 16)", "3 matrices"]),
     ("granitemoe", f"{MOE}.output_linear.weight", lambda t: t[:2], ["(2, 16, 12)", "3 matrices"]),
     ("granitemoe", f"{MOE}.output_linear.weight", lambda t: t.flatten(0, 1), ["(48, 12)", "3 matrices"]),
@@ -72,8 +72,8 @@ CHANGED = [  # family, tensor, what becomes of it (None: it is missing), words o
     ("qwen3_next", f"{NEXT}_ba.weight", lambda t: t[:-1], ["rows of 2 heads", "7"]),
     ("qwen3_next", "model.layers.1.self_attn.q_proj.weight", lambda t: t[:-8], ["q_proj", "runs of 2 x 8 rows"]),
     ("qwen3_next", "model.layers.1.self_attn.q_proj.weight", lambda t: t[0, 0], ["q_proj", "runs of 2 x 8 rows"]),
-    ("recurrent_gemma", "model.layers.0.temporal_block.rg_lru.input_gate_weight", lambda t: t[:1], ["write_in"]),
-    ("recurrent_gemma", "model.layers.0.temporal_block.rg_lru.input_gate_bias", lambda t: t[0], ["write_bias"]),
+    ("recurrent_gemma", "model.layers.0.temporal_block.rg_lru.input_gate_weight", lambda t: t[:1], ["gate_weight"]),
+    ("recurrent_gemma", "model.layers.0.temporal_block.rg_lru.input_gate_bias", lambda t: t[0], ["input_gate_bias"]),
     ("falcon_h1", "model.layers.0.mamba.norm.weight", lambda _: torch.ones(32), ["mamba.norm.weight"]),
 ]
 

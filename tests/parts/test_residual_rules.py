@@ -13,8 +13,8 @@ from blockyard.core.spec import model as model_spec
 from blockyard.decode.program import refusal
 from blockyard.transform.take import take
 
-RULES = list(registry.entries("residual"))
-KINDS = {name: registry.find("residual", name).load_named() for name in RULES}
+KINDS = {name: entry.load_named() for name, entry in registry.entries("residual").items()}
+RULES = [name for name, made in KINDS.items() if not made.around]  # others are of a window, and not of tokens
 GOING_ON = [name for name, made in KINDS.items() if keeps(made.claims, made.known, "streams")]
 SMALL = {"dense_former": dict(every=1), "depth_read": dict(states=3)}  # so that three steps show it
 WIDENS = ("append",)  # the stream: such a block runs once, and no table is tied to it

@@ -237,6 +237,7 @@ def test_edits_of_a_channel_become_those_of_its_experts():
     assert next(grown.parameters()).dtype == F64
 
 
+@pytest.mark.slow
 def test_a_comparison_scores_and_saves_what_came_out(tmp_path):
     """The grown model, not the one that went in."""
     request = Request(("evomoe",), task="markov_mix:length=16", params="60k", tokens=512, batch=8, seeds=2)

@@ -49,11 +49,11 @@ def test_a_diagram_runs_as_its_module(name, path, overrides):
     assert held.counted == held.said > 0
 
 
-def test_parameters_are_those_of_the_module():
+@pytest.mark.parametrize("name", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit", "switch"))])
+def test_parameters_are_those_of_the_module(name):
     """(1) every learned number stands in the diagram once."""
-    for name in ("llama", "vit", "switch"):
-        made = model(name)
-        assert diagram(made).parameters() == sum(p.numel() for p in made.parameters())
+    made = model(name)
+    assert diagram(made).parameters() == sum(p.numel() for p in made.parameters())
 
 
 class Shapes(TorchDispatchMode):

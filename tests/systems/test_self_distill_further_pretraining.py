@@ -144,6 +144,7 @@ def distance(a, b):
     return sum(float((p - q).detach().square().sum()) for p, q in zip(a.parameters(), b.parameters())) ** 0.5
 
 
+@pytest.mark.slow
 def test_a_student_stays_nearer_to_where_it_began():
     """(4) ||theta_S - theta0|| < ||theta_T - theta0|| after equal steps at one rate, on the same images each time."""
 

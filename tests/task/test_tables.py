@@ -152,7 +152,7 @@ def test_rows_without_the_target_leave():
         (np.repeat([1.0, 2.5], 90), "classes", Classes, ("1", "2.5")),
         (np.arange(180.0), None, Numbers, None),
         (words(*["b", "a"] * 90), None, Classes, ("a", "b")),
-        (np.repeat(np.array(["2020-01-01", "2020-01-05"], "M8[us]"), 90), None, Classes, None),
+        (np.repeat(np.array(["2020-01-01", "2020-01-05"], "M8[us]"), 90), None, Numbers, None),
     ],
 )
 def test_what_a_target_holds(values, kind, wanted, names):

@@ -7,13 +7,15 @@ from ..program.codes import NORM, ROTATE, SILU
 from ..program.emission import Emission, whole
 
 
-def norm(e: Emission, x: Tensor, gain: Tensor, eps: float, each: int = 0, bias: Tensor | None = None) -> Vector:
-    """Of the last dimension; a gain for all, or `each` apart; centred first where there is a bias."""
+def norm(
+    e: Emission, x: Tensor, gain: Tensor, eps: float, each: int = 0, bias: Tensor | None = None, centred: bool = False
+) -> Vector:  # fmt: skip
+    """Of the last dimension; a gain for all, or `each` apart."""
     D = x.shape[-1]
     whole(D)
     v, y = e.vector(x), e.w.fresh(x.numel())
-    off, centred = (0, 0) if bias is None else (e.constant(bias).address, 1)
-    numbers = (x.numel() // D, D, each, e.constant(gain).address, off, e.w.number(eps), centred)
+    off = 0 if bias is None else e.constant(bias).address
+    numbers = (x.numel() // D, D, each, e.constant(gain).address, off, e.w.number(eps), int(centred))
     e.w.write(NORM, *v.operand, *y.operand, *numbers)
     return y
 

@@ -17,7 +17,6 @@ from blockyard.core.settings import Positive
 
 
 class SoftCap(Part):
-    unrecorded = "the hyperbolic tangent is no instruction yet"
     claims = dict(per_token=True, row_independent=True)
 
     def __init__(self, site: Site, *, cap: Annotated[Positive, "what no number passes"] = 30.0) -> None:

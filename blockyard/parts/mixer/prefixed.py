@@ -33,7 +33,8 @@ class Prefixed(Sublayer):
     )  # fmt: skip
     points = ("added",)
     attached_to = "base"
-    variants = ({}, dict(base="gla"))
+    variants = ({}, dict(length=3))
+    unrecorded = "attention to learned keys beside the past is no instruction yet"
 
     def __init__(
         self, site: Site, *, length: Annotated[Count, "keys and values before the tokens"] = 16,

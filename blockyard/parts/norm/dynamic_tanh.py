@@ -17,7 +17,6 @@ from blockyard.core.settings import Positive
 
 
 class DynamicTanh(Part):
-    unrecorded = "the hyperbolic tangent is no instruction yet"
     claims = dict(per_token=True, row_independent=True)
 
     def __init__(self, site: Site, *, alpha: Annotated[Positive, "where the steepness starts"] = 0.5) -> None:

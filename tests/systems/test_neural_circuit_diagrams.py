@@ -28,6 +28,9 @@ PARTS = [
 ]
 
 
+SLOW = pytest.mark.slow
+
+
 def model(name, seed=0, **overrides):
     return by.build(name, size="tiny", seed=seed, **overrides).double()
 
@@ -41,7 +44,11 @@ def matrix(a="d", b="e"):
     return linear(("t", a), (a, b), out=("t", b), sizes=SIZES), x(a, b, seed=1)
 
 
-@pytest.mark.parametrize("name, path, overrides", PARTS, ids=lambda w: str(w))
+@pytest.mark.parametrize(
+    "name, path, overrides",
+    [*PARTS[:6], *(pytest.param(*part, marks=SLOW) for part in PARTS[6:])],
+    ids=lambda w: str(w),
+)
 def test_a_diagram_runs_as_its_module(name, path, overrides):
     """(1) the einsums give what the module gives; (3) and say how many multiply-adds the framework counts."""
     held = proof(model(name, **overrides), path)
@@ -49,7 +56,7 @@ def test_a_diagram_runs_as_its_module(name, path, overrides):
     assert held.counted == held.said > 0
 
 
-@pytest.mark.parametrize("name", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit", "switch"))])
+@pytest.mark.parametrize("name", ["llama", *(pytest.param(name, marks=SLOW) for name in ("vit", "switch"))])
 def test_parameters_are_those_of_the_module(name):
     """(1) every learned number stands in the diagram once."""
     made = model(name)
@@ -70,7 +77,7 @@ class Shapes(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("rows, length", [(2, 9), (3, 13), (4, 6)])
+@pytest.mark.parametrize("rows, length", [(2, 9), pytest.param(3, 13, marks=SLOW), pytest.param(4, 6, marks=SLOW)])
 def test_shapes_at_other_sizes_are_those_that_run(rows, length):
     """(2) a diagram that was read at one size says the shapes at another."""
     made = model("gpt2")

@@ -173,8 +173,8 @@ class Engine:
                 self._turn()
             except Exception:  # nobody's request is left without a word, and the next ones go on
                 LOG.exception("%s: a turn failed", self.name)
+                self._begin()  # before anybody is told: who asks again at once finds the new batch
                 self._all(Ended(OURS))
-                self._begin()
             if text is not None:
                 self._embed(*text)
         gone = Ended("the server went down")

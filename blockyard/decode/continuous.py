@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +22,14 @@ from torch import Tensor
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
 from blockyard.decode.ends import Stop, StopTracker
-from blockyard.decode.generate import WORTH, logprob, quiet
+from blockyard.decode.generate import AHEAD, WORTH, logprob, quiet
+from blockyard.decode.past import OnProgram, OnState, Past, without
 from blockyard.decode.prefix import PrefixStore
 from blockyard.decode.program import Program
-from blockyard.decode.ragged import compact, concat, fits, prefill, rows_of
+from blockyard.decode.ragged import fits, prefill, rows_of
 from blockyard.decode.rules import PLAIN, Draws, SamplingParams, choose, integer, sound
 from blockyard.decode.text import Decode
+from blockyard.model.count import stored_bytes
 from blockyard.model.model import Model
 
 
@@ -137,7 +139,7 @@ class Continuous:
         self.model, self.rows, self.store, self.chunk, self.int8_cache = model, rows, store, chunk, int8_cache
         self.waiting: deque[_Row] = deque()
         self.running: list[_Row] = []
-        self.lines: _Lines | None = None
+        self.past: Past | None = None  # of those that run, in their order
         self.logits: Tensor | None = None  # (running,V) behind the last token of each
 
     @property
@@ -167,8 +169,8 @@ class Continuous:
         self._admit()
         if not self.running:
             return []
-        assert self.logits is not None and self.lines is not None
-        with quiet(isinstance(self.lines, _OfProgram)):
+        assert self.logits is not None and self.past is not None
+        with quiet(isinstance(self.past, OnProgram)):
             guided = self._guided(self.logits)
             chosen = self._choose(guided)
             logprobs = logprob(self.logits, chosen)
@@ -184,7 +186,7 @@ class Continuous:
                 chosen = self._leave(line, chosen)
         if self.running:
             assert chosen is not None
-            self.logits = self.lines.step(chosen)
+            self.logits = self.past.step(chosen)
             self._keep_pieces()
         return told
 
@@ -216,9 +218,10 @@ class Continuous:
         if row.request.rules.repetition_penalty != 1:
             row.seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
             row.seen[torch.tensor(row.ids, device=logits.device)] = True
-        if self.lines is None:
-            self.lines = lines_of(self.model, len(row.ids) + row.request.tokens, self.int8_cache)
-        self.lines.join(state)
+        if self.past is None:
+            self.past = past_of(self.model, state, len(row.ids) + row.request.tokens)
+        else:
+            self.past.join(state)
         self.running.append(row)
         self.logits = logits if self.logits is None else torch.cat([self.logits, logits])
 
@@ -232,11 +235,8 @@ class Continuous:
             rows, at = [self.running[line] for line in lines], torch.tensor(lines, device=logits.device)
             drawn = [row.draws([0], [len(row.ids)]) for row in rows]
             draw = torch.cat([each for each in drawn if each is not None]) if drawn[0] is not None else None
-            seen = (
-                None
-                if rules.repetition_penalty == 1
-                else torch.stack([row.seen for row in rows if row.seen is not None])
-            )
+            held = [row.seen for row in rows if row.seen is not None]  # of all of them, or of none
+            seen = torch.stack(held) if held else None
             chosen[at] = choose(logits[at], draw, rules, seen)
         return chosen
 
@@ -281,21 +281,21 @@ class Continuous:
 
     def _leave(self, line: int, chosen: Tensor | None = None, *, keep: bool = True) -> Tensor | None:
         """A row goes, the last one takes its line: also in the `chosen` tokens, which are given back."""
-        assert self.lines is not None and self.logits is not None
-        row, last = self.running[line], len(self.running) - 1
+        assert self.past is not None and self.logits is not None
         if self.store is not None and keep:
-            self._keep(row, line)
-        self.lines.leave(line)
-        order = [last if i == line else i for i in range(last)]
+            self._keep(self.running[line], line)
+        order = without(line, len(self.running))
         self.running = [self.running[i] for i in order]
-        self.logits = self.logits[order] if order else None
-        if not order:
-            self.lines = None
+        if order:
+            self.past.leave(line)
+            self.logits = self.logits[order]
+        else:
+            self.past = self.logits = None
         return None if chosen is None else chosen[order]
 
     def _keep(self, row: _Row, line: int) -> None:
-        assert self.store is not None and self.lines is not None
-        state = self.lines.state(line)
+        assert self.store is not None and self.past is not None
+        state = self.past.row(line)
         self.store.keep(row.ids[: int(state.length[0])], state)
 
     def _keep_pieces(self) -> None:
@@ -307,64 +307,11 @@ class Continuous:
                 self._keep(row, line)
 
 
-class _Lines(Protocol):
-    """The rows that run: in a state, or in a program."""
-
-    def join(self, state: State) -> None: ...
-    def leave(self, line: int) -> None: ...
-    def step(self, tokens: Tensor) -> Tensor: ...
-    def state(self, line: int) -> State: ...
-
-
-class _OfModel:
-    """By the model's own forward."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.held: State | None = None
-
-    def join(self, state: State) -> None:
-        self.held = state if self.held is None else concat([self.held, state])
-
-    def leave(self, line: int) -> None:
-        assert self.held is not None
-        last = len(self.held.length) - 1
-        order = torch.tensor([last if i == line else i for i in range(last)], device=self.held.length.device)
-        self.held = compact(self.held.select(order)) if last else None
-
-    def step(self, tokens: Tensor) -> Tensor:
-        logits, self.held = prefill(self.model, tokens[:, None], self.held)
-        return logits
-
-    def state(self, line: int) -> State:
-        assert self.held is not None
-        return compact(self.held.select(torch.tensor([line], device=self.held.length.device)))
-
-
-class _OfProgram:
-    """At the speed of the weights."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.like: Any = None
-        program.length = program.length[:0]
-
-    def join(self, state: State) -> None:
-        self.like = state
-        self.program.join(state)
-
-    def leave(self, line: int) -> None:
-        self.program.leave(line)
-
-    def step(self, tokens: Tensor) -> Tensor:
-        return self.program.step(tokens)
-
-    def state(self, line: int) -> State:
-        return self.program.state(line, self.like)
-
-
-def lines_of(model: Model, capacity: int, int8_cache: bool) -> _Lines:
-    """A program where one pays and can be, at first with room for one row of so many tokens."""
-    size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-    program = Program.of(model, 1, min(capacity, 1024), int8_cache) if size >= WORTH[0] else None
-    return _OfModel(model) if program is None else _OfProgram(program)
+def past_of(model: Model, state: State, capacity: int) -> Past:
+    """What a first row has read: in a program where one pays and can be, at first with room for so many tokens."""
+    large = stored_bytes(model) >= WORTH[0]
+    program = Program.of(model, 1, min(capacity, AHEAD), state.int8_cache) if large else None
+    if program is None:
+        return OnState(model, state)
+    program.load(state)
+    return OnProgram(program)

@@ -57,6 +57,7 @@ class Graph:
         self.tokens = storage(recording.tokens)
         self.mutated = {storage(x) for node in self.nodes if node.mutates for x in node.outs}
         assert after.state is not None
+        self.like = after.state  # a state of this model with all its leaves
         self.paths = {storage(x): path for path, x in leaves_of(before.leaves)}
         self.written = dict(leaves_of(after.state.leaves))
         self.kinds: dict[int, str] = dict.fromkeys(self.paths, TOKEN)

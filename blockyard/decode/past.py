@@ -1,8 +1,10 @@
-"""What a model has read, for those who read ahead and go back: in a state, or in a decode program.
+"""What a model has read, for those who read ahead and go back, and for rows that come and go: a state, or a program.
 
     logits = past.read(rows)      some tokens of each row -> the logits behind each of them
     past.back(lengths)            what was read too much is taken back
     past.absorb(rows)             read, and nothing asked
+    logits = past.step(tokens)    one token of each row, for good
+    past.join(state)              a row more, behind the others; `leave(line)` takes one out, `row(line)` copies it
 
 Caches are cut where they should end. A recurrent leaf goes back to the mark before the last reading, so a row may end
 up shorter than it should: `length` says how long it is, and what is missing is read again with what comes next.
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from blockyard.core.state import State
 from blockyard.decode.program import Program
-from blockyard.decode.ragged import compact, padded, prefill
+from blockyard.decode.ragged import compact, concat, padded, prefill
 from blockyard.model.model import Model
 
 
@@ -45,6 +47,22 @@ class Past(Protocol):
 
     def select(self, lines: list[int]) -> None:
         """Go on with these rows, in this order."""
+        ...
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits (rows,V) behind one more token of each row (rows,), for good; the next step overwrites them."""
+        ...
+
+    def join(self, state: State) -> None:
+        """Some more rows, behind the others, after what their prompts left."""
+        ...
+
+    def leave(self, line: int) -> None:
+        """One row goes, and the last one takes its place; one at least stays."""
+        ...
+
+    def row(self, line: int) -> State:
+        """What one row has read."""
         ...
 
 
@@ -77,6 +95,19 @@ class OnState:
 
     def select(self, lines: list[int]) -> None:
         self.state = compact(self.state.select(torch.tensor(lines, device=self.length.device)))
+
+    def step(self, tokens: Tensor) -> Tensor:
+        logits, self.state = prefill(self.model, tokens[:, None], self.state)
+        return logits
+
+    def join(self, state: State) -> None:
+        self.state = concat([self.state, state])
+
+    def leave(self, line: int) -> None:
+        self.select(without(line, len(self.length)))
+
+    def row(self, line: int) -> State:
+        return compact(self.state.select(torch.tensor([line], device=self.length.device)))
 
 
 class OnProgram:
@@ -112,3 +143,20 @@ class OnProgram:
 
     def select(self, lines: list[int]) -> None:
         self.program.keep(torch.tensor(lines))
+
+    def step(self, tokens: Tensor) -> Tensor:
+        return self.program.step(tokens)
+
+    def join(self, state: State) -> None:
+        self.program.join(state)
+
+    def leave(self, line: int) -> None:
+        self.program.leave(line)
+
+    def row(self, line: int) -> State:
+        return self.program.row(line)
+
+
+def without(line: int, rows: int) -> list[int]:
+    """The order of the rows that stay where one leaves: the last one takes its place."""
+    return [rows - 1 if i == line else i for i in range(rows - 1)]

@@ -2,7 +2,7 @@
 
     program = Program.of(model, rows=1, capacity=512)   None where the model, its precision or its device cannot
     program.load(state)                                 what the prompt left
-    program.join(state); program.leave(line)            rows come and go; `state(line, like)` is what one has read
+    program.join(state); program.leave(line)            rows come and go; `row(line)` is what one has read
     logits = program.step(tokens)                       (rows,) -> (rows,V), which the next step overwrites
     logits = program.feed(tokens)                       (rows,n) -> (rows,n,V), n of at most `at_once`: the same to the
                                                         last bit as n steps
@@ -150,9 +150,9 @@ class Program:
                     held[line] = held[last]
         self.length = self.length[:last]
 
-    def state(self, line: int, like: State) -> State:
-        """What one row has read, as the model's own state of it; `like` is any state of this model with leaves."""
-        return left(self.builder, line, int(self.length[line]), like)
+    def row(self, line: int) -> State:
+        """What one row has read, as the model's own state of it."""
+        return left(self.builder, line, int(self.length[line]), self.graph.like)
 
 
 def refusal(model: Model) -> str | None:

@@ -5,10 +5,12 @@ The class stands in `architectures`: BertModel, BertForMaskedLM and so on have o
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from blockyard.core.spec import Spec, activation, head
+from blockyard.core.spec import Spec, activation, head, norm
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.systems import spec as system_of
 
 DROPOUT = ("*dropout*",)
 
@@ -33,6 +35,41 @@ def normed(ours: str, theirs: str) -> dict[str, str]:
 def fused(ours: str, *theirs: str) -> dict[str, str]:
     """Projections whose rows stand in one of ours."""
     return {f"{ours}.{end}": " | ".join(f"{name}.{end}" for name in theirs) for end in ("weight", "bias")}
+
+
+def bert_body(
+    fields: Fields, exact: Spec, act: Spec, own: Mapping[str, Any] | None = None, recipe: str = "bert"
+) -> Spec:
+    """The body that configs in BERT's words say.
+
+    exact, act   its norms and the activation of its channels        own   what a family says otherwise, or besides
+    """
+    said = {
+        "dim": fields.whole("hidden_size"),
+        "heads": fields.whole("num_attention_heads"),
+        "ffn": fields.whole("intermediate_size"),
+        "vocab": fields.whole("vocab_size"),
+        "stem.kinds": fields.whole("type_vocab_size", 2),
+        "stem.norm": exact, "residual.norm": exact, "channel.activation": act,
+    }  # fmt: skip
+    own = own or {}
+    if "length" not in own:
+        said["length"] = fields.whole("max_position_embeddings", 512)
+    if "loops" not in own:
+        said["layers"] = fields.layers("num_hidden_layers")
+    return system_of(recipe, **{**said, **own})
+
+
+def layer_norm(fields: Fields) -> Spec:
+    """The norm of an encoder, with the setting that says its eps."""
+    return norm("layer", eps=fields.real("layer_norm_eps", 1e-12))
+
+
+# of each token a class, or whether an answer begins or ends there
+TOKENS = {
+    "TokenClassification": affine("head.proj", "classifier"),
+    "QuestionAnswering": affine("head.proj", "qa_outputs"),
+}
 
 
 def task(fields: Fields) -> str:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from blockyard.core.errors import UsageError
 from blockyard.core.part import Part
-from blockyard.core.spec import Spec
+from blockyard.core.spec import Spec, linear
 from blockyard.model.attach import attach, attached, attachments, seat
 from blockyard.model.model import Model
 from blockyard.model.save import stored
@@ -35,6 +35,25 @@ def meant(parts: list[Any], on: Sequence[str], asker: str, what: str) -> list[An
 def projections(model: Model) -> list[Any]:
     """The projections inside the steps, those that stand in no other."""
     return outermost([part for part in model.parts() if part.spec.kind == "linear"])
+
+
+class OnProjections:
+    """One kind of attachment on every projection that is meant: its settings as far as they are said, and its words."""
+
+    def __init__(self, kind: str, words: str, on: Sequence[str], seed: int, **settings: Any) -> None:
+        self.spec = linear(kind, **{name: value for name, value in settings.items() if value is not None})
+        self.words, self.on, self.seed = words, on, seed
+
+    def plan(self, model: Model) -> dict[str, str]:
+        """The words of each place."""
+        return dict.fromkeys(self._where(model), self.words)
+
+    def apply(self, model: Model) -> Applied:
+        """The model with it."""
+        return put(model, self._where(model), self.words, self.seed, len(projections(model)), "projections")
+
+    def _where(self, model: Model) -> dict[str, Spec]:
+        return {part.path: self.spec for part in meant(projections(model), self.on, self.spec.name, "projection")}
 
 
 def put(model: Model, where: Mapping[str, Spec], words: str, seed: int, of: int, what: str) -> Applied:

@@ -15,9 +15,8 @@ from typing import Annotated
 
 from blockyard.core.batch import Batch
 from blockyard.core.settings import Dropout, Natural, Patterns, Positive, Rank
-from blockyard.core.spec import Spec, linear
 from blockyard.model.model import Model
-from blockyard.transform._attach import meant, projections, put
+from blockyard.transform._attach import OnProjections
 from blockyard.transform._base import Applied, Transform
 
 
@@ -29,16 +28,11 @@ class Lora(Transform):
         on: Annotated[Patterns, "patterns of paths of the projections, with * for any word"] = ("steps.*",),
         seed: Annotated[Natural, "of the first numbers of what is attached"] = 0,
     ) -> None:  # fmt: skip
-        given = dict(rank=rank, alpha=alpha, dropout=dropout or None)
-        self.spec = linear("lora", **{name: value for name, value in given.items() if value is not None})
-        self.words, self.on, self.seed = f"rank {rank}", on, seed
+        settings = dict(rank=rank, alpha=alpha, dropout=dropout or None)
+        self.pairs = OnProjections("lora", f"rank {rank}", on, seed, **settings)
 
     def plan(self, model: Model) -> dict[str, str]:
-        return dict.fromkeys(self._where(model), self.words)
+        return self.pairs.plan(model)
 
     def apply(self, model: Model, data: Sequence[Batch] = ()) -> Applied:
-        return put(model, self._where(model), self.words, self.seed, len(projections(model)), "projections")
-
-    def _where(self, model: Model) -> dict[str, Spec]:
-        found = meant(projections(model), self.on, "lora", "projection")
-        return {part.path: self.spec for part in found}
+        return self.pairs.apply(model)

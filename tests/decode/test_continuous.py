@@ -78,7 +78,7 @@ def test_a_program_serves_rows_to_the_last_bit(name, monkeypatch):
     batch = Continuous(model, 4)
     told, _ = served(batch, asked, 1)
     assert told == [alone(model, request) for request in asked]
-    assert batch.lines is None and not batch.running
+    assert batch.past is None and not batch.running
 
 
 @pytest.mark.parametrize("worth", [0, 1 << 60])

@@ -199,7 +199,7 @@ def test_rows_come_and_go_and_are_the_same_alone(name, int8_cache):
     lines[:] = [2, 1]
     step()
     for line, row in enumerate(lines):
-        state = program.state(line, begun[0][1])
+        state = program.row(line)
         tokens = torch.cat([rows[row], fed[row, : at[row]]])
         _, told = prefill(model, fed[row, None, : at[row]], begun[row][1])
         assert torch.equal(state.positions, told.positions) and torch.equal(state.length, told.length)

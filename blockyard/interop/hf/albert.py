@@ -1,11 +1,22 @@
 """ALBERT: one layer that runs at every depth; several layers, or groups of them, are not known."""
 
-from blockyard.core.spec import Spec, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, sees_both_sides, tasks, text_head
+from blockyard.core.spec import Spec, head
+from blockyard.interop.encoders import (
+    DROPOUT,
+    TOKENS,
+    affine,
+    bert_body,
+    fused,
+    headed,
+    layer_norm,
+    normed,
+    sees_both_sides,
+    tasks,
+    text_head,
+)
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS
 from blockyard.interop.names import Names
-from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
@@ -14,21 +25,9 @@ def spec(fields: Fields) -> Spec:
     sees_both_sides(fields)
     # the last four are of the paper's own code and read by nothing of theirs
     fields.neutral(*DROPOUT, "net_structure_type", "gap_size", "num_memory_blocks", "down_scale_factor")
-    exact, act = norm("layer", eps=fields.real("layer_norm_eps", 1e-12)), fields.activation("hidden_act", "gelu_new")
-    body = recipe(
-        "albert",
-        dim=fields.whole("hidden_size"),
-        loops=fields.whole("num_hidden_layers"),
-        heads=fields.whole("num_attention_heads"),
-        ffn=fields.whole("intermediate_size"),
-        embed=fields.whole("embedding_size", 128),
-        vocab=fields.whole("vocab_size"),
-        length=fields.whole("max_position_embeddings", 512),
-        **{
-            "stem.kinds": fields.whole("type_vocab_size", 2), "stem.norm": exact, "residual.norm": exact,
-            "channel.activation": act,
-        },
-    )  # fmt: skip
+    exact, act = layer_norm(fields), fields.activation("hidden_act", "gelu_new")
+    own = {"loops": fields.whole("num_hidden_layers"), "embed": fields.whole("embedding_size", 128)}
+    body = bert_body(fields, exact, act, own, "albert")
     return headed(body, text_head(fields, head("transformed", activation=act, norm=exact)))
 
 
@@ -38,7 +37,6 @@ _MASKED = {
     "head.bias": "predictions.bias",
     "head.table": "predictions.decoder.weight",
 }
-_CLASSES = affine("head.proj", "classifier")
 NAMES = tasks(
     "Albert",
     Names(
@@ -70,8 +68,7 @@ NAMES = tasks(
         "": {},
         "MaskedLM": _MASKED,
         "PreTraining": _MASKED,
-        "SequenceClassification": {**affine("head.transform", "albert.pooler"), **_CLASSES},
-        "TokenClassification": _CLASSES,
-        "QuestionAnswering": affine("head.proj", "qa_outputs"),
+        "SequenceClassification": {**affine("head.transform", "albert.pooler"), **affine("head.proj", "classifier")},
+        **TOKENS,
     },
 )

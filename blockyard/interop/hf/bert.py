@@ -4,30 +4,29 @@ Positions are those of the tokens that count: a row is padded on its right. What
 head of a row's classes alone, and the head of the next sentence by none.
 """
 
-from blockyard.core.spec import Spec, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, sees_both_sides, tasks, text_head
+from blockyard.core.spec import Spec, head
+from blockyard.interop.encoders import (
+    DROPOUT,
+    TOKENS,
+    affine,
+    bert_body,
+    fused,
+    headed,
+    layer_norm,
+    normed,
+    sees_both_sides,
+    tasks,
+    text_head,
+)
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
-from blockyard.systems import spec as recipe
 
 
 def spec(fields: Fields) -> Spec:
     sees_both_sides(fields)
     fields.neutral(*DROPOUT, "directionality", "pooler_*")
-    exact, act = norm("layer", eps=fields.real("layer_norm_eps", 1e-12)), fields.activation("hidden_act", "gelu")
-    body = recipe(
-        "bert",
-        dim=fields.whole("hidden_size"),
-        layers=fields.layers("num_hidden_layers"),
-        heads=fields.whole("num_attention_heads"),
-        ffn=fields.whole("intermediate_size"),
-        vocab=fields.whole("vocab_size"),
-        length=fields.whole("max_position_embeddings", 512),
-        **{
-            "stem.kinds": fields.whole("type_vocab_size", 2), "stem.norm": exact, "residual.norm": exact,
-            "channel.activation": act,
-        },
-    )  # fmt: skip
+    exact, act = layer_norm(fields), fields.activation("hidden_act", "gelu")
+    body = bert_body(fields, exact, act)
     return headed(body, text_head(fields, head("transformed", activation=act, norm=exact)))
 
 
@@ -56,7 +55,6 @@ _MASKED = {
     "head.bias": "cls.predictions.bias",
     "head.table": "cls.predictions.decoder.weight",
 }
-_CLASSES = affine("head.proj", "classifier")
 NAMES = tasks(
     "Bert",
     Names(
@@ -73,8 +71,10 @@ NAMES = tasks(
         "": {},
         "MaskedLM": _MASKED,
         "PreTraining": _MASKED,
-        "SequenceClassification": {**affine("head.transform", "bert.pooler.dense"), **_CLASSES},
-        "TokenClassification": _CLASSES,
-        "QuestionAnswering": affine("head.proj", "qa_outputs"),
+        "SequenceClassification": {
+            **affine("head.transform", "bert.pooler.dense"),
+            **affine("head.proj", "classifier"),
+        },
+        **TOKENS,
     },
 )

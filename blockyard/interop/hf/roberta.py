@@ -1,11 +1,21 @@
 """RoBERTa: BERT whose positions count from one behind the padding id; what pads is said by the batch, not by its id."""
 
-from blockyard.core.spec import Spec, activation, head, norm
-from blockyard.interop.encoders import DROPOUT, affine, headed, normed, sees_both_sides, tasks, text_head
+from blockyard.core.spec import Spec, activation, head
+from blockyard.interop.encoders import (
+    DROPOUT,
+    TOKENS,
+    affine,
+    bert_body,
+    headed,
+    layer_norm,
+    normed,
+    sees_both_sides,
+    tasks,
+    text_head,
+)
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
 from blockyard.interop.names import Names
-from blockyard.systems import spec as recipe
 
 POSITIONS = "roberta.embeddings.position_embeddings.weight"
 
@@ -17,24 +27,11 @@ def spec(fields: Fields) -> Spec:
     if type(pad) is not int or not 0 <= pad < rows - 1:
         raise fields.refuse("pad_token_id", "the positions begin behind it")
     fields.cut[POSITIONS] = pad + 1
-    exact = norm("layer", eps=fields.real("layer_norm_eps", 1e-12))
-    body = recipe(
-        "bert",
-        dim=fields.whole("hidden_size"),
-        layers=fields.layers("num_hidden_layers"),
-        heads=fields.whole("num_attention_heads"),
-        ffn=fields.whole("intermediate_size"),
-        vocab=fields.whole("vocab_size"),
-        length=rows - pad - 1,
-        **{
-            "stem.kinds": fields.whole("type_vocab_size", 2), "stem.norm": exact, "residual.norm": exact,
-            "channel.activation": fields.activation("hidden_act", "gelu"),
-        },
-    )  # fmt: skip
+    exact = layer_norm(fields)
+    body = bert_body(fields, exact, fields.activation("hidden_act", "gelu"), {"length": rows - pad - 1})
     return headed(body, text_head(fields, head("transformed", activation=activation("gelu_exact"), norm=exact)))
 
 
-_CLASSES = affine("head.proj", "classifier")
 NAMES = tasks(
     "Roberta",
     Names(
@@ -59,7 +56,6 @@ NAMES = tasks(
             **affine("head.transform", "classifier.dense"),
             **affine("head.proj", "classifier.out_proj"),
         },
-        "TokenClassification": _CLASSES,
-        "QuestionAnswering": affine("head.proj", "qa_outputs"),
+        **TOKENS,
     },
 )

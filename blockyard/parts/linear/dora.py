@@ -15,10 +15,11 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from blockyard.core import Call, Expr, Linear, Site, Spec, UsageError, constant, uniform_in, upcast
+from blockyard.core import Call, Expr, Linear, Site, Spec, UsageError, upcast
 from blockyard.core.part import Merged
 from blockyard.core.settings import Dropout, LinearSpec, Positive, Rank
 from blockyard.kernels import linear
+from blockyard.parts.linear._thin import thin
 
 
 class DoRA(Linear):
@@ -36,11 +37,7 @@ class DoRA(Linear):
         self.base: Any = site.build("base", base, reads, writes, biased, gain)
         if not isinstance(self.base, Linear):
             raise UsageError(f"{site.path}: dora turns the rows of a matrix, and linear:{base.name} is none")
-        inner, bound = site.axis("rank", rank), reads.size**-0.5
-        self.down = site.param(
-            "down", (inner, reads), uniform_in(-bound, bound), decay=True, reads=reads, writes=inner
-        )  # fmt: skip
-        self.up = site.param("up", (writes, inner), constant(0.0), decay=True, reads=inner, writes=writes)
+        self.down, self.up = thin(site, reads, writes, rank)
         self.factor, self.dropout = 1.0 if alpha is None else alpha / rank, dropout
         self.magnitude = site.param("magnitude", (writes,), lambda value, _: value.copy_(self._lengths()))
 

@@ -13,10 +13,11 @@ from typing import Annotated
 
 from torch import Tensor
 
-from blockyard.core import Call, Expr, Linear, Site, Spec, UsageError, constant, uniform_in
+from blockyard.core import Call, Expr, Linear, Site, Spec, UsageError
 from blockyard.core.part import Merged
 from blockyard.core.settings import Dropout, LinearSpec, Positive, Rank
 from blockyard.kernels import linear
+from blockyard.parts.linear._thin import thin
 
 
 class LoRA(Linear):
@@ -32,11 +33,7 @@ class LoRA(Linear):
     ) -> None:  # fmt: skip
         super().__init__()
         self.base = site.build("base", base, reads, writes, biased, gain)
-        inner, bound = site.axis("rank", rank), reads.size**-0.5
-        self.down = site.param(
-            "down", (inner, reads), uniform_in(-bound, bound), decay=True, reads=reads, writes=inner
-        )  # fmt: skip
-        self.up = site.param("up", (writes, inner), constant(0.0), decay=True, reads=inner, writes=writes)
+        self.down, self.up = thin(site, reads, writes, rank)
         self.factor, self.dropout = 1.0 if alpha is None else alpha / rank, dropout
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:

@@ -16,9 +16,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from blockyard.core import Axis, Call, Router, Site, UsageError, normal
+from blockyard.core import Axis, Call, Router, Site, UsageError
 from blockyard.core.settings import NonNegative, Positive, Share
-from blockyard.parts.router._scores import scores
+from blockyard.parts.router._scores import matrix, scores
 
 
 class DenseToSparse(Router):
@@ -38,8 +38,7 @@ class DenseToSparse(Router):
             raise UsageError(f"{site.path}: since={since} must lie before until={until}")
         if cold > hot:
             raise UsageError(f"{site.path}: cold={cold} must not be above hot={hot}")
-        start = normal(0.02)
-        self.weight = site.param("weight", (experts, site.stream), start, reads=site.stream, writes=experts)
+        self.weight = matrix(site, experts)
         self.hot, self.cold, self.since, self.until = hot, cold, since, until
         self.least, self.noise, self.renormalise = least, noise, renormalise
 

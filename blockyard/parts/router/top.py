@@ -11,9 +11,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from blockyard.core import Axis, Call, Router, Site, UsageError, normal
+from blockyard.core import Axis, Call, Router, Site
 from blockyard.core.settings import Count
-from blockyard.parts.router._scores import scores
+from blockyard.parts.router._scores import matrix, scores
 
 
 class Top(Router):
@@ -21,11 +21,7 @@ class Top(Router):
 
     def __init__(self, site: Site, experts: Axis, *, top: Annotated[Count, "experts of a token"] = 1) -> None:
         super().__init__()
-        if top > experts.size:
-            raise UsageError(f"{site.path}: top={top} of {experts.size} experts")
-        start = normal(0.02)
-        self.weight = site.param("weight", (experts, site.stream), start, reads=site.stream, writes=experts)
-        self.top = top
+        self.weight, self.top = matrix(site, experts, top), top
 
     def active(self, call: Call) -> int:
         return self.top

@@ -13,9 +13,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from blockyard.core import Axis, Call, Router, Site, UsageError, normal
+from blockyard.core import Axis, Call, Router, Site
 from blockyard.core.settings import Count
-from blockyard.parts.router._scores import scores
+from blockyard.parts.router._scores import matrix, scores
 
 
 class TopSoftmax(Router):
@@ -24,11 +24,7 @@ class TopSoftmax(Router):
 
     def __init__(self, site: Site, experts: Axis, *, top: Annotated[Count, "experts of a token"] = 2) -> None:
         super().__init__()
-        if top > experts.size:
-            raise UsageError(f"{site.path}: top={top} of {experts.size} experts")
-        start = normal(0.02)
-        self.weight = site.param("weight", (experts, site.stream), start, reads=site.stream, writes=experts)
-        self.top = top
+        self.weight, self.top = matrix(site, experts, top), top
 
     def active(self, call: Call) -> int:
         return self.top

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOME = {  # __init__.pyi says the same to type checkers
     "build": "blockyard.systems", "recipes": "blockyard.systems", "spec": "blockyard.systems",
+    "train_one": "blockyard.compare.compare",
     "judge": "blockyard.compare.verdict", "scaling": "blockyard.compare.judge.surface",
     "take": "blockyard.transform.take", "forecast": "blockyard.saved.forecast",
     "predict": "blockyard.saved.predict",
@@ -34,12 +35,12 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",
     "speculate": "blockyard.decode.speculate", "PrefixStore": "blockyard.decode.prefix",
     "SamplingParams": "blockyard.decode.rules", "Draft": "blockyard.decoder.draft",
-    "tokenizer": "blockyard.saved.tokenizer", "chat_prompt": "blockyard.saved.tokenizer",
-    "text_files": "blockyard.saved.tokenizer",
+    "tokenizer": "blockyard.interop.tokenizer", "chat_prompt": "blockyard.interop.tokenizer",
+    "text_files": "blockyard.interop.tokenizer",
     "PromptLookup": "blockyard.decoder.prompt_lookup", "SelfSpeculative": "blockyard.decoder.self_speculative",
 }  # fmt: skip
 _BEFORE = {"Rules": "blockyard.decode.rules"}  # old names, understood with a warning by their home
-_ROOMS = ("compare", "referee", "train")  # packages that are used as they are
+_ROOMS = ("compare", "referee")  # packages that are used as they are
 __all__ = [*_ROOMS, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 

@@ -3,6 +3,7 @@
 from blockyard import referee as referee
 from blockyard.blend import merge as merge
 from blockyard.compare import Comparison
+from blockyard.compare.compare import train_one as train_one
 from blockyard.compare.judge.surface import scaling as scaling
 from blockyard.compare.verdict import judge as judge
 from blockyard.core.batch import Batch as Batch
@@ -21,6 +22,9 @@ from blockyard.interop import export as export
 from blockyard.interop import load as load
 from blockyard.interop import load_peft as load_peft
 from blockyard.interop import save_peft as save_peft
+from blockyard.interop.tokenizer import chat_prompt as chat_prompt
+from blockyard.interop.tokenizer import text_files as text_files
+from blockyard.interop.tokenizer import tokenizer as tokenizer
 from blockyard.kernels import exact as exact
 from blockyard.model.attachment import load_attachment as load_attachment
 from blockyard.model.attachment import save_attachment as save_attachment
@@ -31,16 +35,11 @@ from blockyard.model.model import make as make
 from blockyard.saved.adapt import adapt as adapt
 from blockyard.saved.forecast import forecast as forecast
 from blockyard.saved.predict import predict as predict
-from blockyard.saved.tokenizer import chat_prompt as chat_prompt
-from blockyard.saved.tokenizer import text_files as text_files
-from blockyard.saved.tokenizer import tokenizer as tokenizer
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec
-from blockyard.train import Training
 from blockyard.transform.quantise import quantise as quantise
 from blockyard.transform.take import take as take
 
 __version__: str
 compare: Comparison
-train: Training

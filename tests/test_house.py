@@ -89,7 +89,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     },
     "catalogue": {"core"},
     "check": {"core", "model", "decode", "task", "train", "systems", "catalogue"},
-    "interop": {"core", "model", "transform", "decode", "systems"},
+    "interop": {"core", "data", "model", "transform", "decode", "systems"},
     "bench": {
         "core",
         "kernels",

@@ -117,6 +117,10 @@ def train_one(
     target   the recipe, as `compare` takes it
     init     in its place the folder of a model that goes on: ours, one of transformers, or OUT:ARM. What it is, how
              large, and how it reads text come from there
+    data     files or folders; none: the text that every Python carries
+    out      the folder of the run; none: one below blockyard-out        dry_run   plan and measure only: a Plan
+    quiet    no progress on standard error                               index     of all runs, a file or a database
+    overrides, save_seconds, log   settings of parts, seconds between checkpoints, trackers, as `compare` takes them
     asked    also, of a model that goes on: rate, the peak learning rate; adapters, transforms that attach something,
              which alone then learns
     """

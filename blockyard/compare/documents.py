@@ -40,7 +40,7 @@ class Training:
 class Choice:
     """What to train on, so that every process can read it: a task, or the files of a text (none: the built-in one).
 
-    words   the tokenizer.json of a saved model that it is read by; empty: the codec is made for it
+    words   the folder of a saved model by whose tokenizer it is read; empty: the codec is made for it
     """
 
     task: str | None
@@ -63,7 +63,7 @@ class Data(Document):
     training: Training = Training()
     bytes: dict[str, int] | None = None  # of a text, by split
     rows: dict[str, int] | None = None  # of data that are rows, by split
-    words: str = ""  # the tokenizer.json that it is read by, of a saved model
+    words: str = ""  # the folder of the saved model by whose tokenizer it is read
 
     @property
     def choice(self) -> Choice:
@@ -277,7 +277,7 @@ class Job(Document):
     lengths   whether other lengths are scored too, at `reach` times this one
     then      the specs of what the run of the same job without them becomes, and `shown`: how many training tokens
               each of them that is shown data gets
-    words     the tokenizer.json, and `init`: the folder of the model that it goes on from, where it does not begin
+    words     the folder of the tokenizer, and `init` of the model that it goes on from, where it does not begin
               anew; the codec and the system name what is in them
     """
 

@@ -18,8 +18,8 @@ from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.interop import load, save_peft
 from blockyard.interop.folder import names_of
 from blockyard.interop.peft import check_kept
+from blockyard.interop.tokenizer import usable_files
 from blockyard.model.attach import attachments
-from blockyard.saved.tokenizer import usable_files
 from blockyard.systems import parse_transform
 from blockyard.transform._base import make_transform
 

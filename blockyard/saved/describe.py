@@ -9,10 +9,10 @@ from blockyard.core.files import is_missing, read_json
 from blockyard.interop import load
 from blockyard.interop.defaults import generation_defaults
 from blockyard.interop.peft import base_of, is_peft
+from blockyard.interop.tokenizer import tokenizer, words_home
 from blockyard.model.attachment import home_of
 from blockyard.model.count import numbers, stored_bytes
 from blockyard.model.find import find_model
-from blockyard.saved.tokenizer import tokenizer
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def describe(folder: str) -> Described:
     on = None if not is_missing(path / "config.json") else base_of(path) if is_peft(path) else home_of(path)
     config = read_json((on or path) / "config.json")
     axis = model.axes.get("stem.vocab")
-    said, facts = generation_defaults(path), dict[str, Any]()
+    said, facts = generation_defaults(words_home(path)), dict[str, Any]()
     try:
         words = tokenizer(path)
         facts |= {"tokenizer": words.codec.name, "special": dict(words.special), "templates": sorted(words.templates),

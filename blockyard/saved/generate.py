@@ -5,6 +5,7 @@ What the caller does not say, the folder may (`interop/defaults.py`); what neith
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +18,9 @@ from blockyard.decode.rules import SamplingParams
 from blockyard.decode.speculate import speculate
 from blockyard.decoder.prompt_lookup import PromptLookup
 from blockyard.interop.defaults import Defaults, generation_defaults
-from blockyard.model.find import find_model
+from blockyard.interop.tokenizer import Tokenizer
 from blockyard.model.model import Model
 from blockyard.saved.open import open_model
-from blockyard.saved.tokenizer import Tokenizer
 
 USUAL = {"temperature": 0.8}
 TOKENS = 200
@@ -74,7 +74,7 @@ class Writing:
         if not ids:
             raise UsageError("the prompt is empty; give at least one character")
         self.ids, self.decode = torch.tensor([ids]), going_on(words.decode, ids)
-        said = generation_defaults(find_model(folder))
+        said = generation_defaults(Path(words.where))
         asked = {name: value for name, value in asked.items() if value is not None}
         self.params = SamplingParams(**{**USUAL, **said.params, **asked})
         self.tokens = _length(said, len(ids)) if tokens is None else tokens

@@ -6,8 +6,8 @@ from pathlib import Path
 from blockyard.blend import make_blend, merge
 from blockyard.core.errors import UsageError
 from blockyard.interop import load
+from blockyard.interop.tokenizer import JSON, MODEL, usable_files
 from blockyard.model.find import find_model
-from blockyard.saved.tokenizer import JSON, MODEL, usable_files
 
 
 def merge_folders(folders: Sequence[str], how: str, out: str, base: str | None = None) -> str:

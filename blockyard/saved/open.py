@@ -2,9 +2,9 @@
 
 from blockyard.core.errors import UsageError
 from blockyard.interop import load
+from blockyard.interop.tokenizer import Tokenizer, tokenizer
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
-from blockyard.saved.tokenizer import Tokenizer, tokenizer
 from blockyard.task._predicts import NAME
 from blockyard.train.allocator import keep_memory
 

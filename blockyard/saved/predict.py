@@ -13,8 +13,8 @@ from blockyard.core.files import is_missing, write_whole
 from blockyard.data.rows import Held, Rows
 from blockyard.data.table import Table
 from blockyard.data.text import missing
-from blockyard.data.tokens import load_codec
 from blockyard.interop import load
+from blockyard.interop.tokenizer import codec_of
 from blockyard.model.find import find_model, flattered
 from blockyard.model.model import Model
 from blockyard.saved.fitting import fitting, in_units, trained_it, truth, word_columns
@@ -53,8 +53,7 @@ def predict(
         cells, notes = fitting(table, kept)
         names, rows = [str(i) for i in range(1, len(cells) + 1)], Held({"tokens": cells})
     else:
-        words = path / "tokenizer.json"
-        of, names, rows, notes = things(source, kept.things, load_codec(words) if words.exists() else None)
+        of, names, rows, notes = things(source, kept.things, codec_of(path))
     said = _said(load(path).eval(), rows, kept)
     if not np.isfinite(said).all():
         raise UsageError(f"{model} says what is no number: its weights are damaged, or training diverged")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from blockyard.interop import load
+from blockyard.interop.tokenizer import usable_files
 from blockyard.model.find import find_model
-from blockyard.saved.tokenizer import usable_files
 from blockyard.transform.quantise import Coverage, quantise
 
 

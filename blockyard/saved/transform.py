@@ -12,10 +12,10 @@ from blockyard.core.errors import UsageError
 from blockyard.data import load_text
 from blockyard.data.tokens import Codec
 from blockyard.interop import load
+from blockyard.interop.tokenizer import tokenizer, usable_files
 from blockyard.model.count import numbers, stored_bytes
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
-from blockyard.saved.tokenizer import tokenizer, usable_files
 from blockyard.task._text import Text
 from blockyard.train.loop import to_batch
 from blockyard.transform._base import make_transform

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,7 +28,6 @@ from blockyard.decode.continuous import Continuous, Failed, Request, Token, chec
 from blockyard.decode.prefix import PrefixStore
 from blockyard.decode.rules import sound
 from blockyard.interop.defaults import Defaults, generation_defaults
-from blockyard.model.find import find_model
 from blockyard.saved.open import open_model
 from blockyard.serve.limits import Limits
 
@@ -80,7 +80,7 @@ class Engine:
     def __init__(self, name: str, folder: str, limits: Limits) -> None:
         self.name, self.limits, self.made = name, limits, int(time.time())
         self.model, self.words = open_model(folder)
-        self.said: Defaults = generation_defaults(find_model(folder))
+        self.said: Defaults = generation_defaults(Path(self.words.where))
         learned = self.model.axes.get("stem.position.length")
         self.longest = limits.tokens if learned is None else min(limits.tokens, learned.size)  # that is read
         self.room = min(limits.tokens, self.longest + 1)  # with the answer, whose last token is not read

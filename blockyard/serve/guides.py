@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.data.foreign import Foreign
-from blockyard.saved.tokenizer import JSON, Tokenizer
+from blockyard.interop.tokenizer import JSON, Tokenizer
 
 MOST = 1 << 16  # characters of a schema: the time that the library takes for one grows with their square
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from blockyard.decode.continuous import Token
-from blockyard.saved.tokenizer import Tokenizer
+from blockyard.interop.tokenizer import Tokenizer
 
 Json = dict[str, Any]
 

@@ -19,12 +19,15 @@ from blockyard.compare.compare import train_one
 from blockyard.compare.documents import Plan
 from blockyard.compare.plan.onward import digest_of
 from blockyard.compare.report.format import adapters
+from blockyard.data.foreign import Foreign
 from blockyard.data.tokens import Bpe, Bytes
 from blockyard.model.attach import attached, attachments, detach
 from blockyard.model.find import find_model
 from blockyard.model.save import stored
 from blockyard.saved.adapt import Adapted, adapt
 from blockyard.train import loop
+from tests.data.tokenizers_of_others import llama2, llama3
+from tests.data.tokenizers_of_others import save as save_words
 from tests.in_process import InProcess
 
 SMALL = dict(tokens="1k", batch=8, quiet=True)
@@ -246,17 +249,45 @@ def test_a_large_one_is_measured_by_few_rows_of_itself(base, other, monkeypatch,
     assert isinstance(plan, Plan) and plan.speed[plan.arms[0].id].step > 0 and "few rows" in plan.measured
 
 
-def test_a_model_of_transformers_is_adapted_and_its_adapter_goes_to_peft(other, tmp_path, capsys):
-    config = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, vocab_size=256)
+def their_llama(folder, vocab):
+    """What transformers leaves for a Llama of one layer, but for its tokenizer."""
+    config = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, vocab_size=vocab)
     shapes = {f"model.layers.0.self_attn.{x}_proj.weight": (16, 16) for x in "qkvo"}
     shapes |= {f"model.layers.0.mlp.{x}_proj.weight": (24, 16) for x in ("gate", "up")}
-    shapes |= {"model.layers.0.mlp.down_proj.weight": (16, 24), "model.embed_tokens.weight": (256, 16)}
+    shapes |= {"model.layers.0.mlp.down_proj.weight": (16, 24), "model.embed_tokens.weight": (vocab, 16)}
     norms = ("layers.0.input_layernorm", "layers.0.post_attention_layernorm", "norm")
-    shapes |= {f"model.{x}.weight": (16,) for x in norms} | {"lm_head.weight": (256, 16)}
-    theirs, draw = tmp_path / "theirs", torch.Generator().manual_seed(0)
-    theirs.mkdir()
-    (theirs / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
-    save_file({n: torch.randn(s, generator=draw) for n, s in shapes.items()}, theirs / "model.safetensors")
+    shapes |= {f"model.{x}.weight": (16,) for x in norms} | {"lm_head.weight": (vocab, 16)}
+    draw = torch.Generator().manual_seed(0)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    save_file({n: torch.randn(s, generator=draw) for n, s in shapes.items()}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("kind", [llama3, llama2])
+def test_a_model_goes_on_by_the_tokenizer_of_its_makers(kind, other, tmp_path, capsys):
+    """One with special tokens, a beginning of its own and a chat template; what comes of it still has all of that."""
+    theirs = their_llama(tmp_path / "theirs", 512)
+    save_words(kind, theirs, chat_template="{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
+    (theirs / "generation_config.json").write_text('{"temperature": 0.5}')
+    words = by.tokenizer(theirs)
+    assert words.codec.before and isinstance(words.codec, Foreign)
+    asked = ["--data", other, "--tokens", "1k", "--batch", "8", "--length", "16"]
+    assert main(["train", "--init", str(theirs), *asked, "--out", str(tmp_path / "whole")]) == 0
+    added = ["adapt", str(theirs), "--with", "lora:rank=2", "--peft", "--out", str(tmp_path / "added")]
+    assert main([*added, *asked]) == 0
+    for made in (tmp_path / "whole", tmp_path / "added", tmp_path / "added" / "peft"):
+        found = by.tokenizer(made)
+        assert found.encode("near green hills") == words.encode("near green hills")
+        assert found.chat([{"role": "user", "content": "x"}]) == words.chat([{"role": "user", "content": "x"}])
+        capsys.readouterr()
+        assert main(["eval", str(made), "--data", other]) == 0
+        assert main(["generate", str(made), "--prompt", "birds", "--tokens", "3"]) == 0
+        assert "temperature 0.5" in capsys.readouterr().err
+
+
+def test_a_model_of_transformers_is_adapted_and_its_adapter_goes_to_peft(other, tmp_path, capsys):
+    theirs = their_llama(tmp_path / "theirs", 256)
     Bytes().save(theirs / "tokenizer.json")
     words = ["adapt", str(theirs), "--with", "lora:rank=2,on=*.qkv", "--data", other, "--tokens", "1k", "--batch", "8"]
     assert main([*words, "--length", "16", "--peft", "--out", str(tmp_path / "out")]) == 0

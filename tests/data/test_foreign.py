@@ -14,7 +14,7 @@ from blockyard.data import load_text
 from blockyard.data.foreign import MOST, Foreign
 from blockyard.data.tokenizer_json import TokenizerJson
 from blockyard.data.tokens import Bpe
-from blockyard.saved.tokenizer import tokenizer
+from blockyard.interop.tokenizer import tokenizer
 
 EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 

@@ -17,7 +17,8 @@ from blockyard.core.random import fold
 from blockyard.core.spec import Spec, has_own_rows
 from blockyard.data.once import keep
 from blockyard.data.rows import Batches
-from blockyard.data.tokens import Codec, load_codec
+from blockyard.data.tokens import Codec
+from blockyard.interop.tokenizer import codec_of
 from blockyard.source import read
 from blockyard.source._base import known_by_name
 from blockyard.task import DataTask, make_task
@@ -49,9 +50,9 @@ def saved_as(codec: Codec) -> str:
 
 def _kept_codec(words: str, named: str | None) -> Codec:
     """The codec of a saved model, as it was when the run was planned."""
-    codec = load_codec(words)
-    if saved_as(codec) != named:
-        raise UsageError(f"{words} changed since this run was planned; use another --out")
+    codec = codec_of(words)
+    if codec is None or saved_as(codec) != named:
+        raise UsageError(f"the tokenizer of {words} changed since this run was planned; use another --out")
     return codec
 
 

@@ -19,8 +19,9 @@ from blockyard.compare.plan import dataset
 from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec, phase
 from blockyard.core.spec import system as system_of
-from blockyard.data.tokens import Codec, load_codec
+from blockyard.data.tokens import Codec
 from blockyard.interop import load
+from blockyard.interop.tokenizer import codec_of
 from blockyard.model.attach import attached, attachments
 from blockyard.model.count import on_meta
 from blockyard.model.find import find_model
@@ -31,7 +32,6 @@ from blockyard.train.checkpoint import fingerprint
 from blockyard.train.schedule import ATTACHED
 from blockyard.transform._base import Applied, make_transform
 
-WORDS = "tokenizer.json"
 GENTLY = 0.1  # of the rate of a model that is new: one that learned before is not to forget it at once
 
 
@@ -60,11 +60,10 @@ class Begun:
 def begun(where: str) -> Begun:
     """What a run begins from; a folder that holds no model, or a tokeniser that is not the model's, is refused."""
     folder = find_model(where)
-    model, words = load(folder), folder / WORDS
-    codec = load_codec(words) if words.exists() else None
+    model, codec = load(folder), codec_of(folder)
     vocab = model.axes.get("stem.vocab")
     if codec is not None and vocab is not None and codec.vocab > vocab.size:
-        raise UsageError(f"{words} has {codec.vocab} tokens and the model {vocab.size}: they are not of one model")
+        raise UsageError(f"{folder} has {codec.vocab} tokens and the model {vocab.size}: they are not of one model")
     return Begun(os.path.abspath(folder), digest_of(model), model.spec, codec)
 
 
@@ -88,14 +87,13 @@ def chosen(begin: Begun | None, task: str | None, paths: Sequence[str], codec: s
     choice = dataset.chosen(task, paths, codec)
     if begin is None or choice.codec is None or begin.codec is None:
         return choice
-    words = str(Path(begin.folder) / WORDS)
-    return replace(choice, codec=dataset.saved_as(begin.codec), words=words)
+    return replace(choice, codec=dataset.saved_as(begin.codec), words=begin.folder)
 
 
 def onward(begin: Begun, material: Material, adapters: Sequence[Spec] = ()) -> Spec:
     """The system of a run that begins from a model; data that the model cannot read, or answer, are refused."""
     if material.plain_text and begin.codec is None:
-        raise UsageError(f"{begin.folder} has no {WORDS}, so it reads no text: was it trained on a task?")
+        raise UsageError(f"{begin.folder} has no tokenizer.json, so it reads no text: was it trained on a task?")
     plain = system_of(begin.spec, phase(material.ends.objective))
     fitted = material.fit(plain)
     _check_alike(begin, fitted["model"])

@@ -25,6 +25,7 @@ from blockyard.core.files import read_document, sealed, write_whole
 from blockyard.core.random import fold
 from blockyard.core.spec import Spec
 from blockyard.data.rows import Arrays
+from blockyard.interop.tokenizer import text_files
 from blockyard.model.attachment import save_attachment
 from blockyard.model.model import Model, build
 from blockyard.model.save import load_model, save_model
@@ -71,12 +72,16 @@ def run_job(job: Job, folder: Path, tell: Tell, told: Told | None = None) -> Run
 
 
 def _save(model: Model, folder: Path, job: Job, tokenizer: bytes | None, beside: Mapping[str, bytes]) -> None:
-    """The model of a run in a folder; of a run that trained what it attached to another model that alone."""
+    """The model of a run in a folder; of a run that trained what it attached to another model that alone.
+
+    Who went on from a model has the words of that, in all of their files; an adapter finds the rest beside the model.
+    """
+    words = text_files(job.init) if job.init else {}
     program: tuple[Spec, ...] = Spec.from_json(job.system)["program"] if job.init else ()
     if program and all(phase["train"] == (ATTACHED,) for phase in program):
-        save_attachment(model, folder, of=job.init, tokenizer=tokenizer)
+        save_attachment(model, folder, of=job.init, tokenizer=words.get("tokenizer.json"))
     else:
-        save_model(model, folder, tokenizer=tokenizer, beside=beside)
+        save_model(model, folder, tokenizer=None if words else tokenizer, beside={**words, **beside})
 
 
 def _trained(job: Job, data: Material, folder: Path, tell: Tell, told: Told) -> tuple[Model, RunResult]:

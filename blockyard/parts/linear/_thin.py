@@ -1,6 +1,6 @@
 """Two thin matrices whose product starts at zero: what attachments of low rank share.
 
-    A (rank, reads) ~ U(-1, 1) / sqrt(fan_in)        B (writes, rank) = 0
+A (rank, reads) ~ U(-1, 1) / sqrt(fan_in)        B (writes, rank) = 0
 """
 
 from typing import Any

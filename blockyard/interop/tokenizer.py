@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blockyard.core.errors import UsageError, brief
-from blockyard.core.files import read_json
+from blockyard.core.files import is_missing, read_json
 from blockyard.data.foreign import Foreign, Token
 from blockyard.data.tokenizer_json import TokenizerJson
 from blockyard.data.tokenizer_model import TokenizerModel
@@ -25,6 +25,8 @@ from blockyard.data.tokens import Codec, codec_from_json, spells, tokenizer_json
 from blockyard.interop.chat import SEVERAL, SINGLE, Message, chat_templates, chosen, render
 from blockyard.interop.defaults import FILE as GENERATION
 from blockyard.interop.defaults import generation_defaults
+from blockyard.interop.peft import base_of, is_peft
+from blockyard.model.attachment import INDEX, home_of
 from blockyard.model.find import find_model
 
 JSON, MODEL, CONFIG = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
@@ -94,11 +96,30 @@ def tokenizer(folder: str | Path) -> Tokenizer:
 
     folder   of a model that we or transformers saved, or OUT:ARM of a comparison
     """
-    path = find_model(folder)
+    path = words_home(folder)
     config = read_json(path / CONFIG) if (path / CONFIG).exists() else {}
     listed = _listed(path, config)
     codec, notes = _codec(path, config, listed)
     return Tokenizer(str(path), codec, listed.contents, chat_templates(path, config), tuple(notes))
+
+
+def words_home(folder: str | Path) -> Path:
+    """The folder whose files make text of a model's ids: its own, or of an adapter that of the model it goes onto."""
+    path = find_model(folder)
+    if is_missing(path / "config.json") and not is_missing(path / INDEX):
+        return words_home(home_of(path))
+    if is_missing(path / "config.json") and is_peft(path) and not _has_words(path):
+        return words_home(base_of(path))
+    return path
+
+
+def _has_words(path: Path) -> bool:
+    return any((path / name).exists() for name in (JSON, MODEL))
+
+
+def codec_of(folder: str | Path) -> Codec | None:
+    """The codec of the model in a folder; None where no file says one."""
+    return tokenizer(folder).codec if _has_words(words_home(folder)) else None
 
 
 def chat_prompt(
@@ -114,7 +135,7 @@ def chat_prompt(
     template               the name of a template, where there are several
     more                   other variables that the template reads
     """
-    path = find_model(folder)
+    path = words_home(folder)
     config = read_json(path / CONFIG) if (path / CONFIG).exists() else {}
     source = chosen(chat_templates(path, config), template, tools, str(path))
     special = _listed(path, config).contents
@@ -130,7 +151,7 @@ def text_files(folder: str | Path) -> dict[str, bytes]:
 
     They go beside another model of the same tokens: `model.save(other, beside=by.text_files(folder))`.
     """
-    path = find_model(folder)
+    path = words_home(folder)
     names = [JSON, MODEL, CONFIG, ADDED, SPECIAL, SINGLE, GENERATION]
     found = {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
     if (path / SEVERAL).is_dir():  # in a folder of ours files lie side by side
@@ -146,7 +167,7 @@ def text_files(folder: str | Path) -> dict[str, bytes]:
 def usable_files(path: Path) -> dict[str, bytes]:
     """The same, with a warning where we cannot read the tokenizer among them."""
     found = text_files(path)
-    if JSON in found or MODEL in found:
+    if _has_words(words_home(path)):
         try:
             tokenizer(path)
         except UsageError as error:

@@ -6,7 +6,6 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -314,23 +313,23 @@ def _arm(request: Request, matched: dict[str, float], length: int, material: Mat
 
 def _costed(label: str, name: str, system: Spec, length: int, rows: int, material: Material) -> Arm:
     """An arm of a system, and what it costs; `name` is its recipe, empty where it goes on from a saved model."""
-    _trainable(name, system, _outlines(system), material)
+    made = stages(system)
+    _trainable(name, system, made, material)
+    asked = (system, length, rows)  # what they are a function of: plans of one process ask again and again
+    if asked not in _COSTS:
+        _COSTS[asked] = _costs(system, length, rows, made)
     return Arm(
         label=label, name=name or label, system=system.to_json(), hash=system.hash, ordinal=0, id="",
-        dim=system["model"]["dim"], **_costs(system, length, rows),
+        dim=system["model"]["dim"], **_COSTS[asked],
     )  # fmt: skip
 
 
-@lru_cache(8)  # of an arm that is planned; more of them are not held
-def _outlines(system: Spec) -> list[Model]:
-    """The models of the phases, on the meta device."""
-    return stages(system)
+_COSTS: dict[tuple[Spec, int, int], dict[str, Any]] = {}
 
 
-@lru_cache(256)
-def _costs(system: Spec, length: int, rows: int) -> dict[str, Any]:
-    """What an arm tells of its costs: a function of its spec, which plans of one process ask again and again."""
-    made, optimiser = _outlines(system), system.get("optimiser")
+def _costs(system: Spec, length: int, rows: int, made: list[Model]) -> dict[str, Any]:
+    """What an arm tells of its costs; `made` are the outlines of its phases."""
+    optimiser = system.get("optimiser")
     costs = count(made[-1], length, rows, optimiser)
     return dict(
         params=costs.params,

@@ -30,6 +30,7 @@ _HOME = {  # __init__.pyi says the same to type checkers
     "load": "blockyard.interop", "export": "blockyard.interop", "load_peft": "blockyard.interop",
     "save_peft": "blockyard.interop",
     "merge": "blockyard.blend", "adapt": "blockyard.saved.adapt",
+    "shrink": "blockyard.saved.shrink",
     "count": "blockyard.model.count", "exact": "blockyard.kernels",
     "Batch": "blockyard.core.batch", "State": "blockyard.core.state", "UsageError": "blockyard.core.errors",
     "Spec": "blockyard.core.spec", "generate": "blockyard.decode.generate", "beams": "blockyard.decode.beams",

@@ -35,6 +35,7 @@ from blockyard.model.model import make as make
 from blockyard.saved.adapt import adapt as adapt
 from blockyard.saved.forecast import forecast as forecast
 from blockyard.saved.predict import predict as predict
+from blockyard.saved.shrink import shrink as shrink
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec

@@ -1,9 +1,10 @@
 """Recipes by name: from what a user types to a spec, and from a spec to a model. Needs no torch until it builds."""
 
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blockyard.core import registry
+from blockyard.core import numbers, registry
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.settings import check_settings, checked
 from blockyard.core.spec import Spec, current_name, parse_value, split_words
@@ -52,6 +53,7 @@ def spec(name: str, size: str | None = None, **overrides: Any) -> Spec:
     return system
 
 
+SHORT = re.compile(r"[0-9.]+[kmgb]", re.IGNORECASE)  # an amount, as 200k
 RUN_S = ("lr", "decay")  # settings of an optimiser that a run says
 
 
@@ -154,6 +156,8 @@ def _settings(text: str, where: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     """A value; of words in brackets, several."""
     value = parse_value(text)
+    if isinstance(value, str) and SHORT.fullmatch(value):
+        return round(numbers.TOKENS(value, "the setting"))
     if isinstance(value, str) and text[:1] + text[-1:] in ("()", "[]"):
         return tuple(parse_value(word.strip()) for word in text[1:-1].split(",") if word.strip())
     return value

@@ -73,6 +73,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
     "diagram": {"core", "kernels", "model"},
     "serve": {"core", "model", "decode", "data", "interop", "saved", "diagram", "compare", "catalogue"},
     "saved": {
+        "bench",
         "core",
         "data",
         "source",
@@ -142,6 +143,7 @@ OPTIONS = {
     "export": "json to out",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",
+    "shrink": "json with recover data task length batch device precision margin out",
     "study": "json tier out",
     "list": "json family tag",
     "show": "json",

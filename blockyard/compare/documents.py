@@ -72,11 +72,13 @@ class Data(Document):
 
 @dataclass(frozen=True)
 class Then:
-    """What a trained model becomes: a transform (its spec), the training tokens that this is shown, and its plan."""
+    """What a trained model becomes: a transform (its spec), its plan, and the training tokens that it is shown, or
+    that the model `trains` on."""
 
     transform: Json
     tokens: int
     covers: dict[str, str]
+    trains: bool = False
 
     @property
     def name(self) -> str:
@@ -411,6 +413,7 @@ class Became:
     covered: dict[str, str]
     left: list[str]
     report: dict[str, Any]
+    trains: bool = False
 
 
 @dataclass(frozen=True)

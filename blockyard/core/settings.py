@@ -41,6 +41,7 @@ class Many:
 
 Natural = Annotated[int, Meta(ge=0, le=2**24)]
 Count = Annotated[int, Meta(ge=1, le=2**24)]
+Tokens = Annotated[int, Meta(ge=1, le=10**15)]
 Depths = Annotated[int, Meta(ge=1, le=10**4)]
 Positive = Annotated[float, Meta(ge=_TINY, le=_HUGE)]
 NonNegative = Annotated[float, Meta(ge=0, le=_HUGE)]

@@ -9,7 +9,7 @@ the outline of its result: the same shapes, no numbers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
@@ -39,15 +39,24 @@ class Applied:
     lineage: Lineage = field(default_factory=dict)
 
 
+Learn = Callable[[Model, int, float], Model]  # a model, more tokens, a share of its peak rate -> what comes of training
+
+
 class Transform(ABC):
     """The base of all transforms; the keyword-only arguments of the constructor are its settings.
 
-    shown   whether it is shown data: batches of what the model was trained on
-    after   a transform that a model must have gone through before; empty: none
-    base    a recipe whose models it is for, where it is not for most
+    shown     whether it is shown data: batches of what the model was trained on
+    trained   how many tokens it trains the model for; 0: it does not train
+    learn     how it trains then: whoever has data, a rate and the time for it says so before `apply`
+    settles   whether its numbers lie where training would move them away from: on a grid, or packed
+    after     a transform that a model must have gone through before; empty: none
+    base      a recipe whose models it is for, where it is not for most
     """
 
+    trained: int = 0
+    learn: Learn | None = None
     shown: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
     after: ClassVar[str] = ""
     base: ClassVar[str] = "llama"
 
@@ -65,6 +74,20 @@ def make_transform(what: str | Spec) -> Transform:
     spec = parse_transform(what) if isinstance(what, str) else what
     made = registry.find("transform", spec.name).load_named()(**dict(spec.settings))
     assert isinstance(made, Transform)
+    return made
+
+
+def chain(steps: Sequence[str | Spec]) -> list[Transform]:
+    """The transforms of steps in order; one that would undo an earlier one is refused."""
+    made, settled = [], ""
+    for step in steps:
+        transform, name = make_transform(step), step.partition(":")[0] if isinstance(step, str) else step.name
+        if transform.trained and settled:
+            raise UsageError(
+                f"{name} trains, and would move the numbers from where {settled} put them: let it go first"
+            )
+        settled = name if transform.settles else settled
+        made.append(transform)
     return made
 
 

@@ -30,6 +30,7 @@ from blockyard.transform._sweep import copied, left_of, second_moment, sweep, wa
 
 class Gptq(Transform):
     shown = True
+    settles = True
 
     def __init__(
         self, *, bits: Annotated[Literal[2, 3, 4, 8], "bits a number"] = 4,

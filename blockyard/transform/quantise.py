@@ -49,6 +49,7 @@ class Coverage:
 
 
 class Quantise(Transform):
+    settles = True
     renamed = dict(wide="int8")
 
     def __init__(

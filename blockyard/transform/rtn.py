@@ -24,6 +24,8 @@ from blockyard.transform._sweep import left_of, wanted
 
 
 class Rtn(Transform):
+    settles = True
+
     def __init__(
         self, *, bits: Annotated[Literal[2, 3, 4, 8], "bits a number"] = 4,
         group: Annotated[Count, "numbers of a row that share a grid; none: all of it"] | None = 32,

@@ -17,7 +17,7 @@ ODD = ["nan", "inf", "-inf", "-1", "1e400", "1e30", "1e22", "²", "٣", "", " ",
 WORDS = {"compare": ["llama"], "train": ["llama"], "eval": ["m"], "generate": ["m"], "serve": ["m"],
          "adapt": ["m", "--with", "lora", "--out", "o"],
          "forecast": ["m", "t"],
-         "quantise": ["m", "--out", "o"],
+         "quantise": ["m", "--out", "o"], "shrink": ["m", "--out", "o"],
          "bench": ["train"], "judge": ["runs.csv"],
          "referee": ["init", "llama", "--out", "o"]}  # fmt: skip
 
@@ -31,7 +31,7 @@ def typed():
 def test_every_option_that_is_a_number_has_a_range():
     names = {name for _, name in typed()}
     assert {"--length", "--tokens", "--params", "--minutes", "--margin", "--beams", "--batch", "--bits"} <= names
-    assert len(typed()) == 54
+    assert len(typed()) == 58
 
 
 @pytest.mark.parametrize("verb, option", typed(), ids=lambda w: w)

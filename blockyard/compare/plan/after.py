@@ -16,7 +16,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.spec import Spec
 from blockyard.model.count import count, numbers, stages, state_bytes, stored_bytes
 from blockyard.model.model import Model
-from blockyard.transform._base import make_transform
+from blockyard.transform._base import Transform, chain
 
 SHOWN = 8192  # training tokens, at least, that a transform which is shown data gets: whole batches of them
 STATE_LENGTHS = (1024, 8192, 65536)
@@ -25,10 +25,11 @@ STATE_LENGTHS = (1024, 8192, 65536)
 def transformed(arm: Arm, then: Sequence[Spec], length: int, batch: int) -> Arm:
     """The arm as what its trained model becomes, with what that costs and a hash of its own; its system is trained."""
     model, after = stages(Spec.from_json(arm.system))[-1], []
-    for spec in then:
-        transform, step = make_transform(spec), batch * length
+    for spec, transform in zip(then, chain(then)):
         covers = transform.plan(model)
-        after.append(Then(spec.to_json(), math.ceil(SHOWN / step) * step if transform.shown else 0, covers))
+        after.append(
+            Then(spec.to_json(), batches_for(transform, batch * length) * batch * length, covers, transform.trained > 0)
+        )
         with torch.device("meta"):
             example = model.example(2, length)
         model = transform.apply(model, [example, example]).model
@@ -39,6 +40,11 @@ def transformed(arm: Arm, then: Sequence[Spec], length: int, batch: int) -> Arm:
         flops_per_token=count(model.spec, length).flops_per_token, state_bytes=states(model.spec),
         model_bytes=stored_bytes(model),
     )  # fmt: skip
+
+
+def batches_for(transform: Transform, step: int) -> int:
+    """How many batches of `step` tokens a transform is shown, or trains for."""
+    return math.ceil((transform.trained or (SHOWN if transform.shown else 0)) / step)
 
 
 def states(what: Spec | Model) -> dict[str, int | None]:

@@ -413,7 +413,7 @@ def make_job(plan: Plan, arm: Arm, role: str, seed: int, rate: float) -> Job:
         lengths=role == "final" and (bool(data.task) or bool(plan.reach) or seed == plan.seeds[0]),
         reach=plan.reach,
         then=[each.transform for each in arm.then],
-        shown=max((each.tokens for each in arm.then), default=0),
+        shown=max((each.tokens for each in arm.then if not each.trains), default=0),
         words=data.words,
         init=arm.init,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from blockyard.compare.documents import Arm, ArmReport, Plan, Report, Then
+from blockyard.compare.documents import Arm, ArmReport, Became, Plan, Report, Then
 from blockyard.compare.outcome import Outcome
 from blockyard.core import registry
 from blockyard.core.spec import Spec, write_value
@@ -178,6 +178,11 @@ def becomes(then: Then) -> str:
     return f"{then.name}:{','.join(own)}" if own else then.name
 
 
+def of_training(step: Then | Became) -> str:
+    """What a transform is told of the training data, as words behind others; empty: nothing."""
+    return f", {'trained on' if step.trains else 'shown'} {step.tokens:,} training tokens" if step.tokens else ""
+
+
 def _written(value: Any) -> str:
     """A setting of a transform as it is typed."""
     return f"({','.join(map(write_value, value))})" if isinstance(value, tuple) else write_value(value)
@@ -198,8 +203,7 @@ def became(arm: ArmReport) -> list[str]:
         kinds = Counter(step.covered.values())
         done = "; ".join(f"{plural(count, 'part')} {what}" for what, count in kinds.items())
         left = f", not {', '.join(step.left[:4])}{', ...' if step.left[4:] else ''}" if step.left else ""
-        shown = f", shown {step.tokens:,} training tokens" if step.tokens else ""
-        told.append(f"{step.name}: {done}{left}{shown}")
+        told.append(f"{step.name}: {done}{left}{of_training(step)}")
     return told
 
 

@@ -19,6 +19,7 @@ from blockyard.compare.report.format import (
     given,
     interval,
     memory,
+    of_training,
     own_rates,
     plural,
     same_for_all,
@@ -134,8 +135,7 @@ def _planned(plan: Plan) -> list[str]:
     lines = []
     for arm in plan.arms:
         for each in arm.then:
-            shown = f", shown {each.tokens:,} training tokens" if each.tokens else ""
-            lines += fold(f"{arm.label}: {plural(len(each.covers), 'part')} by {becomes(each)}{shown}")
+            lines += fold(f"{arm.label}: {plural(len(each.covers), 'part')} by {becomes(each)}{of_training(each)}")
     for base in {arm.base: None for arm in plan.arms if arm.then}:
         alike = [arm.label for arm in plan.arms if plan.base(arm).id == base]
         if len(alike) > 1:

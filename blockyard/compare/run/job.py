@@ -8,6 +8,7 @@ on the seed alone; the start of the weights and what is drawn while training on 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from blockyard.compare.documents import FORMAT, ByDepth, Job, Point, RunResult
 from blockyard.compare.identity import key_of
 from blockyard.compare.plan.dataset import named, own_orders
 from blockyard.compare.plan.onward import first_model
-from blockyard.compare.run.after import become
+from blockyard.compare.run.after import Learner, become
 from blockyard.compare.run.probes import inside
 from blockyard.core.batch import Batch
 from blockyard.core.errors import UsageError
@@ -134,7 +135,7 @@ def _remade(job: Job, data: Material, folder: Path) -> tuple[Model, RunResult]:
         return model, replace(result, reason=reason)
     model = load_model(before / "model", job.device).eval()
     try:
-        model, made = become(model, job, data)
+        model, made = become(model, job, data, partial(Learner, job, data, folder))
     except UsageError as error:  # of these numbers, not of the request: that was tried on untrained ones
         return model, replace(result, status="failed", reason=str(error))
     return model, replace(result, made=made)

@@ -149,9 +149,10 @@ def run_arms(
     planned   what `make_plan` gave of this request, where that was done before
     """
     watch, told, beside = how.begun()
-    night = None
+    night, glimpse = None, Glimpses()
     if request.within is not None or request.ram is not None:
-        night = _tonight(request, Path(out or Path("blockyard-out") / folder_name(labels(request))), watch, dry_run)
+        folder = Path(out or Path("blockyard-out") / folder_name(labels(request)))
+        night = _tonight(request, folder, watch, glimpse, dry_run)
         request = spent(request, night)
     plan = replace(planned or make_plan(request, watch.say), save_seconds=how.save_seconds, night=night)
     if len(plan.arms) < fewest:  # told last: whatever else is wrong with the request is the nearer mistake
@@ -162,7 +163,7 @@ def run_arms(
     make = _engine(how.engine, plan.same.device)
     folder = Path(out or Path("blockyard-out") / folder_name([folder_of(arm) for arm in plan.arms]))
     if dry_run:
-        plan = _glanced(plan, watch) if night is None else _glimpse(plan)
+        plan = _glanced(plan, watch) if night is None else glimpse(plan)
         watch.say(describe_plan(plan))
         return plan
     store = Store(folder, plan, told, beside)
@@ -207,7 +208,28 @@ def measure_speed(plan: Plan, pool: Pool, watch: Watch) -> Plan:
     return plan
 
 
-def _tonight(request: Request, folder: Path, watch: Watch, dry_run: bool) -> Night:
+class Glimpses:
+    """Gives plans the speeds of their arms by a part of each, in this process alone: of runs side by side as if they
+    did not disturb. What is asked for again is not measured again."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, float] = {}
+
+    def __call__(self, plan: Plan) -> Plan:
+        """The plan with the speeds of its arms."""
+        return _parts(plan, lambda jobs, wholes: [self._found(plan, jobs, wholes)])
+
+    def _found(self, plan: Plan, jobs: list[Job], wholes: list[Whole]) -> list[float]:
+        keys = [key_of(job) for job in jobs]
+        new = [i for i, key in enumerate(keys) if key not in self.known]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(plan.same.threads)
+        self.known |= zip([keys[i] for i in new], glance([jobs[i] for i in new], [wholes[i] for i in new]))
+        torch.set_num_threads(threads)
+        return [self.known[key] for key in keys]
+
+
+def _tonight(request: Request, folder: Path, watch: Watch, glimpse: Glimpses, dry_run: bool) -> Night:
     """How a time is spent: as the plan of the folder has it, where that was asked the same, else chosen now."""
     if request.within is None:
         raise UsageError("--ram limits what --within chooses; give both, or neither")
@@ -224,16 +246,7 @@ def _tonight(request: Request, folder: Path, watch: Watch, dry_run: bool) -> Nig
             return measure_speed(plan, pool, Watch(quiet=True))
 
     watch.say(f"looking at what {clock(given(request))} can do ...")
-    return tonight(request, _glimpse, _glimpse if dry_run else measured, watch.say, finished_in(folder.parent))
-
-
-def _glimpse(plan: Plan) -> Plan:
-    """The speeds by a part of each arm, in this process alone: of runs side by side as if they did not disturb."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.same.threads)
-    found = _parts(plan, lambda jobs, wholes: [glance(jobs, wholes)])
-    torch.set_num_threads(threads)
-    return found
+    return tonight(request, glimpse, glimpse if dry_run else measured, watch.say, finished_in(folder.parent))
 
 
 def _glanced(plan: Plan, watch: Watch) -> Plan:
@@ -245,7 +258,7 @@ def _glanced(plan: Plan, watch: Watch) -> Plan:
             return measure_speed(plan, pool, watch)
     watch.say(f"measuring a part of {plural(len(arms), 'architecture')} ...")
     if plan.same.workers == 1:  # this process is as good as another one, and there already
-        return _glimpse(plan)
+        return Glimpses()(plan)
 
     def side_by_side(jobs: list[Job], wholes: list[Whole]) -> list[list[float]]:
         with Pool(plan.same.workers, plan.same.threads) as pool:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,12 +46,13 @@ def test_a_part_is_scaled_to_the_whole(monkeypatch):
     plan = make_plan(Request(("llama", "olmo_hybrid"), params="4M"), lambda _: None)
     jobs = [make_job(short(plan), arm, "tune", 0, 1e-4) for arm in plan.arms]
 
-    def law(job):
+    def law(job, times=1):
         system = Spec.from_json(job.system)
-        return 2e-9 * numbers(system) + 3e-11 * counts.training_flops(system, job.length) * job.length * job.batch
+        rows = times * job.batch
+        return 2e-9 * numbers(system) + 3e-11 * counts.training_flops(system, job.length) * job.length * rows
 
     asked = []
-    monkeypatch.setattr(glances, "_seconds", lambda job: asked.append(job) or law(job))
+    monkeypatch.setattr(glances, "_seconds", lambda job: asked.append(job) or (law(job), law(job, 2)))
     found = glances.glance(jobs, [glances.Whole(arm.name, arm.training_flops, arm.params) for arm in plan.arms])
     assert found == pytest.approx([law(job) for job in jobs], rel=1e-6)
     assert all(job.batch < plan.same.batch for job in asked)
@@ -62,10 +64,29 @@ def short(plan):
     return replace(plan, steps={arm.id: 1 for arm in plan.arms})
 
 
-def test_a_depth_that_says_no_layers_stays():
-    system = spec("mamba2_hybrid", "tiny")
-    assert glances.shallow(system, "mamba2_hybrid") == system
+def test_a_depth_that_says_no_layers_keeps_some_of_every_block():
     assert glances.shallow(spec("llama", "tiny"), "llama")["model"]["depth"]["layers"] == 1
+    few = build(glances.shallow(spec("mamba2_hybrid", "tiny", layers=12), "mamba2_hybrid"))
+    laid = [name for name, _ in few.depth.plan()]
+    assert sorted(laid) == ["attention", "mamba", "mlp", "mlp"] and laid[0] == "mamba", "10, 2 and 12 of 24"
+    system = spec("albert", "tiny")
+    assert glances.shallow(system, "albert") == system, "a program that decides what runs when is not laid anew"
+
+
+def test_rows_and_twice_as_many_are_measured_in_turns(monkeypatch):
+    """The steps of one run see both numbers of rows, the first of them not counted; a slow turn tells nothing."""
+    plan = make_plan(Request(("llama",), params="60k"), lambda _: None)
+    job, seen, ticks = make_job(short(plan), plan.arms[0], "tune", 0, 1e-4), [], iter(range(10**6))
+
+    def step(run):
+        seen.append(len(run.sources[0].next(0)))
+        for _ in range(seen[-1] if len(seen) > 2 else 10**4):
+            next(ticks)
+
+    monkeypatch.setattr(glances, "step", step)
+    monkeypatch.setattr(glances, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 1e6))
+    assert glances._seconds(replace(job, batch=3)) == pytest.approx((4e-6, 7e-6))
+    assert seen == [6, *[3, 6] * glances.ROUNDS]
 
 
 def test_only_what_is_looked_at_is_measured_by_a_part(monkeypatch, capsys, text, tmp_path):

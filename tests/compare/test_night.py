@@ -160,3 +160,23 @@ def test_a_night_is_decided_once(monkeypatch, capsys, text, tmp_path):
     ):
         assert main([*words, *more]) == 2 and says in capsys.readouterr().err
     assert main(["compare", "llama", "gla", "--ram", "1G"]) == 2 and "give both" in capsys.readouterr().err
+
+
+def test_rows_of_the_table_agree_with_the_one_that_is_chosen():
+    """Seconds that bend over the size, as those of small models do: every row of the chosen size follows one speed."""
+
+    def bent(plan):
+        speed = {arm.id: Speed(0.02 + PACE * arm.params, None) for arm in plan.arms}
+        return replace(plan, speed=speed, steps=steps_of(plan, speed))
+
+    slower = lambda plan: replace(  # noqa: E731
+        plan, speed={arm: Speed(1.5 * each.step, None) for arm, each in bent(plan).speed.items()}
+    )
+    for measure, factor in ((bent, 1.0), (slower, 1.5)):
+        request = Request(("llama", "gla"), within="3h")
+        night = nights.tonight(request, bent, measure, lambda _: None)
+        alike = [each for each in night.others if each.params == night.chosen.params]
+        steps = [(4 + each.seeds) * each.tokens for each in alike]
+        assert len(alike) > 2 and max(steps) < 1.1 * min(steps), "tokens are rounded down to two digits"
+        of_step = 2 * (0.02 + PACE * night.chosen.params) * factor / make_plan(request, lambda _: None).same.workers
+        assert night.chosen.seconds == pytest.approx(max(steps) / 2048 * of_step, rel=0.25)

@@ -18,6 +18,7 @@ from blockyard.systems import spec as system_of
 LAYERS = ((3_000_000, 4), (30_000_000, 6), (300_000_000, 12), (3_000_000_000, 24), (math.inf, 32))
 TOLERANCE = 0.01
 FEWEST = 2000  # parameters
+FIRST = 4  # granules of width that are counted first
 Fit = Callable[[Spec], Spec]
 
 
@@ -114,14 +115,33 @@ def at_memory(
 
 
 def _width(params_at: Any, granule: int, params: float) -> int:
-    """The multiple of the granule at which the default model is nearest to the budget, in ratio."""
-    low, high = granule, granule
-    while params_at(high) < params:
-        low, high = high, high * 2
-    while high - low > granule:
-        middle = (low + high) // 2 // granule * granule
-        low, high = (middle, high) if params_at(middle) < params else (low, middle)
-    return min((low, high), key=lambda w: abs(math.log(params_at(w) / params)))
+    """The multiple of the granule at which the default model is nearest to the budget, in ratio.
+
+    Counts rise with the width about as its square, so each guess is where the line of their logarithms meets the
+    budget; the two multiples around it are counted themselves. Every fourth halves what is left.
+    """
+    counted: dict[int, int] = {}
+
+    def at(times: int) -> int:
+        if times not in counted:
+            counted[times] = params_at(times * granule)
+        return counted[times]
+
+    low, high, guess = 0, 0, FIRST
+    while high - low != 1:  # low: too few, or no model at all; high: enough, 0 while none is known
+        low, high = (guess, high) if at(guess) < params else (low, guess)
+        guess = (low + high) // 2 if len(counted) % 4 == 0 and high - low > 1 else _guess(low, high, at, params)
+    return granule * min((max(low, 1), high), key=lambda times: abs(math.log(at(times) / params)))
+
+
+def _guess(low: int, high: int, at: Callable[[int], int], params: float) -> int:
+    """The multiple to count next, strictly between those that are known to be too few and enough."""
+    known = low or high
+    power = math.log(at(high) / at(low)) / math.log(high / low) if low and 0 < high != low else 2.0
+    guess = known * (params / at(known)) ** (1 / max(power, 0.5))
+    if not high:
+        return max(low + 1 + low // 4, min(math.ceil(guess), 4 * low))
+    return max(low + 1, min(round(guess), high - 1))
 
 
 def _nearest(entry: registry.Entry, params: float, fixed: dict[str, Any], fit: Fit) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What to do with a given time: how large, how many seeds, how many tokens, and what that could tell apart.
 
-    e(N)  = sum over arms of seconds of a step at N parameters, side by side on this machine; measured at two sizes,
-            between and beyond them a straight line of log e over log N
+    e(N)  = sum over arms of seconds of a step at N parameters, side by side on this machine; measured at two sizes
+            and at each that was chosen by them, between and beyond these straight lines of log e over log N
     time  = e ((trials + seeds) n + 0.4 scored / step_tokens) + KEPT within + START + BENCH e        for n steps each
     sd    = 1.3% of the loss (N / 100k)^-0.15 (tokens / 250k)^-0.10     of a run over seeds; or what was found before
     found = the true difference that such runs resolve four times out of five (judge/power.py), as a share of the loss
@@ -15,6 +15,7 @@ leave it as many; where no size gets them, the one that gets most. Everything is
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ from blockyard.core.numbers import clock
 
 SIZES = (50e3, 100e3, 200e3, 500e3, 1e6, 2e6, 5e6, 10e6, 20e6, 50e6, 100e6, 200e6, 500e6, 1e9)
 ANCHORS = (100e3, 2e6)  # parameters, at which speeds are measured where the size is free
+POINTS = 4  # sizes that are looked at, at most
 SEEDS = (3, 5, 8)  # tried where the number is free; the usual one is tried first
 EACH = 20  # tokens a parameter that a recommended size gets
 FEWEST = 100  # steps of a run
@@ -53,13 +55,22 @@ class Machine:
         """Bytes of all runs at once."""
         return _between(self.sizes, self.bytes, params)
 
+    def with_point(self, params: float, seconds: float, peak: float) -> "Machine":
+        """The same with another size that was measured; one that was known is measured anew."""
+        points = {size: each for size, *each in zip(self.sizes, self.seconds, self.bytes)} | {params: [seconds, peak]}
+        sizes = sorted(points)
+        return replace(
+            self, sizes=sizes, seconds=[points[size][0] for size in sizes], bytes=[points[size][1] for size in sizes]
+        )
+
 
 def _between(sizes: Sequence[float], values: Sequence[float], params: float) -> float:
-    """A straight line of logarithms through two points; with one of them, that."""
+    """Straight lines of logarithms through the points, the outer ones beyond them; with one point, that."""
     if len(sizes) < 2:
         return values[0]
-    slope = math.log(values[1] / values[0]) / math.log(sizes[1] / sizes[0])
-    return values[0] * (params / sizes[0]) ** slope
+    at = min(max(1, bisect_left(sizes, params)), len(sizes) - 1)
+    slope = math.log(values[at] / values[at - 1]) / math.log(sizes[at] / sizes[at - 1])
+    return values[at] * (params / sizes[at]) ** slope
 
 
 def tonight(
@@ -78,7 +89,14 @@ def tonight(
     if not splits:
         raise UsageError(_least(request, machine))
     best, reason = _best(splits, len(machine.plan.arms), request)
+    while best.params not in machine.sizes and len(machine.sizes) < POINTS:  # what is chosen is measured, not drawn
+        seen = look(_plan(request, best))
+        machine = machine.with_point(best.params, _of(seen), _peak(seen))
+        splits = _splits(request, machine, _found(known)) or splits
+        best, reason = _best(splits, len(machine.plan.arms), request)
     plan = measure(_plan(request, best))
+    factor = _of(plan) / machine.step(best.params)  # whole steps against a part of them: of all sizes alike
+    machine = replace(machine, seconds=[factor * each for each in machine.seconds])
     gone = time.monotonic() - began  # of the time that was given
     left = replace(request, within=given(request) - gone)
     exact = _split(left, best.params, best.seeds, _of(plan), plan, _found(known))
@@ -89,9 +107,11 @@ def tonight(
     if exact.tokens < EACH * exact.params <= best.tokens:
         reason += f" by a first look; measured itself it gets {exact.tokens / exact.params:.2g}"
     noise = f"as in {len(known)} finished comparisons beside it" if known else "by a rule of size and tokens (assumed)"
-    others = sorted(_shown(splits, best), key=lambda split: (split.params, split.seeds))
     chosen = replace(exact, seconds=exact.seconds + gone)
-    return Night(given(request), _ram(request), chosen, others, reason, noise, asked(request))
+    others = [replace(each, seconds=each.seconds + gone) for each in _splits(left, machine, _found(known))]
+    beside = [each for each in others if (each.params, each.seeds) != (chosen.params, chosen.seeds)]
+    shown = sorted(_shown([*beside, chosen], chosen), key=lambda split: (split.params, split.seeds))
+    return Night(given(request), _ram(request), chosen, shown, reason, noise, asked(request))
 
 
 def given(request: Request) -> float:
@@ -128,9 +148,13 @@ def _machine(request: Request, look: Look, told: Callable[[str], None]) -> Machi
             request, tokens=request.tokens or 1e6, seeds=request.seeds or 3, **({"params": size} if size else {})
         )
         plans.append(look(make_plan(at, told if not plans else lambda _: None)))
-    sizes = [max(arm.params for arm in plan.arms) for plan in plans]
-    peaks = [float(max(arm.peak_bytes for arm in plan.arms)) * plan.same.workers for plan in plans]
-    return Machine([float(size) for size in sizes], [_of(plan) for plan in plans], peaks, plans[0])
+    sizes = ANCHORS if free else [max(arm.params for arm in plans[0].arms)]
+    return Machine([float(size) for size in sizes], [_of(plan) for plan in plans], list(map(_peak, plans)), plans[0])
+
+
+def _peak(plan: Plan) -> float:
+    """Bytes of all runs at once."""
+    return float(max(arm.peak_bytes for arm in plan.arms)) * plan.same.workers
 
 
 def _of(plan: Plan) -> float:
@@ -164,7 +188,7 @@ def _split(
 ) -> Split | None:
     """What fits at a size with so many seeds; None where that is too little, or takes more memory than there is."""
     within, ram = given(request), _ram(request)
-    peak = max(arm.peak_bytes for arm in plan.arms) * plan.same.workers if peak is None else peak
+    peak = _peak(plan) if peak is None else peak
     if ram is not None and peak > ram:
         return None
     trials, per_step = 0 if request.tuning == "none" else len(plan.same.rates), plan.same.step_tokens

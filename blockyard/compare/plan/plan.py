@@ -106,9 +106,7 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
         raise UsageError("rates= are tried in tuning, and tuning is none; leave one of them out")
     choice = onward.chosen(begin, request.task, request.data, request.codec)
     material = dataset.named(choice)
-    tried = 1 if request.tuning == "none" else len(rates)
-    referred = material.tuned_references("final", tried)
-    for note in (*material.notes, *referred.notes):
+    for note in material.notes:
         told(note)
     request = replace(request, batch=request.batch or int(material.usual.get("batch", BATCH)))
     length = _length(request, material.length, None if begin is None else begin.length)
@@ -118,18 +116,22 @@ def make_plan(request: Request, told: Callable[[str], None] = print) -> Plan:
     else:
         arms, bases = [_onward(request, length, material, begin)], []
         matched["params"] = arms[0].params
-    looks = _looks(request, len(arms))
+    looks, against = _looks(request, len(arms)), _against(request, arms)
+    same = _same(request, length, arms, rates)
+    referred = material.tuned_references("final", 1 if request.tuning == "none" else len(rates))
+    for note in referred.notes:  # they are fitted when nothing can be wrong with the request any more
+        told(note)
     return Plan(
         arms=arms,
         data=dataset.described(material, choice),
         metric=material.metric,
         matched=matched,
-        same=_same(request, length, arms, rates),
+        same=same,
         tuning=request.tuning,
         alpha=request.alpha,
         margin=request.margin,
         looks=looks,
-        against=_against(request, arms),
+        against=against,
         seeds=[request.base * 100 + i for i in range(looks[-1])],
         tuning_seed=request.base * 100 + 99,
         versions={

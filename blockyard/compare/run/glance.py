@@ -4,12 +4,14 @@
     step = o P / P' + R f F / F'
 
 o is what a step takes whatever it is shown (the optimiser), f a row's forward and backward; P and F are parameters and
-training operations a token of the whole arm, P' and F' those of what was measured, R rows a step. A depth that does not
-say how many layers it has is measured as it is, and so is a model that goes on. Runs are never planned by this: `bench`
-measures whole steps for them.
+training operations a token of the whole arm, P' and F' those of what was measured, R rows a step. Both are measured in
+turns in one run. Where a recipe has no number of layers, each kind of block is there about as often as its share of
+FEW, at least once. Blocks that cannot be laid anew are measured as they are, and so is a model that goes on. Runs are
+never planned by this: `bench` measures whole steps for them.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +24,8 @@ from blockyard.core.spec import Spec
 from blockyard.model.count import stages, training_flops
 
 MOST = 3e9  # operations of the smaller step, as far as whole rows allow
-ROUNDS, PATIENCE = 5, 0.25  # steps at most, after one that pays for what later ones reuse; and for how many seconds
+ROUNDS, PATIENCE = 5, 0.25  # turns at most, after steps that pay for what later ones reuse; and for how many seconds
+FEW = 3  # blocks, of a depth that has no number of layers
 FIXED = 0.5  # the most of the smaller step that is believed to be there whatever it is shown
 
 
@@ -62,33 +65,54 @@ def _glance(job: Job, whole: Whole) -> float:
     (model, *_) = made = stages(system)
     flops, params = training_flops(system, job.length, made), sum(p.numel() for p in model.parameters())
     rows = max(1, min(job.batch // 2, int(MOST / (flops * job.length))))
-    small = replace(job, system=system.to_json())
-    less, more = (_seconds(replace(small, batch=each)) for each in (rows, 2 * rows))
+    less, more = _seconds(replace(job, system=system.to_json(), batch=rows))
     fixed = min(max(0.0, 2 * less - more), FIXED * less)
     return fixed * whole.params / params + job.batch * (less - fixed) / rows * whole.flops / flops
 
 
-def _seconds(job: Job) -> float:
-    """The quickest step but the first."""
-    run, found = prepared(job), []
+def _seconds(job: Job) -> tuple[float, float]:
+    """The quickest step of a job's rows, and of twice as many."""
+    run = prepared(replace(job, batch=2 * job.batch))
+    sources = prepared(job).sources, run.sources
     step(run)
-    while not found or (len(found) < ROUNDS and sum(found) < PATIENCE):
-        began = time.perf_counter()
-        step(run)
-        found.append(time.perf_counter() - began)
-    return min(found)
+    began, found = time.perf_counter(), ([], [])
+    while not found[1] or (len(found[1]) < ROUNDS and time.perf_counter() - began < PATIENCE):
+        for run.sources, seconds in zip(sources, found):
+            started = time.perf_counter()
+            step(run)
+            seconds.append(time.perf_counter() - started)
+    return min(found[0]), min(found[1])
 
 
 def shallow(system: Spec, recipe: str) -> Spec:
-    """The system with the fewest layers that its recipe has; as it is where that is not to be said of its depth."""
+    """The system with the fewest layers that its recipe has, or with few of every kind of block; else as it is."""
     depth = system["model"]["depth"]
     granules = registry.find("recipe", recipe).constant("knobs")
     fewest = next(iter(granules.values()), 0)
-    if not fewest or (depth.get("layers") or 0) <= fewest:
-        return system
     try:
-        less = system.but(model=system["model"].but(depth=depth.but(layers=fewest)))
-        stages(less)
-    except UsageError:  # something else of it names a layer
+        if (layers := depth.get("layers") or 0) and fewest:
+            return system if layers <= fewest else _with(system, depth.but(layers=fewest))
+        program = stages(system)[0].depth
+        names = [name for name, _ in program.plan()]
+        kept = _few(names)
+        return system if len(kept) == len(names) else _with(system, program.laid(kept))
+    except UsageError:  # something else of it names a layer, or its blocks cannot be laid anew
         return system
+
+
+def _with(system: Spec, depth: Spec) -> Spec:
+    """The system with this program, if it can be built."""
+    less = system.but(model=system["model"].but(depth=depth))
+    stages(less)
     return less
+
+
+def _few(names: Sequence[str]) -> tuple[str, ...]:
+    """The first of every kind of block in order, about as often as its share of FEW says and at least once."""
+    left = {name: max(1, round(FEW * count / len(names))) for name, count in Counter(names).items()}
+    kept = []
+    for name in names:
+        if left[name]:
+            left[name] -= 1
+            kept.append(name)
+    return tuple(kept)

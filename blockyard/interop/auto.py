@@ -40,7 +40,7 @@ class Past:
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many tokens it has read, fillers among them."""
-        return self.state.positions.shape[1]
+        return self.state.positions.shape[1] - self.state.lead
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """The rows that beams go on with."""

@@ -26,6 +26,8 @@ def of_own(model: Model) -> "Counterpart":
     """A model as one of our own classes there."""
     from blockyard.interop.counterpart import Counterpart
 
+    if not model.of_ids or model.head.says != "tokens" or not model.causal:
+        raise UsageError("our own class there is for models that read ids from left to right and score the next one")
     for path, tensor in stored(model).items():
         if not tensor.is_floating_point():
             raise UsageError(
@@ -37,7 +39,8 @@ def of_own(model: Model) -> "Counterpart":
         "num_hidden_layers": len(model.depth.plan()),
         "tie_word_embeddings": len(model.state_dict()) > len(stored(model)),
     }  # fmt: skip
-    return Counterpart(OWN, config, {INSIDE + path: tensor.detach() for path, tensor in stored(model).items()})
+    tensors = {INSIDE + path: tensor.detach() for path, tensor in stored(model).items()}
+    return Counterpart(OWN, config, tensors, "BlockyardForCausalLM")
 
 
 def load_own(folder: Path, config: dict[str, Any], device: Any, dtype: torch.dtype | None) -> Model:

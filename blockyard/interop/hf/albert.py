@@ -17,6 +17,8 @@ from blockyard.interop.encoders import (
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import Told
 
 
 def spec(fields: Fields) -> Spec:
@@ -72,3 +74,11 @@ NAMES = tasks(
         **TOKENS,
     },
 )
+
+
+def _embedded(told: Told) -> int:
+    """The width of the table."""
+    return dict(told.model.named_parameters())["stem.table"].shape[1]
+
+
+WORDS = {"num_hidden_layers": lambda told: resolved(told.model.depth, "loops"), "embedding_size": _embedded}

@@ -395,8 +395,8 @@ class Scaling(Part, ABC):
 class Store(Part, ABC):
     """How a matrix (rows, columns) is kept: the part that asks for it owns the tensor, the store knows what it means.
 
-    `called` is the name that its tensors had before, whoever owned them. `virtual`: how many rows it has behind those of
-    the matrix, for ids behind the last; in a stem they stand, in order, before the first token of every row.
+    `called` is the name that its tensors had before, whoever owned them. `virtual`: how many rows it has behind those
+    of the matrix, for ids behind the last; in a stem they stand, in order, before the first token of every row.
     """
 
     called: ClassVar[str] = ""

@@ -152,8 +152,8 @@ class Mark(NamedTuple):
 class State:
     """What a model carries from one piece to the next. Immutable: an old one is a branch to come back to.
 
-    positions, order (B,S) are of cached slots, length (B,) counts valid tokens; `lead` virtual tokens stand before those
-    of each row, in slots of their own; aligned, int8_cache, leaves and marks say how what is carried is kept.
+    positions, order (B,S) are of cached slots, length (B,) counts valid tokens; `lead` virtual tokens stand before
+    those of each row, in slots of their own; aligned, int8_cache, leaves and marks say how what is carried is kept.
     """
 
     positions: Tensor  # (B,S) of the cached slots

@@ -138,20 +138,20 @@ def tensors(model: Model, again: Model, family: Family, cut: Mapping[str, int]) 
     again   the same model with the blocks that the family calls by its own names
     cut     how many first rows of a tensor are theirs alone: they are written as zeros
     """
-    names = family.names
+    names, whole = family.names, len(_kinds(model)) + 1  # the parts are the same: no other class is nearer
     ours = {path: tensor.detach() for path, tensor in model.named_parameters()}
     for path, tensor in ours.items():
         if tensor.dtype not in KINDS:
-            raise Unlike(family.architecture, f"{path} holds {tensor.dtype}")
+            raise Unlike(family.architecture, f"{path} holds {tensor.dtype}", whole)
     try:
         theirs = names.invert(again, ours)
         back = names.convert(again, theirs, family.model_type)
     except UsageError as error:
-        raise Unlike(family.architecture, str(error)) from None
+        raise Unlike(family.architecture, str(error), whole) from None
     for path, tensor in ours.items():
         if not torch.equal(back[path], tensor):
             source = names.sources(again)[path]
-            raise Unlike(family.architecture, f"{path} does not come back as it was from {source}")
+            raise Unlike(family.architecture, f"{path} does not come back as it was from {source}", whole)
     for name, rows in cut.items():
         tensor = theirs[name]
         theirs[name] = torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])

@@ -1,4 +1,4 @@
-"""Virtual tokens in the folders of the peft library, in and out: `prompt_embeddings` (P,D) in adapter_model.safetensors.
+"""Virtual tokens in folders of the peft library, in and out: `prompt_embeddings` (P,D) in adapter_model.safetensors.
 
     PROMPT_TUNING    the rows as they were learned
     P_TUNING         the rows that its network made, which is what peft keeps and reads: the network is thrown away
@@ -24,9 +24,11 @@ from blockyard.model.save import fill, stored
 KINDS = ("PROMPT_TUNING", "P_TUNING")
 WHERE, TENSOR = "stem.store", "prompt_embeddings"
 # of how they were learned, what peft writes of every adapter, and sizes that the tensor and the model say
-FREE = ("peft_type", "task_type", "inference_mode", "base_model_name_or_path", "auto_mapping", "peft_version", "revision",
-        "prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs", "encoder_*",
-        "token_dim", "num_attention_heads", "num_layers", "num_virtual_tokens")  # fmt: skip
+FREE = (
+    "peft_type", "task_type", "inference_mode", "base_model_name_or_path", "auto_mapping", "peft_version", "revision",
+    "prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs", "token_dim",
+    "num_attention_heads", "num_layers", "num_virtual_tokens",
+)  # fmt: skip
 
 
 def put_prompt(model: Model, config: Mapping[str, Any], folder: Path, weights: str) -> Model:

@@ -17,9 +17,9 @@ A source is the text of one or several names:
     "cls_token.row"              a row (1,N,D) as (N,D)
     "k_proj.weight.zeros"        zeros, one a row: what theirs does not add
 
-Every form is read and written: what `assemble` makes of their tensors, `taken_apart` and `put_together` undo, by the axes
-that ours stands on. When read, dimensions of 1 come and go. Where a position turns other channels of a head than theirs
-does, the channels of that head are put into our order wherever they stand.
+Every form is read and written: what `assemble` makes of their tensors, `taken_apart` and `put_together` undo, by the
+axes that ours stands on. When read, dimensions of 1 come and go. Where a position turns other channels of a head than
+theirs does, the channels of that head are put into our order wherever they stand.
 """
 
 import math
@@ -94,7 +94,7 @@ def assemble(source: str, tensors: Mapping[str, Tensor], axes: tuple[Expr, ...],
     if len({piece.shape[1:] for piece in pieces}) > 1:
         raise UsageError(f"{where}: {source} do not fit together: {', '.join(str(tuple(p.shape)) for p in pieces)}")
     if found := _HEADS.match(source):
-        return _by_head(pieces, axes[0], sum(_order(found, axes[0]), []), source, where)
+        return _by_head(pieces, axes[0], [part for order in _order(found, axes[0]) for part in order], source, where)
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 

@@ -54,10 +54,10 @@ class Told:
         found = self.first.get(part)
         return usual if found is None else resolved(found, name)
 
-    def top(self, usual: Any = ABSENT) -> Any:
-        """How many experts a token goes to."""
+    def top(self) -> Any:
+        """How many experts a token goes to; one where there are none."""
         router = slot(self.first.get("channel:experts"), "router")
-        return usual if router is None else resolved(router, "top")
+        return 1 if router is None else resolved(router, "top")
 
     def biased(self, part: str, name: str) -> bool:
         """Whether a projection of the first such part has a bias."""
@@ -238,6 +238,11 @@ def _learned_positions(told: Told) -> Any:
     return told.size("stem.position.length")
 
 
+def embedded(told: Told) -> Any:
+    """The width of the table of tokens."""
+    return told.size("stem.embed") if told.size("stem.embed") is not ABSENT else told.model.stream.size
+
+
 def image_size(told: Told) -> Any:
     """Height and width of the images that the stem reads."""
     return [resolved(told.model.stem, name) for name in ("height", "width")]
@@ -284,10 +289,8 @@ def _shares(told: Told) -> Any:
 
 
 def _dense(told: Told) -> Any:
-    """The numbers of the layers that have no experts where others have."""
+    """The numbers of the layers that have no experts."""
     with_experts = {".".join(p.path.split(".")[:2]) for p in told.model.parts() if p.spec.name == "experts"}
-    if not with_experts:
-        return ABSENT
     layers = enumerate(told.model.depth.blocks)
     return [number for number, steps in layers if not any(f"steps.{step}" in with_experts for step in steps)]
 
@@ -340,8 +343,7 @@ WORDS: dict[str, Callable[[Told], Any]] = {
     "intermediate_size": _inner, "n_inner": _inner, "d_inner": _inner,
     "rms_norm_eps": _eps, "layer_norm_eps": _eps, "norm_epsilon": _eps, "layer_norm_epsilon": _eps,
     "norm_eps": _eps, "mixer_rms_eps": _inside,
-    "num_experts": lambda told: told.setting("channel:experts", "experts"),
-    "num_local_experts": lambda told: told.setting("channel:experts", "experts"),
+    **dict.fromkeys(("num_experts", "num_local_experts"), lambda told: told.setting("channel:experts", "experts", 1)),
     "num_experts_per_tok": lambda told: told.top(),
     "norm_topk_prob": _shares, "mlp_only_layers": _dense,
     "moe_intermediate_size": lambda told: told.wide("expert", "alone"),

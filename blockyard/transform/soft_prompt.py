@@ -31,7 +31,7 @@ WHERE = "stem.store"
 class SoftPrompt(Transform):
     def __init__(
         self, *, tokens: Annotated[Count, "virtual tokens before each text"] = 20,
-        ids: Annotated[tuple[Natural, ...], "ids of tokens to begin as, one after the other and over again; none: `start`"]
+        ids: Annotated[tuple[Natural, ...], "ids of tokens to begin as, over and over; none: as `start` says"]
         = (),
         start: Annotated[Literal["rows", "mean"], "drawn rows of the table, or the mean of all"] = "rows",
         seed: Annotated[Natural, "of the rows that are drawn"] = 0,
@@ -68,7 +68,9 @@ class SoftPrompt(Transform):
         if any(part.spec.kind == "junction" for part in model.parts()):
             raise UsageError("soft_prompt: a junction of this model lays tokens anew, those of a prompt among them")
         if model.lead:
-            raise UsageError("soft_prompt: virtual tokens stand before its texts already; see: blockyard transform detach")
+            raise UsageError(
+                "soft_prompt: virtual tokens stand before its texts already; see: blockyard transform detach"
+            )
         if self.ids and max(self.ids) >= vocab.size:
             raise UsageError(f"soft_prompt: ids={max(self.ids)} is no id of a table of {vocab.size}")
         return {WHERE: self.spec}

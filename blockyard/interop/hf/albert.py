@@ -18,7 +18,7 @@ from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS
 from blockyard.interop.names import Names
 from blockyard.interop.same import resolved
-from blockyard.interop.words import Told
+from blockyard.interop.words import embedded
 
 
 def spec(fields: Fields) -> Spec:
@@ -76,9 +76,4 @@ NAMES = tasks(
 )
 
 
-def _embedded(told: Told) -> int:
-    """The width of the table."""
-    return dict(told.model.named_parameters())["stem.table"].shape[1]
-
-
-WORDS = {"num_hidden_layers": lambda told: resolved(told.model.depth, "loops"), "embedding_size": _embedded}
+WORDS = {"num_hidden_layers": lambda told: resolved(told.model.depth, "loops"), "embedding_size": embedded}

@@ -66,10 +66,10 @@ NAMES = {
 def _stages(told: Told) -> dict[str, list[int]]:
     """The widths of the layers of each stage."""
     found: dict[str, list[int]] = {}
-    gains = dict(told.model.named_parameters())
+    filters = dict(told.model.named_parameters())
     for (name, _), (step, *_) in zip(told.model.depth.plan(), told.model.depth.blocks):
-        if name.startswith("stage"):
-            found.setdefault(name, []).append(len(gains[f"steps.{step}.part.mixer.weight"]))
+        if name.startswith("stage") and (path := f"steps.{step}.part.mixer.weight") in filters:
+            found.setdefault(name, []).append(len(filters[path]))
     return found
 
 

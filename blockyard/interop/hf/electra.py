@@ -16,7 +16,7 @@ from blockyard.interop.encoders import (
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
 from blockyard.interop.names import Names
-from blockyard.interop.words import Told
+from blockyard.interop.words import embedded
 
 
 def spec(fields: Fields) -> Spec:
@@ -59,9 +59,4 @@ NAMES = tasks(
 )
 
 
-def _embedded(told: Told) -> int:
-    """The width of the table."""
-    return dict(told.model.named_parameters())["stem.table"].shape[1]
-
-
-WORDS = {"embedding_size": _embedded}
+WORDS = {"embedding_size": embedded}

@@ -117,8 +117,6 @@ def _chooses(told: Told) -> list[bool]:
 
 
 WORDS: dict[str, Callable[[Told], Any]] = {
-    "num_experts": lambda told: told.setting("channel:experts", "experts", 1),
     "attn_layer_period": _laid(_attends, 0), "attn_layer_offset": _laid(_attends, 1),
     "expert_layer_period": _laid(_chooses, 0), "expert_layer_offset": _laid(_chooses, 1),
-    "num_experts_per_tok": lambda told: told.top(1),
 }  # fmt: skip

@@ -152,7 +152,7 @@ WORDS = {
     "image_size": image_size,
     "patch_size": lambda told: resolved(told.model.stem, "kernel"),
     "num_channels": lambda told: resolved(told.model.stem, "channels"),
-    "hidden_size": lambda told: told.model.stream.size << (len(_depths(told)) - 1),
+    "hidden_size": lambda told: told.model.stream.size << len(_depths(told)) >> 1,
     "embed_dim": lambda told: told.model.stream.size,
     "depths": _depths, "num_heads": _heads, "mlp_ratio": _ratio,
     "window_size": lambda told: told.setting("mixer:windows", "size"),

@@ -139,7 +139,9 @@ def _fed(told: Told) -> Any:
 
 
 def _near(name: str) -> Any:
-    return lambda told: resolved(near, name) if (near := slot(told.first.get("mixer:attention"), "position")) else ABSENT
+    return lambda told: (
+        resolved(near, name) if (near := slot(told.first.get("mixer:attention"), "position")) else ABSENT
+    )
 
 
 def _scaled(told: Told) -> bool:

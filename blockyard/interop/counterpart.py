@@ -65,6 +65,11 @@ class Family:
     architecture: str
     made: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it is called where it is refused: the class, where the model type has several."""
+        return self.made or self.model_type
+
 
 def families(model_type: str) -> list[Family]:
     """The classes of a model type that are read: the one for texts, or those that `architectures` names."""
@@ -101,12 +106,12 @@ def settings(model: Model, family: Family) -> tuple[dict[str, Any], Model, dict[
             fields.finish()
             again = on_meta(spec)
         except (UsageError, ArithmeticError) as error:
-            failed.append(Unlike(family.architecture, str(error)))
+            failed.append(Unlike(family.name, str(error)))
             continue
         found = difference(model, again)
         if found is None:
             return written, again, fields.cut
-        failed.append(Unlike(family.architecture, found, len(_kinds(model) & _kinds(again))))
+        failed.append(Unlike(family.name, found, len(_kinds(model) & _kinds(again))))
     raise max(failed, key=lambda error: error.shared)
 
 
@@ -142,16 +147,16 @@ def tensors(model: Model, again: Model, family: Family, cut: Mapping[str, int]) 
     ours = {path: tensor.detach() for path, tensor in model.named_parameters()}
     for path, tensor in ours.items():
         if tensor.dtype not in KINDS:
-            raise Unlike(family.architecture, f"{path} holds {tensor.dtype}", whole)
+            raise Unlike(family.name, f"{path} holds {tensor.dtype}", whole)
     try:
         theirs = names.invert(again, ours)
         back = names.convert(again, theirs, family.model_type)
     except UsageError as error:
-        raise Unlike(family.architecture, str(error), whole) from None
+        raise Unlike(family.name, str(error), whole) from None
     for path, tensor in ours.items():
         if not torch.equal(back[path], tensor):
             source = names.sources(again)[path]
-            raise Unlike(family.architecture, f"{path} does not come back as it was from {source}", whole)
+            raise Unlike(family.name, f"{path} does not come back as it was from {source}", whole)
     for name, rows in cut.items():
         tensor = theirs[name]
         theirs[name] = torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])

@@ -60,6 +60,13 @@ class Batch:
         before = asked.flatten(2).any(2).cumsum(1) == 0 if asked.dim() > 2 else asked.cumsum(1) == 0
         return before if self.valid is None else before & self.valid
 
+    def led(self, first: int, many: int) -> "Batch":
+        """The batch with so many virtual tokens before each row, of the ids from `first` on; all of them count."""
+        rows = len(self.tokens)
+        ids = torch.arange(first, first + many, device=self.tokens.device).expand(rows, many)
+        valid = None if self.valid is None else torch.cat([self.valid.new_ones(rows, many), self.valid], 1)
+        return replace(self, tokens=torch.cat([ids.to(self.tokens.dtype), self.tokens], 1), valid=valid)
+
     @property
     def count(self) -> Tensor:
         """() how many tokens count; of what is no row of tokens, how many rows there are."""
@@ -117,7 +124,7 @@ class Batch:
             return call, None
         if self.readable is not None:
             raise UsageError("a state keeps every token readable; a batch in which some are not is read at once")
-        positions = positions + state.length[:, None]
+        positions = positions + state.length[:, None] + state.lead
         here = positions if self.valid is None else positions.masked_fill(~self.valid, -1)
         slots = torch.cat([state.positions, here], 1)
         orders = None

@@ -85,6 +85,7 @@ class Call(NamedTuple):
     points            hook points that this forward asks for, by (path, name): "read", or a function of the value
     memo              what all layers share (rotary tables, masks), by a key that says what it is of
     readable (B,T)    which tokens others may read; None: all
+    lead              how many first places of each row are virtual tokens, of which nothing is said
     captures          values read at hook points, by (step, loop, path, name), and what parts observe and penalise;
                       None: nobody collects them
     """
@@ -111,6 +112,7 @@ class Call(NamedTuple):
     memo: dict[Hashable, Any] = {}
     captures: Captures | None = None
     readable: Tensor | None = None
+    lead: int = 0
 
     @staticmethod
     def plain(x: Tensor, *, causal: bool = True) -> "Call":
@@ -134,6 +136,17 @@ class Call(NamedTuple):
         if self.valid is None:
             return x
         return x.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (x.dim() - 2)), 0)
+
+    def behind_lead(self) -> "Call":
+        """The call of the tokens alone, for what reads them behind the last step."""
+        if not self.lead:
+            return self
+
+        def cut(field: Tensor | None) -> Tensor | None:
+            return None if field is None else field[:, self.lead :]
+
+        held = {name: cut(getattr(self, name)) for name in ("valid", "segment", "reset", "readable")}
+        return self._replace(positions=self.positions[:, self.lead :], lead=0, **held)
 
     def laid(self, length: int, grid: tuple[int, ...] | None = None, *, each: int = 1, **changed: Any) -> "Call":
         """The call of so many other tokens a row, all of which count: with it a stem or a junction goes on.

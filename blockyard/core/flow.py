@@ -22,9 +22,15 @@ class Flow(NamedTuple):
         """The stream (B,T,D) as a head would read it now."""
         return self.carry if self.rule is None else self.rule.flush(self.carry, self.call)
 
+    def behind_lead(self) -> "Flow":
+        """The stream without the virtual tokens that a stem put before each row."""
+        lead = self.call.lead
+        return self._replace(carry=self.x[:, lead:], rule=None, call=self.call.behind_lead()) if lead else self
+
     def only(self, index: Tensor) -> "Flow":
         """The stream of these tokens alone, flat positions (R,K): what reads each by itself says what it said."""
-        return self._replace(carry=gather(self.x, index), rule=None, call=self.call.regroup(index))
+        flow = self.behind_lead()
+        return flow._replace(carry=gather(flow.x, index), rule=None, call=flow.call.regroup(index))
 
     def under(self, rule: Any) -> "Flow":
         """The flow under another rule: flushed and started anew where the kind of rule changes."""

@@ -119,6 +119,11 @@ class Stem(Part, ABC):
     reads: ClassVar[str] = "ids"
     grid: tuple[int, ...] = ()
 
+    @property
+    def lead(self) -> int:
+        """How many virtual tokens stand before each row: the rows that the store of its table has behind it."""
+        return sum(each.virtual for name, each in self.named_children() if name == "store" and isinstance(each, Store))
+
     @abstractmethod
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         """A batch of the right shape with about so many tokens a row, to be counted, measured and tested with.
@@ -390,10 +395,12 @@ class Scaling(Part, ABC):
 class Store(Part, ABC):
     """How a matrix (rows, columns) is kept: the part that asks for it owns the tensor, the store knows what it means.
 
-    `called` is the name that its tensors had before, whoever owned them.
+    `called` is the name that its tensors had before, whoever owned them. `virtual`: how many rows it has behind those
+    of the matrix, for ids behind the last; in a stem they stand, in order, before the first token of every row.
     """
 
     called: ClassVar[str] = ""
+    virtual: int = 0
     name = ""  # of the tensor, in the part that owns it
 
     @abstractmethod

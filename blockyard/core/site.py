@@ -226,6 +226,8 @@ class Site:
         if of not in self.context.stores:
             raise unknown("matrix to reuse", of, self.context.stores)
         path, held = self.child(name), self.context.stores[of]
+        while held.attached_to:  # what is attached to the one use is none of the other's
+            held = getattr(held, held.attached_to)
         self.context.stores[path] = held
         if of in self.context.buffers:
             self.context.buffers[path] = self.context.buffers[of]

@@ -152,8 +152,8 @@ class Mark(NamedTuple):
 class State:
     """What a model carries from one piece to the next. Immutable: an old one is a branch to come back to.
 
-    positions, order (B,S) are of cached slots, length (B,) counts valid tokens; aligned, int8_cache, leaves and marks
-    say how what is carried is kept.
+    positions, order (B,S) are of cached slots, length (B,) counts valid tokens; `lead` virtual tokens stand before
+    those of each row, in slots of their own; aligned, int8_cache, leaves and marks say how what is carried is kept.
     """
 
     positions: Tensor  # (B,S) of the cached slots
@@ -163,6 +163,7 @@ class State:
     int8_cache: bool = False  # keys and values are kept in 8 bits, but for those of a window
     leaves: dict[Hashable, Leaves] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
+    lead: int = 0  # virtual tokens before the first one, which have positions and are counted by no length
 
     @staticmethod
     def empty(rows: int, device: Any = None, int8_cache: bool = False) -> "State":
@@ -211,6 +212,8 @@ class State:
         """The state at `length` tokens, row by row, or at the last mark before it where a leaf is recurrent."""
         goal = torch.as_tensor(length, device=self.length.device).expand_as(self.length).minimum(self.length)
         recurrent = _split(self.leaves, recurrent=True)
+        if self.lead and tensors(recurrent) and bool((goal < self._earliest()).any()):
+            return State.empty(len(goal), goal.device, self.int8_cache)  # what stands first is read again with the rest
         reached, leaves = goal, recurrent
         if tensors(recurrent):
             known = [Mark(torch.zeros_like(goal), tree_map(torch.zeros_like, recurrent)), *self.marks]
@@ -220,12 +223,17 @@ class State:
                 better = (mark.length <= goal) & (mark.length >= reached)
                 reached = torch.where(better, mark.length, reached)
                 leaves = _choose(better, mark.recurrent, leaves)
-        empty = self.positions >= reached[:, None]
+        empty = self.positions >= reached[:, None] + self.lead
         marks = tuple(mark for mark in self.marks if bool((mark.length <= reached).all()))
         back = replace(self, length=reached, leaves=_merge(_split(self.leaves, recurrent=False), leaves), marks=marks)
         if self.aligned and bool((reached == reached[:1]).all()):
-            return back._cut(int(reached[0]) if len(reached) else 0)
+            return back._cut(int(reached[0]) + self.lead if len(reached) else 0)
         return replace(back, positions=self.positions.masked_fill(empty, -1), aligned=False)
+
+    def _earliest(self) -> Tensor:
+        """(B,) the first length above zero at which recurrent leaves are known."""
+        known = [*(mark.length for mark in self.marks), self.length]
+        return torch.stack([torch.where(each > 0, each, self.length) for each in known]).amin(0)
 
     def _cut(self, slots: int) -> "State":
         def cut(tree: Any) -> Any:

@@ -14,7 +14,6 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from blockyard.core.batch import Batch
-from blockyard.core.call import gather
 from blockyard.core.errors import UsageError
 from blockyard.core.state import Cache, Constant, State, tree_cat
 from blockyard.model.model import Model
@@ -62,6 +61,7 @@ def alone(prompt: Prompt, asker: str) -> None:
 def fits(model: Model, rows: Sequence[Tensor], tokens: int) -> None:
     """Refuse what would run out of learned positions on the way."""
     known, longest = model.axes.get("stem.position.length"), max(map(len, rows))
+    longest += model.lead
     if known is not None and longest + tokens - 1 > known.size:  # the last token is not fed
         raise UsageError(f"{longest} tokens and {tokens} new ones: positions are learned for {known.size} only")
 
@@ -108,8 +108,7 @@ def prefill(
         here = (last >= start) & (last < end)
         if alone and end - start > 1:
             state, index = flow.state, torch.where(here, lines * (end - start) + last - start, -1)[:, None]
-            only = flow._replace(carry=gather(flow.x, index), rule=None, call=flow.call.regroup(index))
-            found = model.finish(only).logits[:, 0]
+            found = model.finish(flow.only(index)).logits[:, 0]
         else:
             out = model.finish(flow)
             state, found = out.state, out.logits[lines, (last - start).clamp(0, end - start - 1)]
@@ -155,7 +154,7 @@ def compact(state: State) -> State:
     if state.aligned:
         return state
     width = int((state.positions >= 0).sum(1).max()) if state.positions.numel() else 0
-    full = state.order is None and bool((state.length == width).all())
+    full = state.order is None and bool((state.length + state.lead == width).all())
     if width == state.positions.shape[1] and not full:
         return state
     index = state.positions.argsort(dim=1, stable=True)[:, state.positions.shape[1] - width :]
@@ -175,6 +174,8 @@ def concat(states: Sequence[State]) -> State:
         raise UsageError("states of batches with an order of their own cannot be put together")
     if len({state.int8_cache for state in states}) > 1:
         raise UsageError("states that keep keys in 8 bits and states that do not cannot be put together")
+    if len({state.lead for state in states}) > 1:
+        raise UsageError("states in front of which different numbers of virtual tokens stand cannot be put together")
     width = max(state.positions.shape[1] for state in states)
     room = [width - state.positions.shape[1] for state in states]
     positions = torch.cat([pad(state.positions, (n, 0), value=-1) for state, n in zip(states, room)])
@@ -194,7 +195,7 @@ def concat(states: Sequence[State]) -> State:
     even = all(state.aligned for state in states) and len({int(state.length[0]) for state in states}) == 1
     length = torch.cat([state.length for state in states])
     leaves = unflatten([*caches.items(), *others.items()])
-    return State(positions, length, even, None, states[0].int8_cache, leaves)
+    return State(positions, length, even, None, states[0].int8_cache, leaves, lead=states[0].lead)
 
 
 def _constants(found: Sequence[Constant | None], like: Constant, states: Sequence[State]) -> Constant:

@@ -81,6 +81,8 @@ class _Sealed:
 @torch.inference_mode()
 def record(model: Model, state: State, token: int) -> Recording:
     """A token behind a state of one row."""
+    if model.lead:
+        raise Unrecordable("what stands before the first token is no instruction yet")
     tokens, recorder = torch.full((1, 1), token), _Recorder()
     try:
         with watched(recorder.whole), recorder:

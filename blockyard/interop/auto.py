@@ -2,6 +2,7 @@
 
     import blockyard.interop.auto
     model = transformers.AutoModelForCausalLM.from_pretrained("my-folder")
+    model = transformers.AutoModel.from_pretrained("my-encoder")            # what reads both ways, or no ids
 
 Nothing of the folder is run: its config.json has the spec, and the parts are those of this package.
 """
@@ -10,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
 
 from blockyard.core.batch import Batch
 from blockyard.core.spec import Spec
@@ -40,7 +41,7 @@ class Past:
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many tokens it has read, fillers among them."""
-        return self.state.positions.shape[1]
+        return self.state.positions.shape[1] - self.state.lead
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """The rows that beams go on with."""
@@ -52,12 +53,11 @@ class Past:
         self.state = self.state.select(rows.repeat_interleave(repeats))
 
 
-class BlockyardForCausalLM(PreTrainedModel, GenerationMixin):
-    """A model of ours with the forward that their tools call."""
+class _Ours(PreTrainedModel):
+    """A model of ours inside of a class of theirs."""
 
     config_class = BlockyardConfig
     base_model_prefix = ""
-    _is_stateful = True  # what it has read it cannot always forget, so nothing is drafted and taken back
 
     def __init__(self, config: BlockyardConfig) -> None:
         super().__init__(config)
@@ -65,15 +65,35 @@ class BlockyardForCausalLM(PreTrainedModel, GenerationMixin):
         self._tied_weights_keys = _twice(self)
         self.post_init()
 
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
-
     def _init_weights(self, module: Any) -> None:
         """Parts have drawn their own numbers."""
 
     def get_input_embeddings(self) -> Any:
         return None
+
+
+class BlockyardModel(_Ours):
+    """Any model of ours: what its head says, by name, and the stream that it read."""
+
+    main_input_name = "input_ids"
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **more: Any) -> ModelOutput:
+        """`input_ids`: what our batch calls tokens: ids (B,T), images (B,H,W,C). Tensors of other names are what a stem
+        or a tower reads besides: `kinds`, `source`, `source.valid`."""
+        valid = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
+        held = {name: value for name, value in more.items() if isinstance(value, Tensor)}
+        out = self.inner(Batch(input_ids, valid=valid, more=held))
+        return ModelOutput({**out.prediction, "last_hidden_state": out.hidden})
+
+
+class BlockyardForCausalLM(_Ours, GenerationMixin):
+    """A model of ours with the forward that their tools call to write texts."""
+
+    _is_stateful = True  # what it has read it cannot always forget, so nothing is drafted and taken back
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, past_key_values: Past | None = None,
@@ -113,4 +133,5 @@ def _twice(model: PreTrainedModel) -> dict[str, str]:
 
 
 AutoConfig.register(OWN, BlockyardConfig, exist_ok=True)
+AutoModel.register(BlockyardConfig, BlockyardModel, exist_ok=True)
 AutoModelForCausalLM.register(BlockyardConfig, BlockyardForCausalLM, exist_ok=True)

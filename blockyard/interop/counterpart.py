@@ -1,6 +1,7 @@
 """A model of ours as one of transformers' families: its config.json and its tensors, or why there is none."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -24,11 +25,12 @@ from blockyard.model.model import Model
 
 @dataclass(frozen=True)
 class Counterpart:
-    """A family of theirs, with the settings and the tensors that make it this model."""
+    """A family of theirs, with the settings and the tensors that make it this model, and the class that reads them."""
 
     model_type: str
     config: dict[str, Any]
     tensors: dict[str, Tensor]
+    architecture: str
 
 
 def counterpart(model: Model, model_type: str | None = None) -> Counterpart:
@@ -38,33 +40,58 @@ def counterpart(model: Model, model_type: str | None = None) -> Counterpart:
     """
     if kept := next((path for path, _ in model.named_buffers()), None):
         raise UsageError(f"no family of transformers keeps {kept}")
-    known = [name for name in model_types() if isinstance(import_module(f"{hf.__name__}.{name}").NAMES, Names)]
+    known, recipes = model_types(), registry.entries("recipe")
     if model_type is not None and model_type not in known:
         raise unknown("model_type", model_type, known)
-    recipes = registry.entries("recipe")
     tried = [model_type] if model_type else sorted(known, key=lambda name: (name not in recipes, name))
     reasons: list[Unlike] = []
     for name in tried:
-        try:
-            config, again = settings(model, name)
-            return Counterpart(name, config, tensors(model, again, name))
-        except Unlike as error:
-            reasons.append(error)
+        for family in families(name):
+            try:
+                config, again, cut = settings(model, family)
+                return Counterpart(name, config, tensors(model, again, family, cut), family.architecture)
+            except Unlike as error:
+                reasons.append(error)
     raise max(reasons, key=lambda error: error.shared)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A class of theirs: its model type, how that reads a config.json, and what this class calls its tensors."""
+
+    model_type: str
+    module: Any
+    names: Names
+    architecture: str
+    made: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is refused: the class, where the model type has several."""
+        return self.made or self.model_type
+
+
+def families(model_type: str) -> list[Family]:
+    """The classes of a model type that are read: the one for texts, or those that `architectures` names."""
+    module = import_module(f"{hf.__name__}.{model_type}")
+    if isinstance(module.NAMES, Names):
+        usual = getattr(module, "ARCHITECTURE", f"{model_type.title()}ForCausalLM")
+        return [Family(model_type, module, module.NAMES, usual)]
+    return [Family(model_type, module, names, made, made) for made, names in module.NAMES.items()]
 
 
 class Unlike(UsageError):
     """A model is of no such family; `shared`: how many kinds of parts the two have in common, at most."""
 
-    def __init__(self, model_type: str, why: str, shared: int = 0) -> None:
-        super().__init__(f"this model is no {model_type} of transformers: {why}")
+    def __init__(self, name: str, why: str, shared: int = 0) -> None:
+        super().__init__(f"this model is no {name} of transformers: {why}")
         self.shared = shared
 
 
-def settings(model: Model, model_type: str) -> tuple[dict[str, Any], Model]:
-    """The config.json that our own reader makes the same model of, and what it makes, without numbers."""
-    module, layers = import_module(f"{hf.__name__}.{model_type}"), len(model.depth.plan())
-    said, layered = words(model), by_type(model)
+def settings(model: Model, family: Family) -> tuple[dict[str, Any], Model, dict[str, int]]:
+    """The config.json that our own reader makes the same model of, what it makes, without numbers, and how many first
+    rows of a tensor it leaves out."""
+    said, layered = words(model, getattr(family.module, "WORDS", None)), by_type(model)
     failed: list[Unlike] = []
     tried = [said, said | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}]  # where no layer turns
     if layered is not ABSENT:
@@ -73,15 +100,18 @@ def settings(model: Model, model_type: str) -> tuple[dict[str, Any], Model]:
         tried.append(said | {"rope_parameters": {"partial_rotary_factor": 1.0, **said["rope_parameters"]}})
     for config in tried:
         try:
-            written = _asked(module, config, layers)
-            again = on_meta(_read(module, written, layers))
+            written = _asked(family, config, model)
+            fields = _fields(family, written, model)
+            spec = family.module.spec(fields)
+            fields.finish()
+            again = on_meta(spec)
         except (UsageError, ArithmeticError) as error:
-            failed.append(Unlike(model_type, str(error)))
+            failed.append(Unlike(family.name, str(error)))
             continue
         found = difference(model, again)
         if found is None:
-            return written, again
-        failed.append(Unlike(model_type, found, len(_kinds(model) & _kinds(again))))
+            return written, again, fields.cut
+        failed.append(Unlike(family.name, found, len(_kinds(model) & _kinds(again))))
     raise max(failed, key=lambda error: error.shared)
 
 
@@ -89,39 +119,45 @@ def _kinds(model: Model) -> set[str]:
     return {f"{part.spec.kind}:{part.spec.name}" for part in model.parts()}
 
 
-def _asked(module: Any, config: dict[str, Any], layers: int) -> dict[str, Any]:
+def _asked(family: Family, config: dict[str, Any], model: Model) -> dict[str, Any]:
     """Of all words those that a family asks for."""
-    fields = Fields(json.loads(json.dumps(config)), "config.json", held=layers)
-    module.spec(fields)
+    fields = _fields(family, config, model)
+    family.module.spec(fields)
     free = fields.free[len(Fields({}, "").free) :]  # what it knows and does not read: of use to others
     named = [word for word in config if word in fields.seen or any(fnmatchcase(word, pattern) for pattern in free)]
     return {word: config[word] for word in named}
 
 
-def _read(module: Any, config: dict[str, Any], layers: int) -> Any:
-    fields = Fields(json.loads(json.dumps(config)), "config.json", held=layers)
-    found = module.spec(fields)
-    fields.finish()
-    return found
+def _fields(family: Family, config: dict[str, Any], model: Model) -> Fields:
+    """The words as our own reader gets them from a folder of this class."""
+    deepest = max(len(each.depth.plan()) for each in (model, *model.towers.values()) if isinstance(each, Model))
+    own = {path for path, _ in model.named_parameters()}
+    ends = frozenset(source for path, source in family.names.ends.items() if path in own)
+    said = json.loads(json.dumps(config))
+    return Fields(said, "config.json", held=deepest, tensors=ends, made=family.made)
 
 
-def tensors(model: Model, again: Model, model_type: str) -> dict[str, Tensor]:
+def tensors(model: Model, again: Model, family: Family, cut: Mapping[str, int]) -> dict[str, Tensor]:
     """Their tensors, which our own reader makes the same numbers of, to the last bit.
 
     again   the same model with the blocks that the family calls by its own names
+    cut     how many first rows of a tensor are theirs alone: they are written as zeros
     """
-    names = import_module(f"{hf.__name__}.{model_type}").NAMES
-    assert isinstance(names, Names)
+    names, whole = family.names, len(_kinds(model)) + 1  # the parts are the same: no other class is nearer
     ours = {path: tensor.detach() for path, tensor in model.named_parameters()}
     for path, tensor in ours.items():
         if tensor.dtype not in KINDS:
-            raise Unlike(model_type, f"{path} holds {tensor.dtype}")
+            raise Unlike(family.name, f"{path} holds {tensor.dtype}", whole)
     try:
         theirs = names.invert(again, ours)
+        back = names.convert(again, theirs, family.model_type)
     except UsageError as error:
-        raise Unlike(model_type, str(error)) from None
-    back = names.convert(again, theirs, model_type)
+        raise Unlike(family.name, str(error), whole) from None
     for path, tensor in ours.items():
         if not torch.equal(back[path], tensor):
-            raise Unlike(model_type, f"{path} does not come back as it was from {names.sources(again)[path]}")
+            source = names.sources(again)[path]
+            raise Unlike(family.name, f"{path} does not come back as it was from {source}", whole)
+    for name, rows in cut.items():
+        tensor = theirs[name]
+        theirs[name] = torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
     return theirs

@@ -30,7 +30,7 @@ OPEN = {  # beside them a channel of two matrices that every token uses
 MAMBA = {
     "part.proj.weight": "mamba.in_proj.weight",
     "part.proj.bias": "mamba.in_proj.bias",
-    "part.conv.weight": "mamba.conv1d.weight",
+    "part.conv.weight": "mamba.conv1d.weight.depthwise",
     "part.conv.bias": "mamba.conv1d.bias",
     "part.dt_bias": "mamba.dt_bias",
     "part.A_log": "mamba.A_log",

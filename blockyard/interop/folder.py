@@ -47,7 +47,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
 
 
 def load_peft(adapter: str | Path, model: str | Path | None = None, device: str | torch.device = "cpu") -> Model:
-    """The model of a folder that transformers saved, with an adapter of peft (LoRA, DoRA, IA3) attached to it.
+    """The model of a folder that transformers saved, with an adapter of peft attached to it: LoRA, DoRA, IA3 or
+    virtual tokens.
 
     adapter   the folder of adapter_config.json        model   that of the model; none: where the adapter says it lies
     device    where its tensors lie, as "cuda"

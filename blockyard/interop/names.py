@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
-from blockyard.core.part import Part, Position
+from blockyard.core.part import Position
 from blockyard.interop.sources import (
     all_taken,
     assemble,
@@ -24,8 +24,6 @@ from blockyard.interop.sources import (
     taken_apart,
 )
 from blockyard.model.model import Model
-
-DEPTHWISE = "short_conv"  # the part whose filter has another dimension there
 
 
 @dataclass(frozen=True)
@@ -144,10 +142,7 @@ class Names:
                 made = {path: renumbered(tensor, uses[path], *back) for path, tensor in made.items()}
         pieces = []
         for path, source in self.sources(model).items():
-            tensor = made[path]
-            if _owner(model, path) == DEPTHWISE and tensor.dim() == 2:
-                tensor = tensor[:, None]
-            pieces += taken_apart(source, tensor, uses[path][0])
+            pieces += taken_apart(source, made[path], uses[path])
         return put_together(pieces)
 
     def _untie(self, found: dict[str, Tensor], sources: Mapping[str, str], where: str) -> dict[str, Tensor]:
@@ -170,12 +165,6 @@ class Names:
         if others:
             warnings.warn(f"{where}: {_some(sorted(others))} left out: no part of this model reads it", stacklevel=4)
         return {name: tensor for name, tensor in found.items() if name not in others}
-
-
-def _owner(model: Model, path: str) -> str:
-    """The name of the part that has a parameter."""
-    part = model.get_submodule(path.rpartition(".")[0])
-    return part.spec.name if isinstance(part, Part) else ""
 
 
 def _some(names: list[str]) -> str:

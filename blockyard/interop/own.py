@@ -23,7 +23,7 @@ INSIDE = "inner."  # what the names of tensors start with
 
 
 def of_own(model: Model) -> "Counterpart":
-    """A model as one of our own classes there."""
+    """A model as one of our own classes there: the one that writes texts, or the one that says what its head says."""
     from blockyard.interop.counterpart import Counterpart
 
     for path, tensor in stored(model).items():
@@ -33,11 +33,15 @@ def of_own(model: Model) -> "Counterpart":
                 "it was made of"
             )
     config = {
-        "spec": model.spec.to_json(), "vocab_size": model.axes["stem.vocab"].size, "hidden_size": model.stream.size,
+        "spec": model.spec.to_json(), "hidden_size": model.stream.size,
         "num_hidden_layers": len(model.depth.plan()),
         "tie_word_embeddings": len(model.state_dict()) > len(stored(model)),
     }  # fmt: skip
-    return Counterpart(OWN, config, {INSIDE + path: tensor.detach() for path, tensor in stored(model).items()})
+    vocab = model.axes.get("stem.vocab")
+    config |= {} if vocab is None else {"vocab_size": vocab.size}
+    tensors = {INSIDE + path: tensor.detach() for path, tensor in stored(model).items()}
+    writes = model.of_ids and model.head.says == "tokens" and model.causal
+    return Counterpart(OWN, config, tensors, "BlockyardForCausalLM" if writes else "BlockyardModel")
 
 
 def load_own(folder: Path, config: dict[str, Any], device: Any, dtype: torch.dtype | None) -> Model:

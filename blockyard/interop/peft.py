@@ -2,6 +2,7 @@
 
     LORA (with use_dora: DoRA)    y = W x + s B A x        s = lora_alpha / r, with use_rslora lora_alpha / sqrt(r)
     IA3                           y = l * W x, of feedforward modules W (l * x)
+    PROMPT_TUNING, P_TUNING       virtual tokens before every text: peft_prompt.py
 
 They stand on a model that transformers saved, whose names say which of ours is which of theirs. Several of their
 projections that are one of ours become blocks of one pair: with queries and values adapted, A = [A_q; A_v] and B holds
@@ -28,6 +29,7 @@ from blockyard.core.errors import UsageError
 from blockyard.core.files import is_missing, read_json, write_whole
 from blockyard.core.part import Part, Position
 from blockyard.core.spec import Spec, linear
+from blockyard.interop import peft_prompt
 from blockyard.interop.names import Names
 from blockyard.interop.weights import read_file
 from blockyard.model.attach import attach, attachments, place, seat
@@ -117,6 +119,9 @@ def base_of(folder: Path) -> Path:
 
 def put_on(model: Model, names: Names, folder: Path) -> Model:
     """The model, imported by these names, with an adapter of peft attached to it."""
+    config = read_json(folder / CONFIG)
+    if config.get("peft_type") in peft_prompt.KINDS:
+        return peft_prompt.put_prompt(model, config, folder, WEIGHTS)
     adapter = _read(folder)
     _same_channels(model, str(folder))
     sources, left = names.sources(model), dict(adapter.modules)
@@ -150,12 +155,15 @@ def save_adapter(model: Model, names: Names, folder: str | Path, base: str | Pat
     modules: dict[str, dict[str, Tensor]] = {}
     for part, pieces in check_kept(model, names, str(base)).items():
         modules |= _split(part, pieces, _sizes(model, part, pieces))
-    turned = any(source.endswith(".T") for source in _bare(model, names).values())
-    config = _config(taken, modules, str(base), task) | {"fan_in_fan_out": turned}
-    tensors = {
-        f"{PREFIX}{module}.{_theirs(name)}": tensor.detach().cpu().clone().contiguous()
-        for module, own in modules.items() for name, tensor in own.items() if name != "factor"
-    }  # fmt: skip
+    if modules:
+        turned = any(source.endswith(".T") for source in _bare(model, names).values())
+        config = _config(taken, modules, str(base), task) | {"fan_in_fan_out": turned}
+        tensors = {
+            f"{PREFIX}{module}.{_theirs(name)}": tensor.detach().cpu().clone().contiguous()
+            for module, own in modules.items() for name, tensor in own.items() if name != "factor"
+        }  # fmt: skip
+    else:
+        config, tensors = peft_prompt.prompt_of(model, str(base), task)
     folder.mkdir(parents=True, exist_ok=True)
     strangers = [path.name for path in folder.iterdir() if path.name not in (CONFIG, WEIGHTS)]
     if strangers and not is_peft(folder):
@@ -193,8 +201,12 @@ def check_kept(model: Model, names: Names, where: str) -> dict[Any, list[str]]:
     if not taken:
         raise UsageError("nothing is attached to this model; see: blockyard adapt")
     kinds = {f"{part.spec.kind}:{part.spec.name}" for part in taken}
+    if kinds == {"store:prompted"}:
+        peft_prompt.prompt_of(model, where, None)
+        return {}
     if len(kinds) > 1 or not kinds <= {"linear:lora", "linear:dora", "linear:ia3"}:
-        raise UsageError(f"peft keeps one of LoRA, DoRA and IA3 in a folder, and here is {', '.join(sorted(kinds))}")
+        had = ", ".join(sorted(kinds))
+        raise UsageError(f"peft keeps one of LoRA, DoRA and IA3 in a folder, or virtual tokens, and here is {had}")
     if any(getattr(each, each.attached_to) in taken for each in taken):
         raise UsageError("of two adapters on one projection peft keeps one; merge the inner one first")
     _same_channels(model, where)
@@ -214,7 +226,7 @@ def _read(folder: Path) -> Adapter:
     where = str(folder / CONFIG)
     kind = config.get("peft_type")
     if kind not in ("LORA", "IA3"):
-        raise UsageError(f"{where}: peft_type={kind!r} cannot be read: LORA and IA3 are known")
+        raise UsageError(f"{where}: peft_type={kind!r} cannot be read: LORA, IA3, PROMPT_TUNING and P_TUNING are known")
     if (began := config.get("init_lora_weights")) not in BEGAN:
         raise UsageError(f"{where}: init_lora_weights={began!r} cannot be read: it changed the model's own matrices")
     for name, value in config.items():

@@ -19,6 +19,10 @@ def difference(ours: Model, other: Model) -> str | None:
     """Where the two are not the same, and how; None where they are. Their numbers are not looked at."""
     if (found := _other(_shape(ours), _shape(other))) is not None:
         return found
+    for name, tower in ours.towers.items():
+        their = other.towers[name]
+        if isinstance(tower, Model) and isinstance(their, Model) and (found := _other(_shape(tower), _shape(their))):
+            return f"{name}: {found}"
     mine, theirs = _parts(ours), _parts(other)
     for path, part in mine.items():
         if path not in theirs:

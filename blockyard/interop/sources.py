@@ -6,23 +6,26 @@ A source is the text of one or several names:
     "attn.c_proj.weight.T"       transposed
     "q.weight | k.weight"        the rows of the first, then those of the second (our fused projections)
     "heads of qkv.weight"        its rows head by head: a head's queries, its key, its value, then the next head's
-    "heads 0 2 1 of a | b"       the same of several tensors; a head has our pieces in that order, in all of them
+    "heads 0 2, 1 of a | b"      the same of several tensors; a head has our pieces 0 and 2 in the first, 1 in the other
     "q.weight 0/2"               of every two runs of rows as wide as a head the first
     "gate.weight.T flat"         its matrices, each transposed, or its rows, one behind the other
     "experts.{}.up.weight"       for a path with * in the place of a number: the tensor of that number
     "experts.weight[{}]"         the same, where one tensor holds all of them along its first dimension
     "conv.weight.patches"        a filter (D,C,P,P) as the matrix (D, P P C) of a patch
+    "conv.weight.depthwise"      a filter (C,1,W) of one channel each as (C,W)
     "bias_table.square"          a table ((2n-1)^2, H) as (2n-1, 2n-1, H)
+    "cls_token.row"              a row (1,N,D) as (N,D)
     "k_proj.weight.zeros"        zeros, one a row: what theirs does not add
 
-Dimensions of 1 come and go: a depthwise filter (C,1,W) is ours of (C,W). Where a position turns other channels of a
-head than theirs does, the channels of that head are put into our order wherever they stand.
+Every form is read and written: what `assemble` makes of their tensors, `taken_apart` and `put_together` undo, by the
+axes that ours stands on. When read, dimensions of 1 come and go. Where a position turns other channels of a head than
+theirs does, the channels of that head are put into our order wherever they stand.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -31,11 +34,18 @@ from torch import Tensor
 from blockyard.core.axis import Axis, Cat, Expr
 from blockyard.core.errors import UsageError
 
-_HEADS = re.compile(r"heads (?:([\d ]+) )?of ")
+_HEADS = re.compile(r"heads (?:([\d ,]+) )?of ")
 KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def _transposed(tensor: Tensor) -> Tensor:
+class _Form(NamedTuple):
+    """What is asked of a tensor: how it is read, and how it is written from ours and the axes of that; None: not."""
+
+    read: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor, tuple[Expr, ...]], Tensor] | None
+
+
+def _transposed(tensor: Tensor, axes: tuple[Expr, ...] = ()) -> Tensor:
     return tensor.mT.contiguous() if tensor.dim() > 2 else tensor.T.contiguous()
 
 
@@ -43,16 +53,23 @@ def _patches(tensor: Tensor) -> Tensor:
     return tensor.permute(0, 2, 3, 1).flatten(1) if tensor.dim() == 4 else tensor
 
 
+def _filter(tensor: Tensor, axes: tuple[Expr, ...]) -> Tensor:
+    return tensor.unflatten(1, axes[1].shape).permute(0, 3, 1, 2).contiguous()
+
+
 def _square(tensor: Tensor) -> Tensor:
     side = math.isqrt(tensor.shape[0]) if tensor.dim() else 0
     return tensor.unflatten(0, (side, side)) if side and side * side == tensor.shape[0] else tensor
 
 
-def _zeros(tensor: Tensor) -> Tensor:
-    return tensor.new_zeros(tensor.shape[:1])
-
-
-FORMS = {"T": _transposed, "patches": _patches, "square": _square, "zeros": _zeros}
+FORMS = {
+    "T": _Form(_transposed, _transposed),
+    "patches": _Form(_patches, _filter),
+    "depthwise": _Form(lambda x: x[:, 0] if x.dim() > 2 and x.shape[1] == 1 else x, lambda x, _: x[:, None]),
+    "square": _Form(_square, lambda x, _: x.flatten(0, 1)),
+    "row": _Form(lambda x: x[0] if x.dim() > 1 and len(x) == 1 else x, lambda x, _: x[None]),
+    "zeros": _Form(lambda x: x.new_zeros(x.shape[:1]), None),
+}
 
 
 def _names(source: str) -> list[str]:
@@ -77,7 +94,7 @@ def assemble(source: str, tensors: Mapping[str, Tensor], axes: tuple[Expr, ...],
     if len({piece.shape[1:] for piece in pieces}) > 1:
         raise UsageError(f"{where}: {source} do not fit together: {', '.join(str(tuple(p.shape)) for p in pieces)}")
     if found := _HEADS.match(source):
-        return _by_head(pieces, axes[0], [*map(int, (found[1] or "").split())], source, where)
+        return _by_head(pieces, axes[0], [part for order in _order(found, axes[0]) for part in order], source, where)
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
@@ -89,15 +106,13 @@ def _piece(name: str, tensors: Mapping[str, Tensor], axes: tuple[Expr, ...], whe
         raise UsageError(f"{where}: {name} holds {tensor.dtype}; quantised checkpoints are not known")
     if taken.matrix is not None:
         tensor = tensor[taken.matrix]
-    elif tensor.dim() == 3 and tensor.shape[1] == 1:
-        tensor = tensor[:, 0]
     if taken.of > 1:
         wide = [*axes[0].leaves()][-1].size
         if not tensor.dim() or len(tensor) % (wide * taken.of):
             raise UsageError(f"{where}: {taken.name} is {tuple(tensor.shape)}, not runs of {taken.of} x {wide} rows")
         tensor = tensor.unflatten(0, (-1, taken.of, wide))[:, taken.run].flatten(0, 1)
-    if taken.form:
-        tensor = FORMS[taken.form](tensor)
+    for form in taken.forms:
+        tensor = FORMS[form].read(tensor)
     return tensor.flatten(0, 1) if taken.flat and tensor.dim() > 1 else tensor
 
 
@@ -107,42 +122,76 @@ def _by_head(pieces: list[Tensor], rows: Expr, order: list[int], path: str, wher
     if sum(map(len, pieces)) != rows.size or any(len(piece) % heads for piece in pieces):
         had = " and ".join(str(len(piece)) for piece in pieces)
         raise UsageError(f"{where}: {path} takes {rows.size} rows of {heads} heads, and the checkpoint has {had}")
-    whole, order = torch.cat([piece.unflatten(0, (heads, -1)) for piece in pieces], 1), order or [*range(len(sizes))]
+    whole = torch.cat([piece.unflatten(0, (heads, -1)) for piece in pieces], 1)
     runs = dict(zip(order, whole.split([sizes[part] // heads for part in order], 1)))
     return torch.cat([runs[part].flatten(0, 1) for part in range(len(sizes))])
 
 
-def taken_apart(source: str, tensor: Tensor, rows: Expr) -> list[tuple[str, int | None, Tensor]]:
-    """What `assemble` made a tensor of: the names, which of their matrices (None: all), and their numbers.
-
-    UsageError where a source is one that is only read.
-    """
-    names, found = _names(source), _HEADS.match(source)
-    taken = [_taken(name) for name in names]
-    if any(one.of > 1 or one.flat or one.form not in ("", "T") for one in taken) or (found and len(names) > 1):
-        raise UsageError(f"{source} is a form of tensors that is read and not written")
-    if found:
-        sizes, heads = _runs(rows), next(rows.leaves()).size
-        order = [*map(int, (found[1] or "").split())] or [*range(len(sizes))]
-        runs = [run.unflatten(0, (heads, -1)) for run in tensor.split(sizes)]
-        tensor = torch.cat([runs[part] for part in order], 1).flatten(0, 1)
-    sizes = _runs(rows) if len(names) > 1 else [len(tensor)]
-    if len(sizes) != len(names) or sum(sizes) != len(tensor):
-        raise UsageError(f"{source} has {len(names)} names for {len(sizes)} runs of rows, which is not written")
-    pieces = zip(taken, tensor.split(sizes))
-    return [(one.name, one.matrix, FORMS[one.form](piece) if one.form else piece) for one, piece in pieces]
+def _order(found: re.Match[str], rows: Expr) -> list[list[int]]:
+    """Which of our pieces a head has in each of the tensors, in order."""
+    if found[1] is None:
+        return [[*range(len(_runs(rows)))]]
+    return [[*map(int, one.split())] for one in found[1].split(",")]
 
 
-def put_together(pieces: Iterable[tuple[str, int | None, Tensor]]) -> dict[str, Tensor]:
-    """Tensors by name; matrices of one name one behind the other, along a first dimension."""
-    whole: dict[str, Tensor] = {}
-    parts: dict[str, dict[int, Tensor]] = {}
-    for name, matrix, tensor in pieces:
-        if matrix is None:
-            whole[name] = tensor
+class Written(NamedTuple):
+    """What goes into one tensor of theirs: all of it, or one of its matrices, or one of `of` runs of `wide` rows."""
+
+    name: str
+    tensor: Tensor
+    matrix: int | None = None
+    run: int = 0
+    of: int = 1
+    wide: int = 0
+
+
+def taken_apart(source: str, tensor: Tensor, axes: tuple[Expr, ...]) -> list[Written]:
+    """What `assemble` made a tensor of, which stands on these axes; UsageError where rows do not come apart."""
+    names, found, rows = _names(source), _HEADS.match(source), axes[0] if axes else None
+    if rows is None:
+        pieces = [tensor]
+    elif found:
+        heads, runs = next(rows.leaves()).size, tensor.split(_runs(rows))
+        held = [run.unflatten(0, (heads, -1)) for run in runs]
+        pieces = [torch.cat([held[part] for part in order], 1).flatten(0, 1) for order in _order(found, rows)]
+    else:
+        sizes = _runs(rows) if len(names) > 1 else [len(tensor)]
+        if len(sizes) != len(names) or sum(sizes) != len(tensor):
+            raise UsageError(f"{source} has {len(names)} names for {len(sizes)} runs of rows, which is not written")
+        pieces = [*tensor.split(sizes)]
+    written = [_written(_taken(name), piece, axes) for name, piece in zip(names, pieces, strict=True)]
+    return [one for one in written if one is not None]
+
+
+def _written(taken: "_Taken", piece: Tensor, axes: tuple[Expr, ...]) -> Written | None:
+    """A piece as theirs has it; None where theirs has none."""
+    if taken.flat:
+        piece = piece.unflatten(0, axes[0].shape)
+    for form in reversed(taken.forms):
+        write = FORMS[form].write
+        if write is None:
+            return None
+        piece = write(piece, axes)
+    wide = [*axes[0].leaves()][-1].size if taken.of > 1 else 0
+    return Written(taken.name, piece, taken.matrix, taken.run, taken.of, wide)
+
+
+def put_together(pieces: Iterable[Written]) -> dict[str, Tensor]:
+    """Tensors by name, of the matrices and of the runs of rows that each has."""
+    held: dict[str, list[Written]] = {}
+    for piece in pieces:
+        held.setdefault(piece.name, []).append(piece)
+    made = {}
+    for name, found in held.items():
+        first = found[0]
+        if first.matrix is not None:
+            made[name] = torch.stack([one.tensor for one in sorted(found, key=lambda one: one.matrix or 0)])
+        elif first.of > 1:
+            runs = [one.tensor.unflatten(0, (-1, first.wide)) for one in sorted(found, key=lambda one: one.run)]
+            made[name] = torch.stack(runs, 1).flatten(0, 2)
         else:
-            parts.setdefault(name, {})[matrix] = tensor
-    return whole | {name: torch.stack([found[n] for n in sorted(found)]) for name, found in parts.items()}
+            made[name] = found[-1].tensor
+    return made
 
 
 def _runs(rows: Expr) -> list[int]:
@@ -175,24 +224,25 @@ def each(path: str, source: str, parameters: Iterable[str]) -> dict[str, str]:
 
 
 class _Taken(NamedTuple):
-    """Of a tensor: one of its matrices or all (None), one of `of` runs of rows, in a form, one behind the other."""
+    """Of a tensor: one of its matrices or all (None), one of `of` runs of rows, in forms, one behind the other."""
 
     name: str
     matrix: int | None
     run: int
     of: int
-    form: str
+    forms: tuple[str, ...]
     flat: bool
 
 
 def _taken(text: str) -> _Taken:
     name, _, run = text.partition(" ")
     flat, (first, _, of) = run == "flat", run.removesuffix("flat").partition("/")
-    before, _, form = name.rpartition(".")
-    before, form = (before, form) if form in FORMS else (name, "")
-    held, _, matrix = before.partition("[")
+    forms: tuple[str, ...] = ()
+    while (form := name.rpartition(".")[2]) in FORMS:
+        name, forms = name.removesuffix(f".{form}"), (form, *forms)
+    held, _, matrix = name.partition("[")
     number = int(matrix.removesuffix("]")) if matrix else None
-    return _Taken(held, number, int(first or 0), int(of or 1), form, flat)
+    return _Taken(held, number, int(first or 0), int(of or 1), forms, flat)
 
 
 def all_taken(sources: Iterable[str], tensors: Mapping[str, Tensor], where: str) -> None:

@@ -89,6 +89,7 @@ class Model(nn.Module):
         self.head = site.build("head", spec["head"])
         self.axes, self.uses = context.axes, tuple(context.uses)
         self.claims = self._promised()
+        self.lead = self.stem.lead
         self._preparing = [part for part in self.own_parts() if type(part).prepare is not Part.prepare]
         if inside is None:
             _check(self, context, spec)
@@ -233,8 +234,13 @@ class Model(nn.Module):
             self.require("any_order", "a batch in which some tokens are read by none")
         captures: Captures = {}
         memory = self.read_towers(batch, state, asked, captures) if self.towers else {}
+        lead = self.lead if state is None or not state.positions.shape[1] else 0
+        if lead:
+            batch = batch.led(self.axes[f"{self.stem.path}.vocab"].size, lead)
         call, state = batch.call(state, causal=self.causal)
-        call = call._replace(memory=memory, step=-1, captures=captures, **asked)
+        if lead and state is not None:
+            state = replace(state, lead=lead, length=state.length - lead)
+        call = call._replace(memory=memory, step=-1, captures=captures, lead=lead, **asked)
         x, call, state = self._ends(self.stem, batch, call, state, "stem")
         call = call._replace(dtype=x.dtype)
         for part in self._preparing:
@@ -318,6 +324,7 @@ class Model(nn.Module):
     def finish(self, flow: Flow, shown: Tensor | None = None) -> Out:
         """Predictions from the stream as it stands: of the next token, or of the next N where `shown` (B,T,N-1) has
         the ids of all but the last of them."""
+        flow = flow.behind_lead()
         x = flow.x
         prediction, flow = self._said(flow, shown)
         return Out(prediction, x, flow.state, flow.captures if self._watch is None else self._watch.take(flow.captures))
@@ -325,6 +332,7 @@ class Model(nn.Module):
     def _said(self, flow: Flow, shown: Tensor | None = None) -> tuple[dict[str, Tensor], Flow]:
         """What the head says of the stream as it stands, and the flow with what it kept and captured."""
         captures: Captures = {}
+        flow = flow.behind_lead()
         call = flow.call._replace(step=len(self.steps), captures=captures)
         if shown is not None:
             prediction, *_ = self.head.ahead(flow._replace(call=call).x, shown, call)

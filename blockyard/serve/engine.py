@@ -82,7 +82,7 @@ class Engine:
         self.model, self.words = open_model(folder)
         self.said: Defaults = generation_defaults(Path(self.words.where))
         learned = self.model.axes.get("stem.position.length")
-        self.longest = limits.tokens if learned is None else min(limits.tokens, learned.size)  # that is read
+        self.longest = limits.tokens if learned is None else min(limits.tokens, learned.size - self.model.lead)  # read
         self.room = min(limits.tokens, self.longest + 1)  # with the answer, whose last token is not read
         self.streams: dict[Request, Stream] = {}  # this and the next two: under the lock of `_wake`
         self._inbox: list[tuple[Callable[[Stream], None], Stream]] = []

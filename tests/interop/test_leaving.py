@@ -18,10 +18,7 @@ from tests.interop.conftest import built, precision, scored, shake
 
 transformers = pytest.importorskip("transformers")
 DRAWN = vars(drawn) | vars(drawn_mixed)
-# hybrids, and experts beside a shared channel: read, and not yet said in the words of config.json
-READ = ("bamba", "falcon_h1", "granitemoehybrid", "granitemoeshared", "jamba", "lfm2", "qwen2_moe", "qwen3_next")
-READ = (*READ, "recurrent_gemma")
-FAMILIES = [name for name in model_types() if name in DRAWN and name not in READ]
+FAMILIES = [name for name in model_types() if name in DRAWN]
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 16))]
 RECIPES = ["llama", "gpt2", "mamba", "mamba2", "olmo_hybrid"]
 
@@ -52,20 +49,6 @@ def eager(model):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", READ)
-def test_a_family_that_is_only_read_leaves_as_another_class(family, tmp_path):
-    import blockyard.interop.auto  # noqa: F401
-
-    built(family, torch.float32, DRAWN[family](random.Random(f"{family} out 0"))).save_pretrained(tmp_path / "in")
-    ours = load(tmp_path / "in").eval()
-    with pytest.raises(UsageError, match=f"no {family} of transformers"):
-        by.export(ours, to=f"transformers:{family}", out=tmp_path / "out")
-    left = by.export(ours, to="transformers", out=tmp_path / "out").told["model_type"]
-    assert left == ("qwen3" if family == "lfm2" else "blockyard")  # this one drew attention alone
-    assert (opened(tmp_path / "out")(tokens()).logits - ours(tokens()).logits).abs().max() <= 1e-4
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_and_out_and_in_again(family, seed, tmp_path):
@@ -76,8 +59,6 @@ def test_in_and_out_and_in_again(family, seed, tmp_path):
         pytest.skip("their dynamic positions know no head of one pair")
     theirs.save_pretrained(tmp_path / "in")
     ours = load(tmp_path / "in")
-    if family == "qwen3_moe" and not any(part.spec.name == "experts" for part in ours.parts()):
-        pytest.skip("without experts it is a qwen3")
     by.export(ours, to=f"transformers:{family}", out=tmp_path / "out")
     stored = ((names_of(tmp_path / at), load_file(tmp_path / at / "model.safetensors")) for at in ("in", "out"))
     first, last = (names.canonical(tensors) for names, tensors in stored)
@@ -196,12 +177,10 @@ def test_a_config_that_would_mean_another_model_is_never_written(monkeypatch):
             counterpart(model, "llama")
 
 
-def test_quantised_and_seeing_models_are_refused(tmp_path):
+def test_quantised_models_are_refused(tmp_path):
     small, _ = by.quantise(trained("llama"), 8)
     with pytest.raises(UsageError, match="quantised"):
         by.export(small, to="transformers", out=tmp_path / "out")
-    with pytest.raises(UsageError, match="ids"):
-        by.export(by.build("vit", size="tiny"), to="transformers", out=tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 

@@ -17,6 +17,8 @@ from blockyard.interop.encoders import (
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import embedded
 
 
 def spec(fields: Fields) -> Spec:
@@ -72,3 +74,6 @@ NAMES = tasks(
         **TOKENS,
     },
 )
+
+
+WORDS = {"num_hidden_layers": lambda told: resolved(told.model.depth, "loops"), "embedding_size": embedded}

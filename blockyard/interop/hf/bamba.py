@@ -5,6 +5,7 @@ from blockyard.interop.experts import MAMBA, attention, biased, gated, mamba2, m
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ATTENTION, ENDS, GATED, IGNORED, decoder
 from blockyard.interop.names import Names
+from blockyard.interop.words import Told, attention_of
 
 
 def spec(fields: Fields) -> Spec:
@@ -46,3 +47,11 @@ NAMES = Names(
     blocks={"linear_attention": (_BEFORE | MAMBA, _CHANNELS), "full_attention": (_BEFORE | ATTENTION, _CHANNELS)},
     ignored=IGNORED,
 )
+
+
+def _full(told: Told) -> list[int]:
+    """The layers with attention."""
+    return [number for number, layer in enumerate(told.layers()) if attention_of(layer) is not None]
+
+
+WORDS = {"attn_layer_indices": _full}

@@ -4,6 +4,8 @@ from blockyard.core.spec import Spec, head, norm
 from blockyard.interop.encoders import affine, normed, sees_both_sides
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import Told, image_size
 from blockyard.systems import spec as recipe
 
 
@@ -47,7 +49,8 @@ NAMES = {
             "stage": (
                 {
                     "rule.gain": "layer_scale_parameter",
-                    **affine("part.mixer", "dwconv"),
+                    "part.mixer.weight": "dwconv.weight.depthwise",
+                    "part.mixer.bias": "dwconv.bias",
                     **normed("part.norm", "layernorm"),
                     **affine("part.channel.up", "pwconv1"),
                     **affine("part.channel.down", "pwconv2"),
@@ -57,4 +60,24 @@ NAMES = {
         },
         pixels=_FILTER,
     )
+}
+
+
+def _stages(told: Told) -> dict[str, list[int]]:
+    """The widths of the layers of each stage."""
+    found: dict[str, list[int]] = {}
+    filters = dict(told.model.named_parameters())
+    for (name, _), (step, *_) in zip(told.model.depth.plan(), told.model.depth.blocks):
+        if name.startswith("stage") and (path := f"steps.{step}.part.mixer.weight") in filters:
+            found.setdefault(name, []).append(len(filters[path]))
+    return found
+
+
+WORDS = {
+    "image_size": image_size,
+    "patch_size": lambda told: resolved(told.model.stem, "kernel"),
+    "num_channels": lambda told: resolved(told.model.stem, "channels"),
+    "depths": lambda told: [len(widths) for widths in _stages(told).values()],
+    "num_stages": lambda told: len(_stages(told)),
+    "hidden_sizes": lambda told: [widths[0] for widths in _stages(told).values()],
 }

@@ -4,6 +4,7 @@ from blockyard.core.spec import Spec, activation, head, norm
 from blockyard.interop.encoders import DROPOUT, affine, fused, headed, normed, sees_both_sides, tasks, text_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.words import WORDS as ALL
 from blockyard.systems import spec as recipe
 
 
@@ -68,3 +69,8 @@ NAMES = tasks(
         "QuestionAnswering": affine("head.proj", "qa_outputs"),
     },
 )
+
+
+OTHERS = {"dim": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads"}
+OTHERS |= {"hidden_dim": "intermediate_size", "activation": "hidden_act"}
+WORDS = {theirs: ALL[usual] for theirs, usual in OTHERS.items()}

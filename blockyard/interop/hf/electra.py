@@ -16,6 +16,7 @@ from blockyard.interop.encoders import (
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
 from blockyard.interop.names import Names
+from blockyard.interop.words import embedded
 
 
 def spec(fields: Fields) -> Spec:
@@ -56,3 +57,6 @@ NAMES = tasks(
         **TOKENS,
     },
 )
+
+
+WORDS = {"embedding_size": embedded}

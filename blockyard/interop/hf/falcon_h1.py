@@ -1,5 +1,6 @@
 """Falcon-H1: attention and Mamba-2 side by side in every layer, with fixed factors on what each projection says."""
 
+from collections.abc import Callable
 from typing import Any
 
 from blockyard.core.spec import Spec, linear, mixer, norm, residual
@@ -7,6 +8,8 @@ from blockyard.interop.experts import MAMBA, attention, gated, mamba2, moved, pe
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ATTENTION, ENDS, GATED, IGNORED, decoder
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import ABSENT, Told, slot, undone
 
 
 def spec(fields: Fields) -> Spec:
@@ -74,6 +77,7 @@ def _several(fields: Fields, name: str, many: int) -> list[float]:
     return found
 
 
+ARCHITECTURE = "FalconH1ForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",
@@ -89,3 +93,44 @@ NAMES = Names(
     },
     ignored=IGNORED,
 )
+
+
+def _said(told: Told, path: str) -> list[float]:
+    """The fixed factors of a projection of the first layer; none where it has none."""
+    found = dict(told.model.named_modules()).get(f"steps.{path}")
+    return [*getattr(found, "factors", ())]
+
+
+def _one(path: str) -> Callable[[Told], Any]:
+    return lambda told: next(iter(_said(told, path)), ABSENT)
+
+
+def _key(told: Told) -> Any:
+    """What keys count beside what all that attention reads counts."""
+    read, key, *_ = [*_said(told, "0.part.first.qkv"), 0.0, 0.0]
+    return undone(lambda x: read * x, key, lambda key: key / read) if read else ABSENT
+
+
+def _several_of(path: str, many: int) -> Callable[[Told], Any]:
+    return lambda told: _said(told, path)[:many] or ABSENT
+
+
+def _normed(told: Told) -> bool:
+    mamba = told.first.get("mixer:mamba2")
+    return any(getattr(slot(mamba, name), "spec", NONE).name != "none" for name in ("before", "norm"))
+
+
+NONE = norm("none")
+WORDS: dict[str, Callable[[Told], Any]] = {
+    "mamba_expand": lambda told: 2,  # mamba_d_ssm says it
+    "mamba_rms_norm": _normed,
+    "mamba_norm_before_gate": lambda told: getattr(slot(told.first.get("mixer:mamba2"), "norm"), "spec", NONE) == NONE,
+    "lm_head_multiplier": lambda told: resolved(told.model.head, "scale"),
+    "attention_in_multiplier": _one("0.part.first.qkv"),
+    "key_multiplier": _key,
+    "attention_out_multiplier": _one("0.part.first.out"),
+    "ssm_in_multiplier": lambda told: 1.0,  # what it would say stands in the five
+    "ssm_multipliers": _several_of("0.part.second.proj", 5),
+    "ssm_out_multiplier": _one("0.part.second.out"),
+    "mlp_multipliers": lambda told: [*_said(told, "1.part.up")[:1], *_said(told, "1.part.down")] or ABSENT,
+}

@@ -19,6 +19,7 @@ from blockyard.interop.experts import (
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, IGNORED
 from blockyard.interop.names import Names
+from blockyard.interop.words import Told, attention_of, slot
 
 OLD = {"mamba": "linear_attention", "attention": "full_attention"}  # what types of layers were called before
 
@@ -60,6 +61,7 @@ _CHANNELS = {
     "experts": moved(STACKED, "part.routed") | OPEN,
     "dense": {path.replace(".shared", ""): source for path, source in OPEN.items()},
 }
+ARCHITECTURE = "GraniteMoeHybridForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",
@@ -71,3 +73,14 @@ NAMES = Names(
     },
     ignored=IGNORED,
 )
+
+
+def _types(told: Told) -> list[str]:
+    return ["linear_attention" if attention_of(layer) is None else "full_attention" for layer in told.layers()]
+
+
+WORDS = {
+    "layer_types": _types,
+    "num_local_experts": lambda told: told.setting("channel:experts", "experts", 0),
+    "position_embedding_type": lambda told: "rope" if any(slot(a, "position") for a in told.attentions()) else None,
+}

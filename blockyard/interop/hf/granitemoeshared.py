@@ -5,6 +5,7 @@ from blockyard.interop.experts import OPEN, STACKED, attention, experts, gated, 
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ATTENTION, BEFORE, ENDS, IGNORED
 from blockyard.interop.names import Names
+from blockyard.interop.words import ABSENT, Told
 
 
 def spec(fields: Fields) -> Spec:
@@ -20,6 +21,7 @@ def spec(fields: Fields) -> Spec:
     return granite(fields, [kind] * layers, {kind: (mixes, channels)}, bias)
 
 
+ARCHITECTURE = "GraniteMoeSharedForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",
@@ -30,3 +32,12 @@ NAMES = Names(
     },
     ignored=IGNORED,
 )
+
+
+def _beside(told: Told) -> int:
+    """The inner channels of what stands beside experts; none at 0."""
+    found = told.wide("shared")
+    return 0 if found is ABSENT else found
+
+
+WORDS = {"shared_intermediate_size": _beside}

@@ -1,10 +1,14 @@
 """Jamba: Mamba with norms inside, attention without positions in some layers, experts in others."""
 
+from collections.abc import Callable
+from typing import Any
+
 from blockyard.core.spec import Spec, mixer, residual
 from blockyard.interop.experts import attention, count, experts, gated, moved, rms_of
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ATTENTION, ENDS, GATED, IGNORED, decoder
 from blockyard.interop.names import Names
+from blockyard.interop.words import ABSENT, Told, attention_of
 
 
 def spec(fields: Fields) -> Spec:
@@ -53,7 +57,7 @@ def _every(fields: Fields, name: str, period: int, offset: int, layers: int) -> 
 _MIXERS = {
     "mamba": {
         "part.proj.weight": "mamba.in_proj.weight",
-        "part.conv.weight": "mamba.conv1d.weight",
+        "part.conv.weight": "mamba.conv1d.weight.depthwise",
         "part.conv.bias": "mamba.conv1d.bias",
         "part.x_proj.weight": "mamba.x_proj.weight",
         "part.dt_proj": "mamba.dt_proj.weight",
@@ -91,3 +95,28 @@ NAMES = Names(
     },
     ignored=IGNORED,
 )
+
+
+def _period(layers: list[bool]) -> tuple[int, int] | None:
+    """Of layers that are so or not: one in how many is, from which on; None where they do not come at equal steps."""
+    many = len(layers)
+    tried = ((period, first) for period in range(1, many + 2) for first in range(period))
+    return next((both for both in tried if layers == [n in range(both[1], many, both[0]) for n in range(many)]), None)
+
+
+def _laid(are: Callable[[Told], list[bool]], which: int) -> Callable[[Told], Any]:
+    return lambda told: ABSENT if (found := _period(are(told))) is None else found[which]
+
+
+def _attends(told: Told) -> list[bool]:
+    return [attention_of(layer) is not None for layer in told.layers()]
+
+
+def _chooses(told: Told) -> list[bool]:
+    return [f"steps.{steps[1]}.part.router" in told.paths for steps in told.model.depth.blocks if len(steps) > 1]
+
+
+WORDS: dict[str, Callable[[Told], Any]] = {
+    "attn_layer_period": _laid(_attends, 0), "attn_layer_offset": _laid(_attends, 1),
+    "expert_layer_period": _laid(_chooses, 0), "expert_layer_offset": _laid(_chooses, 1),
+}  # fmt: skip

@@ -5,6 +5,7 @@ from blockyard.interop.experts import attention, biased, per_head, places
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ENDS, IGNORED, decoder
 from blockyard.interop.names import Names
+from blockyard.interop.words import Told, attention_of
 
 
 def spec(fields: Fields) -> Spec:
@@ -67,7 +68,7 @@ NAMES = Names(
                 "rule.norm.gain": "operator_norm.weight",
                 "part.proj.weight": "conv.in_proj.weight",
                 "part.proj.bias": "conv.in_proj.bias",
-                "part.conv.weight": "conv.conv.weight",
+                "part.conv.weight": "conv.conv.weight.depthwise",
                 "part.conv.bias": "conv.conv.bias",
                 "part.out.weight": "conv.out_proj.weight",
                 "part.out.bias": "conv.out_proj.bias",
@@ -87,3 +88,15 @@ NAMES = Names(
     },
     ignored=IGNORED,
 )
+
+
+def _types(told: Told) -> list[str]:
+    return ["conv" if attention_of(layer) is None else "full_attention" for layer in told.layers()]
+
+
+WORDS = {
+    "layer_types": _types,
+    "conv_bias": lambda told: told.biased("mixer:gated_conv", "proj"),
+    "conv_L_cache": lambda told: told.setting("mixer:short_conv", "width", 3),
+    "block_auto_adjust_ff_dim": lambda told: False,  # what is said is the width
+}

@@ -54,7 +54,7 @@ NAMES = Names(
             {
                 "rule.norm.gain": "norm.weight",
                 "part.proj.weight": "mixer.in_proj.weight",
-                "part.conv.weight": "mixer.conv1d.weight",
+                "part.conv.weight": "mixer.conv1d.weight.depthwise",
                 "part.conv.bias": "mixer.conv1d.bias",
                 "part.x_proj.weight": "mixer.x_proj.weight",
                 "part.dt_proj": "mixer.dt_proj.weight",

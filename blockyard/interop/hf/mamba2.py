@@ -55,7 +55,7 @@ NAMES = Names(
             {
                 "rule.norm.gain": "norm.weight",
                 "part.proj.weight": "mixer.in_proj.weight",
-                "part.conv.weight": "mixer.conv1d.weight",
+                "part.conv.weight": "mixer.conv1d.weight.depthwise",
                 "part.conv.bias": "mixer.conv1d.bias",
                 "part.dt_bias": "mixer.dt_bias",
                 "part.A_log": "mixer.A_log",

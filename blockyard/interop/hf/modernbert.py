@@ -9,6 +9,8 @@ from blockyard.core.spec import Spec, block, channel, depth, head, mixer, model,
 from blockyard.interop.encoders import affine, normed, sees_both_sides, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import ABSENT, Told, act_word, slot, window
 
 TYPES = {"full_attention": "full", "sliding_attention": "near"}
 BASES = {"full_attention": ("global_rope_theta", 160000.0), "sliding_attention": ("local_rope_theta", 10000.0)}
@@ -129,3 +131,34 @@ NAMES = tasks(
         },
     },
 )
+
+
+def _types(told: Told) -> list[str]:
+    return ["full_attention" if slot(each, "pattern") is None else "sliding_attention" for each in told.attentions()]
+
+
+def _near(told: Told) -> Any:
+    """Twice as many tokens as a layer sees on each side; at least one."""
+    found = window(told)
+    return ABSENT if found is None else max(1, 2 * (found - 1))
+
+
+def _ropes(told: Told) -> Any:
+    turned = {kind: slot(each, "position") for kind, each in zip(_types(told), told.attentions())}
+    found = {kind: resolved(each, "base") for kind, each in turned.items() if each is not None}
+    return {kind: {"rope_type": "default", "rope_theta": found.get(kind, usual)} for kind, (_, usual) in BASES.items()}
+
+
+def _dense_bias(told: Told) -> bool:
+    """Of the matrix that the head transforms by, whatever ours calls it."""
+    classes = "head.transform.weight" in told.learned
+    return f"head.{'transform' if classes else 'proj'}.bias" in told.learned
+
+
+WORDS = {
+    "layer_types": _types, "local_attention": _near, "rope_parameters": _ropes,
+    "norm_bias": lambda told: "stem.norm.bias" in told.learned,
+    "classifier_activation": lambda told: act_word(slot(told.model.head, "activation")),
+    "classifier_bias": _dense_bias,
+    "classifier_pooling": lambda told: "cls",
+}  # fmt: skip

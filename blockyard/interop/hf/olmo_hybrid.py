@@ -69,9 +69,7 @@ NAMES = Names(
                     "linear_attn.q_proj.weight | linear_attn.k_proj.weight | linear_attn.v_proj.weight | "
                     "linear_attn.g_proj.weight | linear_attn.a_proj.weight | linear_attn.b_proj.weight"
                 ),
-                "part.conv.weight": (
-                    "linear_attn.q_conv1d.weight | linear_attn.k_conv1d.weight | linear_attn.v_conv1d.weight"
-                ),
+                "part.conv.weight": " | ".join(f"linear_attn.{name}_conv1d.weight.depthwise" for name in "qkv"),
                 "part.A_log": "linear_attn.A_log",
                 "part.dt_bias": "linear_attn.dt_bias",
                 "part.norm.gain": "linear_attn.o_norm.weight",

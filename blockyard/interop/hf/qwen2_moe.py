@@ -50,6 +50,7 @@ def spec(fields: Fields) -> Spec:
 
 
 _ATTENTION = BEFORE[0] | ATTENTION
+ARCHITECTURE = "Qwen2MoeForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",

@@ -70,8 +70,8 @@ def _delta(fields: Fields) -> Spec:
 _MIXERS = {
     "linear_attention": {
         # head of keys by head of keys: its query, key, values and their gates; in the other, rates and decays
-        "part.proj.weight": "heads 0 1 2 3 5 4 of linear_attn.in_proj_qkvz.weight | linear_attn.in_proj_ba.weight",
-        "part.conv.weight": "linear_attn.conv1d.weight",
+        "part.proj.weight": "heads 0 1 2 3, 5 4 of linear_attn.in_proj_qkvz.weight | linear_attn.in_proj_ba.weight",
+        "part.conv.weight": "linear_attn.conv1d.weight.depthwise",
         "part.A_log": "linear_attn.A_log",
         "part.dt_bias": "linear_attn.dt_bias",
         "part.norm.gain": "linear_attn.norm.weight",
@@ -88,6 +88,7 @@ _MIXERS = {
     },
 }
 _CHANNELS = {"experts": moved(EXPERTS, "part.routed") | SHARED, "dense": GATED}
+ARCHITECTURE = "Qwen3NextForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",

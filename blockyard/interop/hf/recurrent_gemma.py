@@ -1,5 +1,7 @@
 """RecurrentGemma: real-gated linear recurrences, and attention to a window in some layers."""
 
+from typing import Any
+
 import torch
 
 from blockyard.core.spec import Spec, activation, channel, mixer, norm, residual
@@ -7,6 +9,8 @@ from blockyard.interop.experts import attention, biased, per_head
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import ENDS, IGNORED, decoder
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import ABSENT, Told, attention_of, slot, window
 
 
 def spec(fields: Fields) -> Spec:
@@ -71,6 +75,7 @@ _CHANNELS = {
     "part.down.bias": "mlp_block.down_proj.bias",
 }
 _BEFORE = {"rule.norm.gain": "temporal_pre_norm.weight"}
+ARCHITECTURE = "RecurrentGemmaForCausalLM"
 NAMES = Names(
     base="model.",
     layer="layers.{}.",
@@ -81,7 +86,7 @@ NAMES = Names(
             | {
                 "part.proj.weight": "temporal_block.linear_x.weight | temporal_block.linear_y.weight",
                 "part.proj.bias": "temporal_block.linear_x.bias | temporal_block.linear_y.bias",
-                "part.conv.weight": "temporal_block.conv_1d.weight",
+                "part.conv.weight": "temporal_block.conv_1d.weight.depthwise",
                 "part.conv.bias": "temporal_block.conv_1d.bias",
                 "part.keep_in": "temporal_block.rg_lru.recurrent_gate_weight.T flat",
                 "part.keep_bias": "temporal_block.rg_lru.recurrent_gate_bias flat",
@@ -110,3 +115,28 @@ NAMES = Names(
     },
     ignored=(*IGNORED, "*.normalizer"),
 )
+
+
+def _twice(told: Told) -> Any:
+    """Half of what they say is the width of the channels."""
+    found = told.wide("alone")
+    return ABSENT if found is ABSENT else 2 * found
+
+
+def _lru(told: Told) -> Any:
+    return told.product("mixer:rg_lru", "heads", "head_dim")
+
+
+def _types(told: Told) -> list[str]:
+    return ["recurrent" if attention_of(layer) is None else "attention" for layer in told.layers()]
+
+
+WORDS = {
+    "intermediate_size": _twice,
+    "lru_width": _lru,
+    "attention_window_size": lambda told: window(told) or ABSENT,
+    "sliding_window": lambda told: window(told) or ABSENT,
+    "conv1d_width": lambda told: told.setting("mixer:short_conv", "width"),
+    "logits_soft_cap": lambda told: resolved(act, "cap") if (act := slot(told.model.head, "activation")) else ABSENT,
+    "block_types": _types,
+}

@@ -1,5 +1,7 @@
 """RoBERTa: BERT whose positions count from one behind the padding id; what pads is said by the batch, not by its id."""
 
+from typing import Any
+
 from blockyard.core.spec import Spec, activation, head
 from blockyard.interop.encoders import (
     DROPOUT,
@@ -16,6 +18,7 @@ from blockyard.interop.encoders import (
 from blockyard.interop.fields import Fields
 from blockyard.interop.hf.bert import EMBEDDINGS, LAYER, OLD
 from blockyard.interop.names import Names
+from blockyard.interop.words import ABSENT, Told
 
 POSITIONS = "roberta.embeddings.position_embeddings.weight"
 
@@ -59,3 +62,13 @@ NAMES = tasks(
         **TOKENS,
     },
 )
+
+
+def _rows(told: Told) -> Any:
+    """Rows of the table of positions, with those up to the padding id, which stand before the first."""
+    found = told.size("stem.position.length")
+    return ABSENT if found is ABSENT else found + PAD + 1
+
+
+PAD = 1
+WORDS = {"max_position_embeddings": _rows, "pad_token_id": lambda told: PAD}

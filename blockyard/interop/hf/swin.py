@@ -3,10 +3,14 @@
 A grid that is no multiple of the windows is filled up with zeros, which the windows at its border read.
 """
 
+from typing import Any
+
 from blockyard.core.spec import Spec, head, mixer, norm
 from blockyard.interop.encoders import affine, fused, normed, sees_both_sides, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import ABSENT, Told, image_size, undone
 from blockyard.systems import spec as recipe
 
 
@@ -119,3 +123,37 @@ NAMES = tasks(
     ),
     {"": {}, "ImageClassification": affine("head.proj", "classifier")},
 )
+
+
+def _stages(told: Told) -> list[str]:
+    """The block of each layer that is no junction."""
+    return [name for name, _ in told.model.depth.plan() if name.startswith("stage")]
+
+
+def _depths(told: Told) -> list[int]:
+    return [_stages(told).count(name) for name in dict.fromkeys(_stages(told))]
+
+
+def _heads(told: Told) -> list[int]:
+    """Heads of each stage."""
+    axes = told.model.axes
+    every = {name: axes[f"{each.path}.kv"].size * axes[f"{each.path}.group"].size
+             for name, each in zip(_stages(told), told.attentions())}  # fmt: skip
+    return [*every.values()]
+
+
+def _ratio(told: Told) -> Any:
+    """How often the width stands inside of a channel."""
+    inner, dim = told.wide("alone"), told.model.stream.size
+    return ABSENT if inner is ABSENT else undone(lambda ratio: int(ratio * dim), inner, lambda inner: inner / dim)
+
+
+WORDS = {
+    "image_size": image_size,
+    "patch_size": lambda told: resolved(told.model.stem, "kernel"),
+    "num_channels": lambda told: resolved(told.model.stem, "channels"),
+    "hidden_size": lambda told: told.model.stream.size << len(_depths(told)) >> 1,
+    "embed_dim": lambda told: told.model.stream.size,
+    "depths": _depths, "num_heads": _heads, "mlp_ratio": _ratio,
+    "window_size": lambda told: told.setting("mixer:windows", "size"),
+}  # fmt: skip

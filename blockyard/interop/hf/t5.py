@@ -23,6 +23,9 @@ from blockyard.core.spec import (
 )
 from blockyard.interop.fields import ACTIVATIONS, Fields
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import ABSENT, Told, slot
+from blockyard.model.model import Model
 
 HEAD = "lm_head.weight"
 
@@ -116,4 +119,46 @@ NAMES = {
         towers={"source": _ENCODER},
     ),
     "T5EncoderModel": _ENCODER,
+}
+
+
+def _encoder(told: Told) -> Told:
+    """The model that reads what is asked: of an encoder alone that one."""
+    tower = dict(told.model.towers.items()).get("source")
+    return Told(tower) if isinstance(tower, Model) else told
+
+
+def _fed(told: Told) -> Any:
+    """The channels in one word: their activation, and whether they have a gate."""
+    found = told.channel("alone")
+    act = told.act("alone")
+    if found is None or act is ABSENT:
+        return ABSENT
+    act = "gelu" if found.spec.name == "gated" and act == "gelu_new" else act
+    return f"gated-{act}" if found.spec.name == "gated" else act
+
+
+def _near(name: str) -> Any:
+    return lambda told: (
+        resolved(near, name) if (near := slot(told.first.get("mixer:attention"), "position")) else ABSENT
+    )
+
+
+def _scaled(told: Told) -> bool:
+    return bool(told.model.towers) and resolved(told.model.head, "scale") != 1.0
+
+
+WORDS: dict[str, Any] = {
+    "d_kv": lambda told: told.axis("mixer:attention", "head_dim"),
+    "d_ff": lambda told: told.wide("alone"),
+    "num_heads": lambda told: told.product("mixer:attention", "kv", "group"),
+    "num_layers": lambda told: len(_encoder(told).model.depth.plan()),
+    "num_decoder_layers": lambda told: len(told.model.depth.plan()),
+    "vocab_size": lambda told: _encoder(told).size("stem.vocab"),
+    "feed_forward_proj": _fed,
+    "relative_attention_num_buckets": _near("buckets"),
+    "relative_attention_max_distance": _near("max_distance"),
+    "tie_word_embeddings": lambda told: "head.table" not in told.learned,
+    "scale_decoder_outputs": _scaled,
+    "is_encoder_decoder": lambda told: bool(told.model.towers),
 }

@@ -1,9 +1,13 @@
 """ViT: a class token before the patches, which the head of classes reads; what pools it for other uses is left out."""
 
+from typing import Any
+
 from blockyard.core.spec import Spec, head, norm, stem
 from blockyard.interop.encoders import affine, fused, normed, sees_both_sides, task, tasks
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import ABSENT, Told, image_size
 from blockyard.systems import spec as recipe
 
 
@@ -41,8 +45,8 @@ NAMES = tasks(
         ends={
             "stem.proj.weight": f"{_FILTER}.weight.patches",
             "stem.proj.bias": f"{_FILTER}.bias",
-            "stem.token": "vit.embeddings.cls_token",
-            "stem.position.table": "vit.embeddings.position_embeddings",
+            "stem.token": "vit.embeddings.cls_token.row.row",
+            "stem.position.table": "vit.embeddings.position_embeddings.row",
             **normed("head.norm", "vit.layernorm"),
         },
         blocks={
@@ -64,3 +68,17 @@ NAMES = tasks(
     ),
     {"": {}, "ImageClassification": affine("head.proj", "classifier")},
 )
+
+
+def _head_dim(told: Told) -> Any:
+    """The channels of a head, where they are not the width divided by the heads."""
+    heads, width = told.product("mixer:attention", "kv", "group"), told.axis("mixer:attention", "head_dim")
+    return ABSENT if heads is ABSENT or heads * width == told.model.stream.size else width
+
+
+WORDS = {
+    "head_dim": _head_dim,
+    "image_size": image_size,
+    "patch_size": lambda told: resolved(told.model.stem, "patch"),
+    "num_channels": lambda told: resolved(told.model.stem, "channels"),
+}

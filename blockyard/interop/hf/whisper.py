@@ -4,6 +4,7 @@ How a sound becomes frames (B,T,mels) is said by preprocessor_config.json and do
 their own here, for which ours has zeros: it would add the same to all scores of a query.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from blockyard.core.spec import (
@@ -24,6 +25,10 @@ from blockyard.core.spec import (
 from blockyard.interop.encoders import affine, normed
 from blockyard.interop.fields import Fields
 from blockyard.interop.names import Names
+from blockyard.interop.same import resolved
+from blockyard.interop.words import WORDS as ALL
+from blockyard.interop.words import Told
+from blockyard.model.model import Model
 
 
 def spec(fields: Fields) -> Spec:
@@ -102,4 +107,27 @@ NAMES = {
             )
         },
     )
+}
+
+
+def _encoder(told: Told) -> Told:
+    tower = dict(told.model.towers.items()).get("source")
+    return Told(tower) if isinstance(tower, Model) else told
+
+
+SIDES = {"layers": "num_hidden_layers", "attention_heads": "num_attention_heads", "ffn_dim": "intermediate_size"}
+
+
+def _of(side: str, usual: str) -> Callable[[Told], Any]:
+    """A word of one of the two sides, by the one that says it of all others."""
+    return lambda told: ALL[usual](_encoder(told) if side == "encoder" else told)
+
+
+WORDS = {
+    **{f"{side}_{word}": _of(side, usual) for side in ("encoder", "decoder") for word, usual in SIDES.items()},
+    "num_hidden_layers": _of("encoder", "num_hidden_layers"),
+    "num_mel_bins": lambda told: resolved(_encoder(told).model.stem, "channels"),
+    "max_source_positions": lambda told: _encoder(told).size("stem.position.length"),
+    "max_target_positions": lambda told: told.size("stem.position.length"),
+    "is_encoder_decoder": lambda told: bool(told.model.towers),
 }

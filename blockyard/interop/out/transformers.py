@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.files import new_folder
-from blockyard.interop import hf
 from blockyard.interop.counterpart import Counterpart, counterpart
 from blockyard.interop.own import OWN, of_own
 from blockyard.interop.weights import INDEX, SINGLE
@@ -27,11 +25,9 @@ SHARD_BYTES = 5 << 30
 
 
 def write(model: Model, out: Path, kept: Mapping[str, bytes], name: str | None) -> dict[str, Any]:
-    if not model.of_ids or model.head.says != "tokens" or not model.causal:
-        raise UsageError("transformers takes models that read ids from left to right and score the next one")
     found, why = _of(model, name)
     config = {**_ends(kept), **found.config, "dtype": _kind(model)}
-    config |= {"model_type": found.model_type, "architectures": [_architecture(found.model_type)]}
+    config |= {"model_type": found.model_type, "architectures": [found.architecture]}
     new_folder(out, _files(config, found.tensors, kept))
     told = {"model_type": found.model_type}
     return told if why is None else told | {"why": why}
@@ -46,7 +42,11 @@ def _of(model: Model, name: str | None) -> tuple[Counterpart, str | None]:
     except UsageError as error:
         if name is not None:
             raise
-        return of_own(model), str(error)
+        why = str(error)
+    try:
+        return of_own(model), why
+    except UsageError as error:
+        raise UsageError(f"{why}; and {error}") from None
 
 
 def _files(config: Mapping[str, Any], tensors: Mapping[str, Tensor], kept: Mapping[str, bytes]) -> Iterator[Any]:
@@ -94,12 +94,6 @@ def _kind(model: Model) -> str:
     for tensor in model.parameters():
         counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
     return str(max(counts, key=lambda kind: counts[kind])).removeprefix("torch.")
-
-
-def _architecture(model_type: str) -> str:
-    """The class of a family: its name and what all of them end in, or what its map says."""
-    usual = f"{model_type.title()}ForCausalLM"
-    return usual if model_type == OWN else getattr(import_module(f"{hf.__name__}.{model_type}"), "ARCHITECTURE", usual)
 
 
 def _json(value: Any) -> bytes:

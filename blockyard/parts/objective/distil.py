@@ -43,7 +43,7 @@ class Distil(Objective):
     def forward(self, model: Any, batch: Batch) -> dict[str, tuple[Tensor, Tensor, float]]:
         """{term: (sum, count, weight)}."""
         assert self.teacher is not None
-        flow = model.run(model.start(batch, seed=1))
+        flow = model.run(model.start(batch, seed=1)).behind_lead()
         goal, said = upcast(self.teacher(batch).hidden), upcast(flow.x)
         if goal.shape != said.shape:
             raise UsageError("objective:distil: teacher and model make tokens of their own of a row; they must agree")

@@ -46,7 +46,7 @@ class Turns(Objective):
     def forward(self, model: Any, batch: Batch) -> dict[str, tuple[Tensor, Tensor, float]]:
         """{term: (sum, count, weight)}."""
         assert batch.targets is not None
-        flow = model.run(model.start(batch))
+        flow = model.run(model.start(batch)).behind_lead()
         said, *_ = self.head(flow.x, flow.call, None)
         nats = cross_entropy(upcast(said[self.head.says]), batch.targets, reduction="sum")
         return {"turns": (nats, self.counts(batch)["turns"], 1.0)}

@@ -52,7 +52,7 @@ class _Row(NamedTuple):
 @torch.no_grad()
 def likelihoods(
     model: Model, pairs: Sequence[Pair], *, length: int | None = None, rows: int | None = None,
-    done: Callable[[int], None] | None = None,
+    done: Callable[[int], object] | None = None,
 ) -> list[Likelihood]:  # fmt: skip
     """The likelihood of each continuation behind its context.
 

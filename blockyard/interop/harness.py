@@ -13,6 +13,7 @@ program the file is that command, with ours among them. `blockyard eval FOLDER -
 A text without a context begins behind the token that begins texts, else the one that ends them, else a newline.
 Needs the extra `eval`.
 """
+# pyright: reportMissingImports=false, reportMissingTypeStubs=false
 
 import sys
 from collections.abc import Sequence
@@ -105,9 +106,9 @@ class Harnessed(TemplateLM):
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
-        for texts, _context, said in requests:
+        for asked, _context, said in requests:
             if not said:
-                raise UsageError(f"{texts[1]!r} adds no token of its own to {texts[0][-40:]!r}: it has no likelihood")
+                raise UsageError(f"{asked[1]!r} adds no token of its own to {asked[0][-40:]!r}: it has no likelihood")
         with tqdm(total=len(requests), disable=disable_tqdm, desc="likelihoods") as bar:
             found = likelihoods(
                 self.model, [(context, said) for _, context, said in requests], length=self.max_length,
@@ -168,7 +169,7 @@ class Harnessed(TemplateLM):
         rows = [self.tok_encode(text) or [self.prefix_token_id] for text in contexts]
         rows = [ids if most is None else ids[-most:] for ids in rows]
         prompt = [torch.tensor(ids, device=self._device) for ids in rows]
-        ends = {each for each in self._ends if isinstance(each, int)} | {self.eot_token_id} - {None}
+        ends = {each for each in (*self._ends, self.eot_token_id) if isinstance(each, int)}
         until += [each for each in self._ends if isinstance(each, str)]
         said: list[list[int]] = [[] for _ in rows]
         over = [False] * len(rows)
@@ -220,8 +221,6 @@ def _cut(text: str, until: Sequence[str]) -> str:
 def main() -> None:
     """The command of lm_eval, which knows our models too."""
     from lm_eval.__main__ import cli_evaluate
-
-    from blockyard.interop import harness  # noqa: F401  # under its name: as a program this file is called __main__
 
     try:
         cli_evaluate()

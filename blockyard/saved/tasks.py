@@ -210,7 +210,7 @@ def _owners(groups: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def _found(tasks: Sequence[str]) -> tuple[list[str], Any]:
     """The tasks by their names, and what knows them: those of the harness, and of YAML files and folders."""
-    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
     names: list[str] = []
     folders = [each for each in tasks if os.path.isdir(each)]

@@ -69,7 +69,7 @@ def judge_models(
         raise UsageError("a text and tasks are two verdicts; leave out --data or --tasks")
     if score is not None and not tasks:
         raise UsageError("--score chooses among the metrics of tasks; a text is scored in bits per byte")
-    levels = {"alpha": numbers.ALPHA(alpha, "alpha"), "margin": numbers.MARGIN(margin, "margin")}
+    level, least = numbers.ALPHA(alpha, "alpha"), numbers.MARGIN(margin, "margin")
     folder = None if out is None else _ready(Path(out))
     for each in models:  # a wrong folder is told before hours are spent on the others
         tokenizer(each)
@@ -85,7 +85,7 @@ def judge_models(
         source = [str(folder / SAMPLES)]
     judged = judge(
         source, arm="model", pair="sample", score=",".join(columns), better=",".join(found.better.values()),
-        against=against, **levels,
+        against=against, alpha=level, margin=least,
     )  # fmt: skip
     judged = replace(_named(judged, found), further=[_named(each, found) for each in judged.further])
     return judged if folder is None else keep(judged, folder)

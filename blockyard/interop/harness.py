@@ -104,7 +104,7 @@ class Harnessed(TemplateLM):
         return self.words.prompt(string) if add_special_tokens else self.words.encode(string, whole=False)
 
     def _loglikelihood_tokens(
-        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_more: Any
     ) -> list[tuple[float, bool]]:
         for asked, _context, said in requests:
             if not said:

@@ -102,14 +102,14 @@ def greedy_of(model):
 
 @pytest.mark.parametrize("begins", [True, False])
 def test_it_is_the_harness_s_own_class_to_the_last_digits(llama, begins):
-    from lm_eval.models.huggingface import HFLM
+    hf = pytest.importorskip("lm_eval.models.huggingface", exc_type=ImportError)  # needs accelerate and peft
 
     folder, _ = llama
     words(folder, begins)
     logging.disable(logging.WARNING)
     try:
         ours = harnessed(folder)
-        other = HFLM(str(folder), device="cpu", batch_size=4, dtype="float32")
+        other = hf.HFLM(str(folder), device="cpu", batch_size=4, dtype="float32")
         pairs = [*ASKED, LONG]
         mine = ours.loglikelihood(requests(pairs), disable_tqdm=True)
         wanted = other.loglikelihood(requests(pairs), True)
@@ -210,6 +210,7 @@ def test_tasks_of_a_folder_are_scored_and_judged(llama, tasks, tmp_path, capsys)
 @pytest.mark.slow
 def test_the_command_of_the_harness_knows_our_models(llama, tasks, tmp_path):
     """Run as a program the file is their command; their own class gives the same figures by it."""
+    pytest.importorskip("lm_eval.models.huggingface", exc_type=ImportError)
     found = {}
     for model in ("blockyard", "hf"):
         words = ["--model", model, "--model_args", f"pretrained={llama[0]}", "--include_path", str(tasks),

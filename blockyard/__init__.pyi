@@ -33,9 +33,13 @@ from blockyard.model.model import Model as Model
 from blockyard.model.model import Out as Out
 from blockyard.model.model import make as make
 from blockyard.saved.adapt import adapt as adapt
+from blockyard.saved.evaluate import evaluate as evaluate
 from blockyard.saved.forecast import forecast as forecast
 from blockyard.saved.predict import predict as predict
 from blockyard.saved.shrink import shrink as shrink
+from blockyard.saved.tasks import EvalSettings as EvalSettings
+from blockyard.saved.tasks import run_tasks as run_tasks
+from blockyard.saved.versus import judge_models as judge_models
 from blockyard.systems import build as build
 from blockyard.systems import recipes as recipes
 from blockyard.systems import spec as spec

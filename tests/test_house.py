@@ -134,7 +134,7 @@ OPTIONS = {
     "train": f"{TRAINING} shard init rate",
     "adapt": "json with merge peft data task tokens flops minutes length batch device precision out dry-run rate",
     "merge": "json with base out",
-    "eval": "json data length",
+    "eval": "json data tasks length limit num-fewshot score margin alpha against out",
     "forecast": "json steps out",
     "predict": "json out",
     "generate": "json prompt chat system tokens temperature top-k top-p min-p repetition-penalty stop beams "

@@ -62,11 +62,11 @@ def judge(
     asked = _Asked(rows, roles, named, level, share, against)
     found = [_judged(asked, name, way) for name, way in zip(roles.scores, _ways(roles.scores, better))]
     judgement = replace(found[0], further=found[1:])
-    return judgement if out is None else _kept(judgement, Path(out))
+    return judgement if out is None else keep(judgement, Path(out))
 
 
-def _kept(judgement: Judgement, folder: Path) -> Judgement:
-    """The judgement in a folder, the other metrics in folders below it."""
+def keep(judgement: Judgement, folder: Path) -> Judgement:
+    """The judgement in a folder, the other metrics in folders below it; it comes back saying where it lies."""
     from blockyard.compare.report.judged import subfolder  # a page needs more than a verdict does
     from blockyard.compare.report.result import write
 

@@ -118,6 +118,8 @@ def _refused(name: str, value: Any, what: str) -> UsageError:
 
 LENGTH = Whole(2, 1 << 24)  # tokens a row; the last one is only a target
 EVAL_LENGTH = Whole(1, 1 << 24)
+LIMIT = Whole(1, 1 << 30)  # documents of a task
+SHOTS = Whole(0, 1000)  # examples before a question
 BATCH = Whole(1, 1 << 20)
 ROUNDS = Whole(1, 10_000)
 SEEDS = Whole(1, 99)  # the hundredth seed is the one that tunes

@@ -7,6 +7,7 @@ from blockyard.core.errors import UsageError
 Decode = Callable[[list[int]], str]
 BROKEN = "\ufffd"  # what a decoder writes for bytes that are no character, or not yet
 CONTEXT = 16  # tokens after which the ones before them are no longer decoded again
+TAIL = 16  # tokens of the prompt that are written again with what follows: a space may belong to both
 
 
 class TextStream:
@@ -60,6 +61,13 @@ class TextStream:
         keep = max((_overlap(text, stop) for stop in self.stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+
+def going_on(decode: Callable[[list[int]], str], prompt: Sequence[int]) -> Callable[[list[int]], str]:
+    """From ids behind a prompt to the text behind that of the prompt: tokenizers write a first token otherwise."""
+    tail = list(prompt[-TAIL:])
+    known = len(decode(tail))
+    return lambda ids: decode([*tail, *ids])[known:]
 
 
 def _overlap(text: str, stop: str) -> int:

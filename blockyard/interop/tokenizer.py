@@ -28,6 +28,7 @@ from blockyard.interop.defaults import generation_defaults
 from blockyard.interop.peft import base_of, is_peft
 from blockyard.model.attachment import INDEX, home_of
 from blockyard.model.find import find_model
+from blockyard.model.model import Model
 
 JSON, MODEL, CONFIG = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 ADDED, SPECIAL = "added_tokens.json", "special_tokens_map.json"
@@ -101,6 +102,22 @@ def tokenizer(folder: str | Path) -> Tokenizer:
     listed = _listed(path, config)
     codec, notes = _codec(path, config, listed)
     return Tokenizer(str(path), codec, listed.contents, chat_templates(path, config), tuple(notes))
+
+
+def fitting(words: Tokenizer, model: Model, where: object) -> Tokenizer:
+    """The tokenizer, where the model has all of its ids; else UsageError. `where` names the folder."""
+    known = model.axes["stem.vocab"].size
+    if words.vocab > known:
+        raise UsageError(f"{where} has {words.vocab} tokens and the model {known}: they are not of one model")
+    return words
+
+
+def home_of_model(folder: str | Path) -> Path:
+    """The folder with the config.json of a model: its own, or of an adapter that of the model it goes onto."""
+    path = find_model(folder)
+    if is_missing(path / "config.json") and not is_missing(path / INDEX):
+        return home_of_model(home_of(path))
+    return base_of(path) if is_missing(path / "config.json") and is_peft(path) else path
 
 
 def words_home(folder: str | Path) -> Path:

@@ -3,7 +3,7 @@
 What the caller does not say, the folder may (`interop/defaults.py`); what neither says is `USUAL`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from blockyard.decode.beams import beams
 from blockyard.decode.generate import Step, generate
 from blockyard.decode.rules import SamplingParams
 from blockyard.decode.speculate import speculate
+from blockyard.decode.text import going_on
 from blockyard.decoder.prompt_lookup import PromptLookup
 from blockyard.interop.defaults import Defaults, generation_defaults
 from blockyard.interop.tokenizer import Tokenizer
@@ -24,7 +25,6 @@ from blockyard.saved.open import open_model
 
 USUAL = {"temperature": 0.8}
 TOKENS = 200
-TAIL = 16  # tokens of the prompt that are written again with what follows: a space may belong to both
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,6 @@ class Writing:
         found = beams(self.model, self.ids, self.tokens, width=width, stop=stop)
         texts = [beam.tokens[:-1] if beam.tokens[-1] in stop else beam.tokens for beam in found]
         return [Found(self.decode(ids), beam.logprob, beam.score) for ids, beam in zip(texts, found)]
-
-
-def going_on(decode: Callable[[list[int]], str], prompt: Sequence[int]) -> Callable[[list[int]], str]:
-    """From ids behind a prompt to the text behind that of the prompt: tokenizers write a first token otherwise."""
-    tail = list(prompt[-TAIL:])
-    known = len(decode(tail))
-    return lambda ids: decode([*tail, *ids])[known:]
 
 
 def _length(said: Defaults, prompt: int) -> int:

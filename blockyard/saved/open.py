@@ -2,7 +2,7 @@
 
 from blockyard.core.errors import UsageError
 from blockyard.interop import load
-from blockyard.interop.tokenizer import Tokenizer, tokenizer
+from blockyard.interop.tokenizer import Tokenizer, fitting, tokenizer
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
 from blockyard.task._predicts import NAME
@@ -20,7 +20,4 @@ def open_model(folder: str) -> tuple[Model, Tokenizer]:
         if not (path / NAME).exists():
             raise
         raise UsageError(f"{error}; blockyard predict scores rows that hold the answer") from None
-    known = model.axes["stem.vocab"].size
-    if words.vocab > known:
-        raise UsageError(f"{path} has {words.vocab} tokens and the model {known}: they are not of one model")
-    return model, words
+    return model, fitting(words, model, path)

@@ -11,7 +11,7 @@ import torch
 
 from blockyard.core.errors import UsageError
 from blockyard.decode.continuous import Request, Token
-from blockyard.saved.generate import going_on
+from blockyard.decode.text import going_on
 from blockyard.serve.asked import Chat, Completion, Texts
 from blockyard.serve.engine import Engine, Stream
 from blockyard.serve.guides import SchemaGuide

@@ -68,10 +68,15 @@ def token_nats(said: Mapping[str, Any], batch: Any) -> Any:
 
 def nats(logits: Any, targets: Any) -> Any:
     """(B,) the loss of every row, in double precision; targets below 0 are not asked."""
+    return nats_each(logits, targets).sum(1)
+
+
+def nats_each(logits: Any, targets: Any) -> Any:
+    """(B,T) the loss of every target, in double precision; 0 where it is below 0, which is not asked."""
     from torch.nn.functional import cross_entropy
 
     each = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none")
-    return each.view_as(targets).double().sum(1)
+    return each.view_as(targets).double()
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,7 +111,7 @@ def test_a_prompt_begins_as_the_tokenizer_says_and_goes_on_in_its_writing(tmp_pa
 
 
 def test_a_space_between_prompt_and_text_is_not_lost():
-    from blockyard.saved.generate import going_on
+    from blockyard.decode.text import going_on
 
     words, _ = llama2()
     ids = words.encode("the cat sat on the", add_special_tokens=False).ids

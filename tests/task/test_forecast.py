@@ -244,3 +244,24 @@ def test_made_series_are_the_same_everywhere():
     values = np.stack(list(read(["followers"]).numbers().values()), 1)
     for j, lag in enumerate(range(12, 25, 2), 1):
         assert np.corrcoef(values[lag:, j], values[:-lag, 0])[0, 1] > 0.98
+
+
+def test_what_was_said_of_the_table_and_what_tells_nothing_is_told(tmp_path):
+    flat, clock = np.full(600, 7.0), 3.0 + 0.5 * np.arange(600)
+    timed = table(flat=flat, clock=clock)
+    assert material(Table.of("t", timed.columns, ["t: read so"])).notes == (
+        "t: read so", "t: the same in every row, and forecast all the same: flat",
+    )  # fmt: skip
+    plain = Table.of("t", {name: cells for name, cells in timed.columns.items() if name != "when"})
+    (told,) = [note for note in material(plain).notes if "clock" in note]
+    assert "as much more in every row, and forecast as numbers: clock;" in told and "x0" not in told
+
+
+def test_one_time_that_is_written_otherwise_is_refused_by_row_and_column():
+    cells = np.array([f"2020-01-{1 + i % 28:02d}" for i in range(600)], object)
+    cells[40] = "soon"
+    data = table()
+    columns = {"day": cells, **{name: values for name, values in data.columns.items() if name != "when"}}
+    with pytest.raises(UsageError, match=r"^t row 41: column day holds 'soon' among times; "):
+        material(Table.of("t", columns))
+    assert "words are not forecast, left out: day" in material(Table.of("t", {**data.columns, "day": cells})).notes[0]

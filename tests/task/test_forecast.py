@@ -132,6 +132,25 @@ def test_references_are_what_they_say():
     assert found["ridge"] < found["last season (24)"] < found["last value"]
 
 
+def test_the_strength_of_the_ridge_is_chosen_on_what_tunes():
+    draw = np.random.default_rng(2)
+    made = material(
+        Table.of("noise", {**table(rows=160).columns, **{f"n{i}": draw.normal(0, 1, 160) for i in range(3)}})
+    )
+    costs = {}
+    for strength in (0.1, 1.0, 10.0, 100.0):
+        rows = made.series.windows(1).take(slice(None))
+        costs[strength] = np.square(ridge(made.series.windows(0), 6, strength)(rows["tokens"]) - rows["targets"]).sum()
+    best = min(costs, key=lambda strength: costs[strength])
+    referred = made.tuned_references("final", 4)
+    assert referred.settings == {"ridge": f"strength={best:g}"} and best != 1.0 and "4 settings" in referred.notes[0]
+    rows = made.exam("final", 24).rows.take(slice(None))
+    wanted = np.square(ridge(made.series.windows(0), 6, best)(rows["tokens"]) - rows["targets"]).mean()
+    assert float(made.exam("final", 24).weights @ referred.figures["ridge"]) == pytest.approx(wanted, rel=1e-6)
+    plain, untuned = made.tuned_references("final", 1), made.references("final")
+    assert not plain.settings and all((plain.figures[name] == each).all() for name, each in untuned.items())
+
+
 @pytest.mark.parametrize("step,season", [("h", 24), ("m", 1440), ("D", 7), ("W", 52)])
 def test_a_season_follows_from_the_step(step, season):
     assert material(table(3000, step, 1)).season == season

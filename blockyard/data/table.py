@@ -72,7 +72,7 @@ def _rises(cells: np.ndarray) -> bool:
 
 def _nearly(name: str, cells: np.ndarray) -> str:
     """Why a column that holds times nearly throughout does not say when the rows were; nothing for any other column."""
-    if cells.dtype.kind == "O" and (at := odd_time(cells)) is not None:
+    if cells.dtype.kind == "O" and (at := odd_time(cells.tolist())) is not None:
         return f"row {at + 1}: column {brief(name)} holds {brief(repr(cells[at]))} among times"
     if cells.dtype.kind != "M" or len(cells) < 2:
         return ""

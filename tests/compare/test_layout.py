@@ -48,6 +48,11 @@ def exhibited(arm: ArmReport, number: int) -> ArmReport:
 def pages() -> dict[str, str]:
     made = {name: render(read_report(each)) for name, each in CASES.items()}
     many = read_report(document(LABELS, 5))
+    first = document(LABELS[:2])
+    first["metric"] |= {"unit": "share of the variance"}
+    for arm in first["arms"]:
+        arm["by_length"] = {"128": 2.0, "256": 1.5}
+    made["trained at the least length"] = render(read_report(first))
     made["exhibits"] = render(replace(many, arms=[exhibited(arm, i) for i, arm in enumerate(many.arms)]))
     runs = [
         {"arm": f"{LONG}_{i}", "seed": seed, "loss": 3.0 + 0.1 * i + 0.01 * (seed * i % 3)}
@@ -62,7 +67,7 @@ def pages() -> dict[str, str]:
     return made | {"sheet": sheet.html()}
 
 
-@pytest.mark.parametrize("case", [*CASES, "exhibits", "judged", "judged, few", "sheet"])
+@pytest.mark.parametrize("case", [*CASES, "trained at the least length", "exhibits", "judged", "judged, few", "sheet"])
 def test_a_page_can_be_read(screen, pages, case, tmp_path):
     browser, width = screen
     place = tmp_path / "page.html"

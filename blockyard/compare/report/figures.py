@@ -461,7 +461,8 @@ def lengths(report: Report, notes: Sequence[str]) -> str | None:
     canvas.axis_y(y, report.metric.unit)
     canvas.axis_x(x, "tokens a window (log scale)", at, form=lambda n: f"{n:,.0f}")
     canvas.rule(x(trained), top, x(trained), bottom, "zero")
-    canvas.text(x(trained), top - 8, "training length", "note", "middle")
+    above = 30 if x(trained) < 8 * len(report.metric.unit) + 60 else 8  # not over the name of the axis
+    canvas.text(x(trained), top - above, "training length", "note", "middle")
     ends = []
     for name, of_arm in points.items():
         spots = [(x(n), y(loss)) for n, loss in of_arm]

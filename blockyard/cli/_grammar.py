@@ -47,6 +47,17 @@ def renewed(name: str, words: list[str]) -> list[str]:
     return found
 
 
+def odd(name: str, words: list[str]) -> UsageError:
+    """The error for words of a command that nobody reads: an option gets the nearest one of its verb."""
+    made = argparse.ArgumentParser(name, add_help=False)
+    verb(name).options(made.add_argument)
+    known = ["--json", "--help", *(each for action in made._actions for each in action.option_strings)]
+    for word in words:
+        if word.startswith("--"):
+            return unknown(f"option of blockyard {name}", word.partition("=")[0], known)
+    return UsageError(f"unrecognized arguments: {' '.join(words)}; see blockyard {name} --help")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line."""
 

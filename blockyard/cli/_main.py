@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from blockyard.cli._grammar import parser, renewed, verb
+from blockyard.cli._grammar import odd, parser, renewed, verb
 from blockyard.core import interrupt, streams
 from blockyard.core.errors import UsageError, WorkFailed
 from blockyard.core.files import strict
@@ -57,9 +57,11 @@ def _answered(arguments: list[str]) -> int:
         arguments = [arguments[0], *renewed(arguments[0], arguments[1:])]
     grammar = parser()
     try:
-        options = grammar.parse_args(arguments)
+        options, more = grammar.parse_known_args(arguments)
     except SystemExit as ended:  # help was asked for, or a word is wrong
         return int(ended.code or 0)
+    if more:
+        raise odd(options.verb, more) if options.verb else UsageError(f"unrecognized arguments: {' '.join(more)}")
     if options.version:
         import blockyard
 

@@ -4,7 +4,9 @@ UsageError   what a user can mend: exit code 2          WorkFailed   work that e
 """
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -18,6 +20,20 @@ class WorkFailed(RuntimeError):
 def brief(text: str, most: int = 60) -> str:
     """The text, or its beginning where it is too long for a line."""
     return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
+def missing(path: Path, behind: str = "") -> UsageError:
+    """The error for a path that is not there, with what it may have meant; `behind` is what was said with it (:ARM)."""
+    parent = path.parent
+    if not os.path.isdir(parent):
+        return UsageError(f"no such file or folder: {path}{behind} (there is no folder {parent})")
+    try:
+        names = sorted(p.name for p in parent.iterdir() if p.is_dir() or not behind)
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(f'{parent / n}{behind}' for n in near)}?" if near else ""
+    return UsageError(f"no such file or folder: {path}{behind}{hint}")
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockyard.core.errors import UsageError
-from blockyard.data.times import MISSING, WAYS, compact_days
+from blockyard.core.errors import UsageError, brief
+from blockyard.data.times import MISSING, WAYS, compact_days, odd_time
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +56,9 @@ class Table:
         if self.time is not None:
             return "forecast"
         names = ", ".join(list(self.columns)[:12])
+        near = next((f" ({said})" for each, cells in self.columns.items() if (said := _nearly(each, cells))), "")
         raise UsageError(
-            f"{self.name} is a table without a column of times: say what to predict, --task table:target=COLUMN\n"
+            f"{self.name} is a table without a column of times{near}: say what to predict, --task table:target=COLUMN\n"
             f"columns: {names}; to read it as plain text: --task next_token"
         )
 
@@ -67,6 +68,19 @@ def _rises(cells: np.ndarray) -> bool:
     if cells.dtype.kind != "M" or len(cells) < 2 or np.isnat(cells).any():
         return False
     return bool((np.diff(cells).astype(np.int64) >= 0).all() and cells[-1] > cells[0])
+
+
+def _nearly(name: str, cells: np.ndarray) -> str:
+    """Why a column that holds times nearly throughout does not say when the rows were; nothing for any other column."""
+    if cells.dtype.kind == "O" and (at := odd_time(cells.tolist())) is not None:
+        return f"row {at + 1}: column {brief(name)} holds {brief(repr(cells[at]))} among times"
+    if cells.dtype.kind != "M" or len(cells) < 2:
+        return ""
+    if (lacking := np.isnat(cells)).any():
+        return f"row {int(lacking.argmax()) + 1}: column {brief(name)} is empty"
+    falls = np.diff(cells).astype(np.int64) < 0
+    at = int(falls.argmax()) + 2
+    return f"row {at}: column {brief(name)} is earlier than in row {at - 1}" if falls.any() else ""
 
 
 def _hash(columns: Mapping[str, np.ndarray]) -> str:

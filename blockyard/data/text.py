@@ -4,7 +4,6 @@ A document is a file or a row of a table, kept as its UTF-8 bytes. A folder is r
 files in it and those that cannot be read as text are passed over with a note; a file that was named is an error then.
 """
 
-import difflib
 import hashlib
 import os
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, missing
 from blockyard.data.formats import Unfit, documents_in, has_rows
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -131,20 +130,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Unfit("unreadable", f"cannot read {path}: {error.strerror}") from None
-
-
-def missing(path: Path) -> UsageError:
-    """The error for a path that is not there, with what it may have meant."""
-    parent = path.parent
-    if not os.path.isdir(parent):
-        return UsageError(f"no such file or folder: {path} (there is no folder {parent})")
-    try:
-        names = sorted(p.name for p in parent.iterdir())
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(str(parent / n) for n in near)}?" if near else ""
-    return UsageError(f"no such file or folder: {path}{hint}")
 
 
 def _name(named: list[str]) -> str:

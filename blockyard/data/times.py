@@ -19,6 +19,7 @@ MONTHS = (
     "january", "february", "march", "april", "may", "june",
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
+SAMPLE = 50  # cells that a way of writing times is told by
 YEARS = range(1800, 2200)  # of eight figures that are a day
 _TIME = re.compile(
     r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,6})\d*)?)?)?"
@@ -110,6 +111,16 @@ WAYS = (
 def times(cells: Sequence[str]) -> np.ndarray | None:
     """Times in the first way that reads all of these cells; None where none does."""
     return next((found for way in (compact_days, *WAYS) if (found := way(cells)) is not None), None)
+
+
+def odd_time(cells: Sequence[str | None]) -> int | None:
+    """The place of the first cell that is no time, where more than half are times in one way of writing them."""
+    there = [(i, cell) for i, cell in enumerate(cells) if cell is not None and cell.strip().lower() not in MISSING]
+    first = there[:SAMPLE]
+    for way in (compact_days, *WAYS):
+        if 2 * sum(way([cell]) is not None for _, cell in first) > len(first):
+            return next((i for i, cell in there if way([cell]) is None), None)
+    return None
 
 
 def either(cells: Sequence[str]) -> bool:

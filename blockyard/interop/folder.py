@@ -21,7 +21,7 @@ from blockyard.interop.pixels import scaled
 from blockyard.interop.weights import read_tensors, tensor_names
 from blockyard.model.attachment import INDEX, home_of, load_attachment
 from blockyard.model.count import on_meta
-from blockyard.model.find import find_model
+from blockyard.model.find import find_model, no_model
 from blockyard.model.model import Model
 from blockyard.model.save import fill, load_model
 
@@ -158,5 +158,5 @@ def model_types() -> list[str]:
 def _config(folder: Path) -> dict[str, object]:
     path = folder / "config.json"
     if is_missing(path):
-        raise UsageError(f"{folder} holds no model: config.json is missing")
+        raise no_model(folder)
     return read_json(path)

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from blockyard.core.errors import UsageError, unknown
-from blockyard.core.files import read_document
+from blockyard.core.errors import UsageError, missing, unknown
+from blockyard.core.files import is_missing, read_document
 
 FORMAT = 2  # of a comparison's result.json; 1 had no checksum
 
@@ -38,6 +38,14 @@ def find_model(where: str | Path) -> Path:
             return path
         raise UsageError(f"{path} holds no comparison, so no arm {arm!r}: plan.json is missing")
     return _best(path, arm)
+
+
+def no_model(where: str | Path) -> UsageError:
+    """Why there is no model in a folder, or at OUT:ARM of a comparison that is not there."""
+    if not is_missing(Path(where)):
+        return UsageError(f"{where} holds no model: config.json is missing")
+    folder, colon, arm = str(where).partition(":")
+    return missing(Path(folder), colon + arm)
 
 
 def flattered(model: Path) -> list[str]:

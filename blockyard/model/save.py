@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from blockyard.core.errors import UsageError
 from blockyard.core.files import digest_of, is_aside, is_missing, read_document, read_file, sealed, write_folder
 from blockyard.core.spec import Spec
+from blockyard.model.find import no_model
 from blockyard.model.model import Model, build
 
 FORMAT = 2
@@ -91,7 +92,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """The checked config.json of a saved model."""
     path = Path(folder) / "config.json"
     if is_missing(path):
-        raise UsageError(f"{folder} holds no model: config.json is missing")
+        raise no_model(folder)
     config = read_document(path, FORMAT, sealed_since=2)
     if not {"format", "spec", "files"} <= config.keys():
         raise UsageError(f"{path} is damaged, or not the config.json of a model that blockyard saved")

@@ -10,11 +10,10 @@ import torch
 
 from blockyard.core import numbers
 from blockyard.core.batch import Batch
-from blockyard.core.errors import UsageError, brief
+from blockyard.core.errors import UsageError, brief, missing
 from blockyard.core.files import is_missing, write_whole
 from blockyard.data.steps import Step
 from blockyard.data.table import Table
-from blockyard.data.text import missing
 from blockyard.decode.rollout import rollout
 from blockyard.interop import load
 from blockyard.model.find import find_model, flattered

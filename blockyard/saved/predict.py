@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, missing
 from blockyard.core.files import is_missing, write_whole
 from blockyard.data.rows import Held, Rows
 from blockyard.data.table import Table
-from blockyard.data.text import missing
 from blockyard.interop import load
 from blockyard.interop.tokenizer import codec_of
 from blockyard.model.find import find_model, flattered

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, missing
 from blockyard.data.clips import Clips, Heard, decode
 from blockyard.data.formats import documents_in
 from blockyard.data.found import walk
 from blockyard.data.pictures import GREY, Pictures
 from blockyard.data.rows import Held, Rows
-from blockyard.data.text import missing
 from blockyard.data.tokens import Codec
 from blockyard.source._packaged import installed
 from blockyard.source.images import Images

@@ -12,10 +12,11 @@ import difflib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from blockyard.core import registry
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, missing
 from blockyard.data.annotated import Questions, Rows, Tagged
 from blockyard.data.corpus import Corpus
 from blockyard.data.formats import bare
@@ -114,7 +115,7 @@ def _refuse_empty(paths: Sequence[str], known: Sequence[str]) -> None:
     """Refuse what is not there, and folders without a file."""
     for path in paths:
         if not os.path.exists(path) and "{" not in path and os.path.basename(path) not in known:
-            raise UsageError(f"no such file or folder: {path}")
+            raise missing(Path(path))
         if os.path.isdir(path) and not _endings(path):
             raise UsageError(f"folder {path} is empty")
 

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, missing
 from blockyard.data.annotated import Questions as Asked
 from blockyard.data.formats import json_rows
-from blockyard.data.text import missing
 from blockyard.source._base import Source
 from blockyard.source._files import named
 

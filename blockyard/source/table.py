@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from blockyard.core.errors import UsageError, brief
+from blockyard.core.errors import UsageError, brief, missing
 from blockyard.data.formats import ROWS, bare, extra, json_rows, opened
 from blockyard.data.table import Table as Columns
 from blockyard.data.table import kinds, words
-from blockyard.data.text import missing
 from blockyard.data.twofold import twofold
 from blockyard.source._base import Source
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from blockyard.core.errors import UsageError
+from blockyard.core.errors import UsageError, missing
 from blockyard.data.annotated import Tagged
 from blockyard.data.formats import ROWS, bare, json_rows, opened
-from blockyard.data.text import missing
 from blockyard.source._base import Source
 from blockyard.source._files import named
 

@@ -1,6 +1,7 @@
 """Forecasting as a comparison sees it: windows of a series, errors on its scaled columns, forecasts drawn."""
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,10 @@ from blockyard.data.steps import Step
 from blockyard.data.table import Table
 from blockyard.task._exhibit import Exhibit, Line
 from blockyard.task._kept import NAME, Kept, naive
-from blockyard.task._material import GROUPS, Ends, Exam, Material, Predict, exam
+from blockyard.task._material import GROUPS, Ends, Exam, Material, Predict, Referred, exam
 from blockyard.task._metric import Metric
 from blockyard.task._scaled import Series
-from blockyard.task._series import Forecaster, pieces, ridge
+from blockyard.task._series import Forecaster, pieces, ridges
 
 MSE = Metric("mse", "scaled squared error", "lower", 0.0)
 ALSO = (
@@ -100,15 +101,39 @@ class Forecasts(Material):
         return {"mae": sums[1] / asked, "mase": sums[2] / asked}
 
     def references(self, role: str) -> dict[str, np.ndarray]:
-        asked, found = self.exam(role, self.series.length), {}
-        for name, forecast in self.forecasters().items():
-            lost = [spent(forecast(x), y.astype(np.float64), self.unit)[0] for x, y in pieces(asked.rows)]
-            found[name] = asked.groups(np.concatenate(lost))
-        return found
+        """The last value, the last season and a ridge regression."""
+        return self.tuned_references(role, 1).figures
 
-    def forecasters(self) -> dict[str, Forecaster]:
+    def tuned_references(self, role: str, settings: int) -> Referred:
+        """The ridge regression has the strength, of so many a factor of ten apart, that costs least where arms choose
+        their rate."""
+        began, grid = time.perf_counter(), [10.0 ** (i - (settings - 1) // 2) for i in range(settings)]
+        fitted = ridges(self.series.windows(0), self.series.asked, grid)
+        tune = self.exam("tune", self.series.length)
+        costs = [self.costs(each, tune).sum() for each in fitted] if settings > 1 else [0.0]
+        best = int(np.argmin(costs))
+        took = time.perf_counter() - began
+        known = self.forecasters(fitted[best])
+        asked = self.exam(role, self.series.length)
+        figures = self.blind(asked) | {name: asked.groups(self.costs(each, asked)) for name, each in known.items()}
+        if settings == 1:
+            return Referred(figures)
+        fits = f"ridge {took:.1f} s, tuned over {settings} settings as every arm"
+        told = f"references fitted on {len(self.series.windows(0)):,} windows: {fits}"
+        return Referred(figures, (told,), {"ridge": f"strength={grid[best]:g}"})
+
+    def forecasters(self, fitted: Forecaster | None = None) -> dict[str, Forecaster]:
         """What forecasts without training of ours, by name: the last value, the last season, a ridge regression."""
-        return naive(self.series, self.season) | {"ridge": ridge(self.series.windows(0), self.series.asked)}
+        usual = ridges(self.series.windows(0), self.series.asked, [1.0])[0] if fitted is None else fitted
+        return naive(self.series, self.season) | {"ridge": usual}
+
+    def costs(self, forecast: Forecaster, exam: Exam) -> np.ndarray:
+        """(n,) what a forecaster loses on the windows of an exam, in the score that arms have."""
+        return np.concatenate([spent(forecast(x), y.astype(np.float64), self.unit)[0] for x, y in pieces(exam.rows)])
+
+    def blind(self, exam: Exam) -> dict[str, np.ndarray]:
+        """The figures by group of what looks at no window, where such a thing is scored."""
+        return {}
 
     def beside(self, predict: Predict) -> dict[str, bytes]:
         exams = [self.exam(role, self.series.length) for role in ("tune", "final")]

@@ -12,10 +12,10 @@ from blockyard.data.holdout import RULE, hold_out
 from blockyard.data.items import Items, Some
 from blockyard.data.rows import RowOrder
 from blockyard.task._answer import Classes
-from blockyard.task._classical import classical
+from blockyard.task._classical import Rows, classical, tuned
 from blockyard.task._exhibit import Exhibit
 from blockyard.task._inputs import features, read_as
-from blockyard.task._material import GROUPS, ROLES, Exam, Material, Predict, ratio
+from blockyard.task._material import GROUPS, ROLES, Exam, Material, Predict, Referred, ratio
 from blockyard.task._metric import ERROR, Metric
 from blockyard.task._predicts import NAME, THINGS, KeptThings, Predicts
 from blockyard.task._shown import shown
@@ -122,12 +122,33 @@ class Labelled(Material):
 
     def references(self, role: str) -> dict[str, np.ndarray]:
         """Error rates by group of the commonest class, a linear rule and the nearest neighbours."""
-        items, train, test = self.items, self.parts["train"][:LEARNED], self.parts[ROLES[role]]
-        rows = self.input.rows if items.kind == "vectors" else items.rows  # numbers of one scale
-        near, far = (features(items, rows.take(places)) for places in (train, test))
-        said = classical(near, self.labels[train], far, len(items.classes))
-        wrong = {name: (found != items.labels[test]).astype(float) for name, found in said.items()}
-        return {name: self.exam(role, 0).groups(each) for name, each in wrong.items()}
+        train = self.parts["train"][:LEARNED]
+        near, far = (self._features(places) for places in (train, self.parts[ROLES[role]]))
+        return self._wrong(role, classical(near, self.labels[train], far, len(self.items.classes)))
+
+    def tuned_references(self, role: str, settings: int) -> Referred:
+        """The linear rule's penalty and the number of neighbours are chosen where arms choose their rate."""
+        if settings == 1:
+            return super().tuned_references(role, settings)
+        train, tune, asked = self.parts["train"][:LEARNED], self.parts["tune"], self.parts[ROLES[role]]
+        near, chosen_on = (Rows(self._features(places), self.labels[places]) for places in (train, tune))
+        said = tuned(near, chosen_on, self._features(asked), len(self.items.classes), settings)
+        fits = ", ".join(f"{each.name} {each.seconds:.1f} s" for each in said if each.chosen)
+        told = (
+            f"references fitted on {len(train):,} {self.items.kind}, each tuned over {settings} settings as every arm"
+        )
+        figures = self._wrong(role, {each.name: each.classes for each in said})
+        return Referred(figures, (f"{told}: {fits}",), {each.name: each.chosen for each in said if each.chosen})
+
+    def _features(self, places: np.ndarray) -> np.ndarray:
+        """(n,F) what classical rules see of the things at these places."""
+        rows = self.input.rows if self.items.kind == "vectors" else self.items.rows  # numbers of one scale
+        return features(self.items, rows.take(places))
+
+    def _wrong(self, role: str, said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Error rates by group of what rules say of the things of a role."""
+        truth = self.items.labels[self.parts[ROLES[role]]]
+        return {name: self.exam(role, 0).groups((each != truth).astype(float)) for name, each in said.items()}
 
     def _disturbed(self, noise: float) -> tuple[np.ndarray, tuple[str, ...]]:
         """The classes, of a share of those that train drawn anew, the same for every model; and what is said of it."""

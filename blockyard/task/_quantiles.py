@@ -95,16 +95,16 @@ class Quantiles(Forecasts):
             OFF.name: float(np.mean(off)), COVERAGE.name: float(covered), CROSSING.name: float(crossed / pairs),
         }  # fmt: skip
 
-    def references(self, role: str) -> dict[str, np.ndarray]:
-        """What needs no training of ours, with the quantiles of its errors where models train; and what was usual."""
-        asked, train = self.exam(role, self.series.length), _some(self.series)
+    def costs(self, forecast: Forecaster, exam: Exam) -> np.ndarray:
+        """What a forecaster loses with the quantiles of its errors where models train."""
+        say = self._with_errors(forecast, _some(self.series))
+        return np.concatenate([self._lost(say(x), y) for x, y in pieces(exam.rows)])
+
+    def blind(self, exam: Exam) -> dict[str, np.ndarray]:
+        """What was usual where models train, whatever stood before."""
         usual = np.nanquantile(self.series.trained(), self.levels, 0).T  # (K,Q)
-        makers = {"what was usual": lambda x: np.broadcast_to(usual, (len(x), self.series.horizon, *usual.shape))}
-        makers |= {name: self._with_errors(each, train) for name, each in self.forecasters().items()}
-        return {
-            name: asked.groups(np.concatenate([self._lost(say(x), y) for x, y in pieces(asked.rows)]))
-            for name, say in makers.items()
-        }
+        said = np.broadcast_to(usual, (1, self.series.horizon, *usual.shape))
+        return {"what was usual": exam.groups(np.concatenate([self._lost(said, y) for _, y in pieces(exam.rows)]))}
 
     def _with_errors(self, forecast: Forecaster, train: list[tuple[np.ndarray, np.ndarray]]) -> Forecaster:
         """A forecast with the quantiles of what it missed by, for each step and column."""

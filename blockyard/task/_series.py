@@ -1,7 +1,8 @@
 """A series cut into windows: rows that look back and ahead, made as they are asked for; and what needs no training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,11 @@ def ridge(train: Windows, outputs: int, strength: float = 1.0) -> Forecaster:
 
     Windows with a step that is not known teach nothing.
     """
+    return ridges(train, outputs, [strength])[0]
+
+
+def ridges(train: Windows, outputs: int, strengths: Sequence[float]) -> list[Forecaster]:
+    """A ridge regression of each strength, from one pass over the windows."""
     length = train.length
     squares, products = np.zeros((length, length)), np.zeros((length, train.horizon))
     for back, ahead in pieces(train):
@@ -80,15 +86,15 @@ def ridge(train: Windows, outputs: int, strength: float = 1.0) -> Forecaster:
         known = np.isfinite(y).all(1)
         squares += z[known].T @ z[known]
         products += z[known].T @ y[known]
-    squares += strength * max(np.trace(squares) / length / max(1, len(train) * outputs), 1e-12) * np.eye(length)
-    weight = np.linalg.solve(squares, products)
+    held = max(np.trace(squares) / length / max(1, len(train) * outputs), 1e-12) * np.eye(length)
 
-    def forecast(x: np.ndarray) -> np.ndarray:
+    def forecast(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         z = _apart(x[..., :outputs])
         y = (z - z[:, -1:]) @ weight + z[:, -1:]
         return y.reshape(len(x), outputs, -1).transpose(0, 2, 1)
 
-    return forecast
+    weights = [np.linalg.solve(squares + strength * held, products) for strength in strengths]
+    return [partial(forecast, weight=weight) for weight in weights]
 
 
 def _apart(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from blockyard.core.errors import UsageError, brief, unknown
 from blockyard.data.steps import Step
 from blockyard.data.table import Table
+from blockyard.data.times import odd_time
 
 FEW = 0.1  # of the rows that a series has: as many are put in
 LOOKS = re.compile(r"[+-]?[€$£]?[+-]?[0-9.,' ]*[0-9][0-9.,' ]*[%€$£]?")  # like a number, however it is written
@@ -68,6 +69,9 @@ def refuse_odd(data: Table, name: str) -> None:
     like = np.array([cell is None or LOOKS.fullmatch(cell) is not None for cell in cells])
     empty = sum(cell is None for cell in cells)
     if 2 * (like.sum() - empty) <= len(cells) - empty:
+        if clock(data) is None and (at := odd_time(cells)) is not None:
+            what = f"column {brief(name)} holds {brief(repr(cells[at]))} among times"
+            raise UsageError(f"{data.name} row {at + 1}: {what}; write all of them alike, as 2024-01-31 12:00")
         return
     odd = next((i for i, cell in enumerate(cells) if cell is not None and not _plain(cell)), None)
     if odd is not None:

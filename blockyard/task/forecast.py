@@ -78,7 +78,7 @@ class Forecast(DataTask):
         for later in (",known=None", ",series=None", ",levels=None"):  # what was compared before there was such a
             task = task.removesuffix(later)  # setting is the same
         task += " evenly" * any(strand.added for strand in found) + " weekdays" * bool(step and step.weekdays)
-        made = data, task, series, season, step, tuple(notes), self.series
+        made = data, task, series, season, step, (*data.notes, *notes, *_still(data, names, placed)), self.series
         return Quantiles(*made, self._levels) if self._levels else Forecasts(*made)
 
     def _columns(self, data: Table) -> tuple[list[str], list[str]]:
@@ -186,6 +186,25 @@ def _told(data: Table, found: list[Strand], step: Step | None) -> list[str]:
         said = f"{uneven:,} of {rows - len(found):,} rows do not follow the one before after {step}"
         notes.append(f"{data.name}: {said}; rows are taken as they stand")
     return notes
+
+
+def _still(data: Table, names: list[str], placed: list[tuple[Strand, tuple[int, int, int], int]]) -> list[str]:
+    """What is to be said of columns that are forecast and never change, or only ever rise as a clock does."""
+    values = np.concatenate([strand.values for strand, *_ in placed])
+    known = [column[np.isfinite(column)] for column in values.T]
+    still = [name for name, column in zip(names, known) if len(column) and not np.ptp(column)]
+    alone = data.time is None and len(placed) == 1
+    clocks = [name for name, column in zip(names, known) if alone and _ticks(column)]
+    notes = [f"{data.name}: the same in every row, and forecast all the same: {_listed(still)}"] if still else []
+    if clocks:
+        said = "as much more in every row, and forecast as numbers"
+        notes.append(f"{data.name}: {said}: {_listed(clocks)}; times are written as 2024-01-31 12:00")
+    return notes
+
+
+def _ticks(column: np.ndarray) -> bool:
+    """Whether every number is the one before and as much more."""
+    return len(column) > 2 and column[1] > column[0] and not np.ptp(np.diff(column))
 
 
 def _season(step: Step | None) -> int | None:

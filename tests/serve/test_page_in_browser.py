@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
-from browser import CHROMIUM, Browser
 from models_to_serve import saved
+
+from tests.browser import CHROMIUM, Browser
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
 OLD = Path(__file__).parent.parent / "compare" / "old"

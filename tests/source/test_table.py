@@ -170,3 +170,19 @@ def test_paths_that_are_no_file(tmp_path):
 def test_objects_with_a_list_in_a_cell(tmp_path):
     with pytest.raises(UsageError, match="line 2: column 'a' holds a list"):
         made(tmp_path, '{"a": 1}\n{"a": [1]}\n', "my.jsonl")
+
+
+@pytest.mark.parametrize(
+    "times, says",
+    [
+        (("2020-01-01", "02/01/2020", "2020-01-03"), r"row 2: column t holds '02/01/2020' among times"),
+        (("2020-01-01", "", "2020-01-03"), r"row 2: column t is empty"),
+        (("2020-01-01", "2020-01-03", "2020-01-02"), r"row 3: column t is earlier than in row 2"),
+    ],
+)
+def test_what_keeps_a_column_from_being_the_times_is_said(tmp_path, times, says):
+    rows = "".join(f"{time},{i}.5\n" for i, time in enumerate(times))
+    with pytest.raises(UsageError, match=rf"without a column of times \({says}\): say what"):
+        made(tmp_path, f"t,b\n{rows}").usually()
+    with pytest.raises(UsageError, match="without a column of times: say what"):  # words are no times gone wrong
+        made(tmp_path, "a,b\nmay,1\nnone,2\nlate,3\n").usually()

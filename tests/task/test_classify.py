@@ -10,7 +10,7 @@ from made_items import blobs, grey, sounds, words
 import blockyard as by
 from blockyard.core.batch import Batch
 from blockyard.task import make_task
-from blockyard.task._classical import classical
+from blockyard.task._classical import Rows, classical, tuned
 from blockyard.train.loop import Settings, build_objective, to_batch, train
 
 
@@ -71,6 +71,46 @@ def test_references_know_what_can_be_had_without_training():
         and figures["5 nearest"] < 0.05
         and figures["majority"] == pytest.approx(2 / 3, abs=0.02)
     )
+
+
+def test_references_choose_on_rows_that_tune_alone():
+    draw = np.random.default_rng(1)
+    x, labels = draw.standard_normal((120, 3)), draw.integers(0, 2, 120)
+    x[:, 0] += 2 * labels
+    tune = Rows(x[60:90], labels[60:90])
+    found = {each.name: each for each in tuned(Rows(x[:60], labels[:60]), tune, x[90:], 2, 4)}
+    assert list(found) == ["majority", "linear", "nearest"] and all(each.seconds >= 0 for each in found.values())
+    mean = x[:60].mean(0)
+    wrong, said = {}, {}
+    for k in (5, 1, 3, 9):  # by the definition: sort all distances, count
+        order = [np.argsort(np.square(x[:60] - row).sum(1), kind="stable")[:k] for row in x[60:]]
+        votes = [np.bincount(labels[each], 1 + 1e-3 * np.arange(k, 0, -1), 2).argmax() for each in order]
+        wrong[k], said[k] = (votes[:30] != labels[60:90]).sum(), votes[30:]
+    best = min(wrong, key=lambda k: wrong[k])
+    assert found["nearest"].chosen == f"k={best}" and list(found["nearest"].classes) == list(said[best])
+    scaled = (x - mean) / x[:60].std(0)
+    top = np.linalg.eigvalsh(scaled[:60].T @ scaled[:60]).max()
+    wanted = np.eye(2)[labels[:60]]
+    missed = []
+    for power in (-4, -3, -2, -1):
+        held = scaled[:60].T @ scaled[:60] + 10.0**power * top * np.eye(3)
+        weights = np.linalg.solve(held, scaled[:60].T @ (wanted - wanted.mean(0)))
+        says = (scaled[60:] @ weights + wanted.mean(0)).argmax(1)
+        missed.append((int((says[:30] != labels[60:90]).sum()), power, list(says[30:])))
+    least = min(missed, key=lambda each: each[0])
+    assert found["linear"].chosen == f"penalty={10.0 ** least[1]:g}" and list(found["linear"].classes) == least[2]
+    other = tuned(Rows(x[:60], labels[:60]), tune, x[90:][::-1], 2, 4)
+    assert [each.chosen for each in other] == [each.chosen for each in found.values()], (
+        "nothing of what is asked chooses"
+    )
+
+
+def test_tuned_references_are_told_and_count_as_the_others_do():
+    made = material(blobs(apart=6.0))
+    referred, exam = made.tuned_references("final", 4), made.exam("final", 0)
+    assert set(referred.settings) == {"linear", "nearest"} and "4 settings as every arm" in referred.notes[0]
+    assert all(float(exam.weights @ referred.figures[name]) < 0.05 for name in referred.settings)
+    assert list(made.tuned_references("final", 1).figures) == list(made.references("final"))
 
 
 def test_a_linear_rule_is_that_of_a_library():

@@ -132,6 +132,25 @@ def test_references_are_what_they_say():
     assert found["ridge"] < found["last season (24)"] < found["last value"]
 
 
+def test_the_strength_of_the_ridge_is_chosen_on_what_tunes():
+    draw = np.random.default_rng(2)
+    made = material(
+        Table.of("noise", {**table(rows=160).columns, **{f"n{i}": draw.normal(0, 1, 160) for i in range(3)}})
+    )
+    costs = {}
+    for strength in (0.1, 1.0, 10.0, 100.0):
+        rows = made.series.windows(1).take(slice(None))
+        costs[strength] = np.square(ridge(made.series.windows(0), 6, strength)(rows["tokens"]) - rows["targets"]).sum()
+    best = min(costs, key=lambda strength: costs[strength])
+    referred = made.tuned_references("final", 4)
+    assert referred.settings == {"ridge": f"strength={best:g}"} and best != 1.0 and "4 settings" in referred.notes[0]
+    rows = made.exam("final", 24).rows.take(slice(None))
+    wanted = np.square(ridge(made.series.windows(0), 6, best)(rows["tokens"]) - rows["targets"]).mean()
+    assert float(made.exam("final", 24).weights @ referred.figures["ridge"]) == pytest.approx(wanted, rel=1e-6)
+    plain, untuned = made.tuned_references("final", 1), made.references("final")
+    assert not plain.settings and all((plain.figures[name] == each).all() for name, each in untuned.items())
+
+
 @pytest.mark.parametrize("step,season", [("h", 24), ("m", 1440), ("D", 7), ("W", 52)])
 def test_a_season_follows_from_the_step(step, season):
     assert material(table(3000, step, 1)).season == season
@@ -244,3 +263,24 @@ def test_made_series_are_the_same_everywhere():
     values = np.stack(list(read(["followers"]).numbers().values()), 1)
     for j, lag in enumerate(range(12, 25, 2), 1):
         assert np.corrcoef(values[lag:, j], values[:-lag, 0])[0, 1] > 0.98
+
+
+def test_what_was_said_of_the_table_and_what_tells_nothing_is_told(tmp_path):
+    flat, clock = np.full(600, 7.0), 3.0 + 0.5 * np.arange(600)
+    timed = table(flat=flat, clock=clock)
+    assert material(Table.of("t", timed.columns, ["t: read so"])).notes == (
+        "t: read so", "t: the same in every row, and forecast all the same: flat",
+    )  # fmt: skip
+    plain = Table.of("t", {name: cells for name, cells in timed.columns.items() if name != "when"})
+    (told,) = [note for note in material(plain).notes if "clock" in note]
+    assert "as much more in every row, and forecast as numbers: clock;" in told and "x0" not in told
+
+
+def test_one_time_that_is_written_otherwise_is_refused_by_row_and_column():
+    cells = np.array([f"2020-01-{1 + i % 28:02d}" for i in range(600)], object)
+    cells[40] = "soon"
+    data = table()
+    columns = {"day": cells, **{name: values for name, values in data.columns.items() if name != "when"}}
+    with pytest.raises(UsageError, match=r"^t row 41: column day holds 'soon' among times; "):
+        material(Table.of("t", columns))
+    assert "words are not forecast, left out: day" in material(Table.of("t", {**data.columns, "day": cells})).notes[0]

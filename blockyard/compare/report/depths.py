@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blockyard.compare.documents import ArmReport, ByDepth, Report
-from blockyard.compare.report.figures import Canvas, indices, line, mark, scale
+from blockyard.compare.report.figures import Canvas, indices, line, mark, marks_along, scale
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def _picture(what: Seen, seen: Sequence[tuple[int, str, ByDepth, bool]]) -> str 
             continue
         spots = [(x(at), y(value)) for at, value in points]
         title = f"{name}: {points[0][1]:.3g} to {points[-1][1]:.3g}{'' if done else ', failed'}"
-        parts = [line(spots, "thick")] if len(spots) > 1 else []
+        marks = marks_along(k, spots, [look for look, *_ in found])
+        parts = [line(spots, "thick"), *marks] if len(spots) > 1 else []
         canvas.arm(k, *parts, mark(k, *spots[-1], 4.5, not done, title))
         ends.append((k, name, *spots[-1]))
     canvas.labels(ends)

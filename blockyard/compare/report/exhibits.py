@@ -6,9 +6,22 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from types import MappingProxyType
 
 from blockyard.compare.documents import ArmReport, Report
-from blockyard.compare.report.figures import COLOURS, Canvas, Scale, label, line, mark, scale
+from blockyard.compare.report.figures import (
+    COLOURS,
+    Canvas,
+    Scale,
+    free_look,
+    indices,
+    label,
+    line,
+    mark,
+    marks_along,
+    scale,
+)
+from blockyard.compare.report.format import shorten
 from blockyard.task import Exhibit, Line, Picture
 
 SIDE = 96  # pixels that a small picture is shown at, at least
@@ -28,7 +41,7 @@ def exhibits(report: Report) -> list[tuple[str, list[tuple[ArmReport | None, str
         if together is None:
             drawn.append((title, [(arm, draw(exhibit, name)) for arm, exhibit, name in of]))
         else:
-            drawn.append((title, [(None, draw(together, of[0][2]))]))
+            drawn.append((title, [(None, draw(together, of[0][2], indices(report)))]))
     return drawn
 
 
@@ -45,9 +58,9 @@ def merged(shown: Mapping[str, Exhibit]) -> Exhibit | None:
     return Exhibit(first.title, first.x, first.y, [*own, *first.lines[1:]])
 
 
-def draw(exhibit: Exhibit, name: str) -> str:
-    """An exhibit as markup; `name` makes its ids its own."""
-    made = [_lines(exhibit, name)] if exhibit.lines else []
+def draw(exhibit: Exhibit, name: str, arms: Mapping[str, int] = MappingProxyType({})) -> str:
+    """An exhibit as markup; `name` makes its ids its own, and lines of these arms have their looks."""
+    made = [_lines(exhibit, name, arms)] if exhibit.lines else []
     made += [_counts(exhibit, name)] if exhibit.counts else []
     if exhibit.pictures:
         made.append(f'<div class="pictures">{"".join(map(_picture, exhibit.pictures))}</div>')
@@ -55,9 +68,9 @@ def draw(exhibit: Exhibit, name: str) -> str:
     return "".join(made)
 
 
-def _lines(exhibit: Exhibit, name: str) -> str:
-    """All lines over one x, a colour each, their names below."""
-    canvas = Canvas(name, exhibit.title, f"{exhibit.y} over {exhibit.x}", 360, 240, (42, 30, 350, 190))
+def _lines(exhibit: Exhibit, name: str, arms: Mapping[str, int]) -> str:
+    """All lines over one x, a colour each, their names below; beside arms, what is none of them is broken."""
+    canvas = Canvas(name, exhibit.title, f"{exhibit.y} over {exhibit.x}", 360, 246, (42, 30, 350, 190))
     left, top, right, bottom = canvas.frame
     values = [y for each in exhibit.lines for y in (*each.y, *each.low, *each.high) if y is not None]
     if not values:
@@ -66,22 +79,34 @@ def _lines(exhibit: Exhibit, name: str) -> str:
     y = scale(values, bottom, top, log=False, pad=0.06)
     canvas.axis_y(y, exhibit.y)
     canvas.axis_x(x, exhibit.x, x.ticks(5))
-    at = left
-    for number, each in enumerate(exhibit.lines):
-        canvas.parts.append(f'<g class="c{number % COLOURS}">{_line(each, number, x, y)}</g>')
-        width = 22 + 6.5 * len(each.name)
+    at, looks = left, dict(arms)
+    for each in exhibit.lines:
+        look = looks.setdefault(each.name, free_look(looks.values()))
+        lines = _line(each, look, x, y, "chosen" if arms and each.name not in arms else "thick")
+        if each.name in arms:
+            lines += "".join(marks_along(look, _spots(each, x, y), arms.values()))
+        name = shorten(each.name, 40)
+        width = 26 + 7.2 * len(name)
         if at + width > right and at > left:
             at, canvas.height = left, canvas.height + 16
-        canvas.parts.append(
-            f'<g class="c{number % COLOURS}">{mark(number, at + 6, canvas.height - 5, 4)}'
-            f"{label(at + 15, canvas.height - 1, each.name, 'note')}</g>"
-        )
+        legend = mark(look, at + 6, canvas.height - 5, 4) + label(at + 15, canvas.height - 1, name, "note")
+        for part in (lines, legend):
+            canvas.parts.append(f'<g class="c{look % COLOURS}"{_of(arms, each.name)}>{part}</g>')
         at += width
     canvas.height += 6
     return canvas.svg()
 
 
-def _line(each: Line, number: int, x: Scale, y: Scale) -> str:
+def _of(arms: Mapping[str, int], name: str) -> str:
+    """What makes a part light up with its arm."""
+    return f' data-arm="{arms[name]}"' if name in arms else ""
+
+
+def _spots(each: Line, x: Scale, y: Scale) -> list[tuple[float, float]]:
+    return [(x(at), y(value)) for at, value in zip(each.x, each.y) if value is not None]
+
+
+def _line(each: Line, number: int, x: Scale, y: Scale, kind: str) -> str:
     made = ""
     if each.low and each.high:
         there, back = zip(each.x, each.high), zip(reversed(each.x), reversed(each.low))
@@ -91,7 +116,7 @@ def _line(each: Line, number: int, x: Scale, y: Scale) -> str:
         if value is not None:
             piece.append((x(at), y(value)))
         elif piece:
-            made += line(piece, "thick") if len(piece) > 1 else mark(number, *piece[0], 3)
+            made += line(piece, kind) if len(piece) > 1 else mark(number, *piece[0], 3)
             piece = []
     return made
 
@@ -115,7 +140,7 @@ def _counts(exhibit: Exhibit, name: str) -> str:
             )
             if count and size >= 22:
                 middle = left + size * (j + 0.5), 24 + size * (i + 0.5) + 4
-                canvas.parts.append(label(*middle, f"{count:,}", "tick", "middle"))
+                canvas.parts.append(label(*middle, f"{count:,}", "count strong" if share > 0.5 else "count", "middle"))
     if len(exhibit.labels) > MOST:
         canvas.notes([f"The first {MOST} of {len(exhibit.labels)} classes."])
     return canvas.svg()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from itertools import pairwise
+from itertools import count, pairwise
 from textwrap import wrap
 from typing import Any
 
@@ -32,6 +32,7 @@ SHAPES: tuple[list[tuple[float, float]], ...] = (
     [(-0.5, -1.0), (0.5, -1.0), (1.1, 0), (0.5, 1.0), (-0.5, 1.0), (-1.1, 0)],
 )  # fmt: skip
 CHARACTER = 6.5  # width in pixels of an average character of 12 pixel text
+NARROW = 8.5  # the same where a page is narrow, whose text is larger
 LEAST = 1e-307  # of a logarithmic scale, and one over its most: runs that diverge leave such numbers
 Box = tuple[float, float, float, float]
 
@@ -39,7 +40,8 @@ Box = tuple[float, float, float, float]
 def written(ticks: Sequence[float], form: Callable[..., str]) -> list[str]:
     """The words of ticks; where two would read alike, with the decimals that their step needs."""
     words = [form(value) for value in ticks]
-    return words if len(set(words)) == len(words) else [f"{value:,.{places(ticks)}f}" for value in ticks]
+    words = words if len(set(words)) == len(words) else [f"{value:,.{places(ticks)}f}" for value in ticks]
+    return [f"−{each[1:]}" if each.startswith("-") else each for each in words]
 
 
 def number(value: float) -> str:
@@ -165,8 +167,9 @@ class Canvas:
         left, top, right, _ = self.frame
         ticks = y.ticks(5)
         words = [alike(ticks)(value) for value in ticks]
-        if len(set(words)) < len(words):  # over so many powers of ten that decimals do not tell them apart
-            words = [f"{value:.0e}" for value in ticks]
+        powers = [f"{value:.0e}".replace("e-0", "e−").replace("e+0", "e") for value in ticks]
+        if len(set(words)) < len(words) or (len(set(powers)) == len(powers) and max(map(len, words), default=0) > 6):
+            words = powers  # over so many powers of ten that decimals do not tell them apart, or that none has room
         for value, said in zip(ticks, words):
             self.rule(left, y(value), right, y(value), "grid")
             self.text(left - 7, y(value) + 4, said, "tick", "end")
@@ -221,6 +224,21 @@ def looks(names: Iterable[str]) -> dict[str, int]:
     return found
 
 
+def free_look(taken: Iterable[int]) -> int:
+    """The first look of a colour that is not taken, or, where all are, the first that is not taken itself."""
+    held = set(taken)
+    colours = {look % COLOURS for look in held}
+    return next(look for look in count() if look not in held and (len(colours) == COLOURS or look not in colours))
+
+
+def marks_along(index: int, spots: Sequence[tuple[float, float]], looks: Iterable[int]) -> list[str]:
+    """Marks on a line of an arm, where another one of these looks has its colour too."""
+    if sum(look % COLOURS == index % COLOURS for look in looks) < 2:
+        return []
+    apart = max(1, len(spots) // 5)
+    return [mark(index, *spot, 3.5) for spot in spots[index // COLOURS % apart : -1 : apart]]
+
+
 def forest(
     report: Outcome[Any], arms: Sequence[ArmOutcome], gaps: Sequence[tuple[Gap | None, str]], narrow: bool
 ) -> str:
@@ -265,7 +283,8 @@ def _usual(found: Gap, gaps: Sequence[tuple[Gap | None, str]]) -> list[float]:
 def _forest_row(canvas: Canvas, x: Scale, index: int, arm: ArmOutcome, found: Gap | None, y: float, said: str) -> None:
     narrow = canvas.frame[0] < 100
     beside = y - 17 if narrow else y + 4
-    parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm.name))]
+    room = int((canvas.frame[2] - 30) / NARROW) - len(said) if narrow else 20  # letters are larger there
+    parts = [mark(index, 6, beside - 4), label(20, beside, shorten(arm.name, max(12, room)))]
     if found is None and arm.score.mean is not None:
         parts.append(mark(index, x(0), y, 5.5, title=f"{arm.name}: {arm.score.mean:.4f}"))
     elif found is not None:
@@ -406,7 +425,7 @@ def curves(report: Report, late: bool) -> str | None:
         parts = [line(run, "thin") for run in thin if len(run) > 1]
         parts += [cross(*run[-1]) for run, (_, finished) in zip(thin, of_arm) if run and not finished]
         if mean:
-            parts.append(line(mean, "thick"))
+            parts += [line(mean, "thick"), *marks_along(k, mean, index.values())]
         last = mean or max(thin, key=len, default=None)
         if last:
             ends.append((k, arm.name, *last[-1]))
@@ -442,7 +461,8 @@ def lengths(report: Report, notes: Sequence[str]) -> str | None:
     canvas.axis_y(y, report.metric.unit)
     canvas.axis_x(x, "tokens a window (log scale)", at, form=lambda n: f"{n:,.0f}")
     canvas.rule(x(trained), top, x(trained), bottom, "zero")
-    canvas.text(x(trained), top - 8, "training length", "note", "middle")
+    above = 30 if x(trained) < 8 * len(report.metric.unit) + 60 else 8  # not over the name of the axis
+    canvas.text(x(trained), top - above, "training length", "note", "middle")
     ends = []
     for name, of_arm in points.items():
         spots = [(x(n), y(loss)) for n, loss in of_arm]

@@ -67,13 +67,14 @@ def _template() -> Template:
 def _page(report: Report) -> dict[str, Any]:
     """All that the template fills in. Pictures are markup already; everything else is escaped by the template."""
     plan, digits = report.plan, decimals(report)
+    kept = "text" if plan.data.bytes else "examples"
     said, lengths, timed = places(report), impossible(report), at_equal_time(report)
     ranked = [arm for arm in report.arms if arm.score.mean is not None]
     names = [(arm.name, Markup(glyph(indices(report)[arm.name]))) for arm in report.arms]
     axes = _axes(report.arms) if ranked and len(names) > 1 else []
     return {
         "data": report, "plan": plan, "said": said, "names": names, "noun": "architecture", "made": "a comparison",
-        "dense": False, "chance": "seeds and test text together",
+        "dense": False, "chance": f"seeds and test {kept} together", "kept": kept,
         "title": " · ".join(arm.name for arm in report.arms), "facts": facts(report),
         "kicker": f"{plural(len(report.arms), 'architecture')} on {plan.data.name}: {given(plan)}",
         "rows": [_row(report, arm, digits) for arm in report.arms], "scope": scope(report), "timed": bool(timed),
@@ -88,6 +89,7 @@ def _page(report: Report) -> dict[str, Any]:
         "lengths": Markup(pictures.lengths(report, lengths) or ""), "impossible": lengths, "reached": _reached(plan),
         "also": _also(report), "exhibits": _exhibits(report),
         "decodes": any(arm.decode_tokens_per_s for arm in report.arms),
+        "states": any(arm.state_bytes["8192"] is not None for arm in report.arms),
         "inside": _inside(report), "depths": [Markup(svg) for svg in depths(report)],
         "sweeps": [Markup(svg) for svg in sweeps(report)],
         "tuning": _tuning(report), "untuned": _untuned(plan),

@@ -6,7 +6,12 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 
+WIDE = 560  # pixels of a picture that a narrow page can hold
 PADDING = 12  # pixels around a picture that stands alone
+META = (
+    '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark">'
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Table:
             f'<tr><th scope="row">{mark}{escape(first)}</th>{"".join(f"<td>{escape(c)}</td>" for c in cells)}</tr>'
             for mark, (first, *cells) in zip(self.marks or [""] * len(self.rows), self.rows)
         )
-        return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        box = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.title)}">'
+        return f"{box}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,11 @@ class Sheet:
 
     def html(self) -> str:
         """The page; it needs no network."""
-        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{style()}</style>'
-        found = [f"<h1>{escape(self.title)}</h1><p class=lede>{escape(self.about)}</p>"]
+        head = f"{META}<title>{escape(self.title)}</title><style>{style()}</style>"
+        found = [f"<header><h1>{escape(self.title)}</h1><p class=lede>{escape(self.about)}</p></header>"]
         found += [
-            f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>{each.svg}</section>"
+            f"<section><h2>{escape(each.title)}</h2><p class=about>{escape(each.about)}</p>"
+            f"<figure {_box(each)}>{each.svg}</figure></section>"
             for each in self.pictures
         ]
         for each in (*([self.table] if self.table else []), *self.tables):
@@ -75,8 +82,7 @@ class Sheet:
 
 def alone(svg: str) -> str:
     """A picture as a file of its own, on paper of its own, light or dark as whoever looks at it prefers."""
-    start = svg.index('viewBox="') + len('viewBox="')
-    _, _, width, height = map(float, svg[start : svg.index('"', start)].split())
+    width, height = _size(svg)
     box = -PADDING, -PADDING, width + 2 * PADDING, height + 2 * PADDING
     view = " ".join(f"{each:g}" for each in box)
     inner = svg[svg.index(">") + 1 : svg.rindex("</svg>")]
@@ -85,6 +91,20 @@ def alone(svg: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" width="{box[2]:g}" height="{box[3]:g}">'
         f"<style>{escape(style(), quote=False)}</style>{paper}{inner}</svg>\n"
     )
+
+
+def _size(svg: str) -> tuple[float, float]:
+    """Width and height of a picture."""
+    start = svg.index('viewBox="') + len('viewBox="')
+    _, _, width, height = map(float, svg[start : svg.index('"', start)].split())
+    return width, height
+
+
+def _box(picture: Picture) -> str:
+    """What holds a picture: one that is too wide to be read on a narrow page scrolls there."""
+    if 'viewBox="' not in picture.svg or _size(picture.svg)[0] <= WIDE:
+        return 'class="panel"'
+    return f'class="panel scroll" tabindex="0" role="region" aria-label="{escape(picture.title)}"'
 
 
 @lru_cache(maxsize=1)

@@ -114,3 +114,51 @@ class Browser:
         told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         with open(path, "wb") as file:
             file.write(base64.b64decode(told["data"]))
+
+    def flaws(self, width):
+        """What a person sees of bad layout on a page of this width: [what, of which element, its words or figures]."""
+        return self.run(FLAWS.replace("WIDTH", str(width)))
+
+
+FLAWS = """
+(() => {
+  const found = [], seen = (e) => e.getClientRects().length > 0, words = (e) => e.textContent.trim().slice(0, 60);
+  const boxed = (e) => {
+    for (let p = e.parentElement; p; p = p.parentElement)
+      if (["auto", "scroll"].includes(getComputedStyle(p).overflowX)) return true;
+    return false;
+  };
+  const whole = document.documentElement.scrollWidth;
+  if (whole > WIDTH) found.push(["the page is wide", "html", whole]);
+  for (const e of document.querySelectorAll("body *")) {
+    const box = e.getBoundingClientRect();
+    if (seen(e) && box.width && (box.right > WIDTH + 1 || box.left < -1) && !boxed(e))
+      found.push(["cut off", e.tagName, words(e)]);
+  }
+  for (const e of document.querySelectorAll(".scroll")) {
+    const pinned = [...e.querySelectorAll("th[scope=row]")].filter(seen).map((th) => th.getBoundingClientRect().width);
+    const most = Math.max(0, ...pinned);
+    if (seen(e) && e.scrollWidth > e.clientWidth + 1 && most > WIDTH / 2)
+      found.push(["what is pinned hides the rest", "th", most]);
+    if (seen(e) && e.tabIndex < 0) found.push(["no key scrolls it", "div", words(e)]);
+  }
+  for (const svg of [...document.querySelectorAll("svg[role=img]")].filter(seen)) {
+    const frame = svg.getBoundingClientRect(), texts = [...svg.querySelectorAll("text")].filter(seen);
+    const boxes = texts.map((each) => each.getBoundingClientRect());
+    if (!svg.querySelector(":scope > title")) found.push(["no title", "svg", words(svg)]);
+    boxes.forEach((one, i) => {
+      const times = frame.width / (svg.viewBox.baseVal.width || frame.width);
+      const size = parseFloat(getComputedStyle(texts[i]).fontSize) * times;
+      if (size < 9) found.push(["too small", "text", words(texts[i]), size]);
+      if (one.left < frame.left - 12 || one.right > frame.right + 12
+          || one.top < frame.top - 3 || one.bottom > frame.bottom + 4)
+        found.push(["outside its picture", "text", words(texts[i])]);
+      for (const [j, two] of boxes.slice(0, i).entries())
+        if (Math.min(one.right, two.right) - Math.max(one.left, two.left) > 2
+            && Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top) > 5)
+          found.push(["over one another", "text", words(texts[j]), words(texts[i])]);
+    });
+  }
+  return found;
+})()
+"""

@@ -71,7 +71,7 @@ LADDER = {  # a room imports only the rooms named here, and itself
         "diagram",
     },
     "diagram": {"core", "kernels", "model"},
-    "serve": {"core", "model", "decode", "data", "interop", "saved", "diagram", "compare", "catalogue"},
+    "serve": {"core", "model", "decode", "decoder", "data", "interop", "saved", "diagram", "compare", "catalogue"},
     "saved": {
         "bench",
         "core",
@@ -139,7 +139,7 @@ OPTIONS = {
     "predict": "json out",
     "generate": "json prompt chat system tokens temperature top-k top-p min-p repetition-penalty stop beams "
     "num-speculative seed int8-cache",
-    "serve": "json host port rows waiting tokens key runs",
+    "serve": "json host port rows waiting tokens key runs adapter draft num-speculative",
     "export": "json to out",
     "quantise": "json bits group keep int8 out",
     "transform": "json data out",

@@ -19,6 +19,11 @@ def options(add: Callable[..., Any]) -> None:
     add("--rows", type=is_(numbers.ROWS), default=8, help="requests that run at once, of each model (default 8)")
     add("--waiting", type=is_(numbers.WAITING), default=64, help="requests that may wait for them (default 64)")
     add("--tokens", type=is_(numbers.ANSWERED), default=4096, help="of a prompt and its answer (default 4096)")
+    add("--adapter", metavar="NAME=FOLDER", action="append", default=[], help="an adapter of ours or of peft on the "
+        "model, as a model of its own that shares its memory; may be repeated")  # fmt: skip
+    add("--draft", metavar="FOLDER", help="a smaller model of the same tokens that guesses ahead: the same texts")
+    add("--num-speculative", type=is_(numbers.NUM_SPECULATIVE), help="guess so many tokens at once where few requests "
+        "run; without --draft from the text so far (default 0, with --draft 6)")  # fmt: skip
     add("--key", metavar="FILE", help="a file with a key a line: who brings none of them is refused; BLOCKYARD_KEY "
         "holds one too")  # fmt: skip
     add("--runs", metavar="FOLDER", help="a folder of comparisons that the page at / lists: progress and reports")
@@ -30,8 +35,9 @@ def run(options: argparse.Namespace) -> Answer:
 
     limits = Limits(rows=options.rows, waiting=options.waiting, tokens=options.tokens)
     serve(
-        options.model, host=options.host, port=options.port, limits=limits, keys=_keys(options.key), runs=options.runs
-    )
+        options.model, host=options.host, port=options.port, limits=limits, keys=_keys(options.key), runs=options.runs,
+        adapters=options.adapter, draft=options.draft, num_speculative=options.num_speculative,
+    )  # fmt: skip
     return {}, ""
 
 

@@ -7,7 +7,8 @@
 
 A turn reads a piece of the prompt that waits longest and gives one token to every row that runs. What a request gets
 does not depend on who else is there: its draws have its own seed, its prompt is cut where `generate` cuts it, and rows
-do not meet in any sum. With a store, beginnings that are known are not read again, answers included.
+do not meet in any sum. With a store, beginnings that are known are not read again, answers included. With speculation a
+turn gives each of a few rows several tokens, the same ones.
 """
 
 from collections import deque
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.state import State
+from blockyard.decode.ahead import Ahead, Speculation
 from blockyard.decode.ends import Stop, StopTracker
 from blockyard.decode.generate import AHEAD, WORTH, logprob, quiet
 from blockyard.decode.past import OnProgram, OnState, Past, without
@@ -28,6 +30,7 @@ from blockyard.decode.prefix import PrefixStore
 from blockyard.decode.program import Program
 from blockyard.decode.ragged import fits, prefill, rows_of
 from blockyard.decode.rules import PLAIN, Draws, SamplingParams, choose, integer, sound
+from blockyard.decode.speculate import Counts
 from blockyard.decode.text import Decode
 from blockyard.model.count import stored_bytes
 from blockyard.model.model import Model
@@ -118,6 +121,7 @@ class _Row:
     reading: Iterator[tuple[Tensor | None, State]] | None
     made: int = 0
     seen: Tensor | None = field(default=None)  # (V,) which tokens it holds, where a rule asks
+    ahead: Ahead | None = None  # where there is speculation
 
 
 class Continuous:
@@ -126,17 +130,21 @@ class Continuous:
     store        where prefixes are found and left
     chunk        tokens of a prompt in one forward and one turn
     int8_cache   attention keeps keys and values in 8 bits
+    speculation  how a few rows go ahead; none: a token a turn
     """
 
     def __init__(
         self, model: Model, rows: int = 8, *, store: PrefixStore | None = None, chunk: int = 512,
-        int8_cache: bool = False,
+        int8_cache: bool = False, speculation: Speculation | None = None,
     ) -> None:  # fmt: skip
         integer("rows", rows, 1)
         integer("chunk", chunk, 1)
         if store is not None and (store.model is not model or store.int8_cache != int8_cache):
             raise UsageError("this store holds the prefixes of another model, or keeps keys otherwise")
+        if speculation is not None and int8_cache:
+            raise UsageError("speculation needs the past to the last bit, not in 8 bits; leave one out")
         self.model, self.rows, self.store, self.chunk, self.int8_cache = model, rows, store, chunk, int8_cache
+        self.speculation, self.counts = speculation, Counts()
         self.waiting: deque[_Row] = deque()
         self.running: list[_Row] = []
         self.past: Past | None = None  # of those that run, in their order
@@ -186,9 +194,75 @@ class Continuous:
                 chosen = self._leave(line, chosen)
         if self.running:
             assert chosen is not None
-            self.logits = self.past.step(chosen)
-            self._keep_pieces()
+            told += self._onward(chosen)
         return told
+
+    def _onward(self, chosen: Tensor) -> list[Token]:
+        """Read what was chosen, and where it pays what is guessed behind it: the tokens of these that hold."""
+        assert self.past is not None and self.logits is not None
+        guesses = [list[int]() for _ in self.running]
+        free = all(row.request.guide is None for row in self.running)
+        if self.speculation is not None and free and self.speculation.pays(self.past, self.logits):
+            guesses = [self._guess(row, self.past) for row in self.running]
+        self.counts.forwards += 1
+        if any(guesses):
+            return self._checked(guesses)
+        self._settle()
+        self.logits = self.past.step(chosen)
+        self._keep_pieces()
+        return []
+
+    def _guess(self, row: _Row, past: Past) -> list[int]:
+        """Tokens behind a row: the last one is never read, and none is beyond a piece of the store."""
+        assert row.ahead is not None
+        most = row.request.tokens - row.made - 1
+        if self.store is not None:
+            most = min(most, -len(row.ids) % self.store.block_size)
+        return row.ahead.guess(past, most)
+
+    def _checked(self, guesses: list[list[int]]) -> list[Token]:
+        """One forward of what every row owes, its last token and its guesses; and what of them holds."""
+        assert self.past is not None
+        told, ended, behind = list[Token](), list[int](), list[Tensor]()
+        rows = [(row, row.ahead) for row in self.running if row.ahead is not None]  # all of them
+        with quiet(isinstance(self.past, OnProgram)):
+            fresh = [[*ahead.owed, row.ids[-1], *new] for (row, ahead), new in zip(rows, guesses)]
+            found = self.past.read([self._ids(ids) for ids in fresh])
+            for line, ((row, ahead), new) in enumerate(zip(rows, guesses)):
+                own = found[line][len(fresh[line]) - len(new) - 1 :]
+                held, last = ahead.held(own, new, row.seen, self.counts)
+                behind.append(last)
+                values = logprob(own[:held], self._ids(new[:held])).tolist()
+                for token, value, logits in zip(new, values, own):
+                    told.append(self._told(row, token, value, logits))
+                    if told[-1].end is not None:
+                        ended.append(line)
+                        break
+            self.logits = torch.stack(behind)
+            self.past.back([len(row.ids) for row in self.running])
+            for (row, ahead), length in zip(rows, self.past.length.tolist()):
+                ahead.owed = row.ids[length:]
+            if max(len(ahead.owed) for _, ahead in rows) > self.past.refeed:
+                self._settle()
+        self._keep_pieces()
+        for line in reversed(ended):
+            self._leave(line)
+        return told
+
+    def _settle(self) -> None:
+        """What rows owe is read by itself."""
+        assert self.past is not None
+        rows = [row.ahead for row in self.running if row.ahead is not None]
+        if any(ahead.owed for ahead in rows):
+            self.counts.forwards += 1
+            with quiet(isinstance(self.past, OnProgram)):
+                self.past.absorb([self._ids(ahead.owed) for ahead in rows])
+            for ahead in rows:
+                ahead.owed = []
+
+    def _ids(self, ids: list[int]) -> Tensor:
+        assert self.past is not None
+        return torch.tensor(ids, dtype=torch.long, device=self.past.length.device)
 
     def _read(self, request: Request, ids: Tensor) -> Iterator[tuple[Tensor | None, State]]:
         """A prompt, a piece at a time; the logits come with the last one."""
@@ -219,9 +293,13 @@ class Continuous:
             row.seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
             row.seen[torch.tensor(row.ids, device=logits.device)] = True
         if self.past is None:
-            self.past = past_of(self.model, state, len(row.ids) + row.request.tokens)
+            at_once = 1 if self.speculation is None else self.speculation.at_once
+            self.past = past_of(self.model, state, len(row.ids) + row.request.tokens, at_once)
         else:
             self.past.join(state)
+        if self.speculation is not None:
+            start = None if self.past.exact else state
+            row.ahead = Ahead(self.speculation, self.model, row.draws, row.ids, start)
         self.running.append(row)
         self.logits = logits if self.logits is None else torch.cat([self.logits, logits])
 
@@ -283,6 +361,7 @@ class Continuous:
         """A row goes, the last one takes its line: also in the `chosen` tokens, which are given back."""
         assert self.past is not None and self.logits is not None
         if self.store is not None and keep:
+            self._settle()
             self._keep(self.running[line], line)
         order = without(line, len(self.running))
         self.running = [self.running[i] for i in order]
@@ -302,15 +381,18 @@ class Continuous:
         """At every whole piece of the store: recurrent memories can be taken up again only where they were kept."""
         if self.store is None:
             return
-        for line, row in enumerate(self.running):
-            if len(row.ids) % self.store.block_size == 0:
-                self._keep(row, line)
+        whole = [line for line, row in enumerate(self.running) if len(row.ids) % self.store.block_size == 0]
+        if whole:
+            self._settle()
+        for line in whole:
+            self._keep(self.running[line], line)
 
 
-def past_of(model: Model, state: State, capacity: int) -> Past:
-    """What a first row has read: in a program where one pays and can be, at first with room for so many tokens."""
+def past_of(model: Model, state: State, capacity: int, at_once: int = 1) -> Past:
+    """What a first row has read: in a program where one pays and can be, at first with room for so many tokens, of
+    which so many of a row can be read at once."""
     large = stored_bytes(model) >= WORTH[0]
-    program = Program.of(model, 1, min(capacity, AHEAD), state.int8_cache) if large else None
+    program = Program.of(model, 1, min(capacity, AHEAD) + at_once - 1, state.int8_cache, at_once) if large else None
     if program is None:
         return OnState(model, state)
     program.load(state)

@@ -27,18 +27,14 @@ from blockyard.core.renamed import keywords
 from blockyard.core.state import State
 from blockyard.decode.ends import Step, Stop, StopTracker
 from blockyard.decode.generate import logprob, program_for, quiet, seeds_of, seen_in
+from blockyard.decode.noise import close, noise_of, seen_along
 from blockyard.decode.past import OnProgram, OnState, Past
 from blockyard.decode.propose import Proposal, Proposer, Rows
 from blockyard.decode.ragged import Prompt, alone, compact, fits, padded, prefill, rows_of
-from blockyard.decode.rules import GREEDY, Draws, SamplingParams, choose, integer, penalised, pick, probabilities, sound
+from blockyard.decode.rules import GREEDY, Draws, SamplingParams, choose, integer, pick, probabilities, sound
 from blockyard.decode.text import Decode
 from blockyard.model.model import Model
 
-# units in the last place of the largest logit: in float32 up to 17 a logit were measured in trained models of 1M
-# parameters, up to 68 in untrained ones; of the choices on natural text one in about 6,000 is so close
-NOISE = 128
-# packed matrices, whose products keep 16 bits, have so many times the noise: up to 190 units a logit were measured
-PACKED = 16
 MOST = 256  # guesses
 
 
@@ -66,9 +62,9 @@ def speculate(
 
     proposer          who guesses: a Proposer, such as those of decoder/
     num_speculative   guesses a forward, 1 to 256; fewer are asked for where few hold
-    tolerance         how close two logits are too close, relative to the largest; by default `NOISE` units in the last
-                      place of their dtype, 0 trusts every choice (half precision ties so often that nothing else pays).
-                      It matters where the model is no program
+    tolerance         how close two logits are too close, relative to the largest; by default `noise_of` units in the
+                      last place of their dtype, 0 trusts every choice (half precision ties so often that nothing else
+                      pays). It matters where the model is no program
     counts            is filled in
     """
     alone(prompt, "speculation")
@@ -94,8 +90,7 @@ class _Run:
         self.num_speculative, self.tolerance = num_speculative, tolerance
         self.accepts = Draws("accept", draws.rules, draws.seeds, draws.device)
         self.guesses = Draws("guess", draws.rules, draws.seeds, draws.device)
-        packed = any(held.dtype == torch.uint8 for held in model.buffers())
-        self.noise = NOISE * PACKED if packed else NOISE
+        self.noise = noise_of(model)
         self.made: list[list[tuple[int, float]]] = [[] for _ in prompt]
         self.reach = [num_speculative] * len(prompt)  # guesses asked for: more after all held, fewer after one did not
         self.exact: dict[int, Past] = {}  # by row: what plain decoding has read, where a tie was last decided
@@ -178,11 +173,8 @@ class _Run:
     ) -> list[int]:  # fmt: skip
         """The guesses of one row that hold, and the token behind them; logits (k+1,V) in front of each."""
         new, many = guess.tokens[line], len(logits)
-        seen = seen_in([ids], logits[:1], self.rules)
-        if seen is not None:
-            seen = seen.repeat(many, 1)
-            for i, token in enumerate(new):
-                seen[i + 1 :, token] = True
+        before = seen_in([ids], logits[:1], self.rules)
+        seen = seen_along(None if before is None else before[0], new)
         places = [len(ids) + i for i in range(many)]
         draw = self.draws([row] * many, places)
         if guess.p is None or draw is None or not new:
@@ -206,10 +198,7 @@ class _Run:
     def _close(self, logits: Tensor, seen: Tensor | None) -> list[int]:
         """The places where the two likeliest tokens lie within the noise."""
         tolerance = self.noise * torch.finfo(logits.dtype).eps if self.tolerance is None else self.tolerance
-        if tolerance == 0 or logits.shape[-1] < 2:
-            return []
-        first = penalised(logits, self.rules, seen).topk(2, dim=-1).values
-        return (first[:, 0] - first[:, 1] <= tolerance * logits.abs().amax(-1)).nonzero()[:, 0].tolist()
+        return close(logits, self.rules, seen, tolerance)
 
     def _plain(self, row: int, ids: list[int]) -> int:
         """What plain decoding of this row chooses behind `ids`, from the place where it was last asked."""

@@ -60,6 +60,19 @@ def load_peft(adapter: str | Path, model: str | Path | None = None, device: str 
     return peft.put_on(load(folder, device), names_of(folder), adapter)
 
 
+def load_onto(model: Model, home: str | Path, adapter: str | Path) -> Model:
+    """A model with the adapter of a folder, of ours or of peft, on it; what stays is the model's own memory.
+
+    model     it stays as it is        home   its folder        adapter   or OUT of `blockyard adapt`
+    """
+    path = find_model(adapter)
+    if is_missing(path / INDEX) and not peft.is_peft(path):
+        raise UsageError(f"{path} holds no adapter: neither {INDEX} (ours) nor {peft.CONFIG} (of peft)")
+    if is_missing(path / INDEX):
+        return peft.put_on(model, names_of(find_model(home)), path, share=True)
+    return load_attachment(model, path, share=True)
+
+
 def save_peft(adapter: str | Path, folder: str | Path) -> Path:
     """Write an adapter of ours, that stands on a model of transformers, as peft keeps it, and return its `folder`.
 

@@ -117,11 +117,11 @@ def base_of(folder: Path) -> Path:
     return Path(named)
 
 
-def put_on(model: Model, names: Names, folder: Path) -> Model:
-    """The model, imported by these names, with an adapter of peft attached to it."""
+def put_on(model: Model, names: Names, folder: Path, *, share: bool = False) -> Model:
+    """The model, imported by these names, with an adapter of peft attached to it; `share` as in `attach`."""
     config = read_json(folder / CONFIG)
     if config.get("peft_type") in peft_prompt.KINDS:
-        return peft_prompt.put_prompt(model, config, folder, WEIGHTS)
+        return peft_prompt.put_prompt(model, config, folder, WEIGHTS, share=share)
     adapter = _read(folder)
     _same_channels(model, str(folder))
     sources, left = names.sources(model), dict(adapter.modules)
@@ -134,7 +134,7 @@ def put_on(model: Model, names: Names, folder: Path) -> Model:
             where[part.path], tensors[part.path] = _joined(adapter, part, modules, found, _sizes(model, part, modules))
     if left:
         raise UsageError(f"{folder}: {next(iter(left))} is no projection of {names.base.rstrip('.')} that we adapt")
-    made, _ = attach(model, where)
+    made, _ = attach(model, where, share=share)
     held = stored(made)
     for path, own in tensors.items():
         for name, tensor in own.items():

@@ -31,10 +31,13 @@ FREE = (
 )  # fmt: skip
 
 
-def put_prompt(model: Model, config: Mapping[str, Any], folder: Path, weights: str) -> Model:
+def put_prompt(
+    model: Model, config: Mapping[str, Any], folder: Path, weights: str, *, share: bool = False
+) -> Model:  # fmt: skip
     """The model with the virtual tokens of a folder before its texts.
 
     config   its adapter_config.json, of one of KINDS        weights   the name of the file of tensors
+    share    as in `attach`
     """
     where = f"{folder}: peft_type={config['peft_type']!r}"
     for name, value in config.items():
@@ -50,7 +53,7 @@ def put_prompt(model: Model, config: Mapping[str, Any], folder: Path, weights: s
     if prompt.dim() != 2 or prompt.shape[1] != width or len(prompt) != config.get("num_virtual_tokens"):
         many = config.get("num_virtual_tokens")
         raise UsageError(f"{folder}: {TENSOR} is {tuple(prompt.shape)}, and {many} x {width} are meant")
-    made, _ = attach(model, {WHERE: store("prompted", tokens=len(prompt))})
+    made, _ = attach(model, {WHERE: store("prompted", tokens=len(prompt))}, share=share)
     tensors = stored(made)
     like = tensors[f"{WHERE}.prompt"]
     tensors[f"{WHERE}.prompt"] = prompt.to(like.dtype)

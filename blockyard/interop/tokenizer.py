@@ -125,18 +125,19 @@ def words_home(folder: str | Path) -> Path:
     path = find_model(folder)
     if is_missing(path / "config.json") and not is_missing(path / INDEX):
         return words_home(home_of(path))
-    if is_missing(path / "config.json") and is_peft(path) and not _has_words(path):
+    if is_missing(path / "config.json") and is_peft(path) and not has_words(path):
         return words_home(base_of(path))
     return path
 
 
-def _has_words(path: Path) -> bool:
+def has_words(path: Path) -> bool:
+    """Whether a folder holds a tokenizer that we may read."""
     return any((path / name).exists() for name in (JSON, MODEL))
 
 
 def codec_of(folder: str | Path) -> Codec | None:
     """The codec of the model in a folder; None where no file says one."""
-    return tokenizer(folder).codec if _has_words(words_home(folder)) else None
+    return tokenizer(folder).codec if has_words(words_home(folder)) else None
 
 
 def chat_prompt(
@@ -184,7 +185,7 @@ def text_files(folder: str | Path) -> dict[str, bytes]:
 def usable_files(path: Path) -> dict[str, bytes]:
     """The same, with a warning where we cannot read the tokenizer among them."""
     found = text_files(path)
-    if _has_words(words_home(path)):
+    if has_words(words_home(path)):
         try:
             tokenizer(path)
         except UsageError as error:

@@ -50,10 +50,13 @@ def seat(part: Part, taken: Collection[Part]) -> str:
     return seat(base, taken) if base in taken else str(place(base.path, taken))
 
 
-def attach(model: Model, where: Mapping[str, Spec], seed: int = 0) -> tuple[Model, Lineage]:
+def attach(
+    model: Model, where: Mapping[str, Spec], seed: int = 0, *, share: bool = False
+) -> tuple[Model, Lineage]:  # fmt: skip
     """The model with something attached at each of these paths, and where its tensors came from.
 
     where   the spec of each attachment, its slot left empty       seed   of the first numbers of what is new
+    share   what stays is the given model's own memory: for models that answer, not for one that learns
     """
     first = next(model.parameters())
     with torch.device("meta" if first.is_meta else "cpu"):
@@ -65,7 +68,7 @@ def attach(model: Model, where: Mapping[str, Spec], seed: int = 0) -> tuple[Mode
         if came is None:
             tensors[name] = fresh.detach().to(first.dtype) if fresh.is_floating_point() else fresh.detach()
         else:
-            tensors[name] = before[came].detach().clone()
+            tensors[name] = before[came].detach() if share else before[came].detach().clone()
             if came != name:
                 lineage[name] = Origin(came)
     made = fill(made, tensors, first.device)

@@ -73,8 +73,10 @@ def home_of(folder: str | Path) -> Path:
     return Path(home)
 
 
-def load_attachment(model: Model, folder: str | Path) -> Model:
+def load_attachment(model: Model, folder: str | Path, *, share: bool = False) -> Model:
     """The model with what was saved in a `folder` attached to it; the model that is given stays as it is.
+
+    share   the backbone is the given model's own memory: for models that answer, not for one that learns
 
     A backbone of another shape, or with other numbers, is refused in a line; its head may be another.
     """
@@ -97,7 +99,7 @@ def load_attachment(model: Model, folder: str | Path) -> Model:
     for name in stored(made):
         came = place(name, taken)
         if came is not None:
-            tensors[name] = before[came].detach().clone()
+            tensors[name] = before[came].detach() if share else before[came].detach().clone()
         elif name in tensors and tensors[name].is_floating_point():
             tensors[name] = tensors[name].to(first.dtype)
     return fill(made, tensors, first.device)

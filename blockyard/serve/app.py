@@ -119,14 +119,15 @@ def _health(app: FastAPI, engines: Mapping[str, Engine], metrics: Metrics) -> No
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The models by name."""
-        return told.models({name: engine.made for name, engine in engines.items()})
+        return {"object": "list", "data": [told.model(e.name, e.made, e.base) for e in engines.values()]}
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str) -> Response:
         """One model."""
         if name not in engines:
             return _unknown(name, engines)
-        return JSONResponse(told.models({name: engines[name].made})["data"][0])
+        engine = engines[name]
+        return JSONResponse(told.model(engine.name, engine.made, engine.base))
 
 
 def _unknown(name: str, engines: Mapping[str, Engine]) -> JSONResponse:

@@ -1,6 +1,7 @@
 """A model that answers many at once: one thread turns its batch, streams hand on what it tells.
 
     engine = Engine("mine", "runs/mine:llama", Limits())
+    adapted = Engine("mine-too", "my-adapter", Limits(), base=engine)     in the memory of the other's model
     stream = engine.ask(request)                  from any thread with a running loop
     async for token in stream: ...
     stream.close()                                nobody listens any more
@@ -28,7 +29,8 @@ from blockyard.decode.continuous import Continuous, Failed, Request, Token, chec
 from blockyard.decode.prefix import PrefixStore
 from blockyard.decode.rules import sound
 from blockyard.interop.defaults import Defaults, generation_defaults
-from blockyard.saved.open import open_model
+from blockyard.saved.open import open_adapter, open_model
+from blockyard.serve.drafts import Drafts
 from blockyard.serve.limits import Limits
 
 LOG = logging.getLogger("blockyard.serve")
@@ -77,9 +79,15 @@ class Stream:
 class Engine:
     """One model under a name."""
 
-    def __init__(self, name: str, folder: str, limits: Limits) -> None:
-        self.name, self.limits, self.made = name, limits, int(time.time())
-        self.model, self.words = open_model(folder)
+    def __init__(
+        self, name: str, folder: str, limits: Limits, *, base: "Engine | None" = None, drafts: Drafts | None = None
+    ) -> None:
+        """`base`: whose model the adapter in the folder goes onto; `drafts`: who guesses ahead."""
+        self.name, self.folder, self.limits, self.made = name, folder, limits, int(time.time())
+        self.base = None if base is None else base.name
+        opened = open_model(folder) if base is None else open_adapter(folder, base.folder, base.model, base.words)
+        self.model, self.words = opened
+        self.speculation = None if drafts is None else drafts.speculation(name, self.model)
         self.said: Defaults = generation_defaults(Path(self.words.where))
         learned = self.model.axes.get("stem.position.length")
         self.longest = limits.tokens if learned is None else min(limits.tokens, learned.size - self.model.lead)  # read
@@ -94,7 +102,7 @@ class Engine:
 
     def _begin(self) -> None:
         store = PrefixStore(self.model, bytes=self.limits.store) if self.limits.store else None
-        self.batch = Continuous(self.model, self.limits.rows, store=store)
+        self.batch = Continuous(self.model, self.limits.rows, store=store, speculation=self.speculation)
 
     def start(self) -> None:
         """Begin to answer."""

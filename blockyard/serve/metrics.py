@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from blockyard.serve.engine import Engine
 
@@ -27,18 +27,22 @@ class Metrics:
         self.whole = Histogram("blockyard_answer_seconds", "Until the last token", ["model"], buckets=SECONDS, **given)
         self.registry.register(self)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """What is true now."""
         rows = GaugeMetricFamily("blockyard_rows", "Requests that run and wait", labels=["model", "state"])
         store = GaugeMetricFamily("blockyard_store_bytes", "Bytes of kept prefixes", labels=["model"])
+        guesses = CounterMetricFamily("blockyard_guesses", "Tokens guessed ahead, and held", labels=["model", "kind"])
         for engine in self._engines:
             running, waiting = engine.counts
             rows.add_metric([engine.name, "running"], running)
             rows.add_metric([engine.name, "waiting"], waiting)
             kept = engine.batch.store
             store.add_metric([engine.name], 0 if kept is None else kept.nbytes)
+            guesses.add_metric([engine.name, "made"], engine.batch.counts.proposed)
+            guesses.add_metric([engine.name, "held"], engine.batch.counts.accepted)
         yield rows
         yield store
+        yield guesses
 
     def text(self) -> bytes:
         """All of it."""

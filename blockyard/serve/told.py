@@ -88,12 +88,10 @@ class Form:
         return {"token": self._text(token), "logprob": logprob, "bytes": [*self.words.codec.decode_utf8([token])]}
 
 
-def models(names: dict[str, int]) -> Json:
-    """The models that answer, with when they were opened."""
-    return {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": at, "owned_by": "blockyard"} for name, at in names.items()],
-    }
+def model(name: str, made: int, base: str | None) -> Json:
+    """A model, with when it was opened; an adapter with the name of the model that it is on."""
+    found = {"id": name, "object": "model", "created": made, "owned_by": "blockyard"}
+    return found if base is None else {**found, "parent": base}
 
 
 def embeddings(found: Sequence[list[float]], model: str, tokens: int, packed: bool) -> Json:

@@ -31,7 +31,7 @@ def typed():
 def test_every_option_that_is_a_number_has_a_range():
     names = {name for _, name in typed()}
     assert {"--length", "--tokens", "--params", "--minutes", "--margin", "--beams", "--batch", "--bits"} <= names
-    assert len(typed()) == 62
+    assert len(typed()) == 63
 
 
 @pytest.mark.parametrize("verb, option", typed(), ids=lambda w: w)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +32,11 @@ from blockyard.serve.pages import SHOWN, add_pages
 from blockyard.serve.reports import Reports
 
 LOG = logging.getLogger("blockyard.serve")
+# in /openapi.json: what an answer that is none looks like, and that an answer may come piece by piece
+REFUSED: dict[int | str, dict[str, Any]] = {
+    each: {"model": told.Refusal, "description": "what was wrong, in a line"} for each in ("4XX", "5XX")
+}
+PIECES: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 OPEN = ("/health", "/ready", "/")  # to everybody; the page by itself says nothing of any model
 
 
@@ -48,7 +53,10 @@ def make_app(
         for engine in engines.values():
             await asyncio.to_thread(engine.stop)
 
-    app = FastAPI(title="blockyard", version=blockyard.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="blockyard", version=blockyard.__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        responses=REFUSED,
+    )  # fmt: skip
     metrics = Metrics(engines.values())
     app.state.metrics = metrics
     _errors(app)
@@ -111,7 +119,7 @@ def _health(app: FastAPI, engines: Mapping[str, Engine], metrics: Metrics) -> No
             return _refused(503, f"{', '.join(asleep)} does not answer", "server_error")
         return JSONResponse({"status": "ready", "models": list(engines)})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def figures() -> Response:
         """What Prometheus asks for."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -148,12 +156,12 @@ def _writing(app: FastAPI, engines: Mapping[str, Engine], metrics: Metrics) -> N
         _counted(call, metrics)
         return JSONResponse(whole)
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses=PIECES)
     async def completions(request: Request, asked: Completion) -> Response:
         """Go on with texts."""
         return await answer(request, asked)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=PIECES)
     async def chat(request: Request, asked: Chat) -> Response:
         """Go on with a conversation, by the template of the model's folder."""
         return await answer(request, asked)

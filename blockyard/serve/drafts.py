@@ -16,7 +16,8 @@ USUAL = 6  # guesses a forward where a draft is named and no number
 class Drafts:
     """What every model of a server is guessed for by; none of it draws, so that a seed writes what it writes without.
 
-    num_speculative   guesses a forward       model   that writes them, from `folder`; none: looked up in the text so far
+    num_speculative   guesses a forward
+    model             that writes them, from `folder`; none: they are looked up in the text so far
     """
 
     num_speculative: int

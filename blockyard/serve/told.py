@@ -6,10 +6,27 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from blockyard.decode.continuous import Token
 from blockyard.interop.tokenizer import Tokenizer
 
 Json = dict[str, Any]
+
+
+class Wrong(BaseModel):
+    """What was wrong, in a line."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class Refusal(BaseModel):
+    """The body of every answer that is none."""
+
+    error: Wrong
 
 
 class Usage:

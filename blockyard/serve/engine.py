@@ -87,11 +87,11 @@ class Engine:
         self.base = None if base is None else base.name
         opened = open_model(folder) if base is None else open_adapter(folder, base.folder, base.model, base.words)
         self.model, self.words = opened
-        self.speculation = None if drafts is None else drafts.speculation(name, self.model)
         self.said: Defaults = generation_defaults(Path(self.words.where))
         learned = self.model.axes.get("stem.position.length")
         self.longest = limits.tokens if learned is None else min(limits.tokens, learned.size - self.model.lead)  # read
         self.room = min(limits.tokens, self.longest + 1)  # with the answer, whose last token is not read
+        self.speculation = None if drafts is None else drafts.speculation(name, self.model, self.longest)
         self.streams: dict[Request, Stream] = {}  # this and the next two: under the lock of `_wake`
         self._inbox: list[tuple[Callable[[Stream], None], Stream]] = []
         self._texts: deque[tuple[Tensor, Future[list[float]]]] = deque()

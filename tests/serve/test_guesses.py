@@ -60,4 +60,9 @@ def test_wrong_drafts_are_a_line(folders):
         Drafts.of(0, folders["draft"])
     small = by.build("llama", "tiny", **{"stem.vocab": 100})
     with pytest.raises(UsageError, match="a vocabulary of 100 tokens, m one of 256"):
-        Drafts(3, small, "d").speculation("m", by.build("llama", "tiny"))
+        Drafts(3, small, "d").speculation("m", by.build("llama", "tiny"), 200)
+    short = by.build("gpt2", "tiny")
+    known = short.axes["stem.position.length"].size
+    assert Drafts(3, short, "d").speculation("m", by.build("llama", "tiny"), known).num_speculative == 3
+    with pytest.raises(UsageError, match=f"positions for {known} tokens, m reads {known + 1}"):
+        Drafts(3, short, "d").speculation("m", by.build("llama", "tiny"), known + 1)

@@ -79,7 +79,7 @@ def known_model(case):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("path", [*WRITES, *READS])
 def test_what_is_drawn_from_the_schema_gets_what_the_schema_says(path, mode, served):
-    schemathesis = pytest.importorskip("schemathesis")
+    schemathesis = pytest.importorskip("schemathesis", reason="pip install 'blockyard[fuzz]'")
     from hypothesis import HealthCheck, given, settings
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi import checks
@@ -88,7 +88,7 @@ def test_what_is_drawn_from_the_schema_gets_what_the_schema_says(path, mode, ser
     operation = api[path]["POST" if path in WRITES else "GET"]
     held = [not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
             checks.response_schema_conformance, checks.negative_data_rejection]  # fmt: skip
-    if mode == "negative" and path in READS[:4]:
+    if mode == "negative" and path in READS:  # any text is a name
         pytest.skip("it takes nothing that could be wrong")
     asked = []
 
@@ -97,7 +97,7 @@ def test_what_is_drawn_from_the_schema_gets_what_the_schema_says(path, mode, ser
     )
     @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode)).map(known_model))
     def one(case):
-        response = case.call()
+        response = case.call(timeout=300)
         asked.append(response.status_code)
         case.validate_response(response, checks=held)
 
@@ -114,9 +114,9 @@ def offline(folder, prompts, tokens):
     return found
 
 
-def raw(port, data, seconds=0.3, parts=1):
-    """What a server says to these bytes, sent in so many parts."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as line:
+def raw(port, data, wait=120, seconds=0.3, parts=1):
+    """What a server says within so many seconds to these bytes, sent in so many parts."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=wait) as line:
         for i in range(parts):
             line.sendall(data[i * len(data) // parts : (i + 1) * len(data) // parts])
             time.sleep(seconds / parts)
@@ -137,9 +137,9 @@ def rough(port):
     yield b"400", raw(port, head + size % 4 + b"\xff\xfe\x00\x01")
     yield b"400", raw(port, b"NONSENSE\r\n\r\n")
     yield b"400", raw(port, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (1 << 17) + b"\r\n\r\n")
-    yield b"", raw(port, head + size % 100 + b"{")  # never ends
-    yield b"", raw(port, head[:40])  # nor does its head
-    yield b"200", raw(port, head + size % len(body) + body, 3, parts=len(body))  # byte by byte
+    yield b"", raw(port, head + size % 100 + b"{", 2)  # never ends
+    yield b"", raw(port, head[:40], 2)  # nor does its head
+    yield b"200", raw(port, head + size % len(body) + body, 120, 3, parts=len(body))  # byte by byte
 
 
 def test_rough_clients_and_the_end_under_load_mix_no_answer(folder):

@@ -69,6 +69,13 @@ def served(folder):
     server.sound()
 
 
+@pytest.fixture
+def keyed(folder):
+    server = Served(folder, "--rows", "3", "--num-speculative", "4", BLOCKYARD_KEY="k")
+    yield server
+    server.process.kill()
+
+
 def known_model(case):
     """Nearly every drawn name is nobody's: what stands behind it would never be asked."""
     if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
@@ -142,11 +149,10 @@ def rough(port):
     yield b"200", raw(port, head + size % len(body) + body, 120, 3, parts=len(body))  # byte by byte
 
 
-def test_rough_clients_and_the_end_under_load_mix_no_answer(folder):
+def test_rough_clients_and_the_end_under_load_mix_no_answer(folder, keyed):
     """Good ones beside them get what they get alone, also those that are under way when the server is told to stop."""
     prompts = [f"{i} and what follows " * (1 + i % 4) for i in range(6)]
-    wanted = offline(folder, prompts, 40)
-    server = Served(folder, "--rows", "3", "--num-speculative", "4", BLOCKYARD_KEY="k")
+    wanted, server = offline(folder, prompts, 40), keyed
     with httpx.Client(base_url=server.address, headers={"Authorization": "Bearer k"}, timeout=120) as client:
 
         def ask(i):

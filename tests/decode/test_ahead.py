@@ -63,6 +63,7 @@ def makers(model, known):
     }
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("guesser", ["lookup", "itself", "wrong"])
 @pytest.mark.parametrize("name", KINDS)
 def test_the_tokens_are_those_of_a_run_without(name, guesser):

@@ -61,9 +61,7 @@ def export(model: Model | str | Path, *, to: str, out: str | Path) -> Exported:
 def _kept(folder: Path) -> dict[str, bytes]:
     """The small files of a folder, by name."""
     try:
-        return {
-            path.name: path.read_bytes() for path in folder.iterdir()
-            if path.suffix in (".json", ".txt", ".jinja", ".model") and path.is_file() and path.stat().st_size <= LARGEST
-        }  # fmt: skip
+        found = [path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".jinja", ".model")]
+        return {path.name: path.read_bytes() for path in found if path.is_file() and path.stat().st_size <= LARGEST}
     except OSError as error:
         raise UsageError(f"cannot read {folder}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""A model of ours as llama.cpp runs it: the family, its settings and its tensors under the names of the `gguf` library."""
+"""A model as llama.cpp runs it: its family, its settings, and its tensors under the names of the `gguf` library."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ def _tensors(runs: Runs, config: Mapping[str, Any], theirs: Mapping[str, Tensor]
     layers = max(config[word] for word in ("num_hidden_layers", "n_layer") if word in config)
     table = gguf.get_tensor_name_map(arch, layers)
     found = dict[str, Tensor]()
-    for name, tensor in _stacked(runs, theirs).items():
+    for name, tensor in theirs.items():
         known = next((name.removesuffix(end) + new for end, new in runs.renamed.items() if name.endswith(end)), name)
         place = table.get_name(known, try_suffixes=ENDS)
         if place is None:
@@ -79,7 +79,3 @@ def _tensors(runs: Runs, config: Mapping[str, Any], theirs: Mapping[str, Tensor]
     if runs.whole and "output.weight" not in found:
         found["output.weight"] = found["token_embd.weight"]
     return found | {name: tensor.float() for name, tensor in factors(config).items()}
-
-
-def _stacked(runs: Runs, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return dict(theirs)

@@ -9,7 +9,7 @@ Source   https://github.com/ggml-org/llama.cpp (the kinds of tokenizers, and wha
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from blockyard.data.tokens import byte_chars, tokenizer_json
 from blockyard.interop.sentences import Pieces, read_pieces
 
 NORMAL, CONTROL, USER, UNUSED = 1, 3, 4, 5  # the kinds of tokens of the file
-BARE = {"type": "ByteLevel", "use_regex": False}
+MARKS = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")  # of BPE that is not byte-level
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -79,8 +79,8 @@ def _no_pairs(said: Mapping[str, Any]) -> str | None:
     model, normal = said["model"], said.get("normalizer")
     if model.get("type") != "BPE":
         return f"llama.cpp has no byte-level {model.get('type')}"
-    if odd := [each for each in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback") if model.get(each)]:
-        return f"{odd[0]} is not known there; llama.cpp reads such a tokenizer from its tokenizer.model"
+    if odd := next((each for each in MARKS if model.get(each)), None):
+        return f"{odd} is not known there; llama.cpp reads such a tokenizer from its tokenizer.model"
     if normal is not None and normal.get("type") != "NFC":
         return f"it normalises a text ({normal.get('type')})"
     if _split(said) is None:
@@ -100,7 +100,7 @@ def _split(said: Mapping[str, Any]) -> str | None:
     if not first:
         plain = last.get("use_regex", True) or not said["model"].get("merges")  # without merges no split counts
         return "gpt-2" if plain and not whole else None
-    if len(first) > 1 or whole and first[0].get("type") == "Digits":
+    if len(first) > 1 or (whole and first[0].get("type") == "Digits"):
         return None
     if first[0] == {"type": "Digits", "individual_digits": True} and last.get("use_regex", True):
         return "starcoder"

@@ -34,7 +34,6 @@ class Runs:
     squared   heads times their width are the width  whole    the table of the head stands in the file though it is tied
     changes   the end of a tensor's name -> how it is kept
     renamed   the end of a tensor's name -> how the names of `gguf` know it
-    stacked   names of experts, {} their number -> the name of all of them as one tensor
     refuses   what no word says alone: why a config cannot be computed, or None
     """
 
@@ -48,7 +47,6 @@ class Runs:
     whole: bool = False
     changes: Mapping[str, Callable[[Tensor, Config], Tensor]] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
-    stacked: Mapping[str, str] = field(default_factory=dict)
     refuses: Callable[[Config], str | None] = lambda config: None
 
 
@@ -82,7 +80,10 @@ def refuse_others(runs: Runs, config: Config) -> list[str]:
             raise UsageError(f"llama.cpp: {runs.arch} knows no {heads} heads of {wide} channels in a width of {width}")
     if (why := runs.refuses(config)) is not None:
         raise UsageError(f"llama.cpp: {runs.arch} {why}")
-    return [said[config[word]] for word, said in runs.near.items() if config.get(word) in said]
+    near = [said[config[word]] for word, said in runs.near.items() if config.get(word) in said]
+    if scheme(config)[0].get("rope_type") == "longrope":
+        near.append("positions have their factors for long texts by the length of the context, not of each text")
+    return near
 
 
 def settings(runs: Runs, config: Config) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def read_pieces(content: bytes) -> Pieces:
         made = [
             (each[1].decode(), struct.unpack("<f", each.get(2, b"\0\0\0\0"))[0], int(each.get(3, 1))) for each in pieces
         ]
+        if not made:
+            raise ValueError
         first, last = (_signed(train.get(number, usual)) for number, usual in ((41, 1), (42, 2)))
         rule = change.get(1, b"").decode() or ("of no name" if change.get(2) else "identity")
         return Pieces(made, train.get(3, 1), rule, bool(change.get(3, 1)), bool(change.get(4, 1)), first, last)

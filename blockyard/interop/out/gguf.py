@@ -1,7 +1,7 @@
 """A file for llama.cpp: the model's family of transformers under its names there, with the tokenizer in it.
 
-`gguf:q8_0` writes matrices in eight bits, with a scale for each 32 numbers of a row; f32, f16 and bf16 are what they are
-called. What is small or delicate (norms, biases, filters, positions, decays) stays in float32.
+`gguf:q8_0` writes matrices in eight bits, with a scale for each 32 numbers of a row; f32, f16 and bf16 are what they
+are called. What is small or delicate (norms, biases, filters, positions, decays) stays in float32.
 """
 
 import os
@@ -19,6 +19,7 @@ from blockyard.interop.counterpart import main_kind
 from blockyard.interop.ggml import Ran, ran
 from blockyard.interop.ggml_words import words
 from blockyard.model.model import Model
+from blockyard.model.save import stored
 
 KINDS = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "q8_0": torch.float32}
 OWN = {"float64": "f32", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -34,18 +35,22 @@ def write(model: Model, out: Path, kept: Mapping[str, bytes], name: str | None) 
         raise UsageError("gguf needs the gguf library: pip install 'blockyard[gguf]'")
     if not model.of_ids or model.head.says != "tokens" or not model.causal:
         raise UsageError("gguf: llama.cpp takes models that read ids from left to right and score the next one")
+    if whole := next((path for path, tensor in stored(model).items() if not tensor.is_floating_point()), None):
+        raise UsageError(f"gguf: {whole} is quantised; export the model that it was made of, as gguf:q8_0 for instance")
     found = ran(model)
     kind = name or OWN[main_kind(model)]
-    said = words(kept, model.axes["stem.vocab"].size)
+    tokenizer = words(kept, model.axes["stem.vocab"].size)
+    general = {"name": out.stem, "file_type": FILE_TYPES[kind], "quantization_version": 2}
+    said = {f"general.{key}": value for key, value in general.items()} | found.settings | tokenizer.settings
     kinds = {place: kind_of(place, tensor, kind) for place, tensor in found.tensors.items()}
     try:
-        write_whole_by(out, lambda aside: _put(aside, found, said.settings, kinds, FILE_TYPES[kind]))
+        write_whole_by(out, lambda aside: _put(aside, found, said, kinds))
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}; name another file") from None
-    told = {"architecture": found.arch, "numbers": kind, "tokenizer": said.told}
+    told = {"architecture": found.arch, "numbers": kind, "tokenizer": tokenizer.told}
     if odd := [place for place, tensor in found.tensors.items() if kind == "q8_0" and _odd(place, tensor)]:
         told["in f32"] = f"{len(odd)} whose rows are no whole blocks of {BLOCK} ({odd[0]})"
-    near = [*found.near, *said.near]
+    near = [*found.near, *tokenizer.near]
     return told | ({"nearly": "; ".join(near)} if near else {})
 
 
@@ -72,14 +77,12 @@ def _array(place: str, tensor: Tensor, kind: str) -> Any:
     return quants.quantize(made.float().contiguous().numpy(), GGMLQuantizationType[kind.upper()])
 
 
-def _put(aside: Path, found: Ran, words: Mapping[str, Any], kinds: Mapping[str, str], file_type: int) -> None:
-    """The file, flushed."""
+def _put(aside: Path, found: Ran, said: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """The file, flushed: what it says, and the tensors in their kinds."""
     from gguf import GGMLQuantizationType, GGUFWriter  # pyright: ignore[reportMissingImports]
 
     file = GGUFWriter(aside, found.arch)
-    file.add_file_type(file_type)
-    file.add_quantization_version(2)
-    for key, value in {**found.settings, **words}.items():
+    for key, value in said.items():
         getattr(file, ADDED[type(value)])(key, value)
     for place, tensor in found.tensors.items():
         kind = kinds[place]

@@ -38,6 +38,11 @@ def families() -> list[str]:
     return sorted((each.name for each in pkgutil.iter_modules(llama_cpp.__path__)), key=lambda x: (x not in recipes, x))
 
 
+def library() -> Any:
+    """The gguf library, loaded only where it is asked for."""
+    return import_module("gguf")
+
+
 def ran(model: Model) -> Ran:
     """The first family that says the same as the model and that llama.cpp computes; UsageError, with the reason."""
     unlike: list[Unlike] = []
@@ -62,8 +67,7 @@ def _no_family(why: Unlike) -> UsageError:
 
 def _tensors(runs: Runs, config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every tensor under its name there, as it is kept there."""
-    import gguf  # pyright: ignore[reportMissingImports]
-
+    gguf = library()
     (arch,) = [each for each, name in gguf.MODEL_ARCH_NAMES.items() if name == runs.arch]
     layers = max(config[word] for word in ("num_hidden_layers", "n_layer") if word in config)
     table = gguf.get_tensor_name_map(arch, layers)

@@ -19,7 +19,7 @@ from blockyard.data.tokenizer_json import TokenizerJson
 from blockyard.data.tokens import byte_chars, tokenizer_json
 from blockyard.interop.sentences import Pieces, read_pieces
 
-NORMAL, CONTROL, USER, UNUSED = 1, 3, 4, 5  # the kinds of tokens of the file
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED = 1, 2, 3, 4, 5  # the kinds of tokens of the file
 MARKS = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")  # of BPE that is not byte-level
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -47,8 +47,10 @@ def words(kept: Mapping[str, bytes], rows: int) -> Words:
     """The tokenizer of a folder's small files for a model of so many ids; UsageError where it cannot be said there."""
     if "tokenizer.json" not in kept and "tokenizer.model" not in kept:
         return Words({"tokenizer.ggml.model": "none"}, AS_IDS)
-    said = _object(kept, "tokenizer_config.json")
+    said = _object(kept, "special_tokens_map.json") | _object(kept, "tokenizer_config.json")
     try:
+        if "added_tokens.json" in kept and "tokenizer.json" not in kept and "added_tokens_decoder" not in said:
+            raise ValueError("added_tokens.json is an old form; save the folder again with transformers")
         if "tokenizer.json" in kept and (why := _no_pairs(tokenizer_json(kept["tokenizer.json"]))) is None:
             found = _pairs(kept["tokenizer.json"], said)
         elif "tokenizer.model" in kept:
@@ -63,7 +65,8 @@ def words(kept: Mapping[str, bytes], rows: int) -> Words:
 
 @dataclass
 class _Found:
-    """A tokenizer: what it is, its tokens and their kinds, what it puts around a text, what else the file says."""
+    """A tokenizer: what it is, its tokens and their kinds, what it puts around a text, what else the file says, and its
+    own special ids, by what they are called there."""
 
     model: str
     told: str
@@ -72,6 +75,7 @@ class _Found:
     more: dict[str, Any]
     scores: dict[int, float] | None = None
     near: list[str] = field(default_factory=list)
+    own: dict[str, int] = field(default_factory=dict)
 
 
 def _no_pairs(said: Mapping[str, Any]) -> str | None:
@@ -145,7 +149,9 @@ def _pieces(found: Pieces, config: Mapping[str, Any]) -> _Found:
     more = {"tokenizer.ggml.pre": "default", "tokenizer.ggml.add_space_prefix": found.prefixed}
     begins, closes = config.get("add_bos_token", True) is True, config.get("add_eos_token", False) is True
     around = found.before if begins else (), found.after if closes else ()
-    return _Found("llama", f"SentencePiece of {len(tokens)}", tokens, around, more, scores)
+    own = {"unknown": next((i for i, (_, _, kind) in enumerate(found.pieces) if kind == UNKNOWN), 0)}
+    own |= dict(zip(("bos",), found.before)) | dict(zip(("eos",), found.after))
+    return _Found("llama", f"SentencePiece of {len(tokens)}", tokens, around, more, scores, own=own)
 
 
 def _whole(found: _Found, kept: Mapping[str, bytes], config: Mapping[str, Any], rows: int) -> Words:
@@ -165,6 +171,8 @@ def _whole(found: _Found, kept: Mapping[str, bytes], config: Mapping[str, Any], 
         said["tokenizer.ggml.scores"] = [float(found.scores.get(i, -1000.0)) for i in range(rows)]
     said |= _special(found, kept, config, {text: i for i, (text, _) in enumerate(every)})
     template = kept["chat_template.jinja"].decode() if "chat_template.jinja" in kept else config.get("chat_template")
+    if isinstance(template, list):  # of several the usual one
+        template = next((each.get("template") for each in template if each.get("name") == "default"), None)
     if isinstance(template, str):
         said["tokenizer.chat_template"] = template
     return Words(said, found.told, found.near)
@@ -175,7 +183,7 @@ def _special(
 ) -> dict[str, Any]:  # fmt: skip
     """Which ids begin, end and fill a text, and which are put around one. None is left to what llama.cpp takes."""
     named = {name: _content(config.get(theirs)) for name, theirs in NAMED.items()}
-    said = {name: ids[text] for name, text in named.items() if text in ids}
+    said = found.own | {name: ids[text] for name, text in named.items() if text is not None and text in ids}
     asked = _object(kept, "generation_config.json").get("eos_token_id")
     ends = list(dict.fromkeys([*(asked if isinstance(asked, list) else [asked] if asked is not None else [])]))
     before, after = found.around

@@ -64,6 +64,8 @@ SILU = {"hidden_act": ("silu",)}
 NO_BIAS = {"attention_bias": (False,), "mlp_bias": (False,)}
 NO_WINDOW = {"sliding_window": (None,)}
 TANH = ("gelu_new", "gelu_pytorch_tanh")
+# settings that are real numbers, whole as they may be said
+REAL = ("epsilon", "freq_base", "freq_base_swa", "factor", "scale", "softcapping")
 NEARLY = {"gelu": "GELU by tanh in the place of the exact one"}
 
 
@@ -95,7 +97,8 @@ def settings(runs: Runs, config: Config) -> dict[str, Any]:
             said[key] = value
     said |= _turning(runs, config)
     said.setdefault("context_length", config.get("max_position_embeddings", UNSAID))
-    return {f"{runs.arch}.{key}": value for key, value in said.items()}
+    real = {key: float(value) for key, value in said.items() if key.rpartition(".")[2].endswith(REAL)}
+    return {f"{runs.arch}.{key}": value for key, value in (said | real).items()}
 
 
 def scheme(config: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -48,7 +48,7 @@ CASES = {
     "olmo2": ("olmo2", PLAIN | dict(rope_parameters=TURNED)),
     "olmo2 tied": ("olmo2", PLAIN | dict(tie_word_embeddings=True)),
     "granite": ("granite", PLAIN | dict(
-        embedding_multiplier=3.0, logits_scaling=4.0, residual_multiplier=0.5, attention_multiplier=0.2,
+        embedding_multiplier=3, logits_scaling=4, residual_multiplier=0.5, attention_multiplier=0.2,
         rope_parameters=LLAMA3, attention_bias=True,
     )),
     "gpt2": ("gpt2", GPT2 | dict(activation_function="gelu_new")),

@@ -137,6 +137,9 @@ def test_pieces_are_read_as_sentencepiece_reads_them():
         assert [kind == 3 for _, _, kind in ours.pieces] == [theirs.is_control(i) for i in range(size)]
         assert ours.before == ((theirs.bos_id(),) if theirs.bos_id() >= 0 else ())
         assert ours.prefixed == how.get("add_dummy_prefix", True)
+    said = said_of({"tokenizer.model": sentences()})
+    assert [said[f"tokenizer.ggml.{name}_token_id"] for name in ("unknown", "bos", "eos")] == [0, 1, 2]
+    assert said["tokenizer.ggml.add_bos_token"] is True and said["tokenizer.ggml.token_type"][-1] == 5
     for wrong in (b"\x80\x04]", b"\x0a\xff\xff\xff\xff\x7f", b"not a model at all", content[:-3], b""):
         with pytest.raises(ValueError, match="no model of SentencePiece"):
             read_pieces(wrong)

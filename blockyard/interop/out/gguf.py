@@ -16,7 +16,7 @@ from torch import Tensor
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import write_whole_by
 from blockyard.interop.counterpart import main_kind
-from blockyard.interop.ggml import Ran, ran
+from blockyard.interop.ggml import Ran, library, ran
 from blockyard.interop.ggml_words import words
 from blockyard.model.model import Model
 from blockyard.model.save import stored
@@ -69,24 +69,22 @@ def _odd(place: str, tensor: Tensor) -> bool:
 
 def _array(place: str, tensor: Tensor, kind: str) -> Any:
     """The bytes of a tensor in the kind that it is kept in."""
-    from gguf import GGMLQuantizationType, quants  # pyright: ignore[reportMissingImports]
-
+    gguf = library()
     made = tensor.detach().cpu().to(KINDS[kind])
     if not bool(made.isfinite().all()):
         raise UsageError(f"gguf: {place} does not fit {kind}, or holds numbers that are not finite")
-    return quants.quantize(made.float().contiguous().numpy(), GGMLQuantizationType[kind.upper()])
+    return gguf.quants.quantize(made.float().contiguous().numpy(), gguf.GGMLQuantizationType[kind.upper()])
 
 
 def _put(aside: Path, found: Ran, said: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
     """The file, flushed: what it says, and the tensors in their kinds."""
-    from gguf import GGMLQuantizationType, GGUFWriter  # pyright: ignore[reportMissingImports]
-
-    file = GGUFWriter(aside, found.arch)
+    gguf = library()
+    file = gguf.GGUFWriter(aside, found.arch)
     for key, value in said.items():
         getattr(file, ADDED[type(value)])(key, value)
     for place, tensor in found.tensors.items():
         kind = kinds[place]
-        file.add_tensor(place, _array(place, tensor, kind), raw_dtype=GGMLQuantizationType[kind.upper()])
+        file.add_tensor(place, _array(place, tensor, kind), raw_dtype=gguf.GGMLQuantizationType[kind.upper()])
     try:
         file.write_header_to_file()
         file.write_kv_data_to_file()

@@ -229,3 +229,16 @@ def test_quantised_models_are_refused(tmp_path):
     small, _ = by.quantise(by.build("llama", size="tiny"), 8)
     with pytest.raises(UsageError, match="is quantised; export the model"):
         by.export(small, to="gguf", out=tmp_path / "x.gguf")
+
+
+@torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "off"), [("f16", 5e-3), ("bf16", 3e-2), ("q8_0", 6e-2)])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mamba", "mamba2"])
+def test_llama_cpp_runs_numbers_of_other_kinds(name, kind, off, tmp_path):
+    model = by.build(name, size="tiny").eval()
+    by.export(model, to=f"gguf:{kind}", out=tmp_path / "x.gguf")
+    ids = text()
+    expected = model(ids).logits[0]
+    found = scores(opened(tmp_path / "x.gguf"), ids[0].tolist())
+    assert (found - expected).abs().max() <= off * expected.abs().max()

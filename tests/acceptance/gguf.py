@@ -112,6 +112,7 @@ def main(rounds):
                 taken, texts[name] = a_token(pipes[name])
                 if turn >= 0:
                     seconds[name].append(taken)
+            print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
         for pipe in pipes.values():
             pipe.send(None)
     for kind in ("f32", "q8_0"):

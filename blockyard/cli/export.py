@@ -11,8 +11,9 @@ EXAMPLE = "blockyard export my-model --to transformers --out my-folder"
 
 def options(add: Callable[..., Any]) -> None:
     add("model", help=MODEL)
-    add("--to", required=True, help="transformers (a folder; transformers:llama for one family), torch (a .pt2 "
-        "file) or onnx (a file); torch:128 and onnx:128 are for rows of 128 tokens")  # fmt: skip
+    add("--to", required=True, help="transformers (a folder; transformers:llama for one family), gguf (a "
+        "file for llama.cpp; gguf:q8_0, f16, bf16 or f32 for the kind of its numbers), torch (a .pt2 file) or onnx (a "
+        "file); torch:128 and onnx:128 are for rows of 128 tokens")  # fmt: skip
     add("--out", required=True, help="the new folder or file")
 
 

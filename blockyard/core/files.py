@@ -27,11 +27,16 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
     Folders above it are made; a link is followed, not replaced. OSError where it cannot be written.
     """
+    write_whole_by(path, lambda aside: _write(aside, content))
+
+
+def write_whole_by(path: Path, write: Callable[[Path], object]) -> None:
+    """The same of what `write` puts, flushed, into a file that is not there yet, for content larger than memory."""
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
-        _write(aside, content)
+        write(aside)
         os.replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)

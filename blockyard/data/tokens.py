@@ -119,7 +119,7 @@ class Bytes(Codec):
 
     def to_json(self) -> bytes:
         level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-        model = {"type": "BPE", "vocab": {char: byte for byte, char in enumerate(_chars())}, "merges": []}
+        model = {"type": "BPE", "vocab": {char: byte for byte, char in enumerate(byte_chars())}, "merges": []}
         whole = {"version": "1.0", "added_tokens": [], "pre_tokenizer": level, "decoder": level, "model": model}
         return json.dumps(whole).encode()
 
@@ -130,7 +130,7 @@ class Bpe(Codec):
     def __init__(self, content: bytes, name: str | None = None) -> None:
         self._content = content
         self._tokenizer = library().Tokenizer.from_str(content.decode("utf-8"))
-        back = {char: byte for byte, char in enumerate(_chars())}
+        back = {char: byte for byte, char in enumerate(byte_chars())}
         table = {i: bytes(back[c] for c in t) for t, i in self._tokenizer.get_vocab().items()}
         self.vocab = max(table) + 1
         self._table = [table.get(i, b"") for i in range(self.vocab)]
@@ -144,7 +144,7 @@ class Bpe(Codec):
         tokenizer = lib.Tokenizer(lib.models.BPE())
         tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = lib.decoders.ByteLevel()
-        trainer = lib.trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=_chars(), show_progress=False)
+        trainer = lib.trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=byte_chars(), show_progress=False)
         tokenizer.train_from_iterator((piece for text in texts for piece in cut(text.decode("utf-8"))), trainer)
         return cls(tokenizer.to_str().encode("utf-8"), f"bpe:{vocab}")
 
@@ -156,7 +156,7 @@ class Bpe(Codec):
         for text in texts:
             for piece in cut(text.decode("utf-8")):
                 words.update(word for word, _ in level.pre_tokenize_str(piece))
-        chars = _chars()
+        chars = byte_chars()
         back = {char: byte for byte, char in enumerate(chars)}
         learned = learn({bytes(back[char] for char in word): count for word, count in words.items()}, vocab)
         named = [("".join(chars[byte] for byte in piece), log) for piece, log in learned.items()]
@@ -252,7 +252,7 @@ def spells(tokenizer: dict[str, Any]) -> bool:
         return False
     vocab = model.get("vocab") or {}
     known = vocab if isinstance(vocab, dict) else {piece for piece, _ in vocab}
-    return model.get("type") in KINDS and all(char in known for char in _chars())
+    return model.get("type") in KINDS and all(char in known for char in byte_chars())
 
 
 def learner(vocab: int | None) -> str:
@@ -277,7 +277,7 @@ def cut(text: str, most: int = PIECE) -> Iterator[str]:
 
 
 @cache
-def _chars() -> list[str]:
+def byte_chars() -> list[str]:
     """Byte-level BPE's printable stand-in for each byte: itself where it prints, else the next code from 256 up."""
     prints = {*range(33, 127), *range(161, 173), *range(174, 256)}
     spare = iter(range(256, 512))

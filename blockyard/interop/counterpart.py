@@ -80,6 +80,14 @@ def families(model_type: str) -> list[Family]:
     return [Family(model_type, module, names, made, made) for made, names in module.NAMES.items()]
 
 
+def main_kind(model: Model) -> str:
+    """The kind of number that most of the model is in, as "float32"."""
+    counts: dict[torch.dtype, int] = {}
+    for tensor in model.parameters():
+        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
+    return str(max(counts, key=lambda kind: counts[kind])).removeprefix("torch.")
+
+
 class Unlike(UsageError):
     """A model is of no such family; `shared`: how many kinds of parts the two have in common, at most."""
 

@@ -1,4 +1,4 @@
-"""A trained model leaves: as a folder of transformers, a program of torch, an ONNX file."""
+"""A trained model leaves: as a folder of transformers, a file for llama.cpp, a program of torch, an ONNX file."""
 
 import pkgutil
 from dataclasses import dataclass, field
@@ -37,7 +37,8 @@ def export(model: Model | str | Path, *, to: str, out: str | Path) -> Exported:
     """Write a model in a form that others read, and check what was written.
 
     model   the model, or its folder as `blockyard.load` takes it: tokenizer and generation defaults leave with it
-    to      the form: transformers, onnx or torch; `transformers:llama` for a family of theirs, or a refusal
+    to      the form: transformers, gguf, onnx or torch; `transformers:llama` for a family of theirs, or a refusal;
+            `gguf:q8_0` for numbers of a kind (f32, f16, bf16, q8_0), the model's own where none is named
     out     the new file, or the new or empty folder; UsageError where it is there already
     """
     form, _, name = to.partition(":")
@@ -60,9 +61,7 @@ def export(model: Model | str | Path, *, to: str, out: str | Path) -> Exported:
 def _kept(folder: Path) -> dict[str, bytes]:
     """The small files of a folder, by name."""
     try:
-        return {
-            path.name: path.read_bytes() for path in folder.iterdir()
-            if path.suffix in (".json", ".txt", ".jinja") and path.is_file() and path.stat().st_size <= LARGEST
-        }  # fmt: skip
+        found = [path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".jinja", ".model")]
+        return {path.name: path.read_bytes() for path in found if path.is_file() and path.stat().st_size <= LARGEST}
     except OSError as error:
         raise UsageError(f"cannot read {folder}: {error.strerror}") from None

@@ -101,7 +101,7 @@ def test_mistakes_on_the_command_line(tmp_path, capsys):
     taken.write_bytes(b"abc")
     for words, why in [
         ([str(model), "--to", "torhc", "--out", str(tmp_path / "x")], "torch"),
-        ([str(model), "--to", "gguf", "--out", str(tmp_path / "x")], "gguf"),
+        ([str(model), "--to", "ggfu", "--out", str(tmp_path / "x")], "gguf"),
         ([str(model), "--to", "torch:many", "--out", str(tmp_path / "x")], "torch:128"),
         ([str(model), "--to", "torch:0", "--out", str(tmp_path / "x")], "torch:128"),
         ([str(model), "--to", "torch", "--out", str(taken)], "there already"),

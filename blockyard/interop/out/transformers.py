@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from blockyard.core.errors import UsageError
 from blockyard.core.files import new_folder
-from blockyard.interop.counterpart import Counterpart, counterpart
+from blockyard.interop.counterpart import Counterpart, counterpart, main_kind
 from blockyard.interop.own import OWN, of_own
 from blockyard.interop.weights import INDEX, SINGLE
 from blockyard.model.model import Model
@@ -26,7 +25,7 @@ SHARD_BYTES = 5 << 30
 
 def write(model: Model, out: Path, kept: Mapping[str, bytes], name: str | None) -> dict[str, Any]:
     found, why = _of(model, name)
-    config = {**_ends(kept), **found.config, "dtype": _kind(model)}
+    config = {**_ends(kept), **found.config, "dtype": main_kind(model)}
     config |= {"model_type": found.model_type, "architectures": [found.architecture]}
     new_folder(out, _files(config, found.tensors, kept))
     told = {"model_type": found.model_type}
@@ -86,14 +85,6 @@ def _ends(kept: Mapping[str, bytes]) -> dict[str, Any]:
     except ValueError:
         said = {}
     return {name: said.get(name) if isinstance(said, dict) else None for name in ENDS}
-
-
-def _kind(model: Model) -> str:
-    """The kind of number that most of the model is in."""
-    counts: dict[torch.dtype, int] = {}
-    for tensor in model.parameters():
-        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
-    return str(max(counts, key=lambda kind: counts[kind])).removeprefix("torch.")
 
 
 def _json(value: Any) -> bytes:

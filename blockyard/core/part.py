@@ -97,7 +97,7 @@ class Part(nn.Module):
         return None
 
     def times(self, factor: Tensor) -> dict[str, Tensor]:
-        """Of a norm: its own tensors, by name, with which each channel that it writes is `factor` (D) times what it was;
+        """Of a norm: its own tensors, by name, with which each channel it writes is `factor` (D) times what it was;
         empty: it has no gain for each channel."""
         return {}
 

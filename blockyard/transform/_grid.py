@@ -4,8 +4,8 @@
     otherwise    s = (max - min) / (2^b - 1)  z = round(-min / s)
                  q = clip(round(w / s) + z, 0, 2^b - 1)                                          w^ = s (q - z)
 
-min and max include 0; of 8 symmetric bits the lowest code is -127. Scales are numbers of half precision. A narrower grid
-cuts its ends off: of a hundred shares of the range the one of which sum |w - w^|^2.4 is least.
+min and max include 0; of 8 symmetric bits the lowest code is -127. Scales are numbers of half precision. A cut grid
+leaves its ends out: of a hundred shares of the range the one of which sum |w - w^|^2.4 is least.
 
 Shapes   w (O,I)   q (O,I)   s, z (O,G): a column a group, the last of which may be shorter
 Source   arXiv 1712.05877, 2210.17323, 2306.00317

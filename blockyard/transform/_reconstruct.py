@@ -1,9 +1,9 @@
 """Roundings that are learned, block by block: what a block says of what reaches it should be what it said before.
 
-    loss = mean over tokens of |block(x; W) - block(x~; W^)|^2        x~ comes through the blocks that are rounded already
+    loss = mean over tokens of |block(x; W) - block(x~; W^)|^2        x~ comes through blocks that are rounded already
 
-Every projection of a block has a `Rounding`; those of a block are learned together by Adam. The one of the lowest loss on
-all data is kept, the first one included. Where steps do not run once and in order, all of them are one block.
+Every projection of a block has a `Rounding`; those of a block are learned together by Adam. What has the lowest loss on
+all data is kept, the start included. Where steps do not run once and in order, all of them are one block.
 """
 
 from abc import ABC, abstractmethod

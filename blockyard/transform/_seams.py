@@ -1,4 +1,4 @@
-"""Where a factor for each channel can move from what reads a stream of numbers into what writes it, and nothing changes.
+"""Where a factor for each channel can move from what reads numbers into what writes them, and nothing changes.
 
     W (x) = (W diag(s)) (x / s)        s > 0, a number a channel; x / s is written in place of x
 
@@ -32,7 +32,7 @@ class Seam:
 
     path      of the norm or of the projection that writes         size     channels that are written
     readers   paths of what reads                                  columns  tensors that read, and which dimension does
-    spread    (channels read) the channel that is written for each rows     of a projection: its tensors, from row `start`
+    spread    (channels read) the written channel of each          rows     of a projection: tensors, from row `start`
     """
 
     path: str

@@ -1,10 +1,10 @@
 """Weights in few bits, each rounded up or down, which is learned.
 
     W^ = s (clip(floor(W / s) + h + z, lowest, highest) - z)        h = clip(1.2 sigmoid(V) - 0.1, 0, 1)
-    loss + weight mean(1 - |2 h - 1|^beta)        beta falls from 20 to 2; nothing is added in the first fifth of the steps
+    loss + weight mean(1 - |2 h - 1|^beta)        beta falls from 20 to 2; none in the first fifth of the steps
 
-s and z are those of the grid that is cut where that loses least; V makes h what W is above its floor at first. At last a
-number is rounded up where h is half at least: by less than one code, whatever it is. Learned block by block.
+s and z are those of the grid that is cut where that loses least; V makes h what W is above its floor at first. At last
+a number is rounded up where h is half at least: by less than one code, whatever it is. Learned block by block.
 
 Source   arXiv 2004.10568
 Family   quantisers

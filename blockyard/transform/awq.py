@@ -1,6 +1,6 @@
 """Channels that carry much are made to lose little by rounding: their weights become larger, exactly made up for.
 
-    s_c = m_c^a / sqrt(max m^a min m^a)        m_c = mean |x_c| of what is read, on data        a in {0, 1/n, ..., 1 - 1/n}
+    s_c = m_c^a / sqrt(max m^a min m^a)        m_c = mean |x_c| of what is read        a in {0, 1/n, ..., 1 - 1/n}
     a minimises  trace(D H D^T),  D = Q(W diag(s)) diag(1/s) - W,  H = (2/n) X^T X,  over all that reads the channels
 
 Q is rounding to the nearest on the grid that is named here. The model that comes out says what the one before it said,

@@ -1,11 +1,11 @@
 """Weights in few bits by division: every number has a divisor of its own, learned together with the step of its grid.
 
-    W^ = s (clip(round(W / (s S)) + z, lowest, highest) - z)        S = exp(L + r), s = s_0 exp(l)        L, r, l = 0 at first
+    W^ = s (clip(round(W / (s S)) + z, lowest, highest) - z)        S = exp(L + r), s = s_0 exp(l); 0 at first: L, r, l
 
 L (O,I) is of each number, r (O,1) of each row, l (O,G) of each grid; s_0 and z are those of the grid that is cut where
 that loses least. What rounding and clipping do has the slope of 1 inside the grid and 0 beyond its ends, so that the
-slope of a divisor is as large as its weight: large weights move further, by more than one code where need be, and never
-to the other side of 0. They are learned block by block, so that a block says what it said. The codes and s are kept, the
+slope of a divisor is as large as its weight: large weights move further, by more than one code where need be, never to
+the other side of 0. They are learned block by block, so that a block says what it said. The codes and s are kept, the
 divisors are not.
 
 Source   arXiv 2306.00317    Slug  flexround

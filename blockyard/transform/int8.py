@@ -2,10 +2,11 @@
 
     y = s_x s_w (X8 W8^T) + x_O W_O^T        O = {j: |x_j| >= alpha for some token}, on data or in every batch
 
-A scale for every token and every row of W; `outliers=nowhere` keeps no column apart. With O found on data a token reads
-nothing of others, and the model goes on from a state as before. Found in every batch, as in the paper, it promises
-neither to read from left to right nor to keep rows apart. `store=dense` takes W_O from the full matrix, `int8_rows` from
-its codes: a quarter of the bytes. It decodes by the framework's operations, not as recorded instructions.
+A scale for every token and every row of W; `outliers=nowhere` keeps no column apart. With O found on data a token
+reads nothing of others, and the model goes on from a state as before. Found in every batch, as in the paper, it
+promises neither to read from left to right nor to keep rows apart. `store=dense` takes W_O from the full matrix,
+`int8_rows` from its codes: a quarter of the bytes. It decodes by the framework's operations, not as recorded
+instructions.
 
 Source   arXiv 2208.07339    Slug  llm-int8
 Family   quantisers
@@ -29,7 +30,11 @@ from blockyard.model.save import fill, stored
 from blockyard.transform._base import Applied, Transform, batches
 from blockyard.transform._sweep import copied, left_of, sweep, wanted
 
-WORDS = {"data": "8 bits, outliers of the data apart", "batch": "8 bits, outliers of a batch apart", "nowhere": "8 bits"}
+WORDS = {
+    "data": "8 bits, outliers of the data apart",
+    "batch": "8 bits, outliers of a batch apart",
+    "nowhere": "8 bits",
+}
 
 
 class Int8(Transform):
@@ -43,7 +48,9 @@ class Int8(Transform):
         keep: Annotated[Patterns, "patterns of paths of projections that stay as they are"] = (),
     ) -> None:  # fmt: skip
         if scales == "one" and outliers == "data":
-            raise UsageError("int8: one scale for all tokens keeps no columns of data apart; say outliers=batch or nowhere")
+            raise UsageError(
+                "int8: one scale for all tokens keeps no columns of data apart; say outliers=batch or nowhere"
+            )
         self.alpha, self.outliers, self.store, self.keep = alpha, outliers, store, keep
         self.scales, self.batched = scales, outliers == "batch" or scales == "one"
 

@@ -3,8 +3,8 @@
     x_c <- factor x_c  and  W[:, c] <- W[:, c] / factor        c: the same few channels wherever as many are written
 
 The model says what it said, to rounding: it is what large models do to themselves, whose few features with very large
-activations break grids that are fitted to a whole row. Factors move only where that is exact (a norm's gain and all that
-reads it, values and the projection behind attention); other places are left.
+activations break grids that are fitted to a whole row. Factors move only where that is exact (a norm's gain and all
+that reads it, values and the projection behind attention); other places are left.
 
 Source   arXiv 2208.07339, 2306.00978
 Family   rescalers

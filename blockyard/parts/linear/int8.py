@@ -3,8 +3,8 @@
     y = s_x s_w (X8 W8^T) + x_O W_O^T + b        X8 = round(x / s_x), s_x = max |x_j| / 127 of a token, over j not in O
                                                  W8 = round(W / s_w), s_w = max |W_oj| / 127 of a row, over j not in O
 
-O is kept with the matrix, and empty at first: it is found on data by the transform `int8`. A token then reads nothing of
-others. Products are whole numbers of 32 bits. A store that keeps 8 bits a row gives its own codes, and W_O from them. It
+O is kept with the matrix, and empty at first: it is found on data by the transform `int8`. A token reads nothing of
+others. Products are whole numbers of 32 bits. A store that keeps 8 bits a row gives its own codes, and W_O of them. It
 does not learn.
 
 Shapes   x (..., reads)   y (..., writes)   W (writes, reads)   O (reads), kept   b (writes)

@@ -2,9 +2,9 @@
 
     y = s_x s_w (X8 W8^T) + x_O W_O^T + b        O = {j: max over tokens of |x_j| >= alpha}, else as `int8`
 
-What a token becomes depends on all tokens of the batch that count, later ones too, so a model with it promises neither to
-read from left to right nor to keep rows apart, and does not go on from a state. Without an alpha no column is kept apart;
-`scales=one` then is 8 bits with one scale for all tokens and one for all of W. It does not learn.
+What a token becomes depends on all tokens of the batch that count, later ones too, so a model with it promises neither
+to read from left to right nor to keep rows apart, and does not go on from a state. Without an alpha no column is kept
+apart; `scales=one` then is 8 bits with one scale for all tokens and one for all of W. It does not learn.
 
 Shapes   x (..., reads)   y (..., writes)   W (writes, reads)   b (writes)
 Source   arXiv 2208.07339    Slug  llm-int8    Family  linear

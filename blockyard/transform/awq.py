@@ -79,7 +79,7 @@ class Awq(Transform):
         covered = dict.fromkeys([seam.path for seam in where], f"rescaled for {self.grid}")
         readers = {path for seam in where for path in seam.readers}
         left = tuple(part.path for part in projections(model) if part.path not in readers)
-        return Applied(work, covered, left, {"power": powers, "error": gains})
+        return Applied(work, covered, left, {"exponent": powers, "error": gains})
 
     def _where(self, model: Model) -> list[Seam]:
         """Seams that are read by projections alone whose inputs can be seen, one at least of which is rounded."""

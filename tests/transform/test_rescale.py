@@ -120,7 +120,7 @@ def test_activation_aware_factors_lose_least_on_data(name):
         d = grid.nearest(w * s).weight / s - w
         lost[i / 5] = float(torch.trace(d @ h @ d.T))
     best = min(lost, key=lost.get)
-    assert found.report["power"][seam.path] == best
+    assert found.report["exponent"][seam.path] == best
     assert found.report["error"][seam.path] == pytest.approx(lost[best] / lost[0])
     s = powered(size, best)
     ours = found.model.get_submodule(seam.readers[0]).weight.double() / w

@@ -23,7 +23,7 @@ def codes_of(x: Tensor, whole: bool = False) -> tuple[Tensor, Tensor]:
 
 def int_product(a: Tensor, b: Tensor) -> Tensor:
     """(T,O) of codes a (T,h), b (O,h): a sum of 32 bits of what is exact in single precision."""
-    with torch.autocast(a.device.type, enabled=False):
+    with torch.autocast("cpu" if a.is_meta else a.device.type, enabled=False):
         pairs = zip(a.float().split(EXACT, -1), b.float().split(EXACT, -1))
         return torch.stack([linear(x, w, None).to(torch.int32) for x, w in pairs]).sum(0, dtype=torch.int32)
 

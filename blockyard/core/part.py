@@ -96,6 +96,11 @@ class Part(nn.Module):
         """Of an activation: act(g) x of h = [g | x] (..., 2D), where it has that in one pass; None: it has not."""
         return None
 
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        """Of a norm: its own tensors, by name, with which each channel it writes is `factor` (D) times what it was;
+        empty: it has no gain for each channel."""
+        return {}
+
     def point(self, name: str, value: Tensor, call: Call | None) -> Tensor:
         """`value`, captured or replaced where this forward asks for this hook point."""
         if call is None or call.points is None:
@@ -418,6 +423,10 @@ class Store(Part, ABC):
     @abstractmethod
     def full(self, matrix: Tensor) -> Tensor:
         """(rows, columns) the matrix in plain numbers."""
+
+    def int8(self, matrix: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Codes (rows, columns) of 8 bits and scales (rows, 1), where the matrix is kept so; None: it is not."""
+        return None
 
 
 class Router(Part, ABC):

@@ -234,6 +234,19 @@ def less(race: str, figure: str, a: str, b: str) -> Prediction:
     return Prediction(f"{race}: the {figure} of {a} is below that of {b}", race, judge)
 
 
+def loses_less(race: str, a: str, b: str, base: str, share: float) -> Prediction:
+    """What a loses over the base is at most so large a share of what b loses, in the mean over seeds."""
+
+    def judge(result: Report) -> Finding:
+        first, second, full = (result.arm(name).score.mean for name in (a, b, base))
+        if first is None or second is None or full is None or second <= full:
+            return Finding(OPEN, None, share)
+        part = (first - full) / (second - full)
+        return Finding(HOLDS if part <= share else FAILS, part, share)
+
+    return Prediction(f"{race}: {a} loses at most {share:g} of what {b} loses over {base}", race, judge)
+
+
 def figure(trial: str, name: str, *, least: float | None = None, most: float | None = None) -> Prediction:
     """A figure of a trial is at least, or at most, so much in every seed. The value is the mean."""
     bar = most if least is None else least

@@ -5,8 +5,7 @@ Claim    at 3 bits rounding to the nearest loses much more than GPTQ, which stay
 Differs  100k parameters on the texts of CPython; 8,192 tokens of calibration; tables are left in full
 """
 
-from blockyard.compare.documents import Report
-from blockyard.study._base import FAILS, HOLDS, OPEN, Finding, Prediction, Race, Study, better
+from blockyard.study._base import Race, Study, better, loses_less
 
 GRIDS = {"3": "bits=3,group=none,symmetric=no", "2": "bits=2,group=32,symmetric=no"}
 
@@ -17,19 +16,6 @@ def arms() -> tuple[str, ...]:
     return ("llama", *found)
 
 
-def less(race: str, a: str, b: str, base: str, share: float) -> Prediction:
-    """What a loses over the base is at most so large a share of what b loses, in the mean over seeds."""
-
-    def judge(result: Report) -> Finding:
-        first, second, full = (result.arm(name).score.mean for name in (a, b, base))
-        if first is None or second is None or full is None or second <= full:
-            return Finding(OPEN, None, share)
-        part = (first - full) / (second - full)
-        return Finding(HOLDS if part <= share else FAILS, part, share)
-
-    return Prediction(f"{race}: {a} loses at most {share:g} of what {b} loses over {base}", race, judge)
-
-
 def study() -> Study:
     options = {"params": "100k", "tokens": "250k", "seeds": 3, "tuning": "none"}
     return Study(
@@ -37,6 +23,6 @@ def study() -> Study:
         predictions=(
             better("text", "gptq3", "rtn3"),
             better("text", "gptq2", "rtn2"),
-            less("text", "gptq3", "rtn3", "llama", 0.6),
+            loses_less("text", "gptq3", "rtn3", "llama", 0.6),
         ),
     )

@@ -26,3 +26,6 @@ class CompressedRMSNorm(Part):
         squares = wide.square().sum(-1, keepdim=True) + wide.sum(-1, keepdim=True).square()
         root = (squares / (x.shape[-1] + 1) + self.eps).rsqrt()
         return (wide * root).to(x.dtype) * self.gain.to(x.dtype)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": self.gain * factor}

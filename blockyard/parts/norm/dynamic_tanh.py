@@ -27,3 +27,6 @@ class DynamicTanh(Part):
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         return self.gain.to(x.dtype) * torch.tanh(self.alpha.to(x.dtype) * x) + self.bias.to(x.dtype)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": self.gain * factor, "bias": self.bias * factor}

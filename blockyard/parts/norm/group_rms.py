@@ -47,3 +47,6 @@ class GroupRMSNorm(Part):
             return rms_norm(x, gain, self.eps)
         gain = gain.view(self.groups, -1)
         return rms_norm(x.unflatten(-1, gain.shape), gain, self.eps).flatten(-2)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": self.gain * factor}

@@ -31,3 +31,6 @@ class LayerNorm(Part):
             centred = (wide - wide.mean(-1, keepdim=True)).to(x.dtype)
             return self.gain.to(x.dtype) * centred / self.point("scale", scale, call) + self.bias.to(x.dtype)
         return layer_norm(x, self.gain.shape, self.gain.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": self.gain * factor, "bias": self.bias * factor}

@@ -24,3 +24,6 @@ class LayerGain(Part):
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         return layer_norm(x, self.gain.shape, self.gain.to(x.dtype), None, self.eps)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": self.gain * factor}

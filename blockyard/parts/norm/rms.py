@@ -28,3 +28,6 @@ class RMSNorm(Part):
             scale = (upcast(x).square().mean(-1, keepdim=True) + self.eps).sqrt()
             return self.gain.to(x.dtype) * x / self.point("scale", scale.to(x.dtype), call)
         return rms_norm(x, self.gain.to(x.dtype), self.eps)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": self.gain * factor}

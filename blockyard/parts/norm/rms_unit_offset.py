@@ -30,3 +30,6 @@ class UnitOffsetRMSNorm(Part):
             return rms_norm(x, gain, self.eps)
         wide = upcast(x)
         return (gain * wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(x.dtype)
+
+    def times(self, factor: Tensor) -> dict[str, Tensor]:
+        return {"gain": (1 + self.gain) * factor - 1}

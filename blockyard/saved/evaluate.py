@@ -28,7 +28,11 @@ class Evaluation(Document):
 
 
 def evaluate(folder: str, data: Sequence[str] = (), length: int | None = None) -> Evaluation:
-    """Bits per byte of a whole text under a trained model; without a text, of the built-in one's test part."""
+    """Bits per byte of a whole text under a trained model; without a text, of the built-in one's test part.
+
+    folder   a model: ours, one of transformers, an adapter, or OUT:ARM of a comparison
+    data     text files or folders                  length   tokens a window; None: as many as it was trained with
+    """
     if length is not None:
         length = numbers.EVAL_LENGTH(length, "--length")
     model, words = open_model(folder)

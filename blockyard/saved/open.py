@@ -1,6 +1,5 @@
 """A trained model with its tokenizer, from a folder or from an arm of a comparison; an adapter on an open model."""
 
-
 from blockyard.core.errors import UsageError
 from blockyard.interop import load
 from blockyard.interop.folder import load_onto

@@ -13,6 +13,7 @@ from blockyard.data.default import default_text
 from blockyard.decode.fallback import Calls, fallback
 from blockyard.decode.generate import generate
 from blockyard.decode.rules import GREEDY
+from blockyard.model.model import Model
 from blockyard.study._base import Given, Race, Study, Trial, figure
 
 PROMPT, ROLLBACK = 32, 2.0
@@ -56,12 +57,12 @@ def _prompts(rows: int, seed: int) -> list[torch.Tensor]:
     return [torch.from_numpy(text[at : at + PROMPT])[None] for at in begins]
 
 
-def _greedy(model: torch.nn.Module, ids: torch.Tensor, tokens: int) -> torch.Tensor:
+def _greedy(model: Model, ids: torch.Tensor, tokens: int) -> torch.Tensor:
     return torch.stack([step.tokens for step in generate(model, ids, tokens, GREEDY)], 1)
 
 
 @torch.no_grad()
-def _nats(model: torch.nn.Module, prompts: list[torch.Tensor], texts: list[torch.Tensor]) -> float:
+def _nats(model: Model, prompts: list[torch.Tensor], texts: list[torch.Tensor]) -> float:
     """What a model loses a token on what was written behind prompts."""
     whole = torch.cat([torch.cat(each, 1) for each in zip(prompts, texts)])
     said = model(whole[:, :-1]).logits.log_softmax(-1).gather(-1, whole[:, 1:, None])[..., 0]

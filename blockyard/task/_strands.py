@@ -69,7 +69,7 @@ def refuse_odd(data: Table, name: str) -> None:
     like = np.array([cell is None or LOOKS.fullmatch(cell) is not None for cell in cells])
     empty = sum(cell is None for cell in cells)
     if 2 * (like.sum() - empty) <= len(cells) - empty:
-        if clock(data) is None and (at := odd_time(cells)) is not None:
+        if clock(data) is None and (at := odd_time(cells.tolist())) is not None:
             what = f"column {brief(name)} holds {brief(repr(cells[at]))} among times"
             raise UsageError(f"{data.name} row {at + 1}: {what}; write all of them alike, as 2024-01-31 12:00")
         return

@@ -68,6 +68,7 @@ class UpOrDown(Rounding):
 
 class Adaround(Transform):
     shown = True
+    settles = True
     example = dict(steps=5)
 
     def __init__(

@@ -63,6 +63,7 @@ class Divided(Rounding):
 
 class Flexround(Transform):
     shown = True
+    settles = True
     example = dict(steps=5)
 
     def __init__(

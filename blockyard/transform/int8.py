@@ -39,6 +39,7 @@ WORDS = {
 
 class Int8(Transform):
     shown = True
+    settles = True
 
     def __init__(
         self, *, alpha: Annotated[Positive, "from what size on an input is an outlier"] = 6.0,

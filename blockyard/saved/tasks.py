@@ -94,8 +94,9 @@ class TaskRun(Document):
 def run_tasks(folder: str, tasks: Sequence[str], settings: EvalSettings | None = None) -> TaskRun:
     """What the model of a folder scores on tasks.
 
-    folder   of a model of ours, of transformers, of an adapter, or OUT:ARM of a comparison
-    tasks    by name, as YAML files, or folders of these
+    folder    of a model of ours, of transformers, of an adapter, or OUT:ARM of a comparison
+    tasks     by name, as YAML files, or folders of these
+    settings  how they are asked: documents, examples before each, tokens read at once
     """
     asked = settings or EvalSettings()
     harness = _harness()

@@ -232,6 +232,7 @@ class Sublayer(Part):
     """A mixer or a channel: `(x, call, state) -> (y, state)`; alone, the call and the state may be left out."""
 
     written: Any = None  # the axis of what it writes, where that is not the stream: a rule that widens it takes that
+    value_axis: Any = None  # the axis of what stands at its point `v`, where a rule may gate that channel by channel
 
     def __call__(self, x: Tensor, call: Call | None = None, state: Any = None) -> tuple[Tensor, Any]:
         if call is None:

@@ -12,10 +12,12 @@ from .decayed import decayed_scan
 from .delta import delta_scan
 from .diagonal import diagonal_scan
 from .dispatch import count_flops, exact, force
+from .dplr import dplr_scan
 from .gathered import gathered_linear, largest
 from .matrix import linear
 from .pointwise import gated, rms_norm, rotate, swiglu
 from .selective import selective_scan
+from .slstm import slstm_scan
 from .softmax import attend, attend_scores, attend_values, attend_weights
 from .weights import packed_linear
 
@@ -30,6 +32,7 @@ __all__ = [
     "decayed_scan",
     "delta_scan",
     "diagonal_scan",
+    "dplr_scan",
     "exact",
     "force",
     "gated",
@@ -40,5 +43,6 @@ __all__ = [
     "rms_norm",
     "rotate",
     "selective_scan",
+    "slstm_scan",
     "swiglu",
 ]

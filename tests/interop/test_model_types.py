@@ -209,7 +209,7 @@ def test_a_setting_that_is_left_out_is_what_their_class_says(family, share, tmp_
 
 
 # without rotary positions in every configuration, or with words of their own
-OTHERWISE = ("gpt2", "gpt_neox", "falcon_mamba", "jamba", "granitemoehybrid")
+OTHERWISE = ("gpt2", "gpt_neox", "falcon_mamba", "jamba", "granitemoehybrid", "xlstm")
 
 
 def older(config):

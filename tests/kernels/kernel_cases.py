@@ -3,10 +3,11 @@
 import torch
 import torch.nn.functional as F
 
-from blockyard.kernels import decayed_scan, delta_scan, diagonal_scan, selective_scan
+from blockyard.kernels import decayed_scan, delta_scan, diagonal_scan, dplr_scan, selective_scan
 
 B, H, K, V = 2, 4, 6, 5
 KINDS = ("scalar", "grouped", "vector", "delta", "gated", "selective", "diagonal")
+LOOPLESS = ("dplr",)  # without compiled loops
 OPS = {
     "scalar": decayed_scan,
     "grouped": decayed_scan,
@@ -15,6 +16,7 @@ OPS = {
     "gated": delta_scan,
     "selective": selective_scan,
     "diagonal": diagonal_scan,
+    "dplr": dplr_scan,
 }
 
 
@@ -41,6 +43,11 @@ def inputs(kind, T, *, extreme=False, state=False, segments=False, seed=0, width
         args = [normal(B, T, H, K), keys, normal(B, T, H, V), 2 * torch.rand(B, T, H, dtype=torch.float64)]
         if kind == "gated":
             args.append(log_decays(B, T, H, extreme=extreme))
+        start = normal(B, H, K, V)
+    elif kind == "dplr":
+        keys, rate = F.normalize(normal(B, T, H, K), dim=-1), torch.rand(B, T, H, K, dtype=torch.float64)
+        log_decay = log_decays(B, T, H, K, extreme=extreme)
+        args = [normal(B, T, H, K), normal(B, T, H, K), normal(B, T, H, V), -keys, rate * keys, log_decay]
         start = normal(B, H, K, V)
     else:
         G = 2 if kind == "grouped" else H

@@ -16,14 +16,12 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from blockyard.core import Call, Residual, Site, Spec, UsageError, constant
-from blockyard.core.part import Part
+from blockyard.core import Site, Spec, constant
 from blockyard.core.settings import Fraction, NormSpec
+from blockyard.parts.residual._values import CarriesValues, Meeting
 
-POINT = "v"
 
-
-class Value(Residual):
+class Value(CarriesValues):
     claims = dict(per_token=True, row_independent=True)
     variants = ({}, dict(share=0.3, learned=True))
 
@@ -33,67 +31,15 @@ class Value(Residual):
         learned: Annotated[bool, "whether every later layer learns what both values count"] = False,
         norm: Annotated[NormSpec, "the norm of what a sublayer reads"] = Spec("norm", "rms"),
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.norm = site.build("norm", norm)
-        self.share, self.learned, self.holder = share, learned, ""
+        super().__init__(site, norm)
+        self.share, self.learned = share, learned
         self.own: Any = 1 - share
         self.first: Any = share
 
-    def before(self, part: Part, site: Any) -> None:
-        found = [each for each in part.modules() if isinstance(each, Part) and _has_values(each)]
-        if len(found) > 1:
-            raise UsageError(f"{site.path}: residual:value mixes one part's values, and {part.path} has several")
-        if not found:
-            if site.step == 0 and part.spec.kind == "mixer":
-                raise UsageError(f"{site.path}: residual:value mixes values, and {part.spec.name} has no point {POINT}")
-            return
-        self.holder = found[0].path
-        for path, axis in site.context.axes.items():
-            if path.startswith(f"{self.holder}."):
-                axis.fixed = "its values meet those of other layers"
-        if self.learned and site.ordinal:
+    def met(self, part: Any, site: Site) -> None:
+        if self.learned:
             self.own = site.param("own", (), constant(1 - self.share))
             self.first = site.param("first", (), constant(self.share))
 
-    def start(self, x: Tensor, call: Call) -> Any:
-        return x, x.new_zeros(*x.shape[:2], 0)  # no values yet
-
-    def read(self, carry: Any, ports: tuple[str, ...], call: Call) -> Any:
-        return self.norm(carry[0], call)
-
-    def handed(self, carry: Any, call: Call) -> Call:
-        if not self.holder:
-            return call
-        asked = call.points or {}
-        at = (self.holder, POINT)
-        return call._replace(points={**asked, at: _Meeting(self, carry, call, asked.get(at))})
-
-    def write(self, carry: Any, y: Tensor, call: Call) -> Any:
-        x, first = carry
-        meeting = (call.points or {}).get((self.holder, POINT))
-        return x + y, meeting.first if isinstance(meeting, _Meeting) else first
-
-    def flush(self, carry: Any, call: Call) -> Tensor:
-        return carry[0]
-
-
-class _Meeting:
-    """What stands at the point of a sublayer's values, for one run of it: `first` is what is carried on."""
-
-    def __init__(self, rule: Value, carry: Any, call: Call, asked: Any) -> None:
-        self.rule, self.call, self.asked = rule, call, asked
-        self.x, self.first = carry
-
-    def __call__(self, v: Tensor) -> Tensor:
-        if self.first.shape[-1] == 0 and v.shape[:2] == self.x.shape[:2]:
-            self.first = v
-        elif self.first.shape == v.shape:
-            v = self.rule.own * v + self.rule.first * self.first
-        if self.asked == "read":
-            self.call.capture(self.rule.holder, POINT, v)
-        return v if self.asked in (None, "read") else self.asked(v)
-
-
-def _has_values(part: Part) -> bool:
-    """Whether a part makes values of the tokens of the stream; what reads another stream makes them of that one's."""
-    return POINT in part.points and not part.claims.get("per_token")
+    def mixed(self, v: Tensor, meeting: Meeting) -> Tensor:
+        return self.own * v + self.first * meeting.first

@@ -1,6 +1,6 @@
 """Look each token up in a table; add positions where the slot holds one.
 
-    x_t = scale E[token_t]  (+ P[p_t])
+    x_t = N(scale E[token_t]  (+ P[p_t]))        N nothing, or a norm
 
 Shapes   tokens (B,T)   x (B,T,D)   E (V,D)
 Source   none    Family  stem
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blockyard.core import Batch, Call, Site, Spec, Stem
 from blockyard.core.part import acting
-from blockyard.core.settings import PositionSpec, Positive, StoreSpec, Vocab
+from blockyard.core.settings import NormSpec, PositionSpec, Positive, StoreSpec, Vocab
 from blockyard.parts.stem._lookup import look_up, precision
 
 
@@ -29,6 +29,7 @@ class Tokens(Stem):
         std: Annotated[Positive, "how far its numbers spread at first; none: one over the root of the width"]
         | None = None,
         scale: Annotated[Positive, "factor on what is looked up"] = 1.0,
+        norm: Annotated[NormSpec, "the norm of what it gives; none: no norm"] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.vocab = site.axis("vocab", vocab)
@@ -36,6 +37,7 @@ class Tokens(Stem):
         self.store, self.table = site.matrix("table", store, self.vocab, site.stream, std or site.stream.size**-0.5)
         self.like, self.scale = precision(site, self.table), scale
         self.position = acting(site.slot("position", position), "at_input")
+        self.norm = site.slot("norm", norm)
 
     def example(self, rows: int, length: int, draw: Any = None) -> Batch:
         return Batch(torch.randint(0, self.vocab.size, (rows, length), generator=draw))
@@ -45,4 +47,4 @@ class Tokens(Stem):
         x = self.point("embedded", x if self.scale == 1 else x * self.scale, call)
         if self.position is not None:
             x = self.position.at_input(x, call)
-        return x, call, state
+        return x if self.norm is None else self.norm(x, call), call, state

@@ -59,7 +59,7 @@ class Attention(Sublayer):
         group = site.axis("group", lambda: site.divide("kv_heads", heads, kv_heads or heads))
         self.head_dim = site.axis("head_dim", head_dim or site.per_head(heads))
         q, k = Prod(kv, group, self.head_dim), Prod(kv, self.head_dim)
-        self.layout = Cat(q, k, k)
+        self.layout, self.value_axis = Cat(q, k, k), k
         self.qkv = site.linear("qkv", site.stream, self.layout)
         self.out = site.linear("out", q, site.stream)
         self.conv = site.slot("conv", conv, on=self.layout)

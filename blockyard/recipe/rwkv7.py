@@ -26,7 +26,7 @@ from blockyard.core.spec import (
 
 def recipe(
     dim: Dim = 256, layers: Layers = 4, heads: Heads | None = None, ffn: Inner | None = None, vocab: Vocab = 256,
-    rank: Annotated[Rank, "channels between the two thin matrices that set decays and rates; the gate has twice as many"]
+    rank: Annotated[Rank, "channels between the two thin matrices that set decays and rates; twice as many: the gate"]
     = 32,
     value_rank: Annotated[Rank, "the same of those that let the first layer's values in"] = 16,
 ) -> Spec:  # fmt: skip

@@ -30,12 +30,12 @@ def recipe(
     pattern: Annotated[Word, "a period of layers, of `matrix` and `scalar`, such as 7*matrix + scalar"] = "matrix",
 ) -> Spec:  # fmt: skip
     heads, rms = heads or max(1, dim // 64), norm("rms", eps=1e-6)
-    wide = channel("gated", inner=ffn)
-    blocks = (block("matrix", mixer("mlstm", heads=heads), wide), block("scalar", mixer("slstm", heads=heads), wide))
+    kinds = {"matrix": "mlstm", "scalar": "slstm"}
+    used = [name for name in kinds if name in pattern] or list(kinds)
     return system(model(
         dim=dim,
         stem=stem("tokens", vocab=vocab),
-        blocks=tuple(each for each in blocks if each["name"] in pattern),
+        blocks=tuple(block(name, mixer(kinds[name], heads=heads), channel("gated", inner=ffn)) for name in used),
         residual=residual("prenorm", norm=rms),
         depth=depth("hybrid", pattern=pattern, layers=layers),
         head=head("lm", tied=False, norm=rms, activation=activation("softcap", cap=30.0)),

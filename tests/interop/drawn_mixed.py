@@ -192,8 +192,9 @@ def qwen3_next(draw):
 def xlstm(draw):
     heads = draw.choice([1, 2, 3])
     return dict(
-        hidden_size=heads * draw.choice([4, 6, 10]), num_heads=heads, num_hidden_layers=draw.randint(1, 3), norm_eps=eps(draw),
-        qk_dim_factor=draw.choice([0.5, 1.0, 2.0]), v_dim_factor=draw.choice([0.5, 1.0, 1.5]), eps=draw.choice([1e-6, 0.1]),
+        hidden_size=heads * draw.choice([4, 6, 10]), num_heads=heads, num_hidden_layers=draw.randint(1, 3),
+        qk_dim_factor=draw.choice([0.5, 1.0, 2.0]), v_dim_factor=draw.choice([0.5, 1.0, 1.5]), norm_eps=eps(draw),
+        eps=draw.choice([1e-6, 0.1]),
         ffn_proj_factor=draw.choice([1.3, 2.667]), ffn_round_up_to_multiple_of=draw.choice([1, 8, 64]),
         gate_soft_cap=draw.choice([2.0, 15.0]), output_logit_soft_cap=draw.choice([3.0, 30.0]),
         chunk_size=draw.choice([1, 4, 64]), tie_word_embeddings=flag(draw), vocab_size=37,

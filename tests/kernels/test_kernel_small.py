@@ -38,7 +38,8 @@ def scans(name):
 
 
 def scalars(rows, T):
-    args, start, marks = [normal(rows, T, 4, 2, 3), normal(4, 2, 3, 3)], normal(rows, 4, 2, 3), torch.rand(2, rows, T) < 0.5
+    args, start = [normal(rows, T, 4, 2, 3), normal(4, 2, 3, 3)], normal(rows, 4, 2, 3)
+    marks = torch.rand(2, rows, T) < 0.5
     start[:, 2] = start[:, 2].abs() + 1  # a memory divides by it
     yield args, {}
     yield [*args, start], {"reset": marks[0], "valid": marks[1]}

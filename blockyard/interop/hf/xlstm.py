@@ -16,6 +16,7 @@ def spec(fields: Fields) -> Spec:
     fields.neutral(
         "norm_reduction_force_float32", "chunkwise_kernel", "sequence_kernel", "step_kernel", "mode", "chunk_size",
         "return_last_states", "autocast_kernel_dtype", "max_inference_chunksize",
+        "tie_word_embeddings",  # their class ties nothing, whatever stands here
     )  # fmt: skip
     eps = fields.real("norm_eps", 1e-6)
     rms = norm("rms", eps=eps)
@@ -37,7 +38,7 @@ def spec(fields: Fields) -> Spec:
         {"layer": (memory, channel("gated", inner=inner))},
         residual("prenorm", norm=rms),
         norm=rms,
-        tied=fields.flag("tie_word_embeddings", False),
+        tied=False,
         activation=None if cap is None else activation("softcap", cap=cap),
     )
 

@@ -29,6 +29,4 @@ def _fake(x, recurrent, *, initial_state=None, reset=None, valid=None):
     return x.new_empty(B, T, H, P), x.new_empty(B, 4, H, P, dtype=state_dtype(x))
 
 
-slstm_scan = Op(
-    "slstm_scan", reference=slstm_scan_reference, chunked=slstm_scan_reference, flops=_flops, fake=_fake
-)
+slstm_scan = Op("slstm_scan", reference=slstm_scan_reference, chunked=slstm_scan_reference, flops=_flops, fake=_fake)

@@ -34,7 +34,9 @@ class ValueGated(CarriesValues):
 
     def met(self, part: Any, site: Site) -> None:
         if part.value_axis is None:
-            raise UsageError(f"{site.path}: residual:{self.spec.name} gates values, and {part.spec.name} does not say theirs")
+            raise UsageError(
+                f"{site.path}: residual:{self.spec.name} gates values, and {part.spec.name} does not say theirs"
+            )
         thin = Spec.of("linear", "low_rank", dict(rank=self.rank))
         self.gate = site.linear("gate", site.stream, part.value_axis, bias=True, kind=thin)
         self.named = SOURCE in part.points

@@ -4,8 +4,8 @@
     c_t = sigmoid(f) c_{t-1} + e^i tanh(z)        n_t = sigmoid(f) n_{t-1} + e^i
     h_t = sigmoid(o) c_t / n_t        y_t = W_o N(h_t)
 
-c and n are kept divided by e^(m_t), m_t = max(log sigmoid(f) + m_{t-1}, i): no exponent is positive. Time grows with the
-length as in every other recurrence, but all tokens are done one after the other. N stands on all heads, each with
+c and n are kept divided by e^(m_t), m_t = max(log sigmoid(f) + m_{t-1}, i): no exponent is positive. Time grows with
+the length as in every other recurrence, but all tokens are done one after the other. N stands on all heads, each with
 statistics of its own.
 
 Shapes   x, y (B,T,D)   i, f, z, o, c, n, m, h (B,T,H,P), H P = D   R (4 H P,P)   b (4 H P)

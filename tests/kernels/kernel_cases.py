@@ -7,7 +7,6 @@ from blockyard.kernels import decayed_scan, delta_scan, diagonal_scan, dplr_scan
 
 B, H, K, V = 2, 4, 6, 5
 KINDS = ("scalar", "grouped", "vector", "delta", "gated", "selective", "diagonal")
-LOOPLESS = ("dplr",)  # without compiled loops
 OPS = {
     "scalar": decayed_scan,
     "grouped": decayed_scan,

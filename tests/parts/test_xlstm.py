@@ -19,9 +19,9 @@ def normal(*shape):
 
 
 def normed(part, h):
-    """Each head (B,H,V) by itself, then a gain and a bias for every channel."""
+    """Each head (B,H,V) by itself, then a gain for every channel."""
     h = (h - h.mean(-1, keepdim=True)) / (h.var(-1, keepdim=True, unbiased=False) + part.norm.eps).sqrt()
-    return h.flatten(-2) * part.norm.gain + part.norm.bias
+    return h.flatten(-2) * part.norm.gain
 
 
 def memory_by_hand(part, x, H, K, V):

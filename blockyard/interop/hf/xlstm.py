@@ -1,9 +1,13 @@
 """xLSTM: matrix memories in every layer, with caps on gates and on the scores."""
 
+from typing import Any
+
 from blockyard.core.spec import Spec, activation, channel, mixer, norm, residual
 from blockyard.interop.fields import Fields
 from blockyard.interop.layout import decoder
 from blockyard.interop.names import Names
+from blockyard.interop.words import ABSENT, Told
+from blockyard.interop.words import WORDS as WORDS_OF_ALL
 
 
 def spec(fields: Fields) -> Spec:
@@ -27,7 +31,7 @@ def spec(fields: Fields) -> Spec:
         value_dim=_per_head(fields, "v_dim_factor", 1.0, heads),
         cap=fields.cap("gate_soft_cap", 15.0),
         eps=fields.real("eps", 1e-6),
-        norm=norm("group", groups=None, eps=eps),
+        norm=norm("group_gain", eps=eps),
     )
     multiple = fields.whole("ffn_round_up_to_multiple_of", 64)
     inner = int((dim * fields.positive("ffn_proj_factor", 2.667) + multiple - 1) // multiple * multiple)
@@ -60,6 +64,25 @@ def _per_head(fields: Fields, name: str, usual: float, heads: int) -> int:
     return wide // heads
 
 
+def _share(told: Told, channels: Any) -> Any:
+    """So many channels as a share of the width that comes to them when it is multiplied and cut."""
+    if channels is ABSENT:
+        return ABSENT
+    dim = told.model.axes["stream"].size
+    return channels / dim if int(channels / dim * dim) == channels else (channels + 0.5) / dim
+
+
+WORDS = {
+    "num_heads": lambda told: told.axis("mixer:mlstm", "heads"),
+    "qk_dim_factor": lambda told: _share(told, told.product("mixer:mlstm", "heads", "key_dim")),
+    "v_dim_factor": lambda told: _share(told, told.product("mixer:mlstm", "heads", "value_dim")),
+    "eps": lambda told: told.setting("mixer:mlstm", "eps"),
+    "gate_soft_cap": lambda told: told.setting("mixer:mlstm", "cap"),
+    "output_logit_soft_cap": WORDS_OF_ALL["final_logit_softcapping"],
+    "ffn_proj_factor": lambda told: _share(told, told.axis("channel:gated", "inner")),
+    "ffn_round_up_to_multiple_of": lambda told: 1,
+}
+ARCHITECTURE = "xLSTMForCausalLM"
 _MEMORY = "mlstm_layer."
 NAMES = Names(
     base="backbone.",
@@ -78,7 +101,6 @@ NAMES = Names(
                 "part.write_bias": f"{_MEMORY}igate_preact.bias",
                 "part.keep_bias": f"{_MEMORY}fgate_preact.bias",
                 "part.norm.gain": f"{_MEMORY}multihead_norm.weight",
-                "part.norm.bias": f"{_MEMORY}multihead_norm.weight.zeros",
                 "part.out.weight": f"{_MEMORY}out_proj.weight",
             },
             {

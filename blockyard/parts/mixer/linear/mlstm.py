@@ -11,7 +11,7 @@ Shapes   x, y (B,T,D)   q, k (B,T,H,K), H K = D/2   v, o, h (B,T,H,V), H V = D  
          n (B,H,K)   b (H)
 Source   arXiv 2405.04517, 2503.13427    Family  linear
 Tags     memory=matrix, decay=data, update=add
-Differs  N has a bias
+Differs  nothing known
 """
 
 from typing import Annotated, Any
@@ -40,9 +40,7 @@ class MLSTM(Sublayer):
         value_dim: ValueDim | None = None,
         cap: Annotated[Positive, "what neither gate's input passes; none: no cap"] | None = 15.0,
         eps: Annotated[Eps, "added to what a reading is divided by"] = 1e-6,
-        norm: Annotated[NormSpec, "the norm of what all heads read"] = Spec(
-            "norm", "group", (("eps", 1e-6), ("groups", None))
-        ),
+        norm: Annotated[NormSpec, "the norm of what all heads read"] = Spec("norm", "group_gain", (("eps", 1e-6),)),
         scale: Scale | None = None,
     ) -> None:  # fmt: skip
         super().__init__()

@@ -11,7 +11,7 @@ statistics of its own.
 Shapes   x, y (B,T,D)   i, f, z, o, c, n, m, h (B,T,H,P), H P = D   R (4 H P,P)   b (4 H P)
 Source   arXiv 2405.04517    Family  linear
 Tags     memory=vector, decay=data, update=add
-Differs  no convolution before the gates i and f; N has a bias
+Differs  no convolution before the gates i and f
 """
 
 from typing import Annotated, Any
@@ -32,9 +32,7 @@ class SLSTM(Sublayer):
 
     def __init__(
         self, site: Site, *, heads: Heads = 4, head_dim: HeadDim | None = None,
-        norm: Annotated[NormSpec, "the norm of what all heads say"] = Spec(
-            "norm", "group", (("eps", 1e-6), ("groups", None))
-        ),
+        norm: Annotated[NormSpec, "the norm of what all heads say"] = Spec("norm", "group_gain", (("eps", 1e-6),)),
     ) -> None:  # fmt: skip
         super().__init__()
         head, own = site.axis("heads", heads), site.axis("head_dim", head_dim or site.per_head(heads))

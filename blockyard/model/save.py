@@ -25,6 +25,7 @@ from blockyard.model.find import no_model
 from blockyard.model.model import Model, build
 
 FORMAT = 2
+ALIGNED = 64  # bytes
 UNLISTED = ("tokenizer.json", "generation_config.json")  # what format 1 left beside the files of its list
 SHARD_BYTES = 2 << 30
 
@@ -142,6 +143,12 @@ def _outline(spec: Any, path: Path) -> Model:
         raise UsageError(f"{path} is damaged: its spec cannot be built ({type(error).__name__}: {why})") from error
 
 
+def _aligned(tensor: Tensor) -> Tensor:
+    """The same numbers where a tensor of the framework's own begins: views of a file begin anywhere, and sums over them
+    are taken in another order, to other last bits."""
+    return tensor if tensor.data_ptr() % ALIGNED == 0 else tensor.clone()
+
+
 def fill(model: Model, tensors: dict[str, Tensor], device: str | torch.device = "cpu") -> Model:
     """A model built on the meta device with these tensors as its own; shared ones stay shared."""
     wanted = stored(model)
@@ -155,7 +162,7 @@ def fill(model: Model, tensors: dict[str, Tensor], device: str | torch.device = 
                 f"{name} is {tuple(tensors[name].shape)} in the checkpoint, {tuple(meta.shape)} in the spec"
             )
         kind = nn.Parameter if isinstance(meta, nn.Parameter) else nn.Buffer
-        made[id(meta)] = kind(tensors[name].to(device))
+        made[id(meta)] = kind(_aligned(tensors[name].to(device)))
     for module in model.modules():
         owned = [*module.named_parameters(recurse=False, remove_duplicate=False)]
         for name, old in [*owned, *module.named_buffers(recurse=False, remove_duplicate=False)]:

@@ -1,6 +1,7 @@
 """The memory of recurrent mixers: how each token transforms it, how long it lasts, how much of it is used.
 
-    S_t = A_t S_{t-1} + what the token writes        A_t = diag(a_t), or a_t (I - b_t k_t k_t^T)
+    S_t = A_t S_{t-1} + what the token writes        A_t = diag(a_t), or a_t (I - b_t k_t k_t^T), or
+                                                     diag(a_t) - (r_t * e_t) e_t^T, which is similar to a symmetric one
 
     eigenvalues (B,T,H,M)   of A_t, those that are equal once; `multiplicity` (M,) says how many they stand for
                             (H: the heads; of a memory (B,channels,states): the channels)
@@ -11,8 +12,9 @@
     bytes ()                of one row of the step's state, convolution tails included
 
 Names are `<path of the part>:<name>`; of a later loop of a step, `<path>@<loop>:<name>`. What A_t is follows from the
-points `decay` (logarithms), `beta` with `k`, or `dt`; a mixer with a memory and none of these has a fixed
-diagonal A, which is measured on a memory of ones. Steps without a recurrent memory, such as attention, are left out.
+points `decay` (logarithms), `beta` with `k`, `rate` with `erased`, or `dt`; a mixer with a memory and none of these has
+a fixed diagonal A, which is measured on a memory of ones. Steps without a recurrent memory, such as attention, are left
+out.
 
 Source   arXiv 2411.12537 (eigenvalues of the transition); Roy and Vetterli 2007 (effective rank)
 Family   probes
@@ -31,17 +33,25 @@ from blockyard.core.errors import unknown
 from blockyard.core.state import tensors
 from blockyard.probe._read import Arrays, rows_of
 
-READ = ("decay", "beta", "k", "dt")
+READ = ("decay", "beta", "k", "dt", "rate", "erased")
 FACTS = ("eigenvalues", "multiplicity", "influence", "horizon", "rank", "bytes")
 
 
 class Transition(NamedTuple):
-    """log a_t = pace_t * rate; with beta (B,T,H), what is erased along the keys k (B,T,H,K)."""
+    """log a_t = pace_t * rate. With beta (B,T,H) a share of what is left is erased along the keys k (B,T,H,K); with
+    beta (B,T,H,K) a share for each channel, of what was there before."""
 
     pace: Tensor  # (B,T,H,M), or (B,T,H,1) where the rate tells the directions apart
     rate: Tensor  # (H,M) or (1,)
     beta: Tensor | None = None
     k: Tensor | None = None
+
+    @property
+    def symmetric(self) -> Tensor:
+        """(B,T,H,K,K) with the eigenvalues of A_t: with W = diag(sqrt beta) it is W^-1 A W."""
+        assert self.beta is not None and self.k is not None
+        key = self.beta.clamp(min=0).sqrt() * self.k
+        return torch.diag_embed((self.pace * self.rate).exp()) - key[..., :, None] * key[..., None, :]
 
 
 @torch.no_grad()
@@ -76,8 +86,10 @@ def state_probe(
 
 
 def _transition(part: Any, captured: dict[str, Tensor | None], memory: Tensor, length: int) -> Transition:
-    decay, beta, k, dt = (None if v is None else v.double() for v in captured.values())
+    decay, beta, k, dt, rate, erased = (None if v is None else v.double() for v in captured.values())
     plain = torch.ones(1, dtype=torch.float64, device=memory.device)
+    if decay is not None and rate is not None and erased is not None:
+        return Transition(decay, plain, rate, erased)
     if beta is not None and k is not None:
         return Transition((torch.zeros_like(beta) if decay is None else decay)[..., None], plain, beta, k)
     if decay is not None:
@@ -114,13 +126,15 @@ def _eigenvalues(moves: Transition, inner: int) -> tuple[Tensor, list[int]]:
     a = (moves.pace * moves.rate).exp()
     if moves.beta is None or moves.k is None:
         return a, [inner // a.shape[-1]] * a.shape[-1]
+    if moves.beta.dim() == moves.k.dim():
+        return torch.linalg.eigvalsh(moves.symmetric), [1] * inner
     return torch.cat([a, a * (1 - moves.beta * moves.k.square().sum(-1))[..., None]], -1), [inner - 1, 1]
 
 
 def _influence(moves: Transition) -> Tensor:
     """(H,T). Row by row where A_t is diagonal: (T,H,M) of a large model is much."""
     if moves.beta is not None:
-        return _left_of(moves, moves.pace[..., 0].exp()).sqrt().T
+        return _left_of(moves, (moves.pace * moves.rate).exp()).sqrt().T
     rows = [(2 * pace.cumsum(0) * moves.rate).exp_().mean(-1) for pace in moves.pace]
     return torch.stack(rows).mean(0).sqrt().T
 
@@ -131,10 +145,12 @@ def _left_of(moves: Transition, a: Tensor) -> Tensor:
     rows, length, heads, size = moves.k.shape
     product = torch.eye(size, dtype=a.dtype, device=a.device).expand(rows, heads, size, size)
     left = []
+    first = moves.beta.dim() < moves.k.dim()  # erased from what is left, else from what was there before
+    beta = moves.beta[..., None] * a if first else moves.beta
     for t in range(length):
         k = moves.k[:, t, :, :, None]
-        erased = moves.beta[:, t, :, None, None] * k * (k.transpose(-1, -2) @ product)
-        product = a[:, t, :, None, None] * (product - erased)
+        erased = beta[:, t, :, :, None] * k * (k.transpose(-1, -2) @ product)
+        product = a[:, t, :, :, None] * product - erased
         left.append(product.square().sum((-1, -2)).mean(0) / size)
     return torch.stack(left)
 

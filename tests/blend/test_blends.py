@@ -191,7 +191,7 @@ def test_the_verb(tmp_path, capsys):
         (["--with", "tees"], "did you mean ties"),
         ([folders[2]], "their ids mean other words"),
         (["--with", "ties", "--base", folders[2]], "their ids mean other words"),
-        ([f"{out}x"], "holds no model"),
+        ([f"{out}x"], "no such file or folder"),
     ):
         assert main(["merge", *folders[:2], *more, "--out", str(tmp_path / "no")]) == 2
         said = capsys.readouterr().err

@@ -106,7 +106,7 @@ def test_a_model_that_cannot_be_found_is_told_from_one_that_is_not_named(done, t
     refused(done, "2 models", f"{done}:a", f"{done}:b")
     refused(f"{done}:c", "unknown arm", "known: a, b")
     refused(f"{tmp_path}:a", "no comparison")
-    refused(f"{tmp_path}/nowhere:a", "holds no model")
+    refused(f"{tmp_path}/nowhere:a", "no such file or folder")
     out = tmp_path / "out"
     out.mkdir()
     (out / "plan.json").write_text("{}")

@@ -152,7 +152,7 @@ def test_another_model_in_the_same_folder_is_another_run(base, other, tmp_path):
     (["train", "--init", "{m}", "--set", "mixer.heads=2"], "leave out --set"),
     (["train"], "nothing to train"),
     (["train", "llama", "--rate", "0.1"], "for a model that goes on"),
-    (["train", "--init", "{m}x"], "holds no model"),
+    (["train", "--init", "{m}x"], "did you mean {m}?"),
     (["train", "--init", "{m}", "--task", "mqar:pairs=2,length=16,keys=400"], "ask for"),
     (["train", "--init", "{m}", "--task", "mlm"], "read both ways"),
     (["adapt", "{m}"], "nothing to attach"),
@@ -295,7 +295,9 @@ def test_a_model_of_transformers_is_adapted_and_its_adapter_goes_to_peft(other, 
     assert told["r"] == 2 and [name.rpartition(".")[2] for name in told["target_modules"]] == [
         "k_proj", "q_proj", "v_proj"]  # fmt: skip
     ids = torch.arange(40).view(2, 20)
-    assert torch.equal(by.load(tmp_path / "out" / "peft")(ids).logits, by.load(tmp_path / "out")(ids).logits)
+    back, ours = by.load(tmp_path / "out" / "peft"), by.load(tmp_path / "out")
+    assert (back(ids).logits - ours(ids).logits).abs().max() < 1e-5  # three pairs as one: sums in another order
+    assert (back.double()(ids).logits - ours.double()(ids).logits).abs().max() < 1e-13
     assert (by.load(theirs)(ids).logits - by.load(tmp_path / "out")(ids).logits).abs().max() > 1e-4
     capsys.readouterr()
     assert main([*words, "--with", "bottleneck", "--peft", "--out", str(tmp_path / "no")]) == 2

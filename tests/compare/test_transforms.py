@@ -178,7 +178,7 @@ def test_what_is_shown_are_training_rows_and_so_many(text):
     stubs = [Stub(), Stub()]
     model = by.build(by.Spec.from_json(jobs[0].system)).eval()
     for job, stub in zip(jobs, stubs):
-        _, made = become(model, job, stub)
+        _, made = become(model, job, stub, lambda _: None)
         assert [step.tokens for step in made.steps] == [SHOWN, SHOWN]
     (a,), (b,) = (stub.asked for stub in stubs)
     assert a[:2] == (64, 8) and a[2] != b[2] not in (0, 1)
@@ -206,10 +206,10 @@ def test_what_cannot_be_made_of_these_numbers_fails_alone(text, tmp_path, monkey
 
     honest = running.become
 
-    def become(model, job, data):
+    def become(model, job, *given):
         if job.seed == 1:
             raise UsageError("too alike")
-        return honest(model, job, data)
+        return honest(model, job, *given)
 
     monkeypatch.setattr(running, "become", become)
     report = by.compare(["llama", "llama|rtn"], data=text, out=tmp_path / "o", quiet=True, **SMALL)

@@ -106,7 +106,7 @@ def test_mistakes_on_the_command_line(tmp_path, capsys):
         ([str(model), "--to", "torch:0", "--out", str(tmp_path / "x")], "torch:128"),
         ([str(model), "--to", "torch", "--out", str(taken)], "there already"),
         ([str(tmp_path / "short"), "--to", "torch", "--out", str(tmp_path / "x")], "short"),
-        ([str(tmp_path / "none"), "--to", "torch", "--out", str(tmp_path / "x")], "config.json is missing"),
+        ([str(tmp_path / "none"), "--to", "torch", "--out", str(tmp_path / "x")], "no such file or folder"),
         ([str(model), "--to", "transformers:mistrall", "--out", str(tmp_path / "x")], "mistral"),
         ([str(model), "--to", "transformers:gpt2", "--out", str(tmp_path / "x")], "no gpt2"),
     ]:

@@ -70,7 +70,7 @@ class MLSTM(Sublayer):
         begin = torch.zeros_like(log_f[:, 0]) if begin is None else begin
         peak, before = _peaks(log_i, log_f, begin, call.reset)
         write = self.point("write", (log_i - peak).exp(), call)
-        decay = self.point("decay", (log_f + before - peak).clamp(max=0), call)[..., None]
+        decay = self.point("decay", (log_f + before - peak).clamp(max=0)[..., None], call)
         q, v = self.point("q", q * self.scale, call), self.point("v", v, call)
         k = self.point("k", k, call) * write[..., None].to(k.dtype)
         given: dict[str, Any] = dict(reset=call.reset)

@@ -32,7 +32,7 @@ READS = 6  # r, w, k, v, a, g: the rows of m
 
 class RWKV7(Sublayer):
     claims = dict(causal=True, streams=True, packs=True, row_independent=True, time_exponent=1.0)
-    points = ("q", "k", "v_in", "v", "rate", "decay", "gate", "context")
+    points = ("q", "k", "v_in", "v", "rate", "erased", "decay", "gate", "context")
     unrecorded = "a transition of diagonal plus rank one is no instruction yet"
     variants = ({}, dict(heads=2, key_dim=6, value_dim=4, decay_rank=3, rate_rank=2, gate_rank=5))
 
@@ -79,7 +79,7 @@ class RWKV7(Sublayer):
         decay = upcast(self.decay_out(self.decay_in(xw, call).tanh(), call)) + self.decay_bias
         decay = self.point("decay", FADE * self.key.split(decay.sigmoid()), call)
         erased, written, bonus = (self.key.split(p.to(x.dtype)) for p in (self.erase, self.write, self.bonus))
-        key = self.unit(k * erased, call)
+        key = self.point("erased", self.unit(k * erased, call), call)
         k = self.point("k", k * (1 - written) + k * rate * written, call)
         back = call.zero_invalid(key * rate)
         o, memory = dplr_scan(

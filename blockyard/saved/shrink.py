@@ -11,6 +11,7 @@ interrupted goes on behind its last one, inside a step that trains from that one
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from blockyard.compare.judge.tuning import UNTUNED
 from blockyard.compare.plan.after import transformed
 from blockyard.compare.plan.dataset import named
 from blockyard.compare.plan.plan import Request, make_job, make_plan
-from blockyard.compare.report.format import becomes, memory, of_training, plural
+from blockyard.compare.report.format import becomes, gap, memory, of_training, plural, word
 from blockyard.compare.run.after import Learner, become
 from blockyard.compare.run.job import Scoring, amounts
 from blockyard.compare.run.speed import decode_seconds, goes_on
 from blockyard.compare.verdict import judge
 from blockyard.core.document import Document
 from blockyard.core.errors import UsageError
-from blockyard.core.files import read_document, sealed, write_whole
+from blockyard.core.files import is_aside, read_document, sealed, write_whole
 from blockyard.core.numbers import TOKENS as amount
 from blockyard.interop import load
 from blockyard.interop.tokenizer import usable_files
@@ -38,8 +39,9 @@ from blockyard.model.count import count, numbers, stored_bytes
 from blockyard.model.find import find_model
 from blockyard.model.model import Model
 from blockyard.model.save import load_model
+from blockyard.saved.blocks import ratio_scores
 from blockyard.systems import parse_transform
-from blockyard.task import Material
+from blockyard.task import Exam, Material
 from blockyard.transform._base import chain
 
 FORMAT, ROUNDS, FIRST = 1, 7, "as it was"
@@ -72,7 +74,10 @@ class Stage(Document):
 
 @dataclass(frozen=True)
 class Lost(Document):
-    """By how much a stage scores worse than the model as it was, with bounds that hold for all stages together."""
+    """By how much a stage scores worse than the model as it was, with bounds that hold for all stages together.
+
+    verdict   on the stage: better or worse than the model as it was, equivalent, or not resolved
+    """
 
     name: str
     difference: float
@@ -148,9 +153,14 @@ def shrink(
     planned = transformed(arm, specs, plan.same.length, plan.same.batch).then  # what cannot be is refused here
     job = make_job(replace(plan, steps={arm.id: 0}), arm, "final", plan.seeds[0], UNTUNED)
     work = _Work(where, folder, job, named(job.choice), say)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}; name another --out") from None
     stages = work.stages(planned)
     unit = plan.metric.unit
-    lost, page = _lost(stages, plan.metric.better, margin, folder / "verdict")
+    shares = work.exam.weights
+    lost, page = _lost(stages, shares, plan.metric.better, margin, folder / "verdict")
     done = Shrunk(stages[-1].folder, plan.data.name, unit, stages, lost, page)
     write_whole(folder / "shrunk.json", sealed({**done.to_json(), "format": FORMAT}))
     return done
@@ -173,7 +183,8 @@ def _check_apart(model: Path, out: Path) -> None:
     real, target = Path(os.path.realpath(model)), Path(os.path.realpath(out))
     if real.is_relative_to(target) or target.is_relative_to(real):
         raise UsageError(f"{out} holds {model}, or lies in it; name another --out")
-    if out.is_dir() and any(out.iterdir()) and not _stage_file(out, 0, FIRST).exists():
+    there = (each for each in out.rglob("*") if not each.is_dir() and not is_aside(each.name))
+    if not _stage_file(out, 0, FIRST).exists() and any(there):
         raise UsageError(f"{out} holds something else; name another --out")
 
 
@@ -191,6 +202,11 @@ class _Work:
     job: Job
     data: Material
     say: Callable[[str], None]
+
+    @cached_property
+    def exam(self) -> Exam:
+        """The test."""
+        return self.data.exam("final", self.job.length)
 
     def stages(self, steps: Sequence[Then]) -> list[Stage]:
         """All of them, those that were made before from their folders."""
@@ -223,7 +239,7 @@ class _Work:
         self, place: int, name: str, job: Job, model: Model, folder: str, step: Became | None = None,
         first: Model | None = None,
     ) -> Stage:  # fmt: skip
-        exam = self.data.exam("final", job.length)
+        exam = self.exam
         blocks = exam.groups(amounts(model, self.data.amounts, exam, Scoring.of(job)))
         if not np.isfinite(blocks).all():
             raise UsageError(f"{name}: the score is no number; the model is kept in {folder}")
@@ -247,7 +263,8 @@ class _Work:
         stage = Stage.from_json(read_document(path, FORMAT, sealed_since=1), path)
         if stage.key != key_of(job):
             raise UsageError(f"{path.parent} was made of other things (model, data, settings); name another --out")
-        return stage
+        # where it lies now: the call that made it may have stood in another folder, or the chain was moved since
+        return replace(stage, folder=str(path.parent / "model" if place else self.where))
 
 
 def _pace(model: Model, first: Model | None) -> tuple[float | None, list[float]]:
@@ -261,19 +278,23 @@ def _pace(model: Model, first: Model | None) -> tuple[float | None, list[float]]
     return float(np.median(found["now"])), list(paired(found["now"], found["first"]))
 
 
-def _lost(stages: Sequence[Stage], better: str, margin: float, out: Path) -> tuple[list[Lost], str]:
-    """What each stage lost against the first, judged together block by block, and the page of that."""
+def _lost(
+    stages: Sequence[Stage], shares: np.ndarray, better: str, margin: float, out: Path
+) -> tuple[list[Lost], str]:  # fmt: skip
+    """What each stage lost against the first, judged together block by block, and the page of that.
+
+    A block counts by its share (G,) of the score, so that a difference is that of two scores.
+    """
     rows = [
-        {"arm": stage.name, "block": str(at), "score": value}
-        for stage in stages for at, value in enumerate(stage.blocks)
+        {"arm": stage.name, "block": str(at), "score": float(value)}
+        for stage in stages for at, value in enumerate(ratio_scores(np.array(stage.blocks) * shares, shares))
     ]  # fmt: skip
     found = judge(rows, arm="arm", pair="block", score="score", better=better, margin=margin, against=FIRST, out=out)
     sign = 1 if better == "lower" else -1
     lost = []
     for stage in stages[1:]:
-        pair = next(each for each in found.pairs if {each.a, each.b} == {stage.name, FIRST})
-        way = sign if pair.a == stage.name else -sign
-        assert pair.low is not None and pair.high is not None, "against one arm every pair has its interval"
-        low, high = sorted((way * pair.low, way * pair.high))
-        lost.append(Lost(stage.name, way * pair.difference, low, high, pair.verdict))
+        pair = gap(found, stage.name, FIRST)
+        assert pair is not None and pair.low is not None and pair.high is not None, "every pair has its interval"
+        low, high = sorted((sign * pair.low, sign * pair.high))
+        lost.append(Lost(stage.name, sign * pair.difference, low, high, word(pair)))
     return lost, found.report or str(out)

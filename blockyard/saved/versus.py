@@ -20,11 +20,12 @@ from blockyard.core import numbers
 from blockyard.core.errors import UsageError, unknown
 from blockyard.core.files import write_whole
 from blockyard.interop.tokenizer import tokenizer
+from blockyard.model.find import find_model
 from blockyard.saved.blocks import block_scores, borders, token_costs, whole_text
 from blockyard.saved.open import open_model
 from blockyard.saved.tasks import EvalSettings, columns_of, run_tasks
 
-SAMPLES = "samples.csv"
+SAMPLES, OWN = "samples.csv", b"model,sample,"  # and what it begins with
 Tell = Callable[[str], None]
 
 
@@ -61,7 +62,8 @@ def judge_models(
     models, asked = [str(each) for each in models], settings or EvalSettings()
     if len(models) < 2:
         raise UsageError(f"a verdict needs two models, {len(models)} given; name another one")
-    if twice := next((each for each in models if models.count(each) > 1), None):
+    places = [find_model(each).resolve() for each in models]
+    if twice := next((each for each, place in zip(models, places) if places.count(place) > 1), None):
         raise UsageError(f"{twice} is named twice")
     if against is not None and against not in models:
         raise unknown("model", against, models)
@@ -103,9 +105,17 @@ def _ready(folder: Path) -> Path:
         others = {each.name for each in folder.iterdir() if not each.name.startswith(".")}
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; name another --out") from None
-    if others and SAMPLES not in others:
+    if others and not _ours(folder / SAMPLES):
         raise UsageError(f"{folder} holds something else ({min(others)}); name another --out, or an empty folder")
     return folder
+
+
+def _ours(path: Path) -> bool:
+    """Whether this is a table that a verdict left."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.readline(len(OWN)) == OWN
 
 
 def _csv(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:

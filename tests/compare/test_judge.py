@@ -16,6 +16,7 @@ import blockyard as by
 from blockyard.cli import main
 from blockyard.compare.judge.statistics import Table, analyse
 from blockyard.compare.outcome import Judgement, Outcome
+from blockyard.compare.report.format import told_apart
 from blockyard.compare.report.page import render
 from blockyard.compare.report.terminal import describe
 
@@ -301,3 +302,13 @@ def test_a_verdict_loads_no_framework(tmp_path):
     code = f"import sys; from blockyard.cli import main; main(['judge', {path!r}, '--out', {str(tmp_path / 'o')!r}]); "
     code += "assert not {'torch', 'scipy.optimize', 'pandas'} & set(sys.modules), 'loaded'"
     subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
+
+
+def test_long_names_are_told_apart_in_a_table():
+    runs = [f"a/long/way/down/{where}/model" for where in ("1-drop", "3-gptq")]
+    for most in range(12, 32):
+        short = told_apart(runs, most)
+        assert len(set(short)) == 2 and max(map(len, short)) <= most
+    assert told_apart(["llama-with-a-long-name", "gla"], 8) == ["llama-w…", "gla"]
+    same = ["one name twice"] * 2  # rows of one arm
+    assert told_apart(same, 8) == ["one nam…"] * 2

@@ -1,6 +1,9 @@
 """A chain of transforms on a saved model: what each step is, saves and loses; going on; what is refused."""
 
+import dataclasses
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 
 import blockyard as by
 from blockyard.cli import main
+from blockyard.core.files import sealed
 from blockyard.data.tokens import Bytes
 from blockyard.model.save import load_model, stored
 from blockyard.saved import shrink as home
@@ -78,7 +82,7 @@ def test_figures_are_those_of_the_models(whole):
     assert done.stages[1].flops_per_token < done.stages[0].flops_per_token
     assert done.stages[0].faster == [] and all(len(stage.faster) == 3 for stage in done.stages[1:])
     for stage, lost in zip(done.stages[1:], done.lost):
-        gap = np.mean(stage.blocks) - np.mean(done.stages[0].blocks)
+        gap = stage.score - done.stages[0].score
         assert lost.name == stage.name and lost.low <= lost.difference <= lost.high
         assert lost.difference == pytest.approx(gap, rel=1e-5)  # six digits of it
     assert done.lost[1].difference < done.lost[0].difference  # it has learned again, here more than it knew
@@ -107,6 +111,39 @@ def test_a_chain_goes_on_where_it_stopped_to_the_same_bytes(whole, base, text, t
     assert "codes" in str(further) and len(further.stages) == 4
 
 
+def test_blocks_of_uneven_size_count_by_their_share_of_the_score(tmp_path):
+    shares, rng = np.array([4.0, *[1.0] * 16]) / 20, np.random.default_rng(0)
+    first, now = rng.normal(3, 0.1, 17), rng.normal(3, 0.1, 17)
+    now[0] += 1.0  # the large block is the one that loses
+    stages = [
+        home.Stage(name, "", "", 1, 1, 1.0, float(shares @ blocks), blocks.tolist())
+        for name, blocks in ((home.FIRST, first), ("1 drop", now))
+    ]
+    for better, sign in (("lower", 1), ("higher", -1)):
+        (lost,), _ = home._lost(stages, shares, better, 0.01, tmp_path / better)
+        assert lost.difference == pytest.approx(sign * shares @ (now - first), rel=1e-5)
+        assert lost.low < lost.difference < lost.high
+    for shift, said in ((0.5, "worse"), (-0.5, "better")):  # whichever of the two the judge names first
+        now = first + shift + rng.normal(0, 0.01, 17)
+        stages[1] = dataclasses.replace(stages[1], score=float(shares @ now), blocks=now.tolist())
+        assert home._lost(stages, shares, "lower", 0.01, tmp_path / said)[0][0].verdict == said
+
+
+def test_a_chain_that_was_moved_goes_on_where_it_lies(whole, base, text, tmp_path):
+    done, out = whole
+    moved = Path(shutil.copytree(out, tmp_path / "moved"))
+    (moved / "3-quantise" / "stage.json").unlink()
+    for stage in ("1-drop", "2-recover"):  # as a folder that was named from elsewhere: nothing is there
+        path = moved / stage / "stage.json"
+        said = json.loads(path.read_text())
+        said.pop("checksum")
+        path.write_bytes(sealed({**said, "folder": f"chain/{stage}/model"}))
+    steps = ["drop:steps=1", "recover:tokens=192,rate=1", "quantise:bits=8"]
+    again = by.shrink(base, steps, data=text, out=moved, **ASKED)
+    assert [stage.blocks for stage in again.stages] == [stage.blocks for stage in done.stages]
+    assert all(Path(stage.folder).is_relative_to(moved) for stage in again.stages[1:])
+
+
 def test_what_must_not_be_is_refused_in_a_line(whole, base, text, tmp_path):
     _, out = whole
     for steps, more, says in [
@@ -128,6 +165,14 @@ def test_what_must_not_be_is_refused_in_a_line(whole, base, text, tmp_path):
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     assert main(["shrink", base, "--with", "drop:steps=1", "--out", str(tmp_path / "mine")]) == 2
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    for where in ("letter.txt", "letter.txt/in"):
+        with pytest.raises(by.UsageError, match="cannot write to"):
+            by.shrink(base, ["drop:steps=1"], data=text, out=tmp_path / "mine" / where, **ASKED)
+    (tmp_path / "y" / "0-original").mkdir(parents=True)  # where a call was stopped before it had its first figure
+    home._check_apart(Path(base), tmp_path / "y")
+    (tmp_path / "y" / "0-original" / "letter.txt").write_text("dear")
+    with pytest.raises(by.UsageError, match="holds something else"):
+        home._check_apart(Path(base), tmp_path / "y")
 
 
 def test_recovery_goes_before_the_weights_are_put_in_place(monkeypatch):

@@ -146,6 +146,7 @@ def test_ratios_vary_as_ratios_do():
 
 @pytest.mark.parametrize("words, says", [
     (["a", "a"], "is named twice"),
+    (["a", "b/../a/"], "is named twice"),
     (["a", "b", "--against", "c"], "unknown model 'c'"),
     (["a", "nowhere"], "nowhere"),
     (["a", "b", "--length", "2048"], "too short for a verdict"),
@@ -163,6 +164,13 @@ def test_what_cannot_be_is_a_line(made, words, says, capsys, monkeypatch):
     found = capsys.readouterr()
     assert says in found.err and not found.out and len(found.err.splitlines()) <= 2
     assert before == {path.name: path.stat().st_mtime_ns for path in (made / "a").iterdir()}
+
+
+def test_a_table_of_somebody_else_is_not_replaced(made, tmp_path, capsys):
+    (tmp_path / "samples.csv").write_text("site,depth\n1,2\n")
+    assert main(["eval", *names(made, "a", "b"), "--data", str(made / "x.txt"), "--out", str(tmp_path)]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["site,depth\n1,2\n"]
 
 
 def document(task, i, kind, **figures):

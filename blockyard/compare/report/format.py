@@ -75,6 +75,14 @@ def shorten(label: str, most: int = 20) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
+def told_apart(labels: Sequence[str], most: int) -> list[str]:
+    """Labels that fit: their beginnings, or their ends where the beginnings of two that differ are alike."""
+    short = [shorten(each, most) for each in labels]
+    if len(set(short)) == len(set(labels)):
+        return short
+    return [each if len(each) <= most else "…" + each[1 - most :] for each in labels]
+
+
 def signed(value: float, digits: int, minus: str = "−") -> str:
     """A difference with its sign; nought has none."""
     text = f"{value:+.{digits}f}".replace("-", minus)

@@ -24,9 +24,9 @@ from blockyard.compare.report.format import (
     plural,
     same_for_all,
     scope,
-    shorten,
     signed,
     span,
+    told_apart,
     word,
 )
 from blockyard.compare.report.text import looked, sentences
@@ -45,12 +45,11 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
     """Rows as columns, those named in `left` to the left; the first of these gives way where lines grow too long."""
     wide = [max(map(len, cells)) for cells in zip(*rows)]
     wide[left[0]] = max(8, wide[left[0]] - max(0, sum(wide) + 2 * (len(wide) - 1) - WIDE))
-    made = []
-    for row in rows:
-        cells = [shorten(cell, width).ljust(width) if i in left else cell.rjust(width)
-                 for i, (cell, width) in enumerate(zip(row, wide))]  # fmt: skip
-        made.append("  ".join(cells).rstrip())
-    return made
+    cells = [
+        [cell.ljust(width) for cell in told_apart(column, width)] if i in left else [x.rjust(width) for x in column]
+        for i, (column, width) in enumerate(zip(zip(*rows), wide))
+    ]
+    return ["  ".join(row).rstrip() for row in zip(*cells)]
 
 
 def grown(plan: Plan) -> str:

@@ -1,9 +1,10 @@
 """States by the prefix that led to them, so that a turn of a conversation never processes the turns before it again.
 
 A prefix is a chain of pieces of `block_size` tokens, each named by the hash of its tokens and of the piece before it,
-the last one possibly shorter. A piece holds its own slots of every cache, so a prefix that several conversations
-share is held once, and the recurrent leaves as they were behind it where they were seen there; a prefix opens at the
-last piece that has them. Where bytes run out, the ends of chains go first, the longest unused before the others.
+the last one possibly shorter. A piece holds its own slots of every cache, the first one those of virtual tokens too,
+so a prefix that several conversations share is held once, and the recurrent leaves as they were behind it where they
+were seen there; a prefix opens at the last piece that has them. Where bytes run out, the ends of chains go first, the
+longest unused before the others.
 """
 
 import hashlib
@@ -86,11 +87,11 @@ class PrefixStore:
         gathered = [
             (path, tree_cat([dict(piece.caches)[path] for piece in pieces], 1)) for path, _ in pieces[-1].caches
         ]
-        last, device = pieces[-1], self.model.init_state(1).length.device
-        positions = torch.arange(last.length, device=device)[None]
+        last, device, lead = pieces[-1], self.model.init_state(1).length.device, self.model.lead
+        positions = torch.arange(lead + last.length, device=device)[None]
         length = torch.full((1,), last.length, device=device)
         leaves = unflatten([*gathered, *(last.others or [])])
-        return State(positions, length, int8_cache=self.int8_cache, leaves=leaves), last.length
+        return State(positions, length, int8_cache=self.int8_cache, leaves=leaves, lead=lead), last.length
 
     @torch.no_grad()
     def keep(self, ids: Tensor | Sequence[int], state: State) -> None:
@@ -110,7 +111,8 @@ class PrefixStore:
             name, here = _name(before, tokens[start:end]), end == len(tokens)
             piece = self._pieces.pop(name, None)
             if piece is None:
-                cut = [(p, c.slots(start, end).each(torch.clone)) for p, c in caches]
+                first = start + state.lead if start else 0  # virtual tokens go with the first piece
+                cut = [(p, c.slots(first, end + state.lead).each(torch.clone)) for p, c in caches]
                 piece = _Piece(before, end, cut, None, _nbytes(cut, None))
                 self.nbytes += piece.nbytes
                 if before in self._pieces:

@@ -44,8 +44,9 @@ class Drafts:
         own, theirs = (each.axes["stem.vocab"].size for each in (draft, model))
         if own != theirs:
             raise UsageError(f"the draft {self.folder} has a vocabulary of {own} tokens, {name} one of {theirs}")
-        known = draft.axes.get("stem.position.length")
-        if known is not None and known.size < longest:
-            raise UsageError(f"the draft {self.folder} has positions for {known.size} tokens, {name} reads {longest}; "
-                             f"--tokens {known.size} makes them alike")  # fmt: skip
+        learned = draft.axes.get("stem.position.length")
+        known = longest if learned is None else learned.size - draft.lead  # virtual tokens stand in the first ones
+        if known < longest:
+            raise UsageError(f"the draft {self.folder} has positions for {known} tokens, {name} reads {longest}; "
+                             f"--tokens {known} makes them alike")  # fmt: skip
         return Speculation(lambda: Draft(draft, likeliest=True), self.num_speculative)

@@ -118,9 +118,10 @@ def _learn(
     first = best = _whole(block, made, rough, wanted)
     kept, draw = [tensor.detach().clone() for tensor in learned], torch.Generator().manual_seed(fit.seed)
     adam, every = torch.optim.Adam(learned, fit.rate), max(1, fit.steps // LOOKS)
+    some = [i for i, each in enumerate(wanted) if len(each)]  # where no token counts there is no mean of any
     tokens = sum(len(each) for each in wanted)
     for step in range(fit.steps if first else 0):
-        i = int(torch.randint(len(rough), (1,), generator=draw))
+        i = some[int(torch.randint(len(some), (1,), generator=draw))]
         with torch.enable_grad():
             adam.zero_grad()
             gap = (_says(block, {path: each.soft() for path, each in made.items()}, rough[i]) - wanted[i]).square()

@@ -13,6 +13,7 @@ from blockyard.serve.app import make_app
 from blockyard.serve.drafts import Drafts
 from blockyard.serve.engine import Engine
 from blockyard.serve.limits import Limits
+from blockyard.transform._base import make_transform
 
 LIMITS = Limits(rows=3, waiting=8, tokens=200)
 
@@ -66,3 +67,6 @@ def test_wrong_drafts_are_a_line(folders):
     assert Drafts(3, short, "d").speculation("m", by.build("llama", "tiny"), known).num_speculative == 3
     with pytest.raises(UsageError, match=f"positions for {known} tokens, m reads {known + 1}"):
         Drafts(3, short, "d").speculation("m", by.build("llama", "tiny"), known + 1)
+    led = make_transform("soft_prompt:tokens=3").apply(short).model
+    with pytest.raises(UsageError, match=f"positions for {known - 3} tokens, m reads {known - 2}"):
+        Drafts(3, led, "d").speculation("m", by.build("llama", "tiny"), known - 2)

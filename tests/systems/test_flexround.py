@@ -180,6 +180,18 @@ def test_tokens_that_do_not_count_are_not_learned_from():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("what", ["flexround", "adaround"])
+def test_rows_without_a_token_that_counts_change_nothing(what):
+    """Also where they are a batch by themselves: there is no mean loss of nothing."""
+    made = model(dim=16, layers=1, heads=1)
+    row = made.example(1, 12, torch.Generator().manual_seed(0)).tokens
+    half = by.Batch(row.expand(2, 12), valid=torch.tensor([[True], [False]]).expand(2, 12))
+    fit = make_transform(f"{what}:bits=3,steps=12,tokens=12")
+    a, b = (fit.apply(made, [each]).report["block_error"]["block 0"] for each in (half, by.Batch(row)))
+    assert a == pytest.approx(b, rel=1e-3)
+
+
+@torch.no_grad()
 def test_a_looped_model_is_one_block():
     spec = by.spec("llama", "tiny", dim=16, heads=2)["model"].but(depth=depth("shared", loops=2))
     made = by.build(spec).eval()

@@ -141,6 +141,13 @@ def test_what_is_large_is_asked_of_tokens_that_count():
     valid = torch.ones(2, 7, dtype=torch.bool)
     valid[0] = False
     assert torch.equal(made(x, Call.plain(x)._replace(valid=valid))[1:], alone)
+    one = part(alpha=None, scales="one")  # nor in the one scale
+    small, few = x.clamp(-2, 2), valid.clone()
+    small[0, 0, 0], few[0, 1:] = 100.0, True
+    assert torch.equal(one(small, Call.plain(x)._replace(valid=valid))[1:], one(small[1:]))
+    behind = torch.cat([small[0, 1:], small[1]])
+    assert torch.equal(one(small, Call.plain(x)._replace(valid=few)).flatten(0, 1)[1:], one(behind))
+    assert not torch.equal(one(small)[1:], one(small[1:])) and one(x[:, :0]).shape == (2, 0, 24)
     fixed = part("int8")
     assert torch.equal(fixed(x)[1:], fixed(x[1:]))
 

@@ -8,6 +8,8 @@ import blockyard as by
 from blockyard.check import check
 from blockyard.core.batch import Batch
 from blockyard.core.spec import objective, phase, transform
+from blockyard.decode.continuous import Continuous, Request
+from blockyard.decode.prefix import PrefixStore
 from blockyard.model.attach import attached
 from blockyard.train.loop import Settings, train
 from blockyard.transform._base import make_transform
@@ -100,6 +102,31 @@ def test_it_writes_what_the_model_writes_behind_those_tokens(recipe):
     assert text(made, rows) == text(plain, [torch.cat([torch.tensor(NAMED), row]) for row in rows])
     written = [int(step.tokens[0]) for step in by.speculate(made, IDS[:1], 6, by.PromptLookup())]
     assert written == [line[0] for line in text(plain, whole(IDS[:1]))]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("recipe", [*KINDS[:3], "mamba2_hybrid"])
+def test_a_store_of_prefixes_goes_on_behind_it(recipe):
+    """The first time, from a whole piece, from a piece that is not whole; and rows that come and go, twice."""
+    made = prompted(model(recipe))
+    held = PrefixStore(made, block_size=4)
+    for length in (9, 12, 10):
+        assert apart(held.feed(IDS[0, :length])[0], made(IDS[:1, :length]).logits[:, -1]) < 1e-9
+    state, known = held.open(IDS[0])
+    assert known in (9, 10, 11) and state.lead == 5 and state.positions.tolist() == [[*range(5 + known)]]
+    greedy = by.SamplingParams(temperature=0)
+    batch = Continuous(made, 2, store=PrefixStore(made, block_size=4), chunk=4)
+    for _ in range(2):
+        asked, written = [Request(IDS[0], 6, greedy), Request(IDS[1, :5], 4, greedy)], dict[Request, list[int]]()
+        for request in asked:
+            batch.add(request)
+        while batch.busy:
+            for token in batch.turn():
+                written.setdefault(token.request, []).append(token.token)
+        for request in asked:
+            steps = by.generate(made, request.ids[None], request.tokens, greedy)
+            assert written[request] == [int(step.tokens[0]) for step in steps]
+    assert asked[0].known
 
 
 @torch.no_grad()

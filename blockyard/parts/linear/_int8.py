@@ -14,10 +14,13 @@ MOST = 133_000  # columns whose products of 8 bits fit into a sum of 32
 EXACT = 2**24 // 127**2  # columns whose products add up without loss in single precision
 
 
-def codes_of(x: Tensor, whole: bool = False) -> tuple[Tensor, Tensor]:
-    """Codes from -127 to 127 of x (N,h), as numbers, and the scales (N,1) of its rows; `whole`: one for all, (1,1)."""
+def codes_of(x: Tensor, whole: bool = False, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Codes from -127 to 127 of x (N,h), as numbers, and the scales (N,1) of its rows; `whole`: one for all, (1,1), in
+    which only the rows `counted` (N) have a say."""
     size = x.abs().amax(-1, keepdim=True)
-    scale = (size.amax(0, keepdim=True) if whole else size) / 127
+    if whole and len(x):
+        size = (size if counted is None else size.masked_fill(~counted[:, None], 0)).amax(0, keepdim=True)
+    scale = size / 127
     return (x / torch.where(scale == 0, 1, scale)).round().clamp(-127, 127), scale
 
 
@@ -43,11 +46,13 @@ class InInt8(Linear):
         )
         self.bias = site.param("bias", (writes,), lambda value, _: value.zero_()) if bias else None
 
-    def times_matrix(self, x: Tensor, apart: Tensor, whole: bool = False) -> Tensor:
-        """x (..., reads) by the matrix: columns `apart` (reads) bool as they are, the others in 8 bits."""
+    def times_matrix(self, x: Tensor, apart: Tensor, whole: bool = False, counted: Tensor | None = None) -> Tensor:
+        """x (..., reads) by the matrix: columns `apart` (reads) bool as they are, the others in 8 bits.
+
+        whole   one scale for all tokens, of those that are `counted` (...), None: all; and one for all of the matrix"""
         rows = upcast(x.reshape(prod(x.shape[:-1]), x.shape[-1]))
         full = self.store.full(self.weight).to(rows.dtype)
-        codes, scale = codes_of(rows.masked_fill(apart, 0), whole)
+        codes, scale = codes_of(rows.masked_fill(apart, 0), whole, None if counted is None else counted.flatten())
         kept = None if whole else self.store.int8(self.weight)
         if kept is None:
             kept = codes_of(full.masked_fill(apart, 0), whole)

@@ -8,7 +8,7 @@ apart; `scales=one` then is 8 bits with one scale for all tokens and one for all
 
 Shapes   x (..., reads)   y (..., writes)   W (writes, reads)   b (writes)
 Source   arXiv 2208.07339    Slug  llm-int8    Family  linear
-Differs  tokens that do not count have no say in O; everything but the codes is single precision at least
+Differs  tokens that do not count have no say in O, nor in one scale for all; everything but the codes is single precision at least
 """
 
 from typing import Annotated, Literal
@@ -41,11 +41,17 @@ class Int8Outliers(InInt8):
         """(reads) bool: the columns of x (..., reads) that are large for a token that counts."""
         if self.alpha is None:
             return torch.zeros(x.shape[-1], dtype=torch.bool, device=x.device)
-        large = x.abs() >= self.alpha
-        if call is not None and call.valid is not None and call.valid.shape == x.shape[: call.valid.dim()]:
-            large = large & call.valid.view(*call.valid.shape, *[1] * (x.dim() - call.valid.dim()))
-        return large.flatten(0, -2).any(0)
+        large, counted = x.abs() >= self.alpha, _counted(x, call)
+        return (large if counted is None else large & counted[..., None]).flatten(0, -2).any(0)
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         x = self.point("linear_in", x, call)
-        return self.point("linear_out", self.times_matrix(x, self.outliers(x, call), self.whole), call)
+        return self.point("linear_out", self.times_matrix(x, self.outliers(x, call), self.whole, _counted(x, call)), call)
+
+
+def _counted(x: Tensor, call: Call | None) -> Tensor | None:
+    """(...) bool: which tokens of x (..., reads) count; None: all, or what is no row of tokens."""
+    valid = None if call is None else call.valid
+    if valid is None or valid.shape != x.shape[: valid.dim()]:
+        return None
+    return valid.view(*valid.shape, *[1] * (x.dim() - 1 - valid.dim())).expand(x.shape[:-1])

@@ -45,10 +45,11 @@ class Seam:
 
     def moved(self, model: Model, tensors: Tensors, factor: Tensor) -> dict[str, Tensor]:
         """The tensors that change: columns times `factor` (C), what is written over it, in the widest precision."""
+        factor = factor.to(next(iter(tensors.values())).device)
         return self._read(tensors, factor) | self._written(model, tensors, factor)
 
     def _read(self, tensors: Tensors, factor: Tensor) -> dict[str, Tensor]:
-        by = factor[self.spread]
+        by = factor[self.spread.to(factor.device)]
         found = {}
         for name, dim in self.columns:
             shape = [-1 if each == dim else 1 for each in range(tensors[name].dim())]

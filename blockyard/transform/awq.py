@@ -82,7 +82,7 @@ class Awq(Transform):
         return Applied(work, covered, left, {"exponent": powers, "error": gains})
 
     def _where(self, model: Model) -> list[Seam]:
-        """Seams that are read by projections alone whose inputs can be seen, one at least of which is rounded."""
+        """Seams that are read by a projection at least which is rounded."""
         known = [part.path for part in projections(model)]
         check_patterns(model, self.keep, known)
         rounded = {path for path in known if not matches(path, self.keep)}

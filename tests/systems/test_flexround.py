@@ -136,22 +136,28 @@ def test_6_what_is_kept_loses_no_more_than_the_first(what, rate):
     assert rate > 1 or all(last < 0.97 * first for first, last in found.values())
 
 
-def test_no_codes_of_a_row_lose_less_than_the_best_of_all():
-    """All 8^4 codes of four numbers tried: what is learned lies between those and the nearest."""
-    w, x = matrix(1, 4, seed=6), matrix(30, 4, seed=4) @ matrix(4, 4, seed=5)
-    made = Divided(w, Grid(3, None, True))
-    s = made.begun.scales
-    lost = {codes: float(((s * torch.tensor(codes).double() - w) @ x.T).square().sum())
-            for codes in product(range(-4, 4), repeat=4)}  # fmt: skip
-    best, near = min(lost.values()), lost[tuple(int(c) for c in made.begun.codes[0])]
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_codes_of_a_row_lose_less_than_the_best_of_all(seed):
+    """All 8^4 codes of four numbers tried, for 64 rows as they are drawn: what is learned lies between those and the
+    nearest in every row, and makes up most of what lies between them in all."""
+    w, x = matrix(64, 4, seed=3 * seed), matrix(64 * 30, 4, seed=3 * seed + 1).view(64, 30, 4)
+    x = x @ matrix(64 * 4, 4, seed=3 * seed + 2).view(64, 4, 4)
+    made, power = Divided(w, Grid(3, None, True)), x.mT @ x
+
+    def lost(of):  # (..., 64) |(of - w) x^T|^2
+        return torch.einsum("...ri,rij,...rj->...r", of - w, power, of - w)
+
+    codes = torch.tensor([*product(range(-4, 4), repeat=4)]).double()
+    best, near = lost(made.begun.scales * codes[:, None]).amin(0), lost(made.coded().weight)
     learned = [tensor.requires_grad_() for tensor in (made.each, made.row)]
     adam, reached = torch.optim.Adam(learned, 0.02), near
-    for _ in range(200):
+    for _ in range(100):
         adam.zero_grad()
-        ((made.soft() - w) @ x.T).square().sum().backward()
+        lost(made.soft()).sum().backward()
         adam.step()
-        reached = min(reached, lost[tuple(int(c) for c in made.coded().codes[0])])
-    assert best <= reached * (1 + 1e-9) and reached < 0.9 * near
+        reached = reached.minimum(lost(made.coded().weight))
+    assert (best <= reached * (1 + 1e-9)).all() and (reached <= near).all()
+    assert (near - reached).sum() > 0.6 * (near - best).sum() > 0 and (reached < 0.9 * near).double().mean() > 0.3
 
 
 @torch.no_grad()

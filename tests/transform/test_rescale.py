@@ -61,6 +61,15 @@ def test_moved_anywhere_they_change_nothing(name, some):
     assert (says(half) - want).abs().max() > 1e-3 * want.abs().max() and torch.equal(says(made), want)
 
 
+def test_factors_go_where_the_model_is():
+    """Factors are made beside it: tensors of another device say so where the two would meet."""
+    made = model()
+    seam = next(seam for seam in seams(made) if seam.rows)
+    held = {name: stored(made)[name].to("meta") for name in (*seam.rows, *(name for name, _ in seam.columns))}
+    moved = seam.moved(made, held, torch.ones(seam.size, dtype=torch.float64))
+    assert moved.keys() == held.keys() and all(tensor.is_meta for tensor in moved.values())
+
+
 def test_what_would_not_be_exact_is_left():
     """Behind a squared rectifier a factor counts twice; of a norm behind the stream all that follows reads it."""
     assert not any(path.endswith("part.up") for path in (seam.path for seam in seams(model("mamba2_hybrid"))))

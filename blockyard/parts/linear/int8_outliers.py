@@ -8,7 +8,8 @@ apart; `scales=one` then is 8 bits with one scale for all tokens and one for all
 
 Shapes   x (..., reads)   y (..., writes)   W (writes, reads)   b (writes)
 Source   arXiv 2208.07339    Slug  llm-int8    Family  linear
-Differs  tokens that do not count have no say in O, nor in one scale for all; everything but the codes is single precision at least
+Differs  tokens that do not count have no say in O, nor in one scale for all; everything but the codes is single
+         precision at least
 """
 
 from typing import Annotated, Literal
@@ -46,7 +47,8 @@ class Int8Outliers(InInt8):
 
     def forward(self, x: Tensor, call: Call | None = None) -> Tensor:
         x = self.point("linear_in", x, call)
-        return self.point("linear_out", self.times_matrix(x, self.outliers(x, call), self.whole, _counted(x, call)), call)
+        y = self.times_matrix(x, self.outliers(x, call), self.whole, _counted(x, call))
+        return self.point("linear_out", y, call)
 
 
 def _counted(x: Tensor, call: Call | None) -> Tensor | None:

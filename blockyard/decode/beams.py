@@ -37,7 +37,7 @@ def beams(
 ) -> list[Beam]:  # fmt: skip
     """The likeliest continuations of one row of ids, the best first.
 
-    prompt   one row of ids: (T,) or (1,T)       tokens   new ones at most       width   beams, 1 to 1024
+    prompt   one row of ids: (1,T)               tokens   new ones at most       width   beams, 1 to 1024
     power    a score is log p over the length to this power: 0 likes short texts, 1 is the mean a token
     stop     ids that end a text                 chunk    tokens of the prompt in one forward
     """

@@ -118,6 +118,25 @@ def test_5_a_code_may_move_by_more_than_one():
     assert (other.coded().codes - other.begun.codes).abs().max() <= 1
 
 
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_up_or_down_begins_as_the_weights_are(grid):
+    """Softly it says W, cut to the ends of its grid; what would be kept is the nearest; no penalty in a fifth."""
+    w = matrix()
+    made, near = UpOrDown(w, grid, 0.1), grid.nearest(w, cut=True)
+    s, z = near.scales[:, near.at], near.zeros[:, near.at]
+    lowest, highest = (s * (end - z) for end in grid.ends)
+    assert torch.allclose(made.soft(), w.clamp(lowest, highest), atol=1e-12)
+    assert torch.equal(made.coded().codes, near.codes)
+    assert made.penalty(0.19) == 0 < made.penalty(0.21)
+    want = (1 - (2 * made.share() - 1).abs() ** 2).mean() / 10
+    assert float(made.penalty(1.0)) == pytest.approx(float(want))
+
+
+def test_a_scale_that_half_precision_cannot_have_is_its_largest():
+    found = Grid(4, None, True).nearest(1e7 * matrix())
+    assert (found.scales == 65504).all() and found.codes.abs().max() == 8 and found.weight.isfinite().all()
+
+
 def model(name="llama", **settings):
     return by.build(name, "tiny", **settings).eval()
 

@@ -145,8 +145,10 @@ def data(made, rows=4):
     return [made.example(rows, 16, torch.Generator().manual_seed(seed)) for seed in range(2)]
 
 
-@pytest.mark.parametrize("what", ["flexround:bits=3,group=matrix", "adaround:bits=3"])
-@pytest.mark.parametrize("rate", [0.02, 30.0])
+@pytest.mark.parametrize(
+    "what", ["flexround:bits=3,group=matrix", pytest.param("adaround:bits=3", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("rate", [0.02, pytest.param(30.0, marks=pytest.mark.slow)])
 def test_6_what_is_kept_loses_no_more_than_the_first(what, rate):
     """(6) Also where a rate is so large that all that is learned is worse."""
     made = model(dim=16, heads=1)

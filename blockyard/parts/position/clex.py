@@ -45,7 +45,7 @@ class Clex(Rotary):
             if times > most:
                 raise UsageError(f"{site.path}: times={times} must be at most {most} (most)")
             self.claims = {**self.claims, "streams": True}
-        self.trained, self.most, self.times, self.substeps = trained or site.length, most, times, substeps
+        self.trained, self.most, self.fixed, self.substeps = trained or site.length, most, times, substeps
         self.head_dim.fixed = "the speeds of all pairs follow one learned equation"
         half, wide = self.head_dim.size // 2, inner or self.head_dim.size
 
@@ -111,8 +111,8 @@ class Clex(Rotary):
             t = self.drawn(call)
             whole = is_compiling() or t.is_meta  # then no loop may depend on what was drawn
             return self.solve(self.most if whole else int(t), device).index_select(0, t[None] - 1)[0]
-        if self.times is not None:
-            return self.solution(self.times, device)[-1]
+        if self.fixed is not None:
+            return self.solution(self.fixed, device)[-1]
         lengths = document_lengths(call, self.path, "times=, one t for a whole text")
         last = max(1, min(self.most, -(-length // self.trained)))
         t = (-(-lengths // self.trained)).clamp(1, last)

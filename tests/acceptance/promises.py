@@ -9,6 +9,7 @@ A machine that does other work makes every ratio mean nothing: run it alone. Wit
 import math
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from pydoc_data.topics import topics
 from shutil import rmtree
@@ -22,7 +23,7 @@ ASKED = {"params": "200k", "tokens": "200k", "seeds": 2}
 ARMS = {
     "recurrent": (["gla", "gated_deltanet"], "topics.txt", ASKED),
     "attention": (["llama", "gpt2"], "topics.txt", ASKED),
-    "series": (["nlinear", "patchtst"], "waves.csv", {"params": "50k", "seeds": 2}),
+    "series": (["nlinear", "patchtst"], "waves.csv", {"params": "60k", "seeds": 2}),
 }
 
 
@@ -30,8 +31,9 @@ def data(folder: Path) -> None:
     """A text that every Python carries, and two waves as a series."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "topics.txt", "\n\n".join(topics[name] for name in sorted(topics)).encode())
-    rows = [f"{math.sin(0.26 * t):.5f},{math.cos(0.037 * t):.5f}" for t in range(8000)]
-    write_whole(folder / "waves.csv", ("a,b\n" + "\n".join(rows) + "\n").encode())
+    hours = [datetime(2020, 1, 1) + timedelta(hours=t) for t in range(8000)]
+    rows = [f"{hour},{math.sin(0.26 * t):.5f},{math.cos(0.037 * t):.5f}" for t, hour in enumerate(hours)]
+    write_whole(folder / "waves.csv", ("date,a,b\n" + "\n".join(rows) + "\n").encode())
 
 
 def main(folder: Path) -> None:

@@ -159,6 +159,15 @@ def _longrope(far: Config) -> dict[str, Any]:
 _SCHEMES: dict[str, Callable[[Config], dict[str, Any]]] = {"linear": _linear, "yarn": _yarn, "longrope": _longrope}
 
 
+def divides(config: Config, largest: int) -> str | None:
+    """Why llama.cpp divides scores of a Gemma otherwise, where it does; the `largest` is told by its layers."""
+    wide = config["hidden_size"] // config["num_attention_heads"]
+    asked = wide if config["num_hidden_layers"] == largest else config["head_dim"]
+    if config["query_pre_attn_scalar"] == asked:
+        return None
+    return f"divides scores by the root of {asked}, and this model by that of {config['query_pre_attn_scalar']}"
+
+
 def factors(config: Config) -> dict[str, Tensor]:
     """Tensors of what the waves of rotary positions are divided by, (K/2,) each, by their names there."""
     far, _ = scheme(config)

@@ -1,18 +1,15 @@
 """Gemma 2: caps on scores, and a window in every other layer from the first on."""
 
-from blockyard.interop.runs import DECODER, FULL, NEARLY, NO_BIAS, RMS, SLIDING, TANH, Config, Runs, one_more
+from blockyard.interop.runs import DECODER, FULL, NEARLY, NO_BIAS, RMS, SLIDING, TANH, Config, Runs, divides, one_more
 
 
 def _refuses(config: Config) -> str | None:
-    layers, width, heads = config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"]
+    layers = config["num_hidden_layers"]
     if config["layer_types"] != [FULL if i % 2 else SLIDING for i in range(layers)]:
         return "has a window in the first layer, the third and so on, and this model has others"
     if None in (config["attn_logit_softcapping"], config["final_logit_softcapping"]):
         return "caps scores of attention and of the head, and this model does not cap both"
-    asked = width // heads if layers == 46 else config["head_dim"]  # by the number of layers, the largest one
-    if config["query_pre_attn_scalar"] != asked:
-        return f"divides scores by the root of {asked}, and this model by that of {config['query_pre_attn_scalar']}"
-    return None
+    return divides(config, 46)
 
 
 RUNS = Runs(
